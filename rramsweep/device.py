@@ -1,0 +1,107 @@
+"""One memory cell: its conductance window, the levels it can be programmed to, and what its edge does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+EDGES = ("clip", "positive", "none")
+
+# The widest RRAM windows in print end near 4 mS, the narrowest near 1 uS. A `g_max_uS` outside these bounds is
+# far more likely to be a value in siemens or nanosiemens than a device.
+PLAUSIBLE_G_MAX_US = (1e-2, 1e5)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Conductance window of one cell, in microsiemens.
+
+    Args:
+        g_min_uS: lower end of the window (HRS), at least 0.
+        g_max_uS: upper end of the window (LRS), above `g_min_uS`.
+        step_uS: distance of neighbouring programmable levels, counted from `g_min_uS`; None is continuous.
+        levels: number of equally spaced levels over the whole window (at least 2); excludes `step_uS`.
+        edge: what the window does to a conductance after each stage. `clip` confines it to the window
+            (PyRRAM-Sim), `positive` only keeps it at or above 0, `none` leaves it (closed-form tests).
+
+    Raises:
+        ValueError: a bound is not finite, negative, reversed or looks like another unit; both or impossible
+            levels; an unknown edge.
+    """
+
+    version: ClassVar[int] = 1
+
+    g_min_uS: float
+    g_max_uS: float
+    step_uS: float | None = None
+    levels: int | None = None
+    edge: str = "clip"
+
+    def __post_init__(self) -> None:
+        low, high = self.g_min_uS, self.g_max_uS
+        if not (math.isfinite(low) and math.isfinite(high) and 0 <= low < high):
+            raise ValueError(
+                f"device needs 0 <= g_min_uS < g_max_uS, got g_min_uS={low}, g_max_uS={high}: swap or correct them"
+            )
+        if not PLAUSIBLE_G_MAX_US[0] <= high <= PLAUSIBLE_G_MAX_US[1]:
+            unit = "siemens" if high < 1 else "a finer unit"
+            raise ValueError(
+                f"device.g_max_uS must lie in {PLAUSIBLE_G_MAX_US[0]:g}..{PLAUSIBLE_G_MAX_US[1]:g} uS, got "
+                f"{high:g}, which looks like {unit}: give microsiemens (1e-4 S = 100 uS)"
+            )
+        if self.step_uS is not None and self.levels is not None:
+            raise ValueError(
+                f"device takes step_uS or levels, got step_uS={self.step_uS} and levels={self.levels}: "
+                "set one of them to null"
+            )
+        if self.step_uS is not None and not 0 < self.step_uS <= high - low:
+            raise ValueError(
+                f"device.step_uS must lie in 0..{high - low:g} uS (the window), got {self.step_uS}: "
+                "use null for a continuous cell"
+            )
+        if self.levels is not None and self.levels < 2:
+            raise ValueError(f"device.levels must be at least 2, got {self.levels}: use null for continuous")
+        if self.edge not in EDGES:
+            raise ValueError(f"device.edge must be one of {', '.join(EDGES)}, got {self.edge!r}: pick one")
+
+    @property
+    def span_uS(self) -> float:
+        """D = g_max - g_min, the conductance that the largest weight of a one-sided pair spans."""
+        return self.g_max_uS - self.g_min_uS
+
+    def quantise(self, g_uS: Tensor) -> Tensor:
+        """Nearest programmable level of each target, inside the window; same shape as `g_uS`."""
+        step = self.span_uS / (self.levels - 1) if self.levels else self.step_uS
+        if step is None:
+            return g_uS.clamp(self.g_min_uS, self.g_max_uS)
+        top = math.floor(self.span_uS / step + 1e-6)
+        level = ((g_uS - self.g_min_uS) / step).round_().clamp_(0, top)
+        return level.mul_(step).add_(self.g_min_uS).clamp_(max=self.g_max_uS)
+
+    def confine(self, g_uS: Tensor) -> Tensor:
+        """The edge policy, applied after each stage; same shape as `g_uS`."""
+        if self.edge == "clip":
+            return g_uS.clamp(self.g_min_uS, self.g_max_uS)
+        if self.edge == "positive":
+            return g_uS.clamp(min=0.0)
+        return g_uS
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What an effect sees: every cell of one array of one layer (p or n), in the shape of the weight.
+
+    Args:
+        g_uS: conductance now, as the stage before left it.
+        target_uS: the quantised conductance that was asked for.
+        device: the cell's window.
+        t_s: seconds since programming.
+    """
+
+    g_uS: Tensor
+    target_uS: Tensor
+    device: Device
+    t_s: float

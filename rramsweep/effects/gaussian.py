@@ -1,0 +1,52 @@
+"""Gaussian conductance error: PyRRAM-Sim's law for programming error and for relaxation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rramsweep.device import Cells
+from rramsweep.effects.checks import fraction
+from rramsweep.streams import Stream
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """`G' = G + sigma(G) z`, z ~ N(0, 1) independent per cell; an increment on what stands.
+
+    `sigma(G)^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2`: state-independent and state-proportional error, whose
+    variances add. Source: Xiao et al., CrossSim Inference manual v2.0, section 7.2.1 (generic devices);
+    PyRRAM-Sim uses 0.03 (programming) and 0.07 (relaxation) of g_max as placeholders of a generic device.
+
+    It is not a law of one technology: in measured filamentary RRAM sigma peaks at 20-45 % of g_max.
+
+    Args:
+        alpha_ind: sigma as a fraction of the device's g_max (not of the window), 0..1.
+        alpha_prop: sigma as a fraction of the cell's conductance now, 0..1.
+
+    Raises:
+        ValueError: a fraction is outside 0..1.
+    """
+
+    version: ClassVar[int] = 1
+
+    alpha_ind: float = 0.0
+    alpha_prop: float = 0.0
+
+    def __post_init__(self) -> None:
+        fraction("alpha_ind", self.alpha_ind, "of g_max")
+        fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")
+
+    def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        sigma_ind_uS = self.alpha_ind * cells.device.g_max_uS
+        if sigma_ind_uS == 0 and self.alpha_prop == 0:
+            return cells.g_uS
+        z = rng.normal(cells.g_uS.shape)
+        if self.alpha_prop == 0:
+            return z.mul_(sigma_ind_uS).add_(cells.g_uS)
+        sigma_prop_uS = cells.g_uS * self.alpha_prop
+        if sigma_ind_uS == 0:
+            return z.mul_(sigma_prop_uS).add_(cells.g_uS)
+        return z.mul_(sigma_prop_uS.square_().add_(sigma_ind_uS**2).sqrt_()).add_(cells.g_uS)

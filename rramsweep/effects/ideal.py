@@ -1,0 +1,24 @@
+"""The effect that is not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rramsweep.device import Cells
+from rramsweep.streams import Stream
+
+
+@dataclass(frozen=True)
+class Ideal:
+    """No effect. Fits every slot, draws nothing, and is left out of a point's identity.
+
+    `chip` and `analog` skip it; called as a once-a-chip stage it returns the cells' conductances unchanged.
+    """
+
+    version: ClassVar[int] = 1
+
+    def __call__(self, cells: Cells, rng: Stream) -> Tensor:  # noqa: ARG002
+        return cells.g_uS

@@ -1,0 +1,17 @@
+"""Settings that every test shares."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+# Timings on a shared machine say nothing, and a run must not fail on luck: examples are the same every time.
+settings.register_profile("rramsweep", deadline=None, derandomize=True)
+settings.load_profile("rramsweep")
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """An empty current folder: everything a run writes lands under it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
