@@ -1,0 +1,152 @@
+"""Trained weights from a file into a model, with every way that a file can be wrong told in one line.
+
+Weights are data and are read as data: `torch.load(weights_only=True)`, never a pickle that can run code.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+_RESAVE = "save it again with torch.save(model.state_dict(), path)"
+
+
+def embedded_path(name: str) -> Path:
+    """The file of the weights that ship for the factory `name`, e.g. `"lenet5"`.
+
+    Raises:
+        ValueError: if no weights ship under that name; the text lists those that do.
+    """
+    known = sorted(path.stem for path in WEIGHTS.glob("*.pt"))
+    if name not in known:
+        raise ValueError(
+            f"embedded weights exist for {', '.join(known)}, got {name!r}: choose one of these or give a file"
+        )
+    return WEIGHTS / f"{name}.pt"
+
+
+def load_checkpoint(model: nn.Module, path: str | Path) -> None:
+    """Load the weights in `path` into `model`, in place: all of them, or, on an error, none.
+
+    The file holds a state dict, or a dict with one under `"state_dict"` or `"model"`. A leading `module.`,
+    which `nn.DataParallel` puts before every name, is taken off. Weights of another floating type are
+    converted to the model's own. Batch counters (`num_batches_tracked`) may be absent, as in files from
+    before PyTorch 0.4.1: they play no part in inference.
+
+    Reads on the CPU; the model keeps its own device.
+
+    Raises:
+        ValueError: one line that states constraint, value and remedy, if the file is missing or unreadable, is
+            not a torch file, holds a pickle of code, holds no state dict, or if names, shapes or types do not
+            fit, or a weight is not finite (or not once converted to the model's type).
+    """
+    path = Path(path)
+    own = model.state_dict()
+    state = _without_module(_state_dict(_read(path), path), own)
+    _check_names(state, own, path)
+    _check_values(state, own, path)
+    # strict=False only for the absent batch counters: every other name was checked above.
+    model.load_state_dict(state, strict=False)
+
+
+def _read(path: Path) -> object:
+    if not path.is_file():
+        raise ValueError(f"checkpoint must be an existing file, got {path}: check the path")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch documents no set of errors: damaged files alone raise five types
+        if isinstance(error, pickle.UnpicklingError) and _is_pickle_or_zip(path):
+            raise ValueError(
+                f"checkpoint must hold weights only, got a pickle of code or whole objects in {path}, which is never "
+                f"run: {_RESAVE}"
+            ) from error
+        raise ValueError(
+            f"checkpoint must be a complete file from torch.save, got {path}, which cannot be read "
+            f"({type(error).__name__}): copy it again or {_RESAVE}"
+        ) from error
+
+
+def _is_pickle_or_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"\x80", b"PK"))
+
+
+def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping) or not loaded:
+        what = "an empty dict" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
+        raise ValueError(f"checkpoint must hold a state dict (name -> tensor), got {what} in {path}: {_RESAVE}")
+    state: dict[str, Tensor] = {}
+    for name, value in loaded.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f"checkpoint must hold a state dict (name -> tensor), got {type(value).__name__} under {name!r} in "
+                f"{path}: {_RESAVE}, or put it under the key 'state_dict'"
+            )
+        state[name] = value
+    return state
+
+
+def _without_module(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # A model may have a child of its own called "module"; its names then fit as they are.
+    wrapped = all(name.startswith("module.") for name in state)
+    if not wrapped or any(name.startswith("module.") for name in own):
+        return state
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _check_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in own]
+    if missing or unexpected:
+        raise ValueError(
+            f"checkpoint must name exactly the model's weights, got {len(missing)} missing{_some(missing)} and "
+            f"{len(unexpected)} unexpected{_some(unexpected)} in {path}: choose the model that it was trained for"
+        )
+
+
+def _check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    misfits = [
+        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+        for name, value in state.items()
+        if value.shape != own[name].shape
+    ]
+    if misfits:
+        raise ValueError(
+            f"checkpoint must have the model's shapes, got {len(misfits)} that do not fit{_some(misfits)} in {path}: "
+            f"choose the model that it was trained for"
+        )
+    for name, value in state.items():
+        target = own[name].dtype
+        if value.is_meta or value.layout != torch.strided:
+            raise ValueError(
+                f"checkpoint must hold dense tensors, got {value.device} {value.layout} in {name} in {path}: "
+                f"convert it with to_dense() before saving"
+            )
+        if target.is_floating_point != value.dtype.is_floating_point:
+            raise ValueError(
+                f"checkpoint must have the model's types, got {value.dtype} for {target} in {name} in {path}: "
+                f"convert it before saving, e.g. dequantise it"
+            )
+        # After conversion: a float64 weight may overflow the model's float32.
+        if not torch.isfinite(value.to(target)).all():
+            raise ValueError(
+                f"checkpoint must have finite weights, got NaN or infinity in {name} in {path}: "
+                f"train or export it again"
+            )
+
+
+def _some(items: Iterable[str]) -> str:
+    items = list(items)
+    if not items:
+        return ""
+    return f" ({', '.join(items[:3])}{', ..' if len(items) > 3 else ''})"
