@@ -1,0 +1,251 @@
+"""Plots of the results table, each on the Axes it is given.
+
+Accuracies are drawn in percent. Sizes suit one column of a journal (89 mm). Every property is passed to its
+artist, so neither rcParams nor pyplot's current figure change.
+"""
+
+import os
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rramsweep.frames import CHOICES
+from rramsweep.summary import cells, summarize
+
+Ranges = Mapping[str, tuple[float, float, str]]
+# Column -> lowest and highest value that its source covers, and words for what lies beyond.
+SOURCE_RANGE: Ranges = {
+    "drift.relative_drift": (0, 0.2, "relative drift above 0.2 lies outside the range its source gives")
+}
+LABELS = {"drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$"}
+# What a column's name ends in -> its unit; fractions keep their name and say of what.
+UNITS = {"_uS": "µS", "_s": "s", "_K": "K", "_V": "V", "_ohm": "Ω"}
+OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductance now"}
+# Okabe and Ito's colour-blind-safe palette without its yellow, which print loses on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+BASELINES = (
+    ("digital_accuracy", "digital", "#000000", (0, (6, 2))),
+    ("ideal_accuracy", "ideal chip", "#777777", (0, (2, 1.2))),
+    ("limit", "yield limit", "#777777", (0, (1, 2))),
+)
+_SMALL, _TEXT = 6.0, 7.0  # points
+
+
+def plot_robustness(
+    frame: pd.DataFrame,
+    x: str,
+    group: str | None = None,
+    ax: Axes | None = None,
+    yield_drop: float = 0.02,
+    *,
+    source_range: Ranges = SOURCE_RANGE,
+) -> Axes:
+    """Draw accuracy over one parameter or choice: what survives on real chips.
+
+    For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of
+    the chips (lighter band), every chip (dot). Dashed: the digital network and the ideal chip. Dotted: the
+    accuracy from which a chip is good. A positive ``x`` over two decades gets a logarithmic axis; text and
+    null or infinite values of a numeric ``x`` are categories: bars, no curve.
+
+    Args:
+        frame: a results frame with one point in each (x, group).
+        x: a choice or parameter column.
+        group: a choice or parameter column, or None for one curve.
+        ax: where to draw; nothing else is touched. The legend stands above it, where a title would, and the
+            caption below: ``layout="constrained"`` gives them room. Default: a new figure, one column wide.
+        yield_drop: accuracy that a good chip may lose against the digital network, as a fraction of 1.
+        source_range: ``{column: (lowest, highest, words)}``; what lies outside is shaded, the words say so.
+
+    Returns:
+        The Axes. Its artists have a gid: ``mean:``, ``interval:``, ``spread:``, ``chips:`` before the group's
+        name, ``digital``, ``ideal chip``, ``yield limit``, ``outside``, ``caption``.
+
+    Raises:
+        ValueError: what `summarize` refuses, or a frame in which no chip finished.
+    """
+    keys = list(dict.fromkeys(name for name in (group, x) if name is not None))
+    table = summarize(frame, keys, yield_drop)
+    chips, cell, _ = cells(frame, keys)
+    chips = chips.assign(cell=cell)[chips["status"] == "ok"]
+    if chips.empty:
+        raise ValueError("a plot needs a chip with status ok, got none: see the frame's error column")
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots(figsize=(89 / 25.4, 3.2), layout="constrained")[1]
+    notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
+    table = table[table["n"] > 0]  # its index stays the number of the cell
+    images = chips.groupby("cell")["n_images"].first().astype("float64")
+    table = table.assign(
+        group="mean" if group is None else [_name(value, group) for value in table[group]],
+        limit=table["digital_accuracy"] - np.floor(yield_drop * images + 1e-9) / images,
+        **_positions(table[x], ax),
+    )
+    every = list(dict.fromkeys(table["group"]))
+    lane = table["lane"] / len(every)
+    shift = lane * (table["group"].map(every.index) - (len(every) - 1) / 2)
+    # On a curve only the dots step aside, so that the mean stands at its value of x.
+    table["where"] = _data(ax, table["at"] + shift.where(~table["curve"], 0.0))
+    # The golden ratio fills a lane evenly, and the same way each time.
+    jitter = 0.8 * ((chips.groupby("cell").cumcount() * 0.6180339887 + 0.5) % 1 - 0.5)
+    middle, width = (part.reindex(chips["cell"]).to_numpy() for part in (table["at"] + shift, lane))
+    chips["where"] = _data(ax, middle + jitter.to_numpy() * width)
+    for index, name in enumerate(every):
+        mine = table[table["group"] == name].sort_values("at", kind="stable")
+        colour, dots = COLOURS[index % len(COLOURS)], chips[chips["cell"].isin(mine.index)]
+        style: dict[str, Any] = {"color": colour, "gid": f"chips:{name}", "zorder": 2}
+        ax.scatter(dots["where"], 100 * dots["accuracy"], s=3, alpha=0.3, linewidths=0, **style)
+        marker = MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+        for _, part in mine.groupby("curve"):
+            _draw_means(ax, part, name, colour, marker, width=min(8.0, 20.0 / len(every)))
+    _draw_baselines(ax, table, every)
+    if x in source_range:
+        notes += _draw_outside(ax, table[x], source_range[x])
+    # How many small letters fit beside each other under the Axes: they are about half as wide as high.
+    room = max(20, int(ax.get_window_extent().width / ax.figure.dpi * 72 / (0.5 * _SMALL)))
+    if not table["curve"].all():
+        _name_places(ax, table, chips, x, room)
+    _write(ax, x, textwrap.fill(_caption(table, chips, notes), room))
+    return ax
+
+
+def save_figure(fig: Figure, path: str | os.PathLike[str]) -> None:
+    """Save at 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+        fig.savefig(path, dpi=300)
+
+
+def _name(value: Any, column: str = "") -> str:
+    text = "none" if pd.isna(value) else f"{value:.12g}" if isinstance(value, float) else str(value)
+    return text if column in CHOICES or not column else f"{column} = {text}"
+
+
+def _positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
+    """For each cell: ``at`` (place on the axis' own scale), ``curve`` (else a category), ``lane`` (width)."""
+    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    v = values.to_numpy(dtype=np.float64, na_value=np.nan) if number else np.full(len(values), np.nan)
+    finite = np.isfinite(v)
+    if not finite.any():
+        at = pd.factorize(values, use_na_sentinel=False)[0].astype(np.float64)
+        ax.set_xlim(-0.6, at.max() + 0.6)
+        return {"at": at, "curve": False, "lane": 0.5}
+    low, high = v[finite].min(), v[finite].max()
+    if low > 0 and high / low >= 100:
+        ax.set_xscale("log")
+    at = np.full(len(v), np.nan)
+    at[finite] = ax.xaxis.get_transform().transform(v[finite])
+    levels = np.unique(at[finite])
+    span = np.ptp(levels) or abs(levels[0]) or 1.0
+    if len(levels) == 1:
+        ax.set_xlim(*_data(ax, [levels[0] - span / 2, levels[0] + span / 2]))
+    at[v == np.inf] = levels[-1] + 0.15 * span
+    at[np.isnan(at)] = levels[0] - 0.15 * span
+    lane = min(0.05 * span, 0.4 * np.diff(levels, append=np.inf).min())
+    return {"at": at, "curve": finite & (len(levels) > 1), "lane": np.where(finite, lane, 0.1 * span)}
+
+
+def _data(ax: Axes, at: Any) -> Any:
+    """Data coordinates of places on the axis' own scale."""
+    return ax.xaxis.get_transform().inverted().transform(np.asarray(at, dtype=np.float64))
+
+
+def _draw_means(ax: Axes, part: pd.DataFrame, name: str, colour: str, marker: str, width: float) -> None:
+    """Means with both ranges of the cells of one group: joined on a curve, alone as categories."""
+    curve = bool(part["curve"].iloc[0])
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
+    style |= {"linestyle": "-" if curve else "none", "markeredgecolor": "white", "markeredgewidth": 0.4}
+    ax.plot(part["where"], 100 * part["accuracy_mean"], zorder=4, gid=f"mean:{name}", label=name, **style)
+    bands = (("spread", "q05", "q95", 0.15), ("interval", "accuracy_low", "accuracy_high", 0.4))
+    for what, low, high, alpha in bands:
+        style = {"color": colour, "alpha": alpha, "zorder": 1, "gid": f"{what}:{name}"}
+        if curve:
+            ax.fill_between(part["where"], 100 * part[low], 100 * part[high], linewidth=0, **style)
+        else:
+            ax.vlines(part["where"], 100 * part[low], 100 * part[high], linewidth=width, **style)
+
+
+def _draw_baselines(ax: Axes, table: pd.DataFrame, every: list[str]) -> None:
+    for column, words, grey, dashes in BASELINES:
+        # One line serves all groups that agree on it.
+        shared = np.ptp(table[column]) < 1e-9
+        for index, name in enumerate(every[:1] if shared else every):
+            mine = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
+            value = 100 * mine[column].to_numpy()
+            flat = np.ptp(value) < 1e-7
+            amount = f"{value[0]:.1f} %" if flat else f"{value.min():.1f}–{value.max():.1f} %"
+            label = f"{words} {amount}" if shared or len(every) == 1 else f"{words}, {name} {amount}"
+            colour = grey if shared else COLOURS[index % len(COLOURS)]
+            style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "zorder": 3}
+            style |= {"gid": words, "label": label}
+            if flat:
+                ax.axhline(value[0], **style)
+            else:
+                ax.plot(_data(ax, mine["at"]), value, **style)
+
+
+def _draw_outside(ax: Axes, values: "pd.Series[Any]", source: tuple[float, float, str]) -> list[str]:
+    """Shade what lies outside the source's range, and say so in words; nothing if all values lie in it."""
+    v = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    low, high, words = source
+    left, right = ax.set_xlim(ax.get_xlim())
+    sides = [(left, low)] if (v < low).any() else []
+    sides += [(high, right)] if (v > high).any() else []
+    for side, label in zip(sides, ("outside the source's range", "_nolegend_"), strict=False):
+        ax.axvspan(*side, color="#000000", alpha=0.07, linewidth=0, zorder=0, gid="outside", label=label)
+    return [f"shaded: {words}"] if sides else []
+
+
+def _caption(table: pd.DataFrame, chips: pd.DataFrame, notes: list[str]) -> str:
+    def span(values: "pd.Series[Any]") -> str:
+        return f"{values.min()}" if values.nunique() == 1 else f"{values.min()}–{values.max()}"
+
+    network = "this network" if chips["model"].nunique() <= 1 else "each network"
+    of = f"of {network} on these {span(chips['n_images'])} images"
+    if table["n"].max() == 1:
+        return "; ".join([f"one chip {of}, so no interval", *notes])
+    over = f"mean with 95 % t interval over {span(table['n'])} chips {of}"
+    return "; ".join([over, "light band: 5–95 % of chips", "dots: chips", *notes])
+
+
+def _label(name: str) -> str:
+    for ending, words in (UNITS | OF_WHAT).items():
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending) if ending in UNITS else name} ({words})"
+    return LABELS.get(name, name)
+
+
+def _name_places(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, x: str, room: int) -> None:
+    """Ticks for an axis with categories; a continuous one keeps its own."""
+    # Null means that the option chosen has no such parameter, so the option names the place.
+    choice = x.split(".")[0]
+    absent = list(chips.loc[chips[x].isna(), choice].unique()) if choice in CHOICES else []
+    named = table.drop_duplicates("at").sort_values("at")
+    named = named[~named["curve"] | (np.arange(len(named)) % -(-len(named) // 9) == 0)]
+    names = [_name(absent[0] if pd.isna(value) and len(absent) == 1 else value) for value in named[x]]
+    long = max(map(len, names)) + 2 > room / len(names)
+    slope: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    ax.set_xticks(_data(ax, named["at"]), names, **slope)
+    ax.minorticks_off()
+
+
+def _write(ax: Axes, x: str, caption: str) -> None:
+    ax.set_xlabel(_label(x), fontsize=_TEXT)
+    ax.set_ylabel("accuracy (%)", fontsize=_TEXT)
+    ax.tick_params(labelsize=_SMALL, width=0.6, length=3)
+    ax.spines[["top", "right"]].set_visible(False)
+    # A group with bars and a curve has two handles of one name; the curve is the later.
+    handles = {handle.get_label(): handle for handle in ax.get_legend_handles_labels()[0]}
+    style: dict[str, Any] = {"fontsize": _SMALL, "frameon": False, "ncols": 2, "handlelength": 2.4}
+    style |= {"borderaxespad": 0.2, "columnspacing": 1.2, "labelspacing": 0.3}
+    ax.legend(handles=list(handles.values()), loc="lower left", bbox_to_anchor=(0, 1), **style)
+    # Hung on the axis label, which knows how tall the tick labels are.
+    below = (ax.transAxes, ax.xaxis.label)
+    style = {"textcoords": "offset points", "fontsize": _SMALL, "color": "#444444", "va": "top", "ha": "left"}
+    ax.annotate(caption, (0, 0), xytext=(0, -3), xycoords=below, gid="caption", **style)

@@ -1,0 +1,175 @@
+"""Statistics of the results table: one row a cell, over chips *of this network on these images*.
+
+The chip is the unit of replication: every interval is over chips, and a cell that would pool two points is
+refused.
+"""
+
+import difflib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from rramsweep.frames import FACTS
+
+CONFIDENCE = 0.95
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+
+def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float = 0.02) -> pd.DataFrame:
+    """Summarize the chips of each cell, a cell being one combination of the values in ``by``.
+
+    Args:
+        frame: a results frame. Rows with status ``ok`` count; the others only show in ``n_failed``.
+        by: columns that tell the cells apart; a null is a value of its own. Default: the columns that the
+            sweep varied (``frame.attrs["swept"]``), or without those, every choice and parameter that varies.
+        yield_drop: accuracy that a good chip may lose against the digital network, as a fraction of 1.
+
+    Returns:
+        One row a cell in order of appearance. Accuracies are fractions. The columns are ``by``, then
+
+        - ``n``, ``n_failed``: chips that finished, chips that did not
+        - ``accuracy_mean``, ``accuracy_low``, ``accuracy_high``: mean and its 95 % t interval over chips,
+          ``mean -+ t(0.975, n - 1) * std / sqrt(n)``; equal where all chips agree, null bounds for one chip
+        - ``accuracy_std``: ddof 1, null for one chip
+        - ``q05 q25 q50 q75 q95``: quantiles of the chips, linearly interpolated
+        - ``digital_accuracy``, ``ideal_accuracy``: the two baselines
+        - ``yield_share``, ``yield_low``, ``yield_high``: share of chips with
+          ``n_correct >= n_digital - floor(yield_drop * n_images + 1e-9)``, and its 95 % Wilson interval
+
+        A cell without a finished chip has ``n = 0`` and nulls. A chip that stands in a cell twice, under two
+        names of the same point, counts once.
+
+    Raises:
+        ValueError: a column that is not there (with the nearest names), ``yield_drop`` outside [0, 1], or a
+            cell that holds more than one point, with the columns that would tell these apart.
+    """
+    if not 0 <= yield_drop <= 1:
+        raise ValueError(f"yield_drop must lie in [0, 1], got {yield_drop}: write 0.02 for two points")
+    needed = [name for name in FACTS if name not in frame.columns]
+    if needed:
+        raise ValueError(f"a results frame lacks columns {', '.join(needed)}: make it with join() or read()")
+    keys = resolve_by(frame, by)
+    frame, cell, heads = cells(frame, keys)
+    ok = (frame["status"] == "ok").to_numpy(dtype=bool)
+    size = len(heads)
+    done = frame.loc[ok]
+    n = np.bincount(cell[ok], minlength=size)
+
+    accuracy = done["accuracy"].to_numpy(dtype=np.float64)
+    correct, lost, gained, images = (
+        done[name].to_numpy(dtype=np.int64) for name in ("n_correct", "n_lost", "n_gained", "n_images")
+    )
+    allowed = np.floor(yield_drop * images + 1e-9).astype(np.int64)
+    good = correct >= correct + lost - gained - allowed
+
+    columns: dict[str, Any] = {"n": n, "n_failed": np.bincount(cell[~ok], minlength=size)}
+    columns |= _moments(accuracy, cell[ok], size)
+    baselines = done[["digital_accuracy", "ideal_accuracy"]].groupby(cell[ok]).first().reindex(range(size))
+    columns |= {str(name): baselines[name].to_numpy(dtype=np.float64) for name in baselines}
+    columns |= _yield(np.bincount(cell[ok], weights=good, minlength=size).astype(np.int64), n)
+    out = heads.assign(**columns)
+    out.attrs = {"by": keys, "yield_drop": yield_drop}
+    return out
+
+
+def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
+    """The columns that tell cells apart; see `summarize`.
+
+    Raises:
+        ValueError: a name that is no column, or a fact that is an outcome of the trial.
+    """
+    conditions = [str(name) for name in frame.columns if name not in FACTS]
+    if by is None and "swept" in frame.attrs:
+        # A swept seed is the chip itself, and a swept machine setting has no column.
+        return [name for name in frame.attrs["swept"] if name in conditions]
+    if by is None:
+        return [name for name in conditions if frame[name].nunique(dropna=False) > 1]
+    names = [by] if isinstance(by, str) else list(dict.fromkeys(by))
+    allowed = ["point_id", "seed", *conditions]
+    for name in names:
+        if name in FACTS and name not in allowed:
+            raise ValueError(f"by takes choices and parameters, got {name!r}, an outcome: drop it")
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
+            near += [full for full in allowed if full.rpartition(".")[2] == name and full not in near]
+            remedy = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(conditions)}"
+            raise ValueError(f"columns must be in the frame, got {name!r}: {remedy}")
+    return names
+
+
+def cells(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
+    """Sort chips into cells: the rows without repeated chips, the cell number of each, the cells' ``keys``.
+
+    Cells are numbered in order of appearance.
+
+    Raises:
+        ValueError: a cell holds more than one point.
+    """
+    code = np.zeros(len(frame), dtype=np.int64)
+    for name in keys:
+        level, levels = pd.factorize(frame[name], use_na_sentinel=False)
+        # Renumbered each time, so that many columns cannot overflow.
+        code = pd.factorize(code * max(len(levels), 1) + level)[0].astype(np.int64)
+    rows = pd.DataFrame({"cell": code, "point": frame["point_id"].to_numpy(), "seed": frame["seed"].to_numpy()})
+    first = np.unique(code, return_index=True)[1]
+    held = np.bincount(rows[["cell", "point"]].drop_duplicates()["cell"], minlength=len(first))
+    if (held > 1).any():
+        worst = int((held > 1).argmax())
+        raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst])))
+    once = ~rows.duplicated().to_numpy()
+    return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
+
+
+def t_interval(mean: Floats, sem: Floats, n: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2."""
+    scale = np.where(sem > 0, sem, np.nan)
+    low, high = stats.t.interval(CONFIDENCE, df=np.maximum(n - 1, 1), loc=mean, scale=scale)
+    flat = (sem == 0) & (n > 1)
+    return np.where(flat, mean, low), np.where(flat, mean, high)
+
+
+@lru_cache(maxsize=4096)
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Two-sided 95 % Wilson interval of a share; NaN where n is 0."""
+    if n == 0:
+        return np.nan, np.nan
+    interval = stats.binomtest(successes, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _moments(accuracy: Floats, cell: Codes, size: int) -> dict[str, Floats]:
+    chips = pd.Series(accuracy).groupby(cell)
+    every = range(size)
+    stat = chips.agg(["mean", "std", "sem", "min", "max", "count"]).reindex(every)
+    n = stat["count"].fillna(0).to_numpy(dtype=np.int64)
+    # Rounding makes the mean of equal numbers another number, with a spread of 1e-17.
+    flat = (stat["min"] == stat["max"]).to_numpy()
+    mean = np.where(flat, stat["min"], stat["mean"])
+    std, sem = (np.where(flat & (n > 1), 0.0, stat[name]) for name in ("std", "sem"))
+    low, high = t_interval(mean, sem, n)
+    out = {"accuracy_mean": mean, "accuracy_low": low, "accuracy_high": high, "accuracy_std": std}
+    return out | {name: chips.quantile(q).reindex(every).to_numpy(dtype=np.float64) for name, q in QUANTILES.items()}
+
+
+def _yield(good: Codes, n: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    share = np.divide(good, n, out=np.full(len(n), np.nan), where=n > 0)
+    bounds = np.array([wilson(int(k), int(m)) for k, m in zip(good, n, strict=True)]).reshape(-1, 2)
+    return {"yield_share": share, "yield_low": bounds[:, 0], "yield_high": bounds[:, 1]}
+
+
+def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int) -> str:
+    where = ", ".join(f"{name}={rows[name].iloc[0]}" for name in keys) or "of the whole frame"
+    differ = [str(name) for name in rows.columns if name not in FACTS and rows[name].nunique(dropna=False) > 1]
+    if differ:
+        remedy = f"which differ in {', '.join(differ)}: add one to by, or filter the frame"
+    else:
+        remedy = "which no column tells apart (other weights, images or code): add point_id to by"
+    return f"a cell must hold one point, cell {where} holds {held}, {remedy}"
