@@ -1,0 +1,59 @@
+"""The same sweeps from Python: in a notebook, in a script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from rramsweep import frames
+from rramsweep.config import CONFIG_NAME, choices, compose, container, loader, point_plan
+from rramsweep.plan import Plan
+from rramsweep.shard import missing, run_shard
+from rramsweep.store import Store
+from rramsweep.sweeper import compose_plan
+from rramsweep.workbench import Workbench
+
+__all__ = ["compose", "run", "sweep"]
+
+
+def run(cfg: DictConfig) -> pd.DataFrame:
+    """Run the chips of one point and return their rows, those of the command line.
+
+    Args:
+        cfg: from `compose`.
+
+    Raises:
+        ValueError: a parameter out of range, or a store that cannot be written.
+    """
+    allowed = [f"allow_targets={list(cfg.allow_targets)}"]  # compose() has checked where it came from
+    plan, _, workbench = point_plan(container(cfg), choices(cfg), allowed, "rramsweep.run")
+    return _compute(plan, workbench)
+
+
+def sweep(overrides: Sequence[str]) -> pd.DataFrame:
+    """Run a sweep and return its rows, those of `rramsweep -m OVERRIDES...`.
+
+    Trials are kept in the store as on the command line, so that a second call computes nothing.
+
+    Raises:
+        ValueError: any point refuses its parameters (before the first chip), or the store cannot be written.
+    """
+    config_loader = loader()
+    master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
+    params = {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
+    plan, _, workbench = compose_plan(config_loader, master, params, overrides, "rramsweep.sweep")
+    return _compute(plan, workbench)
+
+
+def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
+    store = Store(Path(plan.settings["store"]))
+    store.prepare()
+    run_shard(missing(plan, store, bool(plan.settings["retry_failed"])), store, workbench)
+    frame = frames.join([asdict(point) for point in plan.points], store.select(plan), plan.swept)
+    frame.attrs["yield_drop"] = plan.settings["yield_drop"]
+    return frame

@@ -1,0 +1,121 @@
+"""The command line; the only file with @hydra.main."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from rramsweep import report
+from rramsweep.config import CONFIG_NAME, HYDRA_VERSION_BASE, conf_dir, container, point_plan
+from rramsweep.driver import SweepError, execute, run_plan_shard
+from rramsweep.plan import GROUPS
+from rramsweep.sweeper import register
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+class Abort(BaseException):
+    """Carries an error of a single run past Hydra, which would print a line of its own for any `Exception`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def task(cfg: DictConfig) -> None:
+    """What a Hydra job does: one shard of a plan if it is given one, else one point."""
+    if cfg.plan is not None:
+        run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, list(cfg.allow_targets))
+    elif HydraConfig.get().mode == RunMode.MULTIRUN:
+        # Hydra's own sweeper: this job is one point of a larger sweep, which reports as a whole afterwards.
+        _one_point(cfg, report.console(quiet=True))
+        report.write(HydraConfig.get().sweep.dir)  # of the jobs so far; the last one completes it
+    else:
+        try:
+            _one_point(cfg, report.console())
+        except Exception as error:
+            raise Abort(error) from error
+
+
+def _one_point(cfg: DictConfig, console: Console) -> None:
+    hydra_config = HydraConfig.get()
+    chosen = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
+    command = shlex.join(["rramsweep", *sys.argv[1:]])
+    plan, settings, workbench = point_plan(container(cfg), chosen, list(hydra_config.overrides.task), command)
+
+    def launch(path: Path) -> None:
+        run_plan_shard(path, 0, 1, settings.allow_targets)
+
+    execute(plan, workbench, Path(hydra_config.runtime.output_dir), launch, console)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the command `rramsweep`; exits non-zero with one line on what went wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    full = os.environ.get(FULL_ERROR, "0") not in ("", "0")
+    try:
+        try:
+            if arguments[:1] == ["report"]:
+                _report(arguments[1:])
+            else:
+                _hydra(arguments)
+        except Abort as abort:
+            raise abort.error from abort.error.__cause__
+    except SweepError as error:
+        print(f"rramsweep: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print("rramsweep: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        print(f"rramsweep: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error and of what caused it, folded to one line."""
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        text = " ".join(str(cause).split())
+        if text and not any(text in part for part in parts):
+            parts.append(text)
+        cause = cause.__cause__
+    return ": ".join(parts) or type(error).__name__
+
+
+def _hydra(arguments: Sequence[str]) -> None:
+    register()
+    argv, full = sys.argv, os.environ.get(FULL_ERROR)
+    sys.argv = [argv[0], *arguments]
+    # Hydra prints a shortened traceback of its own unless told to raise; `main` makes one line of the cause.
+    os.environ[FULL_ERROR] = "1"
+    try:
+        hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(task)()
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = full
+
+
+def _report(arguments: Sequence[str]) -> None:
+    if len(arguments) != 1:
+        raise ValueError(f"report takes one folder, got {len(arguments)} arguments: rramsweep report DIR")
+    folder = Path(arguments[0])
+    frame = report.write(folder)
+    report.show(frame, folder, float(frame.attrs.get("yield_drop", 0.02)), report.console())

@@ -1,0 +1,155 @@
+"""From a config node to an object: the constructor's own signature is the schema.
+
+A node is `{_target_: dotted.name, argument: value, ...}`. Its keys must be arguments of the target, its values
+must fit the annotations, and what the name resolves to must live in an allowed package: a config is code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+OWN = "rramsweep"
+
+
+def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: Sequence[str] = ()) -> Any:
+    """Call the node's target with the node's other keys.
+
+    Args:
+        node: resolved plain data with a `_target_`.
+        where: dotted name of the node, for messages.
+        allow: packages allowed beside rramsweep itself.
+        skip: keys of the node that are not arguments.
+
+    Raises:
+        ValueError: what `arguments` refuses, or what the target itself refuses, with `where` in front.
+    """
+    target, given = arguments(node, where, allow, skip)
+    try:
+        return target(**given)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def arguments(
+    node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The node's target and its arguments, each of the type that the target's annotation asks for.
+
+    Raises:
+        ValueError: no, unknown or forbidden target; unknown or missing argument; a value that does not fit.
+    """
+    target = resolve(node.get("_target_"), where, allow)
+    given = {key: value for key, value in node.items() if key != "_target_" and key not in skip}
+    parameters = inspect.signature(target).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    for key in given:
+        if key not in parameters and not open_ended:
+            raise ValueError(f"{where}.{key} is not a parameter of {where}: {suggest(key, parameters)}")
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    lacking = [
+        name
+        for name, p in parameters.items()
+        if p.default is inspect.Parameter.empty and p.kind in named and name not in given
+    ]
+    if lacking:
+        raise ValueError(f"{where} needs {', '.join(lacking)}: give {where}.{lacking[0]}=VALUE")
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    return target, {key: fit(value, hints.get(key, Any), f"{where}.{key}") for key, value in given.items()}
+
+
+def resolve(name: Any, where: str, allow: Sequence[str] = ()) -> Any:
+    """The callable that a dotted name stands for, if it lives in an allowed package.
+
+    The name's own beginning is checked before anything is imported, and the module of what it resolves to
+    afterwards: `rramsweep.trial.torch.load` begins well and is refused all the same.
+
+    Raises:
+        ValueError: not a name, not allowed, not found, or not callable.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{where} needs a _target_, got {name!r}: give {where}._target_=package.factory")
+    allowed = (OWN, *allow)
+    remedy = f"allow its package with allow_targets=[{name.split('.')[0]}] on the command line"
+    if not _inside(name, allowed):
+        raise ValueError(f"{where}._target_ must lie in {_list(allowed)}, got {name!r}: {remedy}")
+    found = _import(name, where)
+    home = getattr(found, "__module__", None)
+    if not callable(found) or not isinstance(home, str):
+        raise ValueError(
+            f"{where}._target_ must name a class or function, {name!r} is {type(found).__name__}: name one"
+        )
+    if not _inside(home, allowed):
+        raise ValueError(f"{where}._target_ must lie in {_list(allowed)}, but {name!r} comes from {home!r}: {remedy}")
+    return found
+
+
+def fit(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the annotation asks: an int becomes a float where one is meant; nothing else is bent.
+
+    Raises:
+        ValueError: the value is of another type.
+    """
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    plain = [o for o in options if o is not type(None)]
+    for option in plain:
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if option is int and not isinstance(value, bool):
+            if isinstance(value, int):
+                return value
+            if isinstance(value, float) and value.is_integer():
+                return int(value)
+        if option in (bool, str) and isinstance(value, option):
+            return value
+        if option not in (float, int, bool, str):
+            return value
+    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options).replace("NoneType", "null")
+    raise ValueError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}): correct the value")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` with the nearest names, or all of them when none is near."""
+    names = [n for n in known if n != "self"]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if not names:
+        return "it takes none"
+    return f"it has {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+
+
+def _import(name: str, where: str) -> Any:
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        module = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+                continue
+            raise ValueError(
+                f"{where}._target_ {name!r} cannot be imported ({error}): install what it needs"
+            ) from error
+        for attribute in parts[cut:]:
+            if not hasattr(found, attribute):
+                public = [n for n in vars(found) if not n.startswith("_")]
+                raise ValueError(f"{where}._target_ {name!r} is not there: {suggest(attribute, public)}")
+            found = getattr(found, attribute)
+        return found
+    raise ValueError(f"{where}._target_ {name!r} is not there: no package {parts[0]!r} can be imported")
+
+
+def _inside(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _list(packages: Sequence[str]) -> str:
+    return " or ".join(repr(p) for p in packages)

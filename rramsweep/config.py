@@ -1,0 +1,193 @@
+"""Hydra at the edge: where the configs are, composing them, and the settings of a run.
+
+Below this file nothing sees a DictConfig: a config becomes plain resolved data here, and objects in `workbench`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from rramsweep.build import fit
+from rramsweep.plan import GROUPS, Plan
+from rramsweep.streams import SEED_LIMIT
+from rramsweep.workbench import POINT_KEYS, Workbench, check_keys
+
+CONFIG_NAME = "config"
+HYDRA_VERSION_BASE = "1.3"
+
+
+def conf_dir() -> Path:
+    """The folder of config groups: inside an installed package, beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The top-level settings that are not part of a point.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    name: str
+    seed: int
+    chips: int
+    yield_drop: float
+    store: str
+    batch_size: int
+    threads: int | None
+    shards: int
+    retry_failed: bool
+    allow_targets: list[str]
+    plan: str | None
+    shard: int
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("chips", 1),
+            ("batch_size", 1),
+            ("shards", 1),
+            ("threads", 1),
+            ("seed", 0),
+            ("shard", 0),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name} must be at least {low}, got {value}: give a larger integer")
+        if self.seed + self.chips > SEED_LIMIT:
+            raise ValueError(f"seed + chips must stay below 2**63, got {self.seed} + {self.chips}: lower one")
+        if not 0 <= self.yield_drop <= 1 or math.isnan(self.yield_drop):
+            raise ValueError(
+                f"yield_drop must lie in 0..1 (a fraction of the images), got {self.yield_drop}: 0.02 is two points"
+            )
+        if not self.name or Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+            raise ValueError(f"name must be a folder name under outputs/, got {self.name!r}: give a plain name")
+
+    @staticmethod
+    def of(config: Mapping[str, Any], overrides: Iterable[str]) -> Settings:
+        """The settings of a resolved config.
+
+        Args:
+            config: plain nested data.
+            overrides: what was given on the command line or to `compose`; only there code may be allowed.
+
+        Raises:
+            ValueError: an unknown key, a wrong type or range, or `allow_targets` set by a YAML file.
+        """
+        names = [f.name for f in fields(Settings)]
+        check_keys(config, [*GROUPS, *POINT_KEYS, *names, "experiment", "choices"])
+        hints = get_type_hints(Settings)
+        settings = Settings(**{name: fit(config[name], hints[name], name) for name in names})
+        given = any(o.lstrip("+").split("=", 1)[0] == "allow_targets" for o in overrides)
+        if settings.allow_targets and not given:
+            raise ValueError(
+                f"allow_targets must come from the command line or compose(), got {settings.allow_targets} from a "
+                "YAML file: a config that allows itself to run code allows anything; give it on the command line"
+            )
+        return settings
+
+    def workbench(self) -> Workbench:
+        """A workbench with this run's execution plan."""
+        return Workbench(self.allow_targets, self.batch_size)
+
+
+def loader() -> ConfigLoader:
+    """A config loader over the package's own groups, independent of any running Hydra application."""
+    setup_globals()
+    if version.getbase() is None:
+        version.setbase(HYDRA_VERSION_BASE)
+    return ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the config of one point, as `rramsweep OVERRIDES...` does.
+
+    Returns:
+        The config without Hydra's own node, and with `choices`: the option chosen in each group.
+
+    Raises:
+        hydra.errors.HydraException: an unknown group, option or key, or a sweep.
+    """
+    cfg = loader().load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
+    # Code may be named in compose() as on the command line: checked here, where the overrides are still known.
+    Settings.of(container(cfg), overrides)
+    return with_choices(cfg)
+
+
+def with_choices(cfg: DictConfig) -> DictConfig:
+    """A config with Hydra's node replaced by `choices`."""
+    chosen = choices(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+        cfg.choices = chosen
+    return cfg
+
+
+def container(cfg: DictConfig) -> dict[str, Any]:
+    """A config as plain resolved data, without Hydra's node."""
+    keys = [str(key) for key in cfg if key != "hydra"]
+    masked = OmegaConf.masked_copy(cfg, keys)
+    OmegaConf.set_struct(masked, False)
+    masked._set_parent(cfg._get_parent())
+    return cast("dict[str, Any]", OmegaConf.to_container(masked, resolve=True, throw_on_missing=True))
+
+
+def choices(cfg: DictConfig) -> dict[str, str]:
+    """The option chosen in each config group, from Hydra's node or from what `compose` kept."""
+    chosen = cfg.hydra.runtime.choices if "hydra" in cfg else cfg.get("choices")
+    if chosen is None:
+        raise ValueError("a config must name its choices, but this one has none: make it with rramsweep.compose()")
+    return {group: str(chosen[group]) for group in GROUPS}
+
+
+def point_plan(
+    config: Mapping[str, Any], chosen: Mapping[str, str], overrides: Iterable[str], command: str
+) -> tuple[Plan, Settings, Workbench]:
+    """The plan of a single point: its seeds are `seed .. seed + chips - 1`.
+
+    Args:
+        config: plain resolved data, from `container`.
+        chosen: the option of each group, from `choices`.
+        overrides: what was given on the command line or to `compose`.
+        command: kept in the plan, to be repeated.
+
+    Raises:
+        ValueError: see `Settings.of` and `Workbench.point`.
+    """
+    settings = Settings.of(config, overrides)
+    workbench = settings.workbench()
+    point = workbench.point(config, chosen)
+    seeds = range(settings.seed, settings.seed + settings.chips)
+    axes = [o.get_key_element().lstrip("+") for o in parse(list(overrides)) if not o.is_delete()]
+    columns = [name for name in axes if name in {**point.choices, **point.params}]
+    return Plan([point], [seeds], columns, plan_settings(settings, command)), settings, workbench
+
+
+def plan_settings(settings: Settings, command: str) -> dict[str, Any]:
+    """What a plan keeps of the settings: enough to go on from its folder alone."""
+    kept = ("name", "seed", "chips", "yield_drop", "batch_size", "threads", "retry_failed")
+    return {
+        **{name: getattr(settings, name) for name in kept},
+        "store": str(Path(settings.store).absolute()),
+        "command": command,
+    }
+
+
+def parse(overrides: Sequence[str], config_loader: ConfigLoader | None = None) -> list[Any]:
+    """Overrides as Hydra's parser reads them."""
+    return list(OverridesParser.create(config_loader=config_loader).parse_overrides(list(overrides)))

@@ -1,0 +1,125 @@
+"""A whole sweep from its plan: baselines, launch, progress, and the report, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from rramsweep import report
+from rramsweep.monitor import Monitor
+from rramsweep.plan import Plan
+from rramsweep.shard import ProgressFile, missing, run_shard, shard_of
+from rramsweep.store import Store
+from rramsweep.workbench import Workbench
+
+
+class SweepError(RuntimeError):
+    """A sweep that did not finish as asked, after its tables and plots were written.
+
+    Args:
+        message: one line for the user.
+        code: exit status of the command.
+    """
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def execute(
+    plan: Plan,
+    workbench: Workbench,
+    folder: Path,
+    launch: Callable[[Path], None],
+    console: Console | None = None,
+) -> None:
+    """Run what a plan still lacks and write its report.
+
+    Args:
+        plan: validated.
+        workbench: the one that built the plan.
+        folder: of this sweep; plan, tables and plots go there.
+        launch: given the plan's path, runs every shard of it and returns when they are done.
+        console: where to print; standard output by default.
+
+    Raises:
+        ValueError: the store or the folder cannot be written; nothing has run then.
+        SweepError: failed trials or an interrupt; everything computed is kept and reported first.
+    """
+    console = console or report.console()
+    store = Store(Path(plan.settings["store"]))
+    store.prepare()
+    try:
+        path = plan.save(folder)
+    except OSError as error:
+        raise ValueError(
+            f"the output folder must be writable, {folder} is not ({error.strerror}): change it"
+        ) from error
+    ProgressFile.clear(folder)
+    todo = missing(plan, store, bool(plan.settings["retry_failed"]))
+    n_todo = sum(len(seeds) for _, seeds in todo)
+    n_stored = plan.n_trials - n_todo
+    console.print(
+        f"{plan.settings['name']}: points {len(plan.points)}, trials {plan.n_trials}, in the store already {n_stored}"
+    )
+    _print_baselines(plan, workbench, console)
+    interrupted = False
+    try:
+        if n_todo:
+            with Monitor(folder, n_todo):
+                launch(path)
+        else:
+            console.print("every trial is in the store: nothing to compute")
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        ProgressFile.clear(folder)
+        frame = report.write(folder)
+        report.show(frame, folder, float(plan.settings["yield_drop"]), console)
+    if interrupted:
+        done = len(frame)
+        raise SweepError(
+            f"interrupted with {done} of {plan.n_trials} trials done, all kept: run the same command to go on",
+            130,
+        )
+    failed = int((frame["status"] == "failed").sum())
+    if failed:
+        errors = frame.loc[frame["status"] == "failed", "error"].value_counts()
+        raise SweepError(
+            f"{failed} of {len(frame)} trials failed, most often with {errors.index[0]!r} ({errors.iloc[0]} times): "
+            "see the error column; retry_failed=true runs them again"
+        )
+
+
+def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> None:
+    """One job of a launcher: the shard's missing trials, into the store that the plan names."""
+    plan = Plan.load(path)
+    settings = plan.settings
+    if settings["threads"] is not None:
+        torch.set_num_threads(settings["threads"])
+    store = Store(Path(settings["store"]))
+    todo = missing(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
+    progress = ProgressFile(path.parent, shard)
+    progress.write(run_shard(todo, store, Workbench(allow, settings["batch_size"]), progress))
+
+
+def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None:
+    """Digital and ideal-chip accuracy of each network, data set, device and mapping of the plan."""
+    table = Table(title="baselines before any effect", title_justify="left", box=None, pad_edge=False)
+    for column in ("model", "data", "device", "mapping", "images", "digital", "ideal chip"):
+        table.add_column(column)
+    seen = set()
+    for point in plan.points:
+        kind = tuple(repr(point.config[key]) for key in ("model", "data", "device", "mapping"))
+        if kind in seen:
+            continue
+        seen.add(kind)
+        bench = workbench.bench(point)
+        names = [point.choices[key] for key in ("model", "data", "device", "mapping")]
+        accuracies = [f"{100 * a:.2f} %" for a in (bench.digital.accuracy, bench.ideal_accuracy)]
+        table.add_row(*names, str(len(bench.data)), *accuracies)
+    console.print(table)

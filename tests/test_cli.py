@@ -1,0 +1,200 @@
+"""The command line end to end: what it leaves, and that every way to ask for a chip gives the same chip."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import rramsweep as rs
+from rramsweep import frames
+from rramsweep.app import main
+
+DIGITS = ["model=digits_mlp", "data=digits", "data.limit=100"]
+LEVELS = "drift.relative_drift=0,0.2"
+FACTS = [name for name in frames.FACTS if name != "seconds"]
+
+
+def run(*arguments: str) -> Path:
+    """Run the command in this process and return the folder it made."""
+    before = set(Path("outputs").glob("*/20*"))
+    main(list(arguments))
+    (folder,) = set(Path("outputs").glob("*/20*")) - before
+    return folder.absolute()
+
+
+def facts(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[FACTS].sort_values(["point_id", "seed"]).reset_index(drop=True)
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(facts(one), facts(other), check_exact=True)
+
+
+@pytest.fixture
+def quickstart(workdir, capsys):
+    folder = run("-m", "experiment=quickstart", "chips=3", "data.limit=100")
+    return folder, capsys.readouterr()
+
+
+def test_quickstart_leaves_plan_table_summary_and_figure(quickstart):
+    folder, printed = quickstart
+    assert {p.name for p in folder.iterdir()} == {"plan.json", "results.parquet", "summary.csv", "robustness.png"}
+    frame = frames.read(folder / "results.parquet")
+    assert len(frame) == 36
+    assert frame.attrs["swept"] == ["technology", "drift.relative_drift"]
+    assert list(frame.columns[: len(frames.FACTS)]) == list(frames.FACTS)
+    assert set(frames.CHOICES) <= set(frame.columns)
+    assert frame["drift.relative_drift"].dtype == "float64"
+    assert set(frame["technology"]) == {"drift_alone", "pyrram"}
+    assert frame["device.g_max_uS"].unique().tolist() == [100.0]
+    # Drift alone has no programming error, and says so with a null rather than a zero.
+    assert frame.loc[frame.technology == "drift_alone", "programming.alpha_ind"].isna().all()
+    summary = pd.read_csv(folder / "summary.csv")
+    assert len(summary) == 12
+    assert list(summary.columns[:3]) == ["technology", "drift.relative_drift", "n"]
+    assert "digital" in printed.out
+    assert "ideal chip" in printed.out
+    assert "36/36 trials" in printed.err
+    assert str(folder) in printed.out
+
+
+def test_quickstart_without_drift_is_the_ideal_chip(quickstart):
+    frame = rs.load(quickstart[0])
+    ideal = frame[(frame.technology == "drift_alone") & (frame["drift.relative_drift"] == 0)]
+    assert (ideal.accuracy == ideal.ideal_accuracy).all()
+    assert ideal.accuracy.iloc[0] > 0.7, "LeNet-5 has learnt Fashion-MNIST"
+    worst = frame[(frame.technology == "pyrram") & (frame["drift.relative_drift"] == 0.5)]
+    assert worst.accuracy.mean() < ideal.accuracy.mean() - 0.05
+
+
+def test_report_makes_the_tables_again_from_the_folder_alone(quickstart, tmp_path, capsys):
+    folder, _ = quickstart
+    before = rs.load(folder)
+    summary = (folder / "summary.csv").read_bytes()
+    (folder / "summary.csv").unlink()
+    (folder / "robustness.png").unlink()
+    main(["report", str(folder)])
+    assert (folder / "summary.csv").read_bytes() == summary
+    assert (folder / "robustness.png").stat().st_size > 10_000
+    away = tmp_path / "away"
+    folder.rename(away)
+    Path("outputs/store").rename(tmp_path / "gone")
+    main(["report", str(away)])
+    pd.testing.assert_frame_equal(rs.load(away), before)
+    assert (away / "summary.csv").read_bytes() == summary
+
+
+def test_a_second_run_computes_nothing(workdir, capsys):
+    first = run("-m", *DIGITS, LEVELS, "chips=4", "name=a")
+    capsys.readouterr()
+    second = run("-m", *DIGITS, LEVELS, "chips=4", "name=b")
+    assert "nothing to compute" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(rs.load(first), rs.load(second))
+
+
+def test_more_stored_than_asked_reports_what_is_asked(workdir):
+    run(*DIGITS, "drift.relative_drift=0.2", "chips=8", "name=a")
+    frame = rs.load(run(*DIGITS, "drift.relative_drift=0.2", "seed=2", "chips=3", "name=b"))
+    assert frame.seed.tolist() == [2, 3, 4]
+
+
+def test_every_way_to_ask_gives_the_same_rows(workdir):
+    """Our sweeper, Hydra's own, the seed as an axis, a single point, shards, `run` and `sweep` from Python."""
+    ways = {
+        "ours": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=4", "store=s1", "name=n1")),
+        "hydra": lambda: rs.load(run("-m", "hydra/sweeper=basic", *DIGITS, LEVELS, "chips=4", "store=s2", "name=n2")),
+        "axis": lambda: rs.load(run("-m", *DIGITS, LEVELS, "seed=range(0,4)", "store=s3", "name=n3")),
+        "shards": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=4", "shards=3", "store=s4", "name=n4")),
+        "sweep": lambda: rs.sweep([*DIGITS, LEVELS, "chips=4", "store=s5"]),
+        "run": lambda: pd.concat(
+            rs.run(rs.compose([*DIGITS, f"drift.relative_drift={r}", "chips=4", "store=s6"])) for r in (0, 0.2)
+        ),
+        "one by one": lambda: pd.concat(
+            rs.run(rs.compose([*DIGITS, f"drift.relative_drift={r}", "chips=1", f"seed={s}", f"store=s7{r}{s}"]))
+            for r in (0, 0.2)
+            for s in (3, 1, 0, 2)
+        ),
+    }
+    frames_ = {name: make() for name, make in ways.items()}
+    for name, frame in frames_.items():
+        assert len(frame) == 8, name
+        same(frame, frames_["ours"])
+    assert frames_["hydra"].attrs["swept"] == ["drift.relative_drift"]
+
+
+def test_python_m_is_the_command(workdir):
+    command = [sys.executable, "-m", "rramsweep", *DIGITS, "chips=2", "drift.relative_drift=0.2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "baselines" in done.stdout
+    (folder,) = Path("outputs/sweep").iterdir()
+    same(rs.load(folder), rs.run(rs.compose([*DIGITS, "chips=2", "drift.relative_drift=0.2", "store=other"])))
+
+
+def test_a_failing_point_leaves_the_others_alone(workdir, monkeypatch, capsys):
+    from rramsweep import trial
+
+    evaluate = trial.evaluate
+
+    def fails_sometimes(model, data, batch_size):
+        fails_sometimes.calls += 1
+        if fails_sometimes.calls in (5, 6):
+            raise RuntimeError("the chip\ncaught fire")
+        return evaluate(model, data, batch_size)
+
+    fails_sometimes.calls = 0
+    monkeypatch.setattr(trial, "evaluate", fails_sometimes)
+    with pytest.raises(SystemExit) as exit_:
+        run("-m", *DIGITS, LEVELS, "chips=4")
+    assert exit_.value.code == 1
+    printed = capsys.readouterr()
+    assert "2 of 8 trials failed" in printed.err
+    assert "Traceback" not in printed.err
+    (folder,) = Path("outputs/sweep").iterdir()
+    frame = rs.load(folder)
+    assert frame.status.value_counts().to_dict() == {"ok": 6, "failed": 2}
+    assert frame.error.dropna().unique().tolist() == ["RuntimeError: the chip caught fire"]
+    assert frame.loc[frame.status == "failed", "accuracy"].isna().all()
+    # A rerun keeps the failures as they are; retry_failed runs them, and only them.
+    with pytest.raises(SystemExit):
+        run("-m", *DIGITS, LEVELS, "chips=4", "name=again")
+    calls = fails_sometimes.calls
+    retried = rs.load(run("-m", *DIGITS, LEVELS, "chips=4", "retry_failed=true", "name=retry"))
+    assert fails_sometimes.calls == calls + 2
+    assert (retried.status == "ok").all()
+    same(retried, rs.sweep([*DIGITS, LEVELS, "chips=4", "store=fresh"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["drift=relativ"], "drift"),
+        (["drift.relativedrift=0.1"], "drift.relativedrift"),
+        (["drift.relative_drift=7"], "must lie in 0..1"),
+        (["-m", "drift.relative_drift=0,7"], "must lie in 0..1"),
+        (["-m", "seed=0,1", "chips=3"], "a swept seed has one chip a value"),
+        (["report", "nowhere"], "is not a folder"),
+        (["report"], "takes one folder"),
+        (["chips=0"], "chips must be at least 1"),
+        (["model=digits_mlp"], "digits_mlp|must give|shape"),
+    ],
+)
+def test_bad_input_is_one_line(workdir, capfd, arguments, says):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 1
+    err = capfd.readouterr().err
+    lines = [line for line in err.splitlines() if line.strip() and "trials," not in line]
+    assert len(lines) == 1, err
+    assert pd.Series(lines).str.contains(says).all(), err
+    assert "Traceback" not in err
+
+
+def test_the_plan_says_how_to_repeat_it(quickstart):
+    settings = json.loads((quickstart[0] / "plan.json").read_text())["settings"]
+    assert settings["command"].startswith("rramsweep ")
+    assert settings["chips"] == 3

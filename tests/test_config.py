@@ -1,0 +1,91 @@
+"""Every YAML composes and builds, says where its numbers come from, and settings are checked."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import yaml
+from hydra.errors import HydraException
+
+from rramsweep.build import resolve
+from rramsweep.config import choices, compose, conf_dir, container, loader
+from rramsweep.plan import GROUPS
+from rramsweep.workbench import CELL_GROUPS, Workbench
+
+YAMLS = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name != "sweeper")
+OPTIONS = [(p.parent.name, p.stem) for p in YAMLS if p.parent.name in GROUPS]
+# Options that need another one beside them.
+OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
+    ("model", "digits_cnn"): ["data=digits"],
+    ("model", "digits_mlp"): ["data=digits"],
+    ("data", "digits"): ["model=digits_cnn"],
+}
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_yaml_says_what_it_is_and_where_it_comes_from(path):
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
+    assert comments, f"{path} needs a comment that names its source"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids="/".join)
+def test_every_option_composes_and_builds(group, option):
+    cfg = compose([f"{group}={option}", *OPEN_OPTIONS.get((group, option), [])])
+    assert choices(cfg)[group] == option
+    Workbench().point(container(cfg), choices(cfg))
+
+
+@pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] in CELL_GROUPS], ids="/".join)
+def test_a_yaml_has_the_keys_its_target_takes_and_no_others(group, option):
+    node = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
+    taken = set(inspect.signature(resolve(node["_target_"], group)).parameters)
+    assert set(node) - {"_target_"} == taken, "every parameter is in the YAML, so that it can be overridden"
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_experiment_composes(path):
+    master = loader().load_configuration("config", [f"experiment={path.stem}"], _multirun(), from_shell=False)
+    assert master.name == path.stem
+    assert f"experiment={path.stem}" in path.read_text(), "its first comment gives the command"
+
+
+def _multirun():
+    from hydra.types import RunMode
+
+    return RunMode.MULTIRUN
+
+
+def test_defaults_compose_to_drift_of_strength_zero():
+    config = container(compose())
+    assert config["drift"] == {"_target_": "rramsweep.effects.RelativeDrift", "relative_drift": 0.0}
+    assert "hydra" not in config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "says"),
+    [
+        (["chips=0"], ValueError, "chips must be at least 1"),
+        (["chips=2.5"], ValueError, "chips must be int"),
+        (["seed=-1"], ValueError, "seed must be at least 0"),
+        (["yield_drop=2"], ValueError, "yield_drop must lie in 0..1"),
+        (["threads=0"], ValueError, "threads must be at least 1"),
+        (["name=../x"], ValueError, "name must be a folder name"),
+        (["+chip=3"], ValueError, "chip is not a setting of rramsweep: did you mean chips"),
+        (["drift.relative=0.1"], HydraException, "Could not override 'drift.relative'"),
+        (["drift=relativ"], HydraException, "Could not find 'drift/relativ'"),
+        (["drift.relative_drift=0.1,0.2"], HydraException, "Ambiguous value|requires --multirun"),
+    ],
+)
+def test_refuses_settings(overrides, error, says):
+    with pytest.raises(error, match=says):
+        compose(overrides)
+
+
+def test_code_may_not_allow_itself_from_a_yaml(tmp_path):
+    from rramsweep.config import Settings
+
+    config = container(compose(["allow_targets=[mylab]"]))
+    with pytest.raises(ValueError, match="must come from the command line"):
+        Settings.of(config, ["chips=3"])
+    assert Settings.of(config, ["allow_targets=[mylab]"]).allow_targets == ["mylab"]

@@ -1,0 +1,55 @@
+"""Importing the package is fast, sets nothing, and the simulator needs torch alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = """
+import sys, rramsweep
+print([m for m in ("torch", "pandas", "hydra", "matplotlib", "scipy", "pyarrow", "rich") if m in sys.modules])
+"""
+    assert python(code) == "[]"
+
+
+def test_importing_everything_sets_no_global_state():
+    code = """
+import logging, random, warnings
+# What the dependencies themselves set on import is not ours.
+import hydra.plugins.sweeper, matplotlib.figure, numpy, omegaconf, pandas, pyarrow.parquet, rich.progress
+import scipy.stats, torch.func, hydra._internal.hydra
+before = (
+    torch.initial_seed(), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+    random.getstate(), dict(matplotlib.rcParams), logging.root.level, list(logging.root.handlers),
+    str(numpy.random.get_state()), list(warnings.filters),
+)
+import rramsweep
+for name in rramsweep.__all__:
+    getattr(rramsweep, name)
+import rramsweep.app, rramsweep.models.train
+after = (
+    torch.initial_seed(), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+    random.getstate(), dict(matplotlib.rcParams), logging.root.level, list(logging.root.handlers),
+    str(numpy.random.get_state()), list(warnings.filters),
+)
+print([i for i, (b, a) in enumerate(zip(before, after)) if b != a])
+"""
+    assert python(code) == "[]"
+
+
+def test_unknown_names_say_so():
+    import rramsweep
+
+    with pytest.raises(AttributeError, match="no attribute 'swep'"):
+        rramsweep.swep  # noqa: B018
+    assert set(rramsweep.__all__) <= set(dir(rramsweep))

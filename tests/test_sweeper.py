@@ -1,0 +1,133 @@
+"""The plan of a sweep: the same points as Hydra's own composition, in the same order, with the same identity."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+
+from rramsweep.config import CONFIG_NAME, choices, compose, container, loader
+from rramsweep.sweeper import compose_plan, quoted
+from rramsweep.workbench import Workbench
+
+DIGITS = ["model=digits_mlp", "data=digits"]
+
+
+def plan_of(*overrides, params=None):
+    config_loader = loader()
+    master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
+    params = params or {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
+    return compose_plan(config_loader, master, params, list(overrides), "test")[0]
+
+
+AXES = [
+    ["technology=drift_alone,pyrram", "drift.relative_drift=0,0.1,0.25"],
+    ["programming=ideal,gaussian", "device.levels=16,32", "device.step_uS=null", "t_s=0,3600"],
+    [
+        "drift.relative_drift=0.1,0.2",
+        "technology=pyrram",
+        "programming.alpha_ind=range(0,2)",
+        "device.edge=clip,none",
+    ],
+    ["+data.limit=50,100", "technology=pyrram", "relaxation.alpha_prop=0.1,0.2"],
+    [
+        "drift={_target_:rramsweep.effects.RelativeDrift,relative_drift:0.3}",
+        "mapping=differential",
+        "t_s=1,2",
+    ],
+    ["device.g_max_uS=${device.g_min_uS},50", "device.g_min_uS=10,20", "device.step_uS=null"],
+]
+IMPOSSIBLE = {5}  # an interpolation that gives an empty window: used to compare configs only
+
+
+@pytest.mark.parametrize("number", range(len(AXES)))
+def test_configs_are_those_of_hydra(number):
+    from rramsweep.sweeper import _axes, resolve_all
+
+    overrides = [*DIGITS, *AXES[number]]
+    if number == 3:
+        overrides[2] = "data.limit=50,100"
+    config_loader = loader()
+    master = config_loader.load_configuration(CONFIG_NAME, overrides, RunMode.MULTIRUN, from_shell=False)
+    axes = _axes(OverridesParser.create(config_loader).parse_overrides(overrides))
+    ours = list(resolve_all(config_loader, master, axes))
+    combinations = list(itertools.product(*(values for values, _ in axes.values())))
+    assert len(ours) == len(combinations)
+    for (config, chosen), combination in zip(ours, combinations, strict=True):
+        hydras = config_loader.load_sweep_config(master, list(combination))
+        assert config == container(hydras)
+        assert chosen == choices(hydras)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_points_are_those_of_single_composition(number):
+    overrides = [*DIGITS, *AXES[number]]
+    plan = plan_of(*overrides)
+    bench = Workbench()
+    parser = OverridesParser.create(loader())
+    lists = [
+        [f"{o.get_key_element()}={v}" for v in o.sweep_string_iterator()] if o.is_sweep_override() else [o.input_line]
+        for o in parser.parse_overrides(overrides)
+    ]
+    singles = [compose(list(c)) for c in itertools.product(*lists)]
+    assert [p.point_id for p in plan.points] == [bench.point(container(c), choices(c)).point_id for c in singles]
+
+
+def test_quickstart_is_twelve_points_of_fifty_chips():
+    plan = plan_of("experiment=quickstart")
+    assert len(plan.points) == 12
+    assert {tuple(s) for s in plan.seeds} == {tuple(range(50))}
+    assert list(plan.swept) == ["technology", "drift.relative_drift"]
+
+
+def test_the_command_line_replaces_an_experiments_axis():
+    plan = plan_of("experiment=quickstart", "drift.relative_drift=0.05", "chips=3")
+    assert [p.params["drift.relative_drift"] for p in plan.points] == [0.05, 0.05]
+    assert list(plan.swept) == ["technology"]
+    assert plan.n_trials == 6
+
+
+def test_a_swept_seed_is_one_chip_a_value():
+    plan = plan_of(*DIGITS, "seed=range(3,10)", "drift.relative_drift=0.1")
+    assert len(plan.points) == 1
+    assert list(plan.seeds[0]) == list(range(3, 10))
+    assert list(plan.swept) == []
+
+
+def test_a_technology_under_its_parts_is_one_point():
+    parts = ["device=generic", "programming=gaussian", "relaxation=gaussian", "drift=relative"]
+    one, other = plan_of(*DIGITS, "technology=pyrram"), plan_of(*DIGITS, *parts)
+    assert one.points[0].point_id == other.points[0].point_id
+    assert one.points[0].choices["technology"] == "pyrram"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["seed=0,1", "chips=5"], "a swept seed has one chip a value"),
+        (["seed=-1,1"], "seed must be an integer"),
+        (["seed=a,b"], "seed must be an integer"),
+        (["chips=5,10"], "an axis must be a config group"),
+        (["threads=1,2"], "an axis must be a config group"),
+        (["experiment=quickstart,quickstart"], "an axis must be a config group"),
+        (["drift.relative_drift=0.1,0.2,7"], "must lie in 0..1"),
+        (["drift.relative_drift=0.1,x"], "drift.relative_drift must be float"),
+        (["drift.relative_drift=interval(0,1)"], "must be swept over listed values"),
+        (["device.g_min_uS=1,200"], "g_min_uS < g_max_uS"),
+    ],
+)
+def test_refuses_before_any_chip(overrides, says):
+    with pytest.raises(ValueError, match=says):
+        plan_of(*DIGITS, *overrides)
+
+
+def test_the_same_value_written_twice_is_one_point():
+    plan = plan_of(*DIGITS, "drift.relative_drift=0.1,0.10,1e-1,0.1000000000000000001")
+    assert len(plan.points) == 1
+
+
+@pytest.mark.parametrize("text", ["/a b/c", "it's", "a,b=c"])
+def test_quoting_survives_hydras_grammar(text):
+    assert OverridesParser.create().parse_override(f"plan={quoted(text)}").value() == text
