@@ -29,10 +29,6 @@ class LayerSpec:
     faults: Effect = field(default_factory=Ideal)
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
 
-    def ideal(self) -> LayerSpec:
-        """The same cell and mapping with every effect ideal."""
-        return LayerSpec(self.device, self.mapping)
-
 
 @dataclass(frozen=True, eq=False)
 class ProgrammedLayer:
@@ -41,24 +37,30 @@ class ProgrammedLayer:
     Args:
         name: the layer's name in the network, part of every random stream's name.
         spec: what the layer is made of.
-        scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
+        full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
         target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
         g_uS: conductances now, likewise.
     """
 
     name: str
     spec: LayerSpec
-    scale: Tensor
+    full_scale: Tensor
     target_uS: Map[str, Tensor]
     g_uS: Map[str, Tensor]
 
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, in the digital weight's shape and unit."""
-        return self.spec.mapping.weight(self.g_uS, self.scale, self.spec.device)
+        return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
 
 
-def map_layer(name: str, weight: Tensor, spec: LayerSpec) -> ProgrammedLayer:
+def map_layer(name: str, weight: Tensor, spec: LayerSpec, channel_axis: int = 0) -> ProgrammedLayer:
     """The ideal chip of one layer: mapped and quantised, before any stage. Draws nothing.
+
+    Args:
+        name: the layer's name in the network.
+        weight: digital weight, any shape.
+        spec: what the layer is made of.
+        channel_axis: the axis of the weight that counts output channels, for a scale per channel.
 
     Raises:
         ValueError: the weight is not finite.
@@ -68,16 +70,15 @@ def map_layer(name: str, weight: Tensor, spec: LayerSpec) -> ProgrammedLayer:
         raise ValueError(
             f"weights must be finite, but {name!r} holds NaN or infinity: repair the checkpoint or exclude the layer"
         )
-    scale = spec.mapping.scale(weight)
-    targets = spec.mapping.targets(weight, scale, spec.device)
+    full_scale = spec.mapping.full_scale(weight, channel_axis)
+    targets = spec.mapping.targets(weight, full_scale, spec.device)
     target_uS = {cell: spec.device.quantise(g) for cell, g in targets.items()}
-    return ProgrammedLayer(name, spec, scale, target_uS, target_uS)
+    return ProgrammedLayer(name, spec, full_scale, target_uS, target_uS)
 
 
-def apply_stage(layer: ProgrammedLayer, stage: str, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
+def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
     """One stage of `STAGES` on every cell array of a layer, from the streams `(seed, layer, cell, stage)`."""
     spec = layer.spec
-    effect: Effect = getattr(spec, stage)
     if isinstance(effect, Ideal):
         return layer
     g_uS = {}
@@ -91,5 +92,5 @@ def apply_stage(layer: ProgrammedLayer, stage: str, seed: int, t_s: float = 0.0)
 def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
     """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
     for stage in STAGES:
-        layer = apply_stage(layer, stage, seed, t_s)
+        layer = apply_stage(layer, stage, getattr(layer.spec, stage), seed, t_s)
     return layer
