@@ -9,5 +9,6 @@ from rramsweep.effects.gaussian import Gaussian
 from rramsweep.effects.ideal import Ideal
 from rramsweep.effects.protocol import Effect, ReadEffect
 from rramsweep.effects.relative_drift import RelativeDrift
+from rramsweep.effects.stuck import Stuck
 
-__all__ = ["Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift"]
+__all__ = ["Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift", "Stuck"]

@@ -8,15 +8,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.device import Cells
-from rramsweep.effects.checks import fraction
+from rramsweep.effects.checks import clamped_normal, fraction, positive
 from rramsweep.streams import Stream
+
+REFERENCES = ("target", "current")
 
 
 @dataclass(frozen=True)
 class RelativeDrift:
-    """`G' = G + relative_drift G_target z`, z ~ N(0, 1), drawn once a cell and frozen for the chip's life.
+    """`G' = G + relative_drift G_ref z`, z ~ N(0, 1), drawn once a cell and frozen for the chip's life.
 
-    Relative drift = sigma / G_t with G_t the (quantised) target conductance. Source: Dong et al., "Efficient
+    G_ref is the (quantised) target conductance, as in relative drift = sigma / G_t. Source: Dong et al., "Efficient
     Calibration for RRAM-based In-Memory Computing using DoRA", arXiv:2504.03763, as quoted by PyRRAM-Sim's
     README [R2], which says that it is typically below 0.20 [R2]: beyond that the value is an extrapolation.
 
@@ -24,21 +26,30 @@ class RelativeDrift:
     falls toward g_max.
 
     Args:
-        relative_drift: sigma as a fraction of the target conductance, 0..1.
+        relative_drift: sigma as a fraction of G_ref, 0..1.
+        reference: `target`, or `current` for the conductance that the stage before left (PyRRAM-Sim's code). The
+            standard deviations differ by sqrt(1 + sigma_a^2 / G_t^2), sigma_a the error so far.
+        z_max: clamps z to -z_max..z_max; None leaves it.
 
     Raises:
-        ValueError: the fraction is outside 0..1.
+        ValueError: the fraction is outside 0..1, an unknown reference, or z_max is not above 0.
     """
 
     version: ClassVar[int] = 1
 
     relative_drift: float = 0.0
+    reference: str = "target"
+    z_max: float | None = None
 
     def __post_init__(self) -> None:
-        fraction("relative_drift", self.relative_drift, "of the target conductance")
+        positive("z_max", self.z_max)
+        fraction("relative_drift", self.relative_drift, "of the reference conductance")
+        if self.reference not in REFERENCES:
+            raise ValueError(f"reference must be one of {', '.join(REFERENCES)}, got {self.reference!r}: pick one")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         if self.relative_drift == 0:
             return cells.g_uS
-        z = rng.normal(cells.g_uS.shape)
-        return z.mul_(self.relative_drift).mul_(cells.target_uS).add_(cells.g_uS)
+        z = clamped_normal(rng, cells.g_uS.shape, self.z_max)
+        reference_uS = cells.target_uS if self.reference == "target" else cells.g_uS
+        return z.mul_(self.relative_drift).mul_(reference_uS).add_(cells.g_uS)

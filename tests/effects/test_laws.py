@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from rramsweep.device import Cells, Device
-from rramsweep.effects import Gaussian, Ideal, RelativeDrift
+from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck
 from rramsweep.streams import Stream
 from tests.laws import Law, follows
 
@@ -17,6 +19,10 @@ DEVICE = Device(1.0, 100.0, edge="none")
 
 def _normal(name, make, g, target, sd):
     return Law(name, make, g, target, g, sd, stats.norm(g, sd).cdf)
+
+
+def _clamped(c):
+    return math.sqrt(1 - 2 * c * stats.norm.pdf(c) + 2 * (c * c - 1) * stats.norm.sf(c))
 
 
 LAWS = [
@@ -44,8 +50,29 @@ LAWS = [
         for r in (0.1, 0.2, 0.5)
         for t in (1.0, 60.0)
     ),
+    _normal("relative drift on the current", lambda k: RelativeDrift(k * 0.2, reference="current"), 30.0, 60.0, 6.0),
+    # A clamped normal: E z^2 = 1 - 2 c phi(c) + 2 (c^2 - 1) Phi(-c)
+    *(
+        Law(f"gaussian clamped at {c}", lambda k, c=c: Gaussian(k * 0.05, z_max=c), 50.0, 50.0, 50.0, 5.0 * _clamped(c))
+        for c in (1.0, 3.0)
+    ),
+    Law("drift clamped at 3", lambda k: RelativeDrift(k * 0.1, z_max=3.0), 50.0, 40.0, 50.0, 4.0 * _clamped(3.0)),
+    # Two atoms besides the cells that are not stuck: mean and variance of a three-point law
+    *(
+        Law(
+            f"stuck {p_l} {p_h}",
+            lambda k, a=p_l, b=p_h: Stuck(k * a, k * b),
+            40.0,
+            40.0,
+            p_l * 100 + p_h * 1 + (1 - p_l - p_h) * 40,
+            math.sqrt(
+                p_l * 100**2 + p_h * 1 + (1 - p_l - p_h) * 40**2 - (p_l * 100 + p_h * 1 + (1 - p_l - p_h) * 40) ** 2
+            ),
+        )
+        for p_l, p_h in ((0.1, 0.05), (0.05, 0.3))
+    ),
 ]
-STRENGTH_ZERO = [Gaussian(), RelativeDrift()]
+STRENGTH_ZERO = [Gaussian(), RelativeDrift(), RelativeDrift(reference="current"), Gaussian(z_max=3.0), Stuck()]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
