@@ -11,6 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FastPyTorchRRAM": "rramsweep.simulator",
+    "validate": "rramsweep.simulator",
     "compose": "rramsweep.api",
     "run": "rramsweep.api",
     "sweep": "rramsweep.api",

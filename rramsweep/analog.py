@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import fnmatch
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Map
 from typing import cast
 
@@ -17,11 +20,16 @@ from rramsweep.streams import Stream
 ANALOG_TYPES = (nn.Linear, nn.Conv2d)
 
 
-def analog_layers(model: nn.Module) -> list[str]:
+def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
     """Names of the layers whose weights go on the array, in the network's order.
 
+    Args:
+        model: any PyTorch network.
+        include: shell patterns of layer names (`*`, `?`, `[...]`) that may be analog.
+        exclude: patterns of those that stay digital all the same.
+
     Raises:
-        ValueError: the network has none.
+        ValueError: the network has no such layer, a pattern matches none, or none is left.
     """
     names = [name for name, module in model.named_modules() if isinstance(module, ANALOG_TYPES)]
     if not names:
@@ -30,7 +38,60 @@ def analog_layers(model: nn.Module) -> list[str]:
             f"a network needs at least one analog layer ({kinds}), but {type(model).__name__} has none: "
             "use a network that has"
         )
-    return names
+    for name in names:
+        if "weight" not in model.get_submodule(name)._parameters:
+            raise ValueError(
+                f"the weight of an analog layer must be a plain parameter, that of {name!r} is computed (weight norm, "
+                "pruning, a parametrization): make it permanent with torch.nn.utils before"
+            )
+    kept = _matching(names, include, "include") - _matching(names, exclude, "exclude")
+    if not kept:
+        raise ValueError(
+            f"at least one layer must be analog, but include={list(include)} and exclude={list(exclude)} leave none "
+            f"of {', '.join(names)}: exclude fewer"
+        )
+    return [name for name in names if name in kept]
+
+
+def channel_axis(module: nn.Module) -> int:
+    """The axis of a weight that counts output channels: 0 for `Linear` (out, in) and `Conv2d` (out, in, ...)."""
+    if isinstance(module, ANALOG_TYPES):
+        return 0
+    raise ValueError(f"an analog layer must be one of {ANALOG_TYPES}, got {type(module).__name__}: exclude it")
+
+
+def _matching(names: Sequence[str], patterns: Sequence[str], role: str) -> set[str]:
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or list(names[:6])
+            raise ValueError(
+                f"analog.{role} must match analog layers, but {pattern!r} matches none: did you mean {', '.join(near)}?"
+            )
+        found.update(matches)
+    return found
+
+
+def own_weights(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
+    """Take the weights of analog layers apart from what else shares them, in place.
+
+    Layers whose weights are tied are one set of cells: the first of them carries it, the others go on sharing its
+    parameter. A tied module that stays digital (an embedding) keeps the old parameter, and with it exact weights.
+
+    Returns:
+        `{name: module}` of the layers that carry cells.
+    """
+    modules: dict[str, nn.Module] = {}
+    taken: dict[int, nn.Parameter] = {}
+    for name in names:
+        module = model.get_submodule(name)
+        old = analog_weight(module)
+        if id(old) not in taken:
+            taken[id(old)] = nn.Parameter(old.detach().clone(), requires_grad=old.requires_grad)
+            modules[name] = module
+        module.weight = taken[id(old)]
+    return modules
 
 
 class AnalogNetwork:
@@ -48,9 +109,13 @@ class AnalogNetwork:
     def __init__(self, model: nn.Module, specs: Map[str, LayerSpec], t_s: float = 0.0) -> None:
         self.t_s = t_s
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._modules = {name: self._model.get_submodule(name) for name in specs}
-        self._digital = {name: _weight(module).clone() for name, module in self._modules.items()}
-        self._mapped = {name: map_layer(name, self._digital[name], spec) for name, spec in specs.items()}
+        self._modules = own_weights(self._model, specs)
+        self._digital = {name: analog_weight(module).clone() for name, module in self._modules.items()}
+        specs = {name: specs[name] for name in self._modules}
+        self._mapped = {
+            name: map_layer(name, self._digital[name], spec, channel_axis(self._modules[name]))
+            for name, spec in specs.items()
+        }
         self._slots = {
             name: ReadSlot(self._modules[name])
             for name, spec in specs.items()
@@ -69,14 +134,14 @@ class AnalogNetwork:
         """The network on chip `seed`; its layers with read noise go through the read slot."""
         for name, module in self._modules.items():
             layer = program(self._mapped[name], seed, self.t_s)
-            _weight(module).copy_(layer.weight())
+            analog_weight(module).copy_(layer.weight())
             if name in self._slots:
                 self._slots[name].read(layer, Stream(seed, (name, "read_noise")))
         return self._model
 
     def _with(self, weights: Map[str, Tensor]) -> nn.Module:
         for name, weight in weights.items():
-            _weight(self._modules[name]).copy_(weight)
+            analog_weight(self._modules[name]).copy_(weight)
         for slot in self._slots.values():
             slot.read(None, None)
         return self._model
@@ -94,7 +159,7 @@ class ReadSlot:
         # A copy without the replaced forward: functional_call on the module itself would come back here.
         self._plain = copy.copy(module)
         self._bias = cast("Tensor | None", module.bias)
-        self._spatial = _weight(module).dim() - 2
+        self._spatial = analog_weight(module).dim() - 2
         self._layer: ProgrammedLayer | None = None
         self._rng: Stream | None = None
         self._reads = 0
@@ -120,5 +185,6 @@ class ReadSlot:
         return cast(Tensor, functional_call(self._plain, swapped, (x,)))
 
 
-def _weight(module: nn.Module) -> Tensor:
+def analog_weight(module: nn.Module) -> Tensor:
+    """The weight of an analog layer."""
     return cast(Tensor, module.weight)

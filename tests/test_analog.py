@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 from rramsweep.analog import AnalogNetwork, analog_layers
@@ -129,3 +130,46 @@ def test_every_read_draws_anew_and_a_chip_repeats_them():
     assert torch.equal(again(x), first)
     assert torch.equal(again(x), second)
     assert isinstance(LayerSpec(UNLIMITED, Differential()).read_noise, Ideal)
+
+
+def pruned(module):
+    return nn.utils.prune.l1_unstructured(module, "weight", 2)
+
+
+class Tied(nn.Module):
+    """Two analog layers and a digital embedding that share one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(6, 6)
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.first.weight = self.second.weight = self.embedding.weight
+
+    def forward(self, x):
+        return self.second(self.first(self.embedding(x)))
+
+
+@torch.inference_mode()
+def test_tied_layers_are_one_set_of_cells_and_a_tied_embedding_stays_exact():
+    model = Tied().eval()
+    chip = on_array(model, NOISY).chip(1)
+    assert chip.first.weight is chip.second.weight
+    assert not torch.equal(chip.first.weight, model.first.weight)
+    assert torch.equal(chip.embedding.weight, model.embedding.weight)
+    # The draws are those of the first layer's name.
+    alone = nn.ModuleDict({"first": nn.Linear(6, 6)}).eval()
+    alone["first"].weight = nn.Parameter(model.first.weight.detach().clone())
+    assert torch.equal(on_array(alone, NOISY).chip(1)["first"].weight, chip.first.weight)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.weight_norm,
+        lambda m: nn.utils.prune.l1_unstructured(m, "weight", 2),
+    ],
+)
+def test_a_computed_weight_is_refused_rather_than_left_digital(norm):
+    with pytest.raises(ValueError, match="must be a plain parameter"):
+        analog_layers(nn.Sequential(norm(nn.Linear(4, 4))))

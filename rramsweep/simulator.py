@@ -1,0 +1,218 @@
+"""PyRRAM-Sim's interface over `rramsweep.chip`: one chip, stage by stage, in siemens. Needs torch alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rramsweep.analog import analog_layers, analog_weight, channel_axis, own_weights
+from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer
+from rramsweep.device import Device
+from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
+from rramsweep.mapping import Differential, Mapping, Offset
+
+FAULT_MODELS = ("state_independent", "state_proportional", "both")
+
+# G_max of any cell in print lies well inside; outside it is a value in another unit.
+PLAUSIBLE_G_MAX_S = (1e-8, 0.1)
+
+# Upstream's clamp_noise: normal draws beyond three standard deviations are set to three.
+CLAMP = 3.0
+
+_KEEP = object()
+
+
+class FastPyTorchRRAM:
+    """One RRAM chip of a trained network, with PyRRAM-Sim's method names.
+
+    Conductances are the state between calls; weights are derived from them once, in
+    `get_noisy_model_for_inference`. The caller's model is never changed. The numbers are those of a sweep with the
+    same seed and settings.
+
+    Args:
+        pretrained_model: any PyTorch network with Linear or Conv2d layers.
+        G_min, G_max: conductance window in siemens.
+        differential: True is the one-sided pair `W = Gp - Gn`; False is one cell against a reference at mid-window.
+        mapping: another mapping of `rramsweep.mapping`, in the place of what `differential` says.
+        G_step: distance of programmable levels in siemens, counted from G_min; None is continuous.
+        levels: number of equally spaced levels, in the place of G_step.
+        edge: `clip`, `positive` or `none`: what the window does after each stage.
+        faults: stuck cells, e.g. `rramsweep.effects.Stuck(0.0175, 0.0904)`; they ignore every stage.
+        include, exclude: shell patterns of the layers that go on the array.
+        seed: the chip; None draws one from torch's global generator. `seed` holds it afterwards.
+
+    Raises:
+        ValueError: a window in another unit, reversed or not finite; no analog layer; a weight that is not finite.
+    """
+
+    def __init__(
+        self,
+        pretrained_model: nn.Module,
+        G_min: float,
+        G_max: float,
+        differential: bool = True,
+        *,
+        mapping: Mapping | None = None,
+        G_step: float | None = 0.1e-6,
+        levels: int | None = None,
+        edge: str = "clip",
+        faults: Effect | None = None,
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> None:
+        if not PLAUSIBLE_G_MAX_S[0] <= G_max <= PLAUSIBLE_G_MAX_S[1]:
+            unit = "microsiemens" if G_max > PLAUSIBLE_G_MAX_S[1] else "another unit"
+            raise ValueError(
+                f"G_max must be in siemens, {PLAUSIBLE_G_MAX_S[0]:g}..{PLAUSIBLE_G_MAX_S[1]:g}, got {G_max:g}, which "
+                f"looks like {unit}: 100 uS is 100e-6"
+            )
+        if mapping is not None and not differential:
+            raise ValueError("mapping and differential=False both choose the mapping: give one of them")
+        step_uS = None if G_step is None or levels is not None else _microsiemens(G_step)
+        device = Device(_microsiemens(G_min), _microsiemens(G_max), step_uS, levels, edge)
+        mapping = mapping or (Differential() if differential else Offset())
+        spec = LayerSpec(device, mapping)
+        self._faults = faults or Ideal()
+        self._model = pretrained_model
+        self._names = analog_layers(pretrained_model, include, exclude)
+        self._mapped = {}
+        for name, module in own_weights(copy.deepcopy(pretrained_model), self._names).items():
+            self._mapped[name] = map_layer(name, analog_weight(module).cpu(), spec, channel_axis(module))
+        self.reset(seed)
+
+    def reset(self, seed: int | object | None = _KEEP) -> None:
+        """Back to the quantised ideal chip: without an argument of the same chip, with `seed` of another one.
+
+        Args:
+            seed: the new chip; None draws one from torch's global generator.
+        """
+        if seed is None:
+            seed = int(torch.randint(2**63 - 1, ()))
+        if seed is not _KEEP:
+            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+                raise ValueError(f"seed must be an integer of at least 0 or None, got {seed!r}: give one")
+            self.seed = seed
+        self._layers: dict[str, ProgrammedLayer] = dict(self._mapped)
+        self._done: list[str] = []
+
+    def apply_programming_error(
+        self,
+        alpha_ind: float = 0.0,
+        fault_model: str = "state_independent",
+        alpha_prop: float = 0.0,
+        clamp_noise: bool = False,
+    ) -> None:
+        """Error of the one-time write: `G' = G + sigma z`.
+
+        Args:
+            alpha_ind: sigma as a fraction of G_max, for `state_independent` and `both`.
+            fault_model: the law of the error: `state_independent`, `state_proportional` or `both` (variances add).
+            alpha_prop: sigma as a fraction of the conductance now, for `state_proportional` and `both`.
+            clamp_noise: clamp z at 3 standard deviations.
+
+        Raises:
+            ValueError: a fraction outside 0..1, one that the law does not use, or a stage that is past.
+        """
+        self._apply("programming", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
+
+    def apply_conductance_relaxation(
+        self,
+        alpha_ind: float = 0.0,
+        fault_model: str = "state_independent",
+        alpha_prop: float = 0.0,
+        clamp_noise: bool = False,
+    ) -> None:
+        """What cells lose shortly after the write; arguments and errors as `apply_programming_error`."""
+        self._apply("relaxation", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
+
+    def apply_relative_drift(self, relative_drift: float, reference: str = "target", clamp_noise: bool = False) -> None:
+        """Long-term drift: `G' = G + relative_drift G_ref z`, drawn once a cell.
+
+        Args:
+            relative_drift: sigma / G_ref; arXiv:2504.03763 as quoted by PyRRAM-Sim gives below 0.20.
+            reference: `target`, the quantised target conductance, or `current`, what the stage before left.
+            clamp_noise: clamp z at 3 standard deviations.
+
+        Raises:
+            ValueError: a fraction outside 0..1, an unknown reference, or a stage that is past.
+        """
+        self._apply("drift", RelativeDrift(relative_drift, reference, CLAMP if clamp_noise else None))
+
+    def get_noisy_model_for_inference(self) -> nn.Module:
+        """The network with the chip's weights: a deep copy of the caller's, in eval mode, on the same device.
+
+        This is the only place where conductances become weights. Two calls give equal models.
+        """
+        model = copy.deepcopy(self._model).eval()
+        with torch.no_grad():
+            for name, module in own_weights(model, self._names).items():
+                analog_weight(module).copy_(self._stuck(name).weight())
+        return model
+
+    @property
+    def conductances(self) -> dict[str, dict[str, Tensor]]:
+        """Conductances now, in siemens: `{layer: {cell: tensor in the weight's shape}}`, stuck cells included."""
+        return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
+
+    def _stuck(self, name: str) -> ProgrammedLayer:
+        # Faults overwrite whatever the stages did, so they are applied to what is looked at, not to the state.
+        return apply_stage(self._layers[name], "faults", self._faults, self.seed)
+
+    def _apply(self, stage: str, effect: Effect) -> None:
+        for past in self._done:
+            if STAGES.index(past) >= STAGES.index(stage):
+                raise ValueError(
+                    f"stages run once and in the order {', '.join(STAGES[:3])}, but {stage} was asked for after "
+                    f"{past}: call reset() for the same chip from the start, or reset(seed=...) for another"
+                )
+        self._layers = {name: apply_stage(layer, stage, effect, self.seed) for name, layer in self._layers.items()}
+        self._done.append(stage)
+
+
+@torch.inference_mode()
+def validate(
+    model: nn.Module,
+    dataloader: Iterable[tuple[Tensor, Tensor]],
+    criterion: nn.Module | None = None,  # noqa: ARG001
+    device: torch.device | str = "cpu",
+) -> float:
+    """Top-1 accuracy of a model, in percent, as PyRRAM-Sim's README prints it.
+
+    Args:
+        model: takes a batch of inputs and gives (N, classes) logits.
+        dataloader: batches of inputs and integer labels.
+        criterion: taken for the sake of PyRRAM-Sim's call; accuracy needs none.
+        device: where to run.
+
+    Raises:
+        ValueError: the dataloader is empty.
+    """
+    model = model.to(device).eval()
+    n_correct = n_images = 0
+    for x, y in dataloader:
+        n_correct += int((model(x.to(device)).argmax(dim=1) == y.to(device)).sum())
+        n_images += len(y)
+    if n_images == 0:
+        raise ValueError("validate needs at least one image, got an empty dataloader: check the data set")
+    return 100.0 * n_correct / n_images
+
+
+def _gaussian(alpha_ind: float, fault_model: str, alpha_prop: float, clamp_noise: bool) -> Gaussian:
+    if fault_model not in FAULT_MODELS:
+        raise ValueError(f"fault_model must be one of {', '.join(FAULT_MODELS)}, got {fault_model!r}: pick one")
+    for name, value, law in (
+        ("alpha_prop", alpha_prop, "state_independent"),
+        ("alpha_ind", alpha_ind, "state_proportional"),
+    ):
+        if fault_model == law and value != 0:
+            raise ValueError(f"fault_model={law!r} does not use {name}, got {value}: leave it out or use 'both'")
+    return Gaussian(alpha_ind, alpha_prop, CLAMP if clamp_noise else None)
+
+
+def _microsiemens(siemens: float) -> float:
+    # 0.1e-6 * 1e6 is 0.09999999999999999; the sweep's config says 0.1, and the two must be one device.
+    return float(format(siemens * 1e6, ".12g"))
