@@ -17,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from rramsweep import report
-from rramsweep.config import CONFIG_NAME, HYDRA_VERSION_BASE, conf_dir, container, point_plan
+from rramsweep.config import CONFIG_NAME, HYDRA_VERSION_BASE, conf_dir, container, point_plan, refuse_axes
 from rramsweep.driver import SweepError, execute, run_plan_shard
+from rramsweep.messages import explain
 from rramsweep.plan import GROUPS
 from rramsweep.sweeper import register
 
@@ -35,6 +36,8 @@ class Abort(BaseException):
 
 def task(cfg: DictConfig) -> None:
     """What a Hydra job does: one shard of a plan if it is given one, else one point."""
+    if cfg.allow_targets and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's package beside the command, which a console script does not see
     if cfg.plan is not None:
         run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, list(cfg.allow_targets))
     elif HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -50,9 +53,17 @@ def task(cfg: DictConfig) -> None:
 
 def _one_point(cfg: DictConfig, console: Console) -> None:
     hydra_config = HydraConfig.get()
+    overrides = list(hydra_config.overrides.task)
+    config = container(cfg)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        given = {override.split("=")[0] for override in overrides}
+        if "seed" in given and "chips" not in given:
+            config["chips"] = 1  # a swept seed has one chip a value, as in our own sweeper
+    else:
+        refuse_axes(hydra_config.sweeper)
     chosen = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
     command = shlex.join(["rramsweep", *sys.argv[1:]])
-    plan, settings, workbench = point_plan(container(cfg), chosen, list(hydra_config.overrides.task), command)
+    plan, settings, workbench = point_plan(config, chosen, overrides, command)
 
     def launch(path: Path) -> None:
         run_plan_shard(path, 0, 1, settings.allow_targets)
@@ -81,20 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if full:
             raise
-        print(f"rramsweep: {one_line(error)}", file=sys.stderr)
+        print(f"rramsweep: {explain(error)}", file=sys.stderr)
         sys.exit(1)
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error and of what caused it, folded to one line."""
-    parts: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        text = " ".join(str(cause).split())
-        if text and not any(text in part for part in parts):
-            parts.append(text)
-        cause = cause.__cause__
-    return ": ".join(parts) or type(error).__name__
 
 
 def _hydra(arguments: Sequence[str]) -> None:
@@ -118,4 +117,4 @@ def _report(arguments: Sequence[str]) -> None:
         raise ValueError(f"report takes one folder, got {len(arguments)} arguments: rramsweep report DIR")
     folder = Path(arguments[0])
     frame = report.write(folder)
-    report.show(frame, folder, float(frame.attrs.get("yield_drop", 0.02)), report.console())
+    report.show(frame, folder, report.console())

@@ -34,6 +34,9 @@ def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: 
         return target(**given)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    except Exception as error:
+        name = node["_target_"]
+        raise ValueError(f"{where}: {name} must accept its arguments, but raised {error!r}: correct them") from error
 
 
 def arguments(
@@ -100,6 +103,9 @@ def fit(value: Any, hint: Any, where: str) -> Any:
         return None
     plain = [o for o in options if o is not type(None)]
     for option in plain:
+        if typing.get_origin(option) is list and isinstance(value, list):
+            (item,) = typing.get_args(option)
+            return [fit(entry, item, f"{where}[{i}]") for i, entry in enumerate(value)]
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         if option is int and not isinstance(value, bool):
@@ -109,9 +115,10 @@ def fit(value: Any, hint: Any, where: str) -> Any:
                 return int(value)
         if option in (bool, str) and isinstance(value, option):
             return value
-        if option not in (float, int, bool, str):
+        if option not in (float, int, bool, str) and typing.get_origin(option) is not list:
             return value
-    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options).replace("NoneType", "null")
+    names = (str(o) if typing.get_origin(o) else getattr(o, "__name__", str(o)) for o in options)
+    wanted = " or ".join(names).replace("NoneType", "null")
     raise ValueError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}): correct the value")
 
 

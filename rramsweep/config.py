@@ -106,6 +106,11 @@ class Settings:
         return Workbench(self.allow_targets, self.batch_size)
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys of one config file as they stand there, nothing resolved."""
+    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path)))
+
+
 def loader() -> ConfigLoader:
     """A config loader over the package's own groups, independent of any running Hydra application."""
     setup_globals()
@@ -123,10 +128,27 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         hydra.errors.HydraException: an unknown group, option or key, or a sweep.
     """
+    if isinstance(overrides, str):
+        raise ValueError(f"compose takes a list of overrides, got the string {overrides!r}: put it in brackets")
     cfg = loader().load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
+    refuse_axes(cfg.hydra.sweeper)
     # Code may be named in compose() as on the command line: checked here, where the overrides are still known.
     Settings.of(container(cfg), overrides)
     return with_choices(cfg)
+
+
+def refuse_axes(sweeper: Any) -> None:
+    """Refuse an experiment that sweeps where one point is asked for: its axes would silently be dropped.
+
+    Raises:
+        ValueError: names the axes and what to do.
+    """
+    params = sweeper.get("params")
+    if params:
+        raise ValueError(
+            f"a single point has no axes, but this experiment sweeps {', '.join(params)}: run it with -m, or with "
+            "rramsweep.sweep() from Python"
+        )
 
 
 def with_choices(cfg: DictConfig) -> DictConfig:

@@ -1,0 +1,67 @@
+"""What went wrong, in one line: constraint, value, remedy. Hydra's own errors get the nearest name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from rramsweep.build import suggest
+from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
+from rramsweep.plan import GROUPS
+
+
+def explain(error: BaseException) -> str:
+    """The message of an error and of what caused it, folded to one line."""
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        text = " ".join(str(cause).split())
+        if text and not any(text in part for part in parts):
+            parts.append(text)
+        cause = cause.__cause__
+    message = ": ".join(parts) or type(error).__name__
+    for pattern, rewrite in _REWRITES:
+        match = re.search(pattern, message)
+        if match:
+            return rewrite(match)
+    return message
+
+
+def _unknown_option(match: re.Match[str]) -> str:
+    group, _, option = match["path"].rpartition("/")
+    return f"{group} has no option {option!r}: {suggest(option, _options(group))}"
+
+
+def _unknown_key(match: re.Match[str]) -> str:
+    key = match["key"]
+    group = key.split(".")[0]
+    known = _parameters(group) if group in GROUPS and "." in key else [*GROUPS, *_settings()]
+    return f"{key} is not there to be set (it may belong to another option of its group): {suggest(key, known)}"
+
+
+def _missing(match: re.Match[str]) -> str:
+    return f"{match['key']} has no default: give {match['key']}=VALUE"
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def _settings() -> list[str]:
+    document = read_yaml(conf_dir() / f"{CONFIG_NAME}.yaml")
+    return [key for key in document if key not in ("defaults", "hydra", "plan", "shard")] + ["experiment"]
+
+
+def _parameters(group: str) -> list[str]:
+    names: dict[str, None] = {}
+    for path in sorted((conf_dir() / group).glob("*.yaml")):
+        names.update(dict.fromkeys(f"{group}.{key}" for key in read_yaml(path) if key not in ("_target_", "defaults")))
+    return list(names)
+
+
+# What Hydra and OmegaConf say -> what helps.
+_REWRITES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"Could not find '(?P<path>[^']+)'", _unknown_option),
+    (r"Could not override '(?P<key>[^']+)'", _unknown_key),
+    (r"Missing mandatory value: .*full_key: (?P<key>[\w.]+)", _missing),
+)

@@ -1,0 +1,297 @@
+"""Bad input: one line with constraint, value and remedy, before any chip, exit 1, no traceback."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rramsweep.app import main
+
+DIGITS = ["model=digits_mlp", "data=digits"]
+NPZ = ["model=digits_mlp", "data=npz"]
+
+NETS = """
+import torch
+from torch import nn
+import os
+
+def build(width=64):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+def build_nan():
+    net = build()
+    net[1].weight.data[0, 0] = float("nan")
+    return net
+
+def no_analog():
+    return nn.Sequential(nn.Flatten(), nn.ReLU())
+
+def not_a_network():
+    return 3
+
+def few_classes():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+"""
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch evil_was_here",))
+
+
+@pytest.fixture
+def files(workdir, monkeypatch):
+    """A folder of everything that can be wrong, and a user's package."""
+    (workdir / "badlab").mkdir()
+    (workdir / "badlab" / "__init__.py").write_text("")
+    (workdir / "badlab" / "nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(str(workdir))
+    rng = np.random.default_rng(0)
+    x, y = rng.random((20, 1, 8, 8), dtype=np.float32), np.arange(20) % 10
+    bad = x.copy()
+    bad[3, 0, 0, 0] = np.nan
+    inf = x.copy()
+    inf[3, 0, 0, 0] = np.inf
+    saves = {
+        "good": {"x": x, "y": y},
+        "no_y": {"x": x},
+        "no_keys": {},
+        "other_keys": {"images": x, "labels": y},
+        "flat": {"x": x.reshape(20, 64), "y": y},
+        "long": {"x": x, "y": y[:-1]},
+        "empty": {"x": x[:0], "y": y[:0]},
+        "float_y": {"x": x, "y": y.astype(float)},
+        "text_x": {"x": np.array(["a"] * 20), "y": y},
+        "negative": {"x": x, "y": y - 1},
+        "nan": {"x": bad, "y": y},
+        "inf": {"x": inf, "y": y},
+        "classes": {"x": x, "y": y + 5},
+        "wide": {"x": rng.random((20, 1, 9, 9), dtype=np.float32), "y": y},
+        "objects": {"x": np.array([Evil()] * 20, dtype=object), "y": y},
+    }
+    for name, arrays in saves.items():
+        np.savez(f"{name}.npz", **arrays)
+    Path("cut.npz").write_bytes(Path("good.npz").read_bytes()[:200])
+    Path("text.npz").write_text("hello")
+    np.save("one.npy", x)
+    Path("one.npy").rename("array.npz")
+    sys.modules.pop("badlab", None)
+    sys.modules.pop("badlab.nets", None)
+    from badlab.nets import build
+
+    state = build().state_dict()
+    torch.save(state, "net.pt")
+    torch.save({k: v for k, v in state.items() if k != "3.bias"}, "lacks.pt")
+    torch.save({**state, "4.weight": torch.ones(3)}, "more.pt")
+    torch.save({**state, "1.weight": torch.ones(5, 5)}, "shape.pt")
+    torch.save({**state, "1.weight": state["1.weight"] * float("inf")}, "inf.pt")
+    torch.save([1, 2], "list.pt")
+    Path("cut.pt").write_bytes(Path("net.pt").read_bytes()[:500])
+    Path("text.pt").write_text("hello")
+    with open("evil.pt", "wb") as file:
+        pickle.dump(Evil(), file)
+    (workdir / "not_a_sweep").mkdir()
+    (workdir / "bad_plan").mkdir()
+    (workdir / "bad_plan" / "plan.json").write_text("{}")
+    (workdir / "bad_table").mkdir()
+    (workdir / "bad_table" / "results.parquet").write_text("not parquet")
+    (workdir / "a_file").write_text("")
+    return workdir
+
+
+def custom(target, *more):
+    return ["model=custom", f"model._target_=badlab.nets.{target}", "data=digits", "allow_targets=[badlab]", *more]
+
+
+def checkpoint(name):
+    return custom("build", f"model.checkpoint={name}")
+
+
+CASES = [
+    # names
+    (["drfit=relative"], r"drfit .*did you mean drift"),
+    (["drift=relativ"], r"drift has no option 'relativ': did you mean relative"),
+    (["technology=pyram"], r"did you mean pyrram"),
+    (["experiment=quikstart"], r"did you mean quickstart"),
+    (["drift.relativ_drift=0.1"], r"drift.relativ_drift .*did you mean drift.relative_drift"),
+    (["device.gmax_uS=10"], r"did you mean device.g_max_uS"),
+    (["chip=3"], r"chip .*did you mean chips"),
+    (["+chip=3"], r"chip is not a setting .*did you mean chips"),
+    (["+drift.sigma=3"], r"drift.sigma is not a parameter of drift"),
+    (["+analog.includ=[a]"], r"analog.includ is not a setting .*did you mean include"),
+    (["programming.alpha_ind=0.1"], r"programming.alpha_ind .*did you mean"),  # programming=ideal has none
+    (["drift"], r"drift"),
+    (["-m", "technology=pyrram,pyram"], r"did you mean pyrram"),
+    # types
+    (["drift.relative_drift=much"], r"drift.relative_drift must be float, got 'much'"),
+    (["drift.relative_drift=true"], r"drift.relative_drift must be float, got True"),
+    (["drift.relative_drift=null"], r"drift.relative_drift must be float, got None"),
+    (["drift.relative_drift=[0.1]"], r"drift.relative_drift must be float"),
+    (["chips=many"], r"chips must be int, got 'many'"),
+    (["chips=2.5"], r"chips must be int, got 2.5"),
+    (["seed=abc"], r"seed must be int"),
+    (["retry_failed=3"], r"retry_failed must be bool"),
+    (["device.levels=2.5", "device.step_uS=null"], r"device.levels must be int or null, got 2.5"),
+    (["t_s=soon"], r"t_s must be a time in seconds"),
+    (["analog.exclude=fc1"], r"analog.exclude must be a list"),
+    (["drift.relative_drift=0.1,0.2"], r"Ambiguous value|multirun"),
+    # values out of range
+    (["chips=0"], r"chips must be at least 1, got 0"),
+    (["seed=-1"], r"seed must be at least 0, got -1"),
+    (["seed=9223372036854775807"], r"seed \+ chips must stay below"),
+    (["t_s=-1"], r"t_s must be a time in seconds >= 0, got -1"),
+    (["yield_drop=2"], r"yield_drop must lie in 0..1"),
+    (["batch_size=0"], r"batch_size must be at least 1"),
+    (["shards=0"], r"shards must be at least 1"),
+    (["drift.relative_drift=-0.1"], r"relative_drift must lie in 0..1"),
+    (["drift.relative_drift=20"], r"for 20 % give 0.2"),
+    (["drift.relative_drift=nan"], r"relative_drift must lie in 0..1"),
+    (["drift.relative_drift=inf"], r"relative_drift must lie in 0..1"),
+    (["drift.reference=goal"], r"reference must be one of target, current"),
+    (["drift.z_max=0"], r"z_max must lie above 0"),
+    (["technology=pyrram", "programming.alpha_ind=3"], r"alpha_ind must lie in 0..1"),
+    (["faults=stuck", "faults.p_stuck_lrs=0.6", "faults.p_stuck_hrs=0.6"], r"must be at most 1, got 0.6 \+ 0.6"),
+    (["faults=stuck", "faults.p_stuck_lrs=-0.1"], r"p_stuck_lrs must lie in 0..1"),
+    (["faults=stuck", "faults.g_lrs_uS=-5"], r"g_lrs_uS must be a conductance >= 0"),
+    (["device.g_min_uS=100"], r"g_min_uS < g_max_uS"),
+    (["device.g_min_uS=500"], r"g_min_uS < g_max_uS"),
+    (["device.g_max_uS=1e-4", "device.g_min_uS=1e-6"], r"looks like siemens"),
+    (["device.g_max_uS=1e8"], r"looks like a finer unit"),
+    (["device.g_max_uS=nan"], r"g_min_uS < g_max_uS"),
+    (["device.edge=bounce"], r"edge must be one of clip"),
+    (["device.levels=16"], r"step_uS or levels"),
+    (["mapping.scale=per_row"], r"scale must be one of per_tensor, per_channel"),
+    (["mapping.w_max=rms"], r"w_max must be one of max, percentile"),
+    (["mapping.percentile=0"], r"percentile must lie above 0"),
+    (["-m", *DIGITS, "drift.relative_drift=0.1,0.2,1.5"], r"relative_drift must lie in 0..1"),
+    (["-m", *DIGITS, "device.g_min_uS=1,10,1000"], r"g_min_uS < g_max_uS"),
+    (["-m", *DIGITS, "seed=0,1", "chips=5"], r"a swept seed has one chip a value"),
+    (["-m", *DIGITS, "seed=-1,0"], r"seed must be an integer"),
+    (["-m", *DIGITS, "chips=1,2"], r"an axis must be a config group"),
+    (["-m", *DIGITS, "store=a,b"], r"an axis must be a config group"),
+    # layers
+    (["analog.exclude=[fc9]"], r"'fc9' matches none: did you mean fc"),
+    (["analog.include=[cnov*]"], r"'cnov\*' matches none: did you mean conv"),
+    (["analog.exclude=['*']"], r"leave none"),
+    # networks
+    (custom("build_nan"), r"weights must be finite.*1"),
+    (custom("no_analog"), r"at least one analog layer"),
+    (custom("not_a_network"), r"must return a torch.nn.Module, .* returned int"),
+    (custom("few_classes"), r"logits for .*got shape"),
+    (custom("bild"), r"badlab.nets.bild' is not there: did you mean build"),
+    (custom("build", "+model.widht=3"), r"model.widht is not a parameter of model: did you mean width"),
+    (custom("build", "+model.width=a"), r"model"),
+    (custom("os.system"), r"comes from 'posix'"),
+    (custom("torch.load"), r"comes from 'torch"),
+    (["model=custom", "model._target_=badlab.nets.build", "data=digits"], r"allow_targets=\[badlab\]"),
+    (["model=custom", "model._target_=os.system"], r"model._target_ must lie in 'rramsweep'"),
+    (["model=custom", "model._target_=rramsweep.trial.torch.load"], r"model._target_ must lie in 'rramsweep', but"),
+    (["model=custom"], r"model._target_ has no default"),
+    (["drift._target_=os.system"], r"drift._target_ must lie in"),
+    (["drift._target_=rramsweep.effects.Gauss"], r"did you mean Gaussian"),
+    (custom("build", "model._target_=nolab.nets.build", "allow_targets=[nolab]"), r"no package 'nolab'"),
+    (["model=digits_mlp"], r"must accept the data's images"),
+    # checkpoints
+    (checkpoint("nowhere.pt"), r"nowhere.pt"),
+    (checkpoint("cut.pt"), r"cut.pt"),
+    (checkpoint("text.pt"), r"text.pt"),
+    (checkpoint("evil.pt"), r"evil.pt"),
+    (checkpoint("list.pt"), r"list.pt"),
+    (checkpoint("lacks.pt"), r"3.bias"),
+    (checkpoint("more.pt"), r"4.weight"),
+    (checkpoint("shape.pt"), r"1.weight"),
+    (checkpoint("inf.pt"), r"1.weight"),
+    (checkpoint("embedded"), r"embedded weights exist for"),
+    # data
+    (["data=npz"], r"data.path has no default"),
+    ([*NPZ, "data.path=nowhere.npz"], r"existing .npz file, got nowhere.npz"),
+    ([*NPZ, "data.path=cut.npz"], r"whole .npz file"),
+    ([*NPZ, "data.path=text.npz"], r"text.npz"),
+    ([*NPZ, "data.path=array.npz"], r"holds one array"),
+    ([*NPZ, "data.path=no_y.npz"], r"lacks y but has x"),
+    ([*NPZ, "data.path=no_keys.npz"], r"lacks x and y"),
+    ([*NPZ, "data.path=other_keys.npz"], r"has images, labels"),
+    ([*NPZ, "data.path=flat.npz"], r"x must have 4 axes \(NCHW\), got shape \(20, 64\)"),
+    ([*NPZ, "data.path=long.npz"], r"20 images and 19 labels"),
+    ([*NPZ, "data.path=empty.npz"], r"at least one label"),
+    ([*NPZ, "data.path=float_y.npz"], r"integer labels, got dtype float64"),
+    ([*NPZ, "data.path=text_x.npz"], r"x must hold numbers"),
+    ([*NPZ, "data.path=negative.npz"], r"labels must be in"),
+    ([*NPZ, "data.path=nan.npz"], r"x must be finite"),
+    ([*NPZ, "data.path=inf.npz"], r"x must be finite"),
+    ([*NPZ, "data.path=objects.npz"], r"pickled objects"),
+    ([*NPZ, "data.path=classes.npz"], r"classes >= 15"),
+    ([*NPZ, "data.path=wide.npz"], r"must accept the data's images"),
+    ([*NPZ, "data.path=good.npz", "data.layout=CHW"], r"layout must be one of"),
+    ([*NPZ, "data.path=good.npz", "data.scale=0"], r"scale must lie above 0"),
+    ([*NPZ, "data.path=good.npz", "data.mean=[0,0,0]"], r"data.mean must give one number a channel"),
+    ([*NPZ, "data.path=good.npz", "data.std=[0]"], r"data.std must be above 0"),
+    ([*NPZ, "data.path=good.npz", "data.limit=50"], r"limit must be in 1..20, got 50"),
+    ([*DIGITS, "data.limit=0"], r"limit must be in"),
+    ([*DIGITS, "data.split=validation"], r"split must be"),
+    # folders
+    (["report"], r"report takes one folder"),
+    (["report", "nowhere"], r"nowhere is not a folder"),
+    (["report", "not_a_sweep"], r"has neither"),
+    (["report", "bad_plan"], r"must be a plan"),
+    (["report", "bad_table"], r"must be a Parquet file"),
+    ([*DIGITS, "store=a_file"], r"the store must be a folder"),
+    ([*DIGITS, "store=a_file/store"], r"must be writable"),
+    ([*DIGITS, "hydra.run.dir=a_file/run"], r"a_file"),
+    ([*DIGITS, "name=../../x"], r"name must be a folder name"),
+]
+
+
+def one_line(err: str) -> str:
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("rramsweep: "), err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+@pytest.mark.parametrize(("arguments", "says"), CASES, ids=[" ".join(a) for a, _ in CASES])
+def test_one_line_before_any_chip(files, capfd, monkeypatch, arguments, says):
+    def no_chip(*_):
+        raise AssertionError("a chip was begun")
+
+    monkeypatch.setattr("rramsweep.shard.run_trial", no_chip)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 1
+    line = one_line(capfd.readouterr().err)
+    assert re.search(says, line), line
+    assert not Path("evil_was_here").exists()
+    assert not list(Path().glob("outputs/store/facts-*")), "nothing was computed"
+
+
+def test_there_are_at_least_sixty_cases():
+    assert len(CASES) >= 60
+    assert len({" ".join(a) for a, _ in CASES}) == len(CASES)
+
+
+def test_the_good_neighbours_of_the_bad_cases_run(files, capfd):
+    main([*NPZ, "data.path=good.npz", "chips=1"])
+    main(custom("build", "model.checkpoint=net.pt", "+model.width=64", "chips=1"))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_full_error_shows_the_traceback(files, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="chips must be at least 1"):
+        main(["chips=0"])
+
+
+def test_full_error_is_left_as_it_was(files, monkeypatch):
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit):
+        main(["chips=0"])
+    assert "HYDRA_FULL_ERROR" not in os.environ
