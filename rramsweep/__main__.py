@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 
 def main() -> None:
@@ -10,9 +11,13 @@ def main() -> None:
     # Idle OpenMP threads spin by default. Beside other work on the same cores that made a sweep 8 times slower;
     # on a free machine sleeping costs nothing measurable. The user's own setting wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from rramsweep.app import main as command
+    try:
+        from rramsweep.app import main as command
 
-    command()
+        command()
+    except KeyboardInterrupt:  # also while the imports, which take seconds, are still running
+        print("rramsweep: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

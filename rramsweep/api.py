@@ -30,6 +30,8 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     Raises:
         ValueError: a parameter out of range, or a store that cannot be written.
     """
+    if not isinstance(cfg, DictConfig):
+        raise ValueError(f"run takes a config made by compose(), got {type(cfg).__name__}: run(compose([...]))")
     allowed = [f"allow_targets={list(cfg.allow_targets)}"]  # compose() has checked where it came from
     plan, _, workbench = point_plan(container(cfg), choices(cfg), allowed, "rramsweep.run")
     return _compute(plan, workbench)
@@ -43,6 +45,8 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
     Raises:
         ValueError: any point refuses its parameters (before the first chip), or the store cannot be written.
     """
+    if isinstance(overrides, str):
+        raise ValueError(f"sweep takes a list of overrides, got the string {overrides!r}: put it in brackets")
     config_loader = loader()
     master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
     params = {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
@@ -53,7 +57,8 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
     store = Store(Path(plan.settings["store"]))
     store.prepare()
-    run_shard(missing(plan, store, bool(plan.settings["retry_failed"])), store, workbench)
+    todo = missing(plan, store, bool(plan.settings["retry_failed"]))
+    run_shard(todo, store, workbench, threads=plan.settings["threads"])
     frame = frames.join([asdict(point) for point in plan.points], store.select(plan), plan.swept)
     frame.attrs["yield_drop"] = plan.settings["yield_drop"]
     return frame

@@ -42,15 +42,15 @@ class Device:
 
     def __post_init__(self) -> None:
         low, high = self.g_min_uS, self.g_max_uS
-        if not (math.isfinite(low) and math.isfinite(high) and 0 <= low < high):
-            raise ValueError(
-                f"device needs 0 <= g_min_uS < g_max_uS, got g_min_uS={low}, g_max_uS={high}: swap or correct them"
-            )
-        if not PLAUSIBLE_G_MAX_US[0] <= high <= PLAUSIBLE_G_MAX_US[1]:
+        if math.isfinite(high) and not PLAUSIBLE_G_MAX_US[0] <= high <= PLAUSIBLE_G_MAX_US[1]:
             unit = "siemens" if high < 1 else "a finer unit"
             raise ValueError(
                 f"device.g_max_uS must lie in {PLAUSIBLE_G_MAX_US[0]:g}..{PLAUSIBLE_G_MAX_US[1]:g} uS, got "
                 f"{high:g}, which looks like {unit}: give microsiemens (1e-4 S = 100 uS)"
+            )
+        if not (math.isfinite(low) and math.isfinite(high) and 0 <= low < high):
+            raise ValueError(
+                f"device needs 0 <= g_min_uS < g_max_uS, got g_min_uS={low}, g_max_uS={high}: swap or correct them"
             )
         if self.step_uS is not None and self.levels is not None:
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -59,7 +59,7 @@ def execute(
         raise ValueError(
             f"the output folder must be writable, {folder} is not ({error.strerror}): change it"
         ) from error
-    ProgressFile.clear(folder)
+    folder = path.parent
     todo = missing(plan, store, bool(plan.settings["retry_failed"]))
     n_todo = sum(len(seeds) for _, seeds in todo)
     n_stored = plan.n_trials - n_todo
@@ -67,25 +67,24 @@ def execute(
         f"{plan.settings['name']}: points {len(plan.points)}, trials {plan.n_trials}, in the store already {n_stored}"
     )
     _print_baselines(plan, workbench, console)
-    interrupted = False
+    stopped: BaseException | None = None
     try:
         if n_todo:
+            ProgressFile.clear(folder)
             with Monitor(folder, n_todo):
                 launch(path)
         else:
             console.print("every trial is in the store: nothing to compute")
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        ProgressFile.clear(folder)
-        frame = report.write(folder)
-        report.show(frame, folder, float(plan.settings["yield_drop"]), console)
-    if interrupted:
-        done = len(frame)
+    except (Exception, KeyboardInterrupt) as error:
+        stopped = error
+    frame = _report(folder, console, stopped)
+    if isinstance(stopped, KeyboardInterrupt):
         raise SweepError(
-            f"interrupted with {done} of {plan.n_trials} trials done, all kept: run the same command to go on",
+            f"interrupted with {len(frame)} of {plan.n_trials} trials done, all kept: run the same command to go on",
             130,
         )
+    if stopped is not None:
+        raise stopped
     failed = int((frame["status"] == "failed").sum())
     if failed:
         errors = frame.loc[frame["status"] == "failed", "error"].value_counts()
@@ -99,12 +98,26 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
     """One job of a launcher: the shard's missing trials, into the store that the plan names."""
     plan = Plan.load(path)
     settings = plan.settings
-    if settings["threads"] is not None:
-        torch.set_num_threads(settings["threads"])
     store = Store(Path(settings["store"]))
     todo = missing(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
     progress = ProgressFile(path.parent, shard)
-    progress.write(run_shard(todo, store, Workbench(allow, settings["batch_size"]), progress))
+    workbench = Workbench(allow, settings["batch_size"])
+    try:
+        run_shard(todo, store, workbench, progress, settings["threads"])
+    finally:
+        progress.write()
+
+
+def _report(folder: Path, console: Console, stopped: BaseException | None) -> pd.DataFrame:
+    try:
+        ProgressFile.clear(folder)
+        frame = report.write(folder)
+        report.show(frame, folder, console)
+    except OSError:
+        if stopped is not None:  # a full disk stops the sweep and its report alike: the first error is the cause
+            raise stopped from None
+        raise
+    return frame
 
 
 def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None:

@@ -7,6 +7,7 @@ the chosen option has none of that name. In pandas, integers that may be null ar
 ``frame.attrs["swept"]`` names the columns that the sweep varied, and survives the file.
 """
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rramsweep import store
+from rramsweep.files import write_atomic
 from rramsweep.plan import GROUPS
 
 # What each of them means stands in the README, column by column.
@@ -93,13 +95,9 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     attrs = json.dumps(frame.attrs).encode()
     table = _checked(frame)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _ATTRS_KEY: attrs})
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomic(Path(path), buffer.getvalue())
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:

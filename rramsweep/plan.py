@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rramsweep.files import write_atomic
 
 SCHEME = 1
 
@@ -75,7 +78,17 @@ class Plan:
         return sum(len(seeds) for seeds in self.seeds)
 
     def save(self, folder: Path) -> Path:
-        """Write `plan.json`; configs that points share are written once."""
+        """Write `plan.json` into a folder of its own; configs that points share are written once.
+
+        A folder that holds another plan (two commands that began in the same second) is left to it: this one goes
+        into the same name with `_2`, `_3`, ... behind it.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            OSError: the folder cannot be made or written.
+        """
         parts: dict[str, Any] = {}
 
         def shared(value: Any) -> str:
@@ -101,10 +114,17 @@ class Plan:
             "parts": parts,
             "points": points,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / PLAN_FILE
-        path.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        return path
+        data = json.dumps(document, indent=1).encode()
+        for n in itertools.count(1):
+            path = (folder if n == 1 else Path(f"{folder}_{n}")) / PLAN_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                write_atomic(path, data, exclusive=True)
+            except FileExistsError:
+                if path.read_bytes() != data:
+                    continue
+            return path
+        raise AssertionError("unreachable: there is always a next name")
 
     @staticmethod
     def load(path: Path) -> Plan:

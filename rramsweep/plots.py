@@ -4,9 +4,11 @@ Accuracies are drawn in percent. Sizes suit one column of a journal (89 mm). Eve
 artist, so neither rcParams nor pyplot's current figure change.
 """
 
+import io
 import os
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,8 +17,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rramsweep.files import write_atomic
 from rramsweep.frames import CHOICES
-from rramsweep.summary import cells, summarize
+from rramsweep.summary import allowed_drop, cells, summarize
 
 Ranges = Mapping[str, tuple[float, float, str]]
 # Column -> lowest and highest value that its source covers, and words for what lies beyond.
@@ -43,7 +46,7 @@ def plot_robustness(
     x: str,
     group: str | None = None,
     ax: Axes | None = None,
-    yield_drop: float = 0.02,
+    yield_drop: float | None = None,
     *,
     source_range: Ranges = SOURCE_RANGE,
 ) -> Axes:
@@ -60,7 +63,7 @@ def plot_robustness(
         group: a choice or parameter column, or None for one curve.
         ax: where to draw; nothing else is touched. The legend stands above it, where a title would, and the
             caption below: ``layout="constrained"`` gives them room. Default: a new figure, one column wide.
-        yield_drop: accuracy that a good chip may lose against the digital network, as a fraction of 1.
+        yield_drop: see `summarize`.
         source_range: ``{column: (lowest, highest, words)}``; what lies outside is shaded, the words say so.
 
     Returns:
@@ -71,6 +74,7 @@ def plot_robustness(
         ValueError: what `summarize` refuses, or a frame in which no chip finished.
     """
     keys = list(dict.fromkeys(name for name in (group, x) if name is not None))
+    yield_drop = allowed_drop(frame, yield_drop)
     table = summarize(frame, keys, yield_drop)
     chips, cell, _ = cells(frame, keys)
     chips = chips.assign(cell=cell)[chips["status"] == "ok"]
@@ -118,13 +122,16 @@ def plot_robustness(
 
 def save_figure(fig: Figure, path: str | os.PathLike[str]) -> None:
     """Save at 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
+    buffer = io.BytesIO()
     with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
-        fig.savefig(path, dpi=300)
+        fig.savefig(buffer, dpi=300, format=Path(path).suffix.lstrip(".") or "png")
+    write_atomic(Path(path), buffer.getvalue())
 
 
 def _name(value: Any, column: str = "") -> str:
     text = "none" if pd.isna(value) else f"{value:.12g}" if isinstance(value, float) else str(value)
-    return text if column in CHOICES or not column else f"{column} = {text}"
+    # A column of several joined ones already says in its values what they are.
+    return text if column in CHOICES or not column or ", " in column else f"{column} = {text}"
 
 
 def _positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
@@ -179,8 +186,9 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, every: list[str]) -> None:
             mine = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
             value = 100 * mine[column].to_numpy()
             flat = np.ptp(value) < 1e-7
-            amount = f"{value[0]:.1f} %" if flat else f"{value.min():.1f}–{value.max():.1f} %"
-            label = f"{words} {amount}" if shared or len(every) == 1 else f"{words}, {name} {amount}"
+            low, high = 100 * table[column].min(), 100 * table[column].max()
+            amount = f"{low:.1f} %" if high - low < 1e-7 else f"{low:.1f}–{high:.1f} %"
+            label = f"{words} {amount}" if index == 0 else "_nolegend_"
             colour = grey if shared else COLOURS[index % len(COLOURS)]
             style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "zorder": 3}
             style |= {"gid": words, "label": label}

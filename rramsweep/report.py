@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rramsweep import frames
+from rramsweep.files import write_atomic
 from rramsweep.plan import PLAN_FILE, Plan, merge
-from rramsweep.plots import plot_robustness
+from rramsweep.plots import plot_robustness, save_figure
 from rramsweep.store import Store
 from rramsweep.summary import summarize
 
@@ -43,9 +44,6 @@ def load(folder: str | Path) -> pd.DataFrame:
     facts = Store(Path(plan.settings["store"])).select(plan)
     frame = frames.join([asdict(point) for point in plan.points], facts, plan.swept)
     frame.attrs["yield_drop"] = plan.settings["yield_drop"]
-    if plan.swept:
-        # A job of Hydra's basic sweeper cannot tell a swept override from a fixed one; what varies was swept.
-        frame.attrs["swept"] = [name for name in plan.swept if _varies(plan, name)]
     # The folder may have travelled without its store: what it holds itself is then the fuller account.
     return kept if kept is not None and len(kept) > len(frame) else frame
 
@@ -58,17 +56,16 @@ def write(folder: str | Path) -> pd.DataFrame:
     """
     folder = Path(folder)
     frame = load(folder)
-    yield_drop = float(frame.attrs.get("yield_drop", 0.02))
     frames.write(frame, folder / RESULTS_FILE)
-    summary = summarize(frame, yield_drop=yield_drop)
-    summary.to_csv(folder / SUMMARY_FILE, index=False)
+    summary = summarize(frame)
+    write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
     axes = summary.attrs["by"]
-    if axes and (frame["status"] == "ok").any():
+    if any(frame[name].nunique(dropna=False) > 1 for name in axes) and (frame["status"] == "ok").any():
         figure = Figure(figsize=(5.6, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         x, group, labelled = _axes(frame, axes)
-        plot_robustness(labelled, x=x, group=group, ax=figure.add_subplot(), yield_drop=yield_drop)
-        figure.savefig(folder / FIGURE_FILE, dpi=200)
+        plot_robustness(labelled, x=x, group=group, ax=figure.add_subplot())
+        save_figure(figure, folder / FIGURE_FILE)
     return frame
 
 
@@ -77,42 +74,49 @@ def console(quiet: bool = False) -> Console:
     return Console(highlight=False, quiet=quiet, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
-def show(frame: pd.DataFrame, folder: Path, yield_drop: float, console: Console) -> None:
-    """Print the summary, and where the files are."""
-    summary = summarize(frame, yield_drop=yield_drop)
-    by = summary.attrs["by"]
-    n_images = frame["n_images"].max()
+def show(frame: pd.DataFrame, folder: Path, console: Console) -> None:
+    """Print the summary, in 80 columns where the values allow it, and where the files are."""
+    if len(frame) == 0:
+        console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
+        return
+    summary = summarize(frame)
+    by, n_images = summary.attrs["by"], frame["n_images"].max()
     table = Table(
-        title=f"accuracy: mean and 95 % t interval over chips of this network on these {n_images} images",
+        title=f"mean accuracy (%) with 95 % interval over chips of this network on these {n_images} images",
         title_justify="left",
         box=None,
         pad_edge=False,
+        padding=(0, 1),
     )
-    for name in (*by, "n", "accuracy %", "95 % interval", "std", "q05", "yield", "95 % Wilson"):
-        table.add_column(name, justify="left" if name in by else "right")
+    last = [name.rpartition(".")[2] for name in by]
+    for name, short in zip(by, last, strict=True):
+        table.add_column(short if last.count(short) == 1 else name, overflow="fold")
+    for name in ("n", "mean", "interval", "q05", "yield %", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
     for _, row in summary.iterrows():
         table.add_row(
             *("-" if pd.isna(row[name]) else str(row[name]) for name in by),
             f"{row['n']:.0f}",
             _percent(row["accuracy_mean"]),
-            f"{_percent(row['accuracy_low'])} .. {_percent(row['accuracy_high'])}",
-            _percent(row["accuracy_std"]),
+            f"{_percent(row['accuracy_low'])}..{_percent(row['accuracy_high'])}",
             _percent(row["q05"]),
             _percent(row["yield_share"], 0),
-            f"{_percent(row['yield_low'], 0)} .. {_percent(row['yield_high'], 0)}",
+            f"{_percent(row['yield_low'], 0)}..{_percent(row['yield_high'], 0)}",
         )
     console.print(table)
-    console.print(
-        f"yield: share of chips that lose at most {100 * yield_drop:g} % of the images against digital",
-        soft_wrap=True,
-    )
+    drop = 100 * summary.attrs["yield_drop"]
+    console.print(f"yield: chips that lose at most {drop:g} % of the images against digital; Wilson interval")
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
 
 def _plan(folder: Path) -> Plan | None:
     # Hydra's basic sweeper runs each point as a job of its own, which leaves its plan in its own folder.
     paths = [folder / PLAN_FILE] if (folder / PLAN_FILE).is_file() else sorted(folder.glob(f"jobs/*/{PLAN_FILE}"))
-    return merge([Plan.load(path) for path in paths]) if paths else None
+    if len(paths) < 2:
+        return Plan.load(paths[0]) if paths else None
+    plan = merge([Plan.load(path) for path in paths])
+    # One such job cannot tell a swept override from a fixed one; of all of them, what varies was swept.
+    return replace(plan, swept=[name for name in plan.swept if _varies(plan, name)])
 
 
 def _varies(plan: Plan, name: str) -> bool:
@@ -128,7 +132,7 @@ def _axes(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str, str | None, p
     if len(others) < 2:
         return x, others[0] if others else None, frame
     label = ", ".join(others)
-    text = frame[others].astype("object").map(lambda v: "-" if pd.isna(v) else str(v))
+    text = frame[others].astype("object").map(lambda v: "none" if pd.isna(v) else str(v))
     return x, label, frame.assign(**{label: text.agg(", ".join, axis=1)})
 
 

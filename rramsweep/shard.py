@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rramsweep.plan import Plan, Point
 from rramsweep.store import Store
 from rramsweep.trial import failure, run_trial
@@ -78,6 +80,7 @@ def run_shard(
     store: Store,
     workbench: Workbench,
     report: Callable[[Tally], None] = lambda _: None,
+    threads: int | None = None,
 ) -> Tally:
     """Run trials and keep every row, whatever ends the loop.
 
@@ -86,6 +89,7 @@ def run_shard(
         store: where rows go, every `FLUSH_S` seconds and at the end.
         workbench: builds each point.
         report: told the tally after each trial.
+        threads: torch threads while the trials run; None leaves torch's own choice.
 
     Raises:
         OSError: the store cannot take the rows.
@@ -103,6 +107,9 @@ def run_shard(
             points.clear()
         flushed = time.monotonic()
 
+    threads_before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
     try:
         for point, seeds in todo:
             for row in _rows(point, seeds, workbench):
@@ -114,6 +121,7 @@ def run_shard(
                 if time.monotonic() - flushed > FLUSH_S:
                     flush()
     finally:
+        torch.set_num_threads(threads_before)
         flush()
     return tally
 
@@ -136,16 +144,18 @@ class ProgressFile:
         self._path = folder / f".progress-{shard}.json"
         self._every_s = every_s
         self._written = 0.0
+        self._tally = Tally()
 
     def __call__(self, tally: Tally) -> None:
+        self._tally = tally
         now = time.monotonic()
         if now - self._written < self._every_s:
             return
-        self.write(tally)
+        self.write()
 
-    def write(self, tally: Tally) -> None:
-        """Write the tally now."""
-        self._written = time.monotonic()
+    def write(self) -> None:
+        """Write the last tally now."""
+        tally, self._written = self._tally, time.monotonic()
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(json.dumps({"ok": tally.ok, "failed": tally.failed}), encoding="utf-8")
         temporary.replace(self._path)

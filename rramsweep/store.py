@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rramsweep.files import write_atomic
 from rramsweep.plan import Plan, Point
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._known: set[str] | None = None  # points whose text is on disk, read at the first write
         if root.exists() and not root.is_dir():
             raise ValueError(f"the store must be a folder, but {root} is a file: choose another with store=DIR")
         marker = root / _SCHEME_FILE
@@ -90,7 +92,7 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             marker = json.dumps({"scheme": SCHEME, "what": "rramsweep facts"}).encode()
             if not (self.root / _SCHEME_FILE).exists():
-                _write(self.root, _SCHEME_FILE, marker)
+                write_atomic(self.root / _SCHEME_FILE, marker)
             probe = self.root / f".probe-{os.getpid()}"
             probe.write_bytes(marker)
             probe.unlink()
@@ -106,10 +108,13 @@ class Store:
         Raises:
             OSError: the disk is full or gone; nothing half-written stays under a fragment's name.
         """
-        known = set(self.points())
-        texts = [{"point_id": p.point_id, "text": p.text} for p in points if p.point_id not in known]
-        if texts:
+        if self._known is None:
+            self._known = set(self.points())
+        new = {p.point_id: p.text for p in points if p.point_id not in self._known}
+        if new:
+            texts = [{"point_id": point_id, "text": text} for point_id, text in new.items()]
             self._add("points", pa.Table.from_pylist(texts, POINTS))
+            self._known.update(new)
         self._add("facts", pa.Table.from_pylist(list(rows), FACTS))
 
     def facts(self, point_ids: Iterable[str] | None = None) -> pa.Table:
@@ -145,7 +150,7 @@ class Store:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         data = buffer.getvalue()
-        _write(self.root, f"{kind}-{_name(data)}.parquet", data)
+        write_atomic(self.root / f"{kind}-{_name(data)}.parquet", data)
 
     def _read(self, kind: str, schema: pa.Schema) -> pa.Table:
         tables = []
@@ -170,20 +175,3 @@ class Store:
 
 def _name(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
-
-
-def _write(folder: Path, name: str, data: bytes) -> None:
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(folder / name)
-    finally:
-        temporary.unlink(missing_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,20 +17,22 @@ from scipy import stats
 from rramsweep.frames import FACTS
 
 CONFIDENCE = 0.95
+YIELD_DROP = 0.02
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 
-def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float = 0.02) -> pd.DataFrame:
+def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
     """Summarize the chips of each cell, a cell being one combination of the values in ``by``.
 
     Args:
         frame: a results frame. Rows with status ``ok`` count; the others only show in ``n_failed``.
         by: columns that tell the cells apart; a null is a value of its own. Default: the columns that the
             sweep varied (``frame.attrs["swept"]``), or without those, every choice and parameter that varies.
-        yield_drop: accuracy that a good chip may lose against the digital network, as a fraction of 1.
+        yield_drop: accuracy that a good chip may lose against the digital network, as a fraction of 1. Default: what
+            the sweep was asked for (``frame.attrs["yield_drop"]``), or 0.02.
 
     Returns:
         One row a cell in order of appearance. Accuracies are fractions. The columns are ``by``, then
@@ -51,6 +53,7 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         ValueError: a column that is not there (with the nearest names), ``yield_drop`` outside [0, 1], or a
             cell that holds more than one point, with the columns that would tell these apart.
     """
+    yield_drop = allowed_drop(frame, yield_drop)
     if not 0 <= yield_drop <= 1:
         raise ValueError(f"yield_drop must lie in [0, 1], got {yield_drop}: write 0.02 for two points")
     needed = [name for name in FACTS if name not in frame.columns]
@@ -78,6 +81,11 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     out = heads.assign(**columns)
     out.attrs = {"by": keys, "yield_drop": yield_drop}
     return out
+
+
+def allowed_drop(frame: pd.DataFrame, yield_drop: float | None) -> float:
+    """The drop that a good chip may have: the one given, else the sweep's own, else the default of a run."""
+    return float(frame.attrs.get("yield_drop", YIELD_DROP)) if yield_drop is None else yield_drop
 
 
 def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:

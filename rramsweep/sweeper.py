@@ -13,6 +13,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -26,9 +27,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from rramsweep.build import suggest
 from rramsweep.config import Settings, choices, container, parse, plan_settings
 from rramsweep.driver import execute
 from rramsweep.plan import GROUPS, Plan, merge
+from rramsweep.streams import SEED_LIMIT
 from rramsweep.workbench import POINT_KEYS, Workbench
 
 # Hydra accepts plugins from the namespace package `hydra_plugins` only.
@@ -173,7 +176,10 @@ def _axes(overrides: Sequence[Override]) -> dict[str, tuple[list[str], bool]]:
 
 def _check_axis(key: str) -> None:
     root = key.lstrip("+").split(".")[0]
-    if root not in (*GROUPS, *POINT_KEYS, "seed"):
+    known = (*GROUPS, *POINT_KEYS, "seed")
+    if root not in (*known, *(field.name for field in fields(Settings)), "experiment", "hydra"):
+        raise ValueError(f"{key} is not there to be swept: {suggest(root, known)}")
+    if root not in known:
         raise ValueError(
             f"an axis must be a config group, a parameter of one, t_s or seed, got {key}: give {key} one value"
         )
@@ -189,8 +195,8 @@ def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> list[int] | None:
         raise ValueError(f"a swept seed has one chip a value, got {chips} beside it: leave chips out or set chips=1")
     seeds = [override.value() for override in parse(values)]
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0, got {seed}: use seed=range(0,100)")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEED_LIMIT:
+            raise ValueError(f"seed must be an integer in 0..2**63-1, got {seed}: use seed=range(0,100)")
     axes["seed"], axes["chips"] = ([f"seed={seeds[0]}"], False), (["chips=1"], False)
     return sorted(set(seeds))
 

@@ -27,7 +27,7 @@ from rramsweep.trial import Answers, Bench, evaluate
 CELL_GROUPS = ("device", "mapping", "programming", "relaxation", "drift", "faults", "read_noise")
 
 # Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "model", "data", "t_s")
+POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "t_s")
 
 METRIC = "top-1 accuracy v1"
 
@@ -62,8 +62,8 @@ class Workbench:
         if isinstance(t_s, bool) or not isinstance(t_s, int | float) or not 0 <= t_s < math.inf:
             raise ValueError(f"t_s must be a time in seconds >= 0, got {t_s!r}: give seconds since programming")
         node["t_s"] = float(t_s)
-        model, weights = self._network(node["model"])
-        layers = self._keep("layers", node["model"], lambda: analog_layers(model))
+        _, weights = self._network(node["model"])
+        layers = self._layers(node)
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -95,14 +95,22 @@ class Workbench:
         model, _ = self._network(node["model"])
         data = self._data(node["data"])
         spec = self._spec(node)
-        network = AnalogNetwork(model, dict.fromkeys(analog_layers(model), spec), node["t_s"])
+        network = AnalogNetwork(model, dict.fromkeys(self._layers(node), spec), node["t_s"])
         digital = self._digital(node)
         ideal: float = self._keep(
             "ideal",
-            [node[key] for key in ("model", "data", "device", "mapping")],
+            [node[key] for key in ("model", "data", "device", "mapping", "analog")],
             lambda: evaluate(network.ideal(), data, self._batch_size).accuracy,
         )
         return Bench(point.point_id, network, data, digital, ideal, self._batch_size)
+
+    def _layers(self, node: Mapping[str, Any]) -> list[str]:
+        def find() -> list[str]:
+            check_keys(node["analog"], ("include", "exclude"), "analog.")
+            patterns = {key: fit_names(value, f"analog.{key}") for key, value in node["analog"].items()}
+            return analog_layers(self._network(node["model"])[0], **patterns)
+
+        return self._keep("layers", [node["model"], node["analog"]], find)
 
     def _digital(self, node: Mapping[str, Any]) -> Answers:
         def run() -> Answers:
@@ -132,7 +140,7 @@ class Workbench:
     def _flat(self, key: str, node: Any) -> Mapping[str, Any]:
         # The arguments as the constructor takes them, so that 1 and 1.0 are one label as they are one point.
         def typed() -> Mapping[str, Any]:
-            if not isinstance(node, Mapping):
+            if not isinstance(node, Mapping) or "_target_" not in node:
                 return flatten({key: node})
             given = arguments(node, key, self._allow, skip=("checkpoint",))[1]
             return flatten({key: {**node, **given}})
@@ -160,7 +168,12 @@ class Workbench:
         if checkpoint is not None:
             factory = str(node["_target_"]).rsplit(".", 1)[-1]
             load_checkpoint(model, embedded_path(factory) if checkpoint == "embedded" else checkpoint)
-        return model.eval(), f"{node['_target_']} sha256 {_weights_digest(model)}"
+        # Arguments that leave every weight alone may still change what the network does with them.
+        given = {key: value for key, value in node.items() if key != "checkpoint"}
+        for name, tensor in model.named_parameters():
+            if not tensor.isfinite().all():
+                raise ValueError(f"weights must be finite, but {name} holds NaN or infinity: train or load it again")
+        return model.eval(), f"{describe(given)} sha256 {_weights_digest(model)}"
 
     def _data(self, node: Mapping[str, Any]) -> Data:
         def load() -> Data:
@@ -185,20 +198,32 @@ class Workbench:
         return kept
 
 
-def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse top-level keys that nothing reads.
+def check_keys(config: Mapping[str, Any], known: Sequence[str], prefix: str = "") -> None:
+    """Refuse keys that nothing reads.
 
     Raises:
         ValueError: names the key and the nearest known ones.
     """
     for key in config:
         if key not in known:
-            raise ValueError(f"{key} is not a setting of rramsweep: {suggest(key, known)}")
+            raise ValueError(f"{prefix}{key} is not a setting of rramsweep: {suggest(key, known)}")
+
+
+def fit_names(value: Any, where: str) -> list[str]:
+    """A list of names, as a config gives it.
+
+    Raises:
+        ValueError: it is not a list of strings.
+    """
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise ValueError(f"{where} must be a list of names or patterns, got {value!r}: give [one,two]")
+    return value
 
 
 def _weights_digest(model: nn.Module) -> str:
     sha = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    tensors = {**dict(model.named_buffers()), **model.state_dict()}
+    for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:32]

@@ -109,6 +109,9 @@ def test_every_way_to_ask_gives_the_same_rows(workdir):
         "ours": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=4", "store=s1", "name=n1")),
         "hydra": lambda: rs.load(run("-m", "hydra/sweeper=basic", *DIGITS, LEVELS, "chips=4", "store=s2", "name=n2")),
         "axis": lambda: rs.load(run("-m", *DIGITS, LEVELS, "seed=range(0,4)", "store=s3", "name=n3")),
+        "hydra axis": lambda: rs.load(
+            run("-m", "hydra/sweeper=basic", *DIGITS, LEVELS, "seed=range(0,4)", "store=s8", "name=n8")
+        ),
         "shards": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=4", "shards=3", "store=s4", "name=n4")),
         "sweep": lambda: rs.sweep([*DIGITS, LEVELS, "chips=4", "store=s5"]),
         "run": lambda: pd.concat(
@@ -169,18 +172,71 @@ def test_a_failing_point_leaves_the_others_alone(workdir, monkeypatch, capsys):
     same(retried, rs.sweep([*DIGITS, LEVELS, "chips=4", "store=fresh"]))
 
 
+def test_an_interrupt_keeps_what_is_done_reports_it_and_can_be_resumed(workdir, monkeypatch, capsys):
+    from rramsweep import shard
+
+    trial = shard.run_trial
+
+    def interrupted(bench, seed):
+        if seed == 3:
+            raise KeyboardInterrupt
+        return trial(bench, seed)
+
+    monkeypatch.setattr(shard, "run_trial", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        run("-m", *DIGITS, LEVELS, "chips=5")
+    assert exit_.value.code == 130
+    assert "3 of 10 trials done, all kept: run the same command to go on" in capsys.readouterr().err
+    (folder,) = Path("outputs/sweep").iterdir()
+    assert rs.load(folder).seed.tolist() == [0, 1, 2]
+    assert (folder / "summary.csv").exists()
+    monkeypatch.setattr(shard, "run_trial", trial)
+    same(rs.load(run("-m", *DIGITS, LEVELS, "chips=5", "name=on")), rs.sweep([*DIGITS, LEVELS, "chips=5", "store=f"]))
+
+
+def test_two_commands_of_one_second_have_a_folder_each(workdir):
+    fixed = "hydra.sweep.dir=outputs/same"
+    main(["-m", *DIGITS, "drift.relative_drift=0.1", "chips=2", fixed])
+    main(["-m", *DIGITS, "drift.relative_drift=0.4", "chips=2", fixed])
+    levels = [rs.load(f"outputs/{name}")["drift.relative_drift"].unique().tolist() for name in ("same", "same_2")]
+    assert levels == [[0.1], [0.4]]
+
+
+def test_the_sweeps_own_yield_drop_is_the_summarys(workdir):
+    frame = rs.sweep([*DIGITS, "drift.relative_drift=0.3,0.5", "chips=6", "yield_drop=1.0"])
+    assert (rs.summarize(frame)["yield_share"] == 1.0).all()
+    assert rs.summarize(frame, yield_drop=0.0)["yield_share"].min() < 1.0
+
+
+def test_threads_are_those_asked_for_and_put_back(workdir, monkeypatch):
+    import torch
+
+    from rramsweep import shard
+
+    trial, seen = shard.run_trial, []
+    monkeypatch.setattr(shard, "run_trial", lambda b, s: (seen.append(torch.get_num_threads()), trial(b, s))[1])
+    before = torch.get_num_threads()
+    rs.sweep([*DIGITS, "chips=1", "threads=1"])
+    assert seen == [1]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("call", [lambda: rs.sweep("chips=1"), lambda: rs.compose("chips=1"), lambda: rs.run({})])
+def test_python_calls_say_what_they_take(workdir, call):
+    with pytest.raises(ValueError, match="takes a"):
+        call()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["drift=relativ"], "drift"),
-        (["drift.relativedrift=0.1"], "drift.relativedrift"),
         (["drift.relative_drift=7"], "must lie in 0..1"),
         (["-m", "drift.relative_drift=0,7"], "must lie in 0..1"),
         (["-m", "seed=0,1", "chips=3"], "a swept seed has one chip a value"),
         (["report", "nowhere"], "is not a folder"),
         (["report"], "takes one folder"),
         (["chips=0"], "chips must be at least 1"),
-        (["model=digits_mlp"], "digits_mlp|must give|shape"),
+        (["experiment=quickstart"], "run it with -m"),
     ],
 )
 def test_bad_input_is_one_line(workdir, capfd, arguments, says):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rramsweep import frames
 from rramsweep.frames import CHOICES, FACTS, check, join, read, write
 from rramsweep.summary import summarize
 
@@ -324,11 +324,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     write(chips(8, 7), path)
     before = path.read_bytes()
 
-    def full(table, where, **_):
-        where.write_bytes(b"half")
+    def full(descriptor):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(frames.pq, "write_table", full)
+    monkeypatch.setattr("rramsweep.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write(chips(8, 8, 8), path)
     assert path.read_bytes() == before
@@ -343,10 +342,16 @@ def test_read_refuses_what_is_no_parquet(tmp_path):
         read(tmp_path / "none.parquet")
 
 
-def test_the_store_keeps_the_same_facts():
-    from rramsweep import store
-
-    assert {field.name: field.type for field in store.FACTS} == dict(FACTS)
+def test_the_schema_is_what_the_readme_says():
+    text, whole, real = pa.string(), pa.int64(), pa.float64()
+    assert dict(FACTS) == {
+        **{"point_id": text, "seed": whole, "status": text, "error": text},
+        **{"n_images": whole, "n_correct": whole, "n_lost": whole, "n_gained": whole},
+        **{"accuracy": real, "digital_accuracy": real, "ideal_accuracy": real, "agreement": real},
+        **{"loss": real, "seconds": real},
+    }
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES))
 
 
 def test_the_table_side_loads_neither_torch_nor_hydra_nor_pyplot():

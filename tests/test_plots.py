@@ -231,7 +231,7 @@ def test_a_baseline_of_its_own_is_drawn_in_the_groups_colour(ax):
     first, second = gid(ax, "ideal chip")
     assert (first.get_ydata()[0], second.get_ydata()[0]) == pytest.approx((79, 75))
     assert (first.get_color(), second.get_color()) == COLOURS[:2]
-    assert "ideal chip, two 75.0 %" in legend(ax)
+    assert "ideal chip 75.0–79.0 %" in legend(ax)
     assert len(gid(ax, "digital")) == 1
 
 

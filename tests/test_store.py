@@ -80,7 +80,7 @@ def test_a_failed_write_leaves_nothing_under_a_fragments_name(store, monkeypatch
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rramsweep.store.os.fsync", full)
+    monkeypatch.setattr("rramsweep.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         store.add([fact()], [point()])
     assert [p.name for p in store.root.iterdir()] == ["store.json"]

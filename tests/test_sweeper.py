@@ -109,6 +109,9 @@ def test_a_technology_under_its_parts_is_one_point():
         (["seed=0,1", "chips=5"], "a swept seed has one chip a value"),
         (["seed=-1,1"], "seed must be an integer"),
         (["seed=a,b"], "seed must be an integer"),
+        (["seed=1,99999999999999999999"], "seed must be an integer"),
+        (["drft.relative_drift=0,0.1"], "drft.relative_drift is not there to be swept: did you mean drift"),
+        (["tecnology=pyrram,custom"], "did you mean technology"),
         (["chips=5,10"], "an axis must be a config group"),
         (["threads=1,2"], "an axis must be a config group"),
         (["experiment=quickstart,quickstart"], "an axis must be a config group"),
@@ -131,3 +134,21 @@ def test_the_same_value_written_twice_is_one_point():
 @pytest.mark.parametrize("text", ["/a b/c", "it's", "a,b=c"])
 def test_quoting_survives_hydras_grammar(text):
     assert OverridesParser.create().parse_override(f"plan={quoted(text)}").value() == text
+
+
+def test_an_argument_that_changes_no_weight_is_another_point(tmp_path, monkeypatch):
+    (tmp_path / "actlab.py").write_text(
+        "from torch import nn\n"
+        "def build(act='relu'):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.ReLU() if act == 'relu' else nn.Tanh())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    custom = ["model=custom", "model._target_=actlab.build", "data=digits", "allow_targets=[actlab]"]
+    plan = plan_of(*custom, "+model.act=relu,tanh")
+    assert len({p.point_id for p in plan.points}) == 2
+    assert [p.params["model.act"] for p in plan.points] == ["relu", "tanh"]
+
+
+def test_allowed_packages_are_a_list_of_names():
+    with pytest.raises(ValueError, match="allow_targets must be"):
+        plan_of(*DIGITS, "allow_targets=mylab")
