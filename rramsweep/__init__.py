@@ -18,6 +18,7 @@ _HOMES = {
     "sweep": "rramsweep.api",
     "load": "rramsweep.report",
     "summarize": "rramsweep.summary",
+    "compare": "rramsweep.comparison",
     "plot_robustness": "rramsweep.plots",
     "Device": "rramsweep.device",
     "LayerSpec": "rramsweep.chip",

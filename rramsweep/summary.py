@@ -5,23 +5,18 @@ refused.
 """
 
 import difflib
-from collections.abc import Sequence
-from functools import lru_cache
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from rramsweep.frames import FACTS
+from rramsweep.intervals import CONFIDENCE, Codes, Floats, crossed_errors, lower_rank, share_bound, t_interval, wilson
 
-CONFIDENCE = 0.95
 YIELD_DROP = 0.02
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
-
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 
 
 def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
@@ -41,13 +36,27 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         - ``accuracy_mean``, ``accuracy_low``, ``accuracy_high``: mean and its 95 % t interval over chips,
           ``mean -+ t(0.975, n - 1) * std / sqrt(n)``; equal where all chips agree, null bounds for one chip
         - ``accuracy_std``: ddof 1, null for one chip
+        - ``accuracy_min``: the worst of the n chips
+        - ``se_chips``: standard error over other chips on these images, ``std / sqrt(n)``; null for one chip
+        - ``se_images``: over another test set of this size, read by these chips (`intervals.crossed_errors`)
         - ``q05 q25 q50 q75 q95``: quantiles of the chips, linearly interpolated
+        - ``q50_low``, ``q50_high``: two-sided 95 % interval of the median, the r-th worst and r-th best chip, whatever
+          the distribution (`intervals.lower_rank`); null below 6 chips
+        - ``q05_low``: one-sided lower 95 % bound on the 5 % quantile, the r-th worst chip; the worst one from 59 chips,
+          null below
         - ``digital_accuracy``, ``ideal_accuracy``: the two baselines
         - ``yield_share``, ``yield_low``, ``yield_high``: share of chips with
-          ``n_correct >= n_digital - floor(yield_drop * n_images + 1e-9)``, and its 95 % Wilson interval
+          ``n_correct >= n_digital - floor(yield_drop * n_images + 1e-9)``, and its two-sided 95 % Wilson interval
+        - ``yield_bound``: one-sided lower 95 % bound on the yield, exact (`intervals.share_bound`); what n chips
+          without a failure can claim, ``0.05 ** (1 / n)``, about ``1 - 3 / n``
 
         A cell without a finished chip has ``n = 0`` and nulls. A chip that stands in a cell twice, under two
         names of the same point, counts once.
+
+        ``se_images`` needs the right chips of each image: ``frame.attrs["images"]``, ``{point_id: {"n_chips": int,
+        "n_correct": [one count an image]}}``, the list as such or as its JSON text (pandas copies every list of
+        ``attrs`` whenever a column is read, and a text never). It is null where these are absent or of other chips
+        than the cell's, so a frame of which rows were dropped has none.
 
     Raises:
         ValueError: a column that is not there (with the nearest names), ``yield_drop`` outside [0, 1], or a
@@ -56,10 +65,9 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     yield_drop = allowed_drop(frame, yield_drop)
     if not 0 <= yield_drop <= 1:
         raise ValueError(f"yield_drop must lie in [0, 1], got {yield_drop}: write 0.02 for two points")
-    needed = [name for name in FACTS if name not in frame.columns]
-    if needed:
-        raise ValueError(f"a results frame lacks columns {', '.join(needed)}: make it with join() or read()")
+    need_facts(frame)
     keys = resolve_by(frame, by)
+    frame, per_image = without_images(frame)
     frame, cell, heads = cells(frame, keys)
     ok = (frame["status"] == "ok").to_numpy(dtype=bool)
     size = len(heads)
@@ -74,13 +82,28 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     good = correct >= correct + lost - gained - allowed
 
     columns: dict[str, Any] = {"n": n, "n_failed": np.bincount(cell[~ok], minlength=size)}
-    columns |= _moments(accuracy, cell[ok], size)
+    columns |= _chips(accuracy, cell[ok], n)
+    first = np.unique(cell, return_index=True)[1]
+    right = np.bincount(cell[ok], weights=correct, minlength=size).astype(np.int64)
+    columns["se_images"] = _se_images(per_image, frame["point_id"].to_numpy()[first], accuracy, cell[ok], right)
+    columns |= _quantiles(accuracy, cell[ok], n)
     baselines = done[["digital_accuracy", "ideal_accuracy"]].groupby(cell[ok]).first().reindex(range(size))
     columns |= {str(name): baselines[name].to_numpy(dtype=np.float64) for name in baselines}
     columns |= _yield(np.bincount(cell[ok], weights=good, minlength=size).astype(np.int64), n)
     out = heads.assign(**columns)
     out.attrs = {"by": keys, "yield_drop": yield_drop}
     return out
+
+
+def need_facts(frame: pd.DataFrame) -> None:
+    """Refuse a frame that lacks columns of the schema.
+
+    Raises:
+        ValueError: it does.
+    """
+    needed = [name for name in FACTS if name not in frame.columns]
+    if needed:
+        raise ValueError(f"a results frame lacks columns {', '.join(needed)}: make it with join() or read()")
 
 
 def allowed_drop(frame: pd.DataFrame, yield_drop: float | None) -> float:
@@ -136,41 +159,72 @@ def cells(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, Codes
     return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
 
 
-def t_interval(mean: Floats, sem: Floats, n: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2."""
-    scale = np.where(sem > 0, sem, np.nan)
-    low, high = stats.t.interval(CONFIDENCE, df=np.maximum(n - 1, 1), loc=mean, scale=scale)
-    flat = (sem == 0) & (n > 1)
-    return np.where(flat, mean, low), np.where(flat, mean, high)
-
-
-@lru_cache(maxsize=4096)
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Two-sided 95 % Wilson interval of a share; NaN where n is 0."""
-    if n == 0:
-        return np.nan, np.nan
-    interval = stats.binomtest(successes, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def _moments(accuracy: Floats, cell: Codes, size: int) -> dict[str, Floats]:
-    chips = pd.Series(accuracy).groupby(cell)
-    every = range(size)
-    stat = chips.agg(["mean", "std", "sem", "min", "max", "count"]).reindex(every)
-    n = stat["count"].fillna(0).to_numpy(dtype=np.int64)
+def moments(values: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
+    """Mean, standard deviation (ddof 1) and 95 % t interval of each cell's values, by name; ``n`` counts them."""
+    stat = pd.Series(values).groupby(cell).agg(["mean", "std", "sem", "min", "max"]).reindex(range(len(n)))
     # Rounding makes the mean of equal numbers another number, with a spread of 1e-17.
     flat = (stat["min"] == stat["max"]).to_numpy()
     mean = np.where(flat, stat["min"], stat["mean"])
     std, sem = (np.where(flat & (n > 1), 0.0, stat[name]) for name in ("std", "sem"))
     low, high = t_interval(mean, sem, n)
-    out = {"accuracy_mean": mean, "accuracy_low": low, "accuracy_high": high, "accuracy_std": std}
-    return out | {name: chips.quantile(q).reindex(every).to_numpy(dtype=np.float64) for name, q in QUANTILES.items()}
+    return {"mean": mean, "low": low, "high": high, "std": std, "sem": sem, "min": stat["min"].to_numpy()}
 
 
-def _yield(good: Codes, n: npt.NDArray[np.int64]) -> dict[str, Floats]:
+def _chips(accuracy: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
+    stat = moments(accuracy, cell, n)
+    out = {f"accuracy_{name}": stat[name] for name in ("mean", "low", "high", "std", "min")}
+    return out | {"se_chips": stat["sem"]}
+
+
+def _quantiles(accuracy: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
+    chips = pd.Series(accuracy).groupby(cell)
+    levels = {name: chips.quantile(q).reindex(range(len(n))) for name, q in QUANTILES.items()}
+    out: dict[str, Floats] = {name: np.asarray(level, dtype=np.float64) for name, level in levels.items()}
+    ordered, start = accuracy[np.lexsort((accuracy, cell))], np.cumsum(n) - n
+    alpha = 1 - CONFIDENCE
+    worst, tail = lower_rank(n, 0.5, alpha / 2), lower_rank(n, 0.05, alpha)
+    best = np.where(worst > 0, n + 1 - worst, 0)
+    for name, rank in (("q50_low", worst), ("q50_high", best), ("q05_low", tail)):
+        bound = np.full(len(n), np.nan)
+        bound[rank > 0] = ordered[(start + rank - 1)[rank > 0]]
+        out[name] = bound
+    return out
+
+
+def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """The frame without the counts per image, which pandas would copy each time a column is read, and these."""
+    images: Mapping[str, Any] = frame.attrs.get("images") or {}
+    if images:
+        frame = frame.copy(deep=False)
+        frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
+    return frame, images
+
+
+def _se_images(images: Mapping[str, Any], ids: Any, accuracy: Floats, cell: Codes, right: Codes) -> Floats:
+    out = np.full(len(ids), np.nan)
+    if not images:
+        return out
+    chips = np.split(accuracy[np.argsort(cell, kind="stable")], np.cumsum(np.bincount(cell, minlength=len(ids)))[:-1])
+    for i, point_id in enumerate(ids):
+        entry = images.get(point_id)
+        if entry is None or len(chips[i]) == 0:
+            continue
+        try:
+            n_chips, counts = int(entry["n_chips"]), entry["n_correct"]
+            counts = np.asarray(json.loads(counts) if isinstance(counts, str) else counts, dtype=np.int64)
+        except (KeyError, TypeError, ValueError) as error:
+            what = "must hold n_chips and n_correct, one count an image"
+            raise ValueError(f"attrs['images'][{point_id!r}] {what}, but {error!r}: load the frame again") from None
+        if n_chips == len(chips[i]) and counts.sum() == right[i]:  # else they are of other chips
+            out[i] = crossed_errors(counts, n_chips, chips[i])[1]
+    return out
+
+
+def _yield(good: Codes, n: Codes) -> dict[str, Floats]:
     share = np.divide(good, n, out=np.full(len(n), np.nan), where=n > 0)
     bounds = np.array([wilson(int(k), int(m)) for k, m in zip(good, n, strict=True)]).reshape(-1, 2)
-    return {"yield_share": share, "yield_low": bounds[:, 0], "yield_high": bounds[:, 1]}
+    wilsons = {"yield_low": bounds[:, 0], "yield_high": bounds[:, 1]}
+    return {"yield_share": share, **wilsons, "yield_bound": share_bound(good, n)}
 
 
 def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int) -> str:

@@ -1,0 +1,110 @@
+"""Intervals and standard errors as pure functions of counts and arrays: no table, no column names.
+
+The chip is the unit of replication: unless a function says otherwise, an interval is over chips *of this network on
+these images*.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+
+def t_interval(mean: Floats, sem: Floats, n: Codes) -> tuple[Floats, Floats]:
+    """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2."""
+    scale = np.where(sem > 0, sem, np.nan)
+    low, high = stats.t.interval(CONFIDENCE, df=np.maximum(n - 1, 1), loc=mean, scale=scale)
+    flat = (sem == 0) & (n > 1)
+    return np.where(flat, mean, low), np.where(flat, mean, high)
+
+
+@lru_cache(maxsize=4096)
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Two-sided 95 % Wilson interval of a share; NaN where n is 0."""
+    if n == 0:
+        return np.nan, np.nan
+    interval = stats.binomtest(successes, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def share_bound(successes: Codes, n: Codes) -> Floats:
+    """One-sided lower 95 % bound on a share, exact (Clopper and Pearson, Biometrika 26, 404, 1934).
+
+    The share p at which ``P(Binomial(n, p) >= successes) = 0.05``, a quantile of Beta(successes, n - successes + 1).
+    With no failure in n it is ``0.05 ** (1 / n)``, about ``1 - 3 / n`` (0.05 is exp(-3.0)); it is 0 without a success
+    and NaN where n is 0. One-sided: it spends all 5 % below, so it is no end of a two-sided interval.
+    """
+    some = np.maximum(successes, 1)
+    bound = stats.beta.ppf(1 - CONFIDENCE, some, np.maximum(n - some, 0) + 1)
+    return np.where(n == 0, np.nan, np.where(successes == 0, 0.0, bound))
+
+
+def lower_rank(n: Codes, quantile: float, alpha: float) -> Codes:
+    """Rank r (1 the smallest of n) of an order statistic that lies at or below a quantile; 0 where n is too small.
+
+    ``X_(r)`` exceeds the quantile only if fewer than r of n values lie at or below it, so whatever the distribution,
+    ``P(X_(r) > x_q) <= P(Binomial(n, q) <= r - 1)``. The rank is the largest at which that is at most ``alpha``
+    (David and Nagaraja, Order Statistics, 3rd ed., 7.1). Values that take few levels only raise the coverage.
+    """
+    # The binomial quantile is the smallest k with P(B <= k) >= alpha; below it, r - 1 = k - 1, all is under alpha.
+    rank = stats.binom.ppf(alpha, np.maximum(n, 1), quantile)
+    return np.asarray(np.maximum(rank, 0)).astype(np.int64)
+
+
+def crossed_errors(correct_per_image: npt.ArrayLike, n_chips: int, chip_accuracy: npt.ArrayLike) -> tuple[float, float]:
+    """Standard errors of the grand mean accuracy, over other chips and over another test set.
+
+    Every chip c reads every image i, ``Y_ci`` is 1 where it is right: a crossed design, with the two-way model
+    ``Y_ci = mu + a_c + b_i + e_ci`` (chip, image, and what is left: images that only some chips get wrong), of
+    variances ``va``, ``vb``, ``ve``. With n chips, N images and the mean squares ``MS_chip``, ``MS_image``::
+
+        se_chips^2  = MS_chip  / (n N) = var_c(accuracy of chip c) / n            estimates (va + ve / N) / n
+        se_images^2 = MS_image / (n N) = var_i(share of chips right on i) / N     estimates (vb + ve / n) / N
+
+    (variances of ddof 1): the first over n other chips on *these images*, the second over N other images read by
+    *these chips*. Both are unbiased if chips, and images, are independent draws, each from one population; neither
+    needs normal, additive or equally spread effects, so outcomes of 0 and 1 are fine. Of other chips *and* other images
+    the variance is ``se_chips^2 + se_images^2 - MS_e / (n N)``, for both hold the share ``ve / (n N)`` of the rest;
+    ``hypot(se_chips, se_images)`` is therefore slightly too large, which is the safe side. (Scheffe, The Analysis
+    of Variance, 1959, 7.4: ``MS_e`` follows, the total sum of squares of 0s and 1s being ``n N m (1 - m)``.)
+
+    It is not about other networks: training again is a third way to vary, which no count here knows.
+
+    Args:
+        correct_per_image: for each image, how many of the chips get it right.
+        n_chips: the chips that were counted.
+        chip_accuracy: of each of these chips, as a fraction.
+
+    Returns:
+        ``(se_chips, se_images)``, fractions; 0 where nothing varies, NaN for one chip, or for one image.
+
+    Raises:
+        ValueError: no image, not one accuracy a chip, counts outside 0..n_chips, or counts and accuracies that do not
+            add up to the same number of right answers.
+    """
+    counts, accuracy = np.asarray(correct_per_image, dtype=np.int64), np.asarray(chip_accuracy, dtype=np.float64)
+    if len(accuracy) != n_chips or n_chips < 1:
+        raise ValueError(f"chip_accuracy must be one a chip, got {len(accuracy)} for {n_chips}: count the same chips")
+    if len(counts) < 1 or counts.min() < 0 or counts.max() > n_chips:
+        got = f"{counts.min()}..{counts.max()}" if len(counts) else "no image"
+        raise ValueError(f"correct_per_image must lie in 0..n_chips = {n_chips}, got {got}: count the images again")
+    right = accuracy.sum() * len(counts)
+    if abs(right - counts.sum()) > 1e-6 * n_chips * len(counts):  # shares may have passed through 32-bit floats
+        raise ValueError(
+            f"correct_per_image must add up to the right answers of the chips, got {counts.sum()} and {right:.1f}: "
+            "count the same chips"
+        )
+    return _standard_error(accuracy), _standard_error(counts) / n_chips
+
+
+def _standard_error(values: Codes | Floats) -> float:
+    if len(values) < 2:
+        return np.nan
+    # Rounding makes the mean of equal numbers another number, with a spread of 1e-17.
+    return 0.0 if values.min() == values.max() else float(np.std(values, ddof=1) / np.sqrt(len(values)))
