@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
+import itertools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rramsweep.plan import Plan, Point
+from rramsweep.progress import Tally
+from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
 from rramsweep.trial import failure, run_trial
 from rramsweep.workbench import Workbench
@@ -24,23 +25,11 @@ FLUSH_S = 2.0
 POINTS_PER_SHARD = 4
 
 
-@dataclass
-class Tally:
-    """Trials a shard has finished, by outcome."""
-
-    ok: int = 0
-    failed: int = 0
-
-    @property
-    def done(self) -> int:
-        return self.ok + self.failed
-
-
 def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
     """Shard `shard` of `shards`: disjoint parts of a plan that together are the whole.
 
     The split depends on the plan alone, never on what the store holds, so that shards which start at different
-    times still do not overlap.
+    times still do not overlap. A point that decides by its own chips when it has enough stays whole.
 
     Raises:
         ValueError: the shard does not exist.
@@ -49,7 +38,7 @@ def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
         raise ValueError(f"shard must lie in 0..{shards - 1}, got {shard}: give shard below shards")
     if shards == 1:
         return plan
-    if len(plan.points) >= POINTS_PER_SHARD * shards:
+    if len(plan.points) >= POINTS_PER_SHARD * shards or not isinstance(stopping_of(plan), Fixed):
         kept = range(shard, len(plan.points), shards)
         return replace(plan, points=[plan.points[i] for i in kept], seeds=[plan.seeds[i] for i in kept])
     # Turning the split from point to point evens out what the number of chips leaves over.
@@ -57,26 +46,55 @@ def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
     return replace(plan, seeds=seeds)
 
 
-def missing(plan: Plan, store: Store, retry_failed: bool = False) -> list[tuple[Point, list[int]]]:
-    """For each point of a plan the seeds that the store has no row for (or, on request, only a failed one)."""
-    have: dict[str, set[int]] = {}
-    table = store.facts(p.point_id for p in plan.points)
-    columns = (table[c].to_pylist() for c in ("point_id", "seed", "status"))
-    for point_id, seed, status in zip(*columns, strict=True):
-        if status == "ok" or not retry_failed:
-            have.setdefault(point_id, set()).add(seed)
-    todo: list[tuple[Point, list[int]]] = []
-    for point, seeds in zip(plan.points, plan.seeds, strict=True):
-        taken = have.setdefault(point.point_id, set())
-        left = [s for s in seeds if s not in taken]
-        taken.update(left)  # the same physics under two labels is computed once
-        if left:
-            todo.append((point, left))
-    return todo
+class Work:
+    """The trials that a plan still lacks, given out point by point and batch by batch.
+
+    Args:
+        plan: the points, and at most these seeds of each.
+        store: rows that are there already count, failed ones too unless `retry_failed`.
+        retry_failed: run failed trials again.
+    """
+
+    def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
+        self._plan, self._stopping = plan, stopping_of(plan)
+        self._known: dict[str, dict[int, float | None]] = {}
+        table = store.facts(p.point_id for p in plan.points)
+        columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "accuracy"))
+        for point_id, seed, status, accuracy in zip(*columns, strict=True):
+            if status == "ok" or not retry_failed:
+                self._known.setdefault(point_id, {})[seed] = accuracy
+
+    def __iter__(self) -> Iterator[tuple[Point, list[int]]]:
+        for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
+            while batch := self._batch(point, seeds):
+                yield point, batch
+
+    def left(self) -> int:
+        """How many trials the plan lacks at most; with a stopping rule it may end before."""
+        left = 0
+        counted: dict[str, set[int]] = {}
+        for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
+            if self._batch(point, seeds):
+                new = set(seeds) - set(self._known.get(point.point_id, {})) - counted.get(point.point_id, set())
+                counted.setdefault(point.point_id, set()).update(new)
+                left += len(new)
+        return left
+
+    def observe(self, row: Mapping[str, Any]) -> None:
+        """Take note of a finished trial."""
+        self._known.setdefault(row["point_id"], {})[row["seed"]] = row.get("accuracy")
+
+    def _batch(self, point: Point, seeds: Sequence[int]) -> list[int]:
+        known = self._known.get(point.point_id, {})
+        in_order = [known[s] for s in itertools.takewhile(known.__contains__, seeds)]
+        if self._stopping.decide(in_order, len(seeds)) is not None:
+            return []
+        look = self._stopping.next_look(len(in_order), len(seeds))
+        return [s for s in seeds[:look] if s not in known]
 
 
 def run_shard(
-    todo: Sequence[tuple[Point, Sequence[int]]],
+    work: Work,
     store: Store,
     workbench: Workbench,
     report: Callable[[Tally], None] = lambda _: None,
@@ -85,7 +103,7 @@ def run_shard(
     """Run trials and keep every row, whatever ends the loop.
 
     Args:
-        todo: points with the seeds to run, as `missing` gives them.
+        work: what is left to run.
         store: where rows go, every `FLUSH_S` seconds and at the end.
         workbench: builds each point.
         report: told the tally after each trial.
@@ -95,86 +113,66 @@ def run_shard(
         OSError: the store cannot take the rows.
     """
     tally = Tally()
-    rows: list[dict[str, Any]] = []
-    points: dict[str, Point] = {}
+    batch = Batch()
     flushed = time.monotonic()
-
-    def flush() -> None:
-        nonlocal flushed
-        if rows:
-            store.add(rows, points.values())
-            rows.clear()
-            points.clear()
-        flushed = time.monotonic()
-
     threads_before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        for point, seeds in todo:
-            for row in _rows(point, seeds, workbench):
-                rows.append(row)
-                points[point.point_id] = point
+        for point, seeds in work:
+            for row, correct in _trials(point, seeds, workbench):
+                batch.add(point, row, correct)
+                work.observe(row)
                 tally.ok += row["status"] == "ok"
                 tally.failed += row["status"] != "ok"
                 report(tally)
                 if time.monotonic() - flushed > FLUSH_S:
-                    flush()
+                    batch.flush(store)
+                    flushed = time.monotonic()
     finally:
         torch.set_num_threads(threads_before)
-        flush()
+        batch.flush(store)
     return tally
 
 
-def _rows(point: Point, seeds: Sequence[int], workbench: Workbench) -> Any:
+class Batch:
+    """Finished trials on their way to the store."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._points: dict[str, Point] = {}
+        self._seeds: dict[str, list[int]] = {}
+        self._correct: dict[str, Tensor] = {}
+
+    def add(self, point: Point, row: dict[str, Any], correct: Tensor | None) -> None:
+        """One trial: its row, and which images the chip gets right."""
+        self._rows.append(row)
+        self._points[point.point_id] = point
+        if correct is not None:
+            self._seeds.setdefault(point.point_id, []).append(row["seed"])
+            before = self._correct.get(point.point_id)
+            self._correct[point.point_id] = correct.int() if before is None else before.add_(correct)
+
+    def flush(self, store: Store) -> None:
+        """Put everything into the store and start anew; what cannot be written is still here."""
+        if self._rows:
+            images = [
+                {"point_id": point_id, "seeds": seeds, "n_correct": self._correct[point_id].tolist()}
+                for point_id, seeds in self._seeds.items()
+            ]
+            store.add(self._rows, self._points.values(), images)
+            self._clear()
+
+
+def _trials(point: Point, seeds: Sequence[int], workbench: Workbench) -> Iterator[tuple[dict[str, Any], Tensor | None]]:
     try:
         bench = workbench.bench(point)
     except Exception as error:
         for seed in seeds:
-            yield {"point_id": point.point_id, "seed": seed, **failure(error)}
+            yield {"point_id": point.point_id, "seed": seed, **failure(error)}, None
         return
     for seed in seeds:
         yield run_trial(bench, seed)
-
-
-class ProgressFile:
-    """A shard's tally in a file of the sweep's folder, so that the driver can watch under any launcher."""
-
-    def __init__(self, folder: Path, shard: int, every_s: float = 0.25) -> None:
-        self._path = folder / f".progress-{shard}.json"
-        self._every_s = every_s
-        self._written = 0.0
-        self._tally = Tally()
-
-    def __call__(self, tally: Tally) -> None:
-        self._tally = tally
-        now = time.monotonic()
-        if now - self._written < self._every_s:
-            return
-        self.write()
-
-    def write(self) -> None:
-        """Write the last tally now."""
-        tally, self._written = self._tally, time.monotonic()
-        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"ok": tally.ok, "failed": tally.failed}), encoding="utf-8")
-        temporary.replace(self._path)
-
-    @staticmethod
-    def total(folder: Path) -> Tally:
-        """The tallies of all shards that have reported so far."""
-        tally = Tally()
-        for path in folder.glob(".progress-*.json"):
-            try:
-                counts = json.loads(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                continue
-            tally.ok += counts["ok"]
-            tally.failed += counts["failed"]
-        return tally
-
-    @staticmethod
-    def clear(folder: Path) -> None:
-        """Remove what earlier runs left."""
-        for path in folder.glob(".progress-*"):
-            path.unlink(missing_ok=True)

@@ -1,31 +1,24 @@
-"""Facts on disk: one row a trial, in Parquet fragments that are never changed once written.
+"""Facts on disk: one row a trial, whatever sweep asked for it, under whatever launcher it ran.
 
-A fragment is written under a temporary name, flushed to the disk and renamed to the hash of its bytes. It is
-therefore whole or absent, whenever the process is killed; one that was truncated or edited afterwards no longer
-carries its own name, is set aside with a message, and its trials count as missing. Two sweeps may write to one
-store at once: they never touch a file of each other's.
+Rows live in fragments (`rramsweep.fragments`), so a kill at any moment leaves each of them whole or absent, and two
+sweeps may write to one store at once: they never touch a file of each other's.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from rramsweep.files import write_atomic
+from rramsweep.fragments import Fragments
 from rramsweep.plan import Plan, Point
-
-log = logging.getLogger(__name__)
 
 SCHEME = 1
 
@@ -50,11 +43,25 @@ FACTS = pa.schema(
 
 POINTS = pa.schema([pa.field("point_id", pa.string(), nullable=False), pa.field("text", pa.string())])
 
+# Two-level honesty: how many of these chips get each image right, a block of chips at a time.
+IMAGES = pa.schema(
+    [
+        pa.field("point_id", pa.string(), nullable=False),
+        pa.field("seeds", pa.list_(pa.int64()), nullable=False),
+        pa.field("n_correct", pa.list_(pa.uint32()), nullable=False),
+    ]
+)
+
+_KINDS = {"facts": FACTS, "points": POINTS, "images": IMAGES}
+
+# A fragment of few rows costs 470 B a row, one of many 24 B.
+MANY_FRAGMENTS = 16
+
 _SCHEME_FILE = "store.json"
 
 
 class Store:
-    """A folder of fragments: `facts-<hash>.parquet` (rows) and `points-<hash>.parquet` (identity texts).
+    """A folder of fragments: `facts-*` (rows), `points-*` (identity texts) and `images-*` (answers by image).
 
     Args:
         root: the folder; it is made on the first write.
@@ -65,6 +72,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._fragments = {kind: Fragments(root, kind, schema) for kind, schema in _KINDS.items()}
         self._known: set[str] | None = None  # points whose text is on disk, read at the first write
         if root.exists() and not root.is_dir():
             raise ValueError(f"the store must be a folder, but {root} is a file: choose another with store=DIR")
@@ -102,8 +110,15 @@ class Store:
                 "free it or choose another with store=DIR"
             ) from error
 
-    def add(self, rows: Sequence[dict[str, Any]], points: Iterable[Point]) -> None:
-        """Write rows and the texts of their points, durable when this returns.
+    def add(
+        self, rows: Sequence[dict[str, Any]], points: Iterable[Point], images: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """Write rows, the texts of their points and the answers by image, durable when this returns.
+
+        Args:
+            rows: of `FACTS`.
+            points: those that the rows belong to.
+            images: of `IMAGES`.
 
         Raises:
             OSError: the disk is full or gone; nothing half-written stays under a fragment's name.
@@ -113,13 +128,16 @@ class Store:
         new = {p.point_id: p.text for p in points if p.point_id not in self._known}
         if new:
             texts = [{"point_id": point_id, "text": text} for point_id, text in new.items()]
-            self._add("points", pa.Table.from_pylist(texts, POINTS))
+            self._fragments["points"].add(pa.Table.from_pylist(texts, POINTS))
             self._known.update(new)
-        self._add("facts", pa.Table.from_pylist(list(rows), FACTS))
+        # Facts last: a trial counts as done only when everything that belongs to it is on disk.
+        if images:
+            self._fragments["images"].add(pa.Table.from_pylist(list(images), IMAGES))
+        self._fragments["facts"].add(pa.Table.from_pylist(list(rows), FACTS))
 
     def facts(self, point_ids: Iterable[str] | None = None) -> pa.Table:
         """Rows of these points (None: all), one per (point, seed); a success beats a failure."""
-        table = self._read("facts", FACTS)
+        table = self._fragments["facts"].read()
         if point_ids is not None:
             wanted = pa.array(sorted(set(point_ids)), pa.string())
             table = table.filter(pc.is_in(table["point_id"], value_set=wanted))
@@ -134,7 +152,7 @@ class Store:
 
     def points(self) -> dict[str, str]:
         """`{point_id: identity text}` of every point that has rows."""
-        table = self._read("points", POINTS)
+        table = self._fragments["points"].read()
         return dict(zip(table["point_id"].to_pylist(), table["text"].to_pylist(), strict=True))
 
     def select(self, plan: Plan) -> pa.Table:
@@ -146,32 +164,62 @@ class Store:
         ids, seeds_ = table["point_id"].to_pylist(), table["seed"].to_pylist()
         return table.filter(pa.array([s in wanted[i] for i, s in zip(ids, seeds_, strict=True)], pa.bool_()))
 
-    def _add(self, kind: str, table: pa.Table) -> None:
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        data = buffer.getvalue()
-        write_atomic(self.root / f"{kind}-{_name(data)}.parquet", data)
+    def images(self, plan: Plan) -> dict[str, dict[str, Any]]:
+        """`{point_id: {"n_chips": int, "n_correct": [chips that get each image right]}}` of a plan's points.
 
-    def _read(self, kind: str, schema: pa.Schema) -> pa.Table:
-        tables = []
-        for path in sorted(self.root.glob(f"{kind}-*.parquet")):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                continue  # another sweep has compacted the store between the listing and now
-            if path.stem != f"{kind}-{_name(data)}":
-                self._set_aside(path)
-                continue
-            tables.append(pq.read_table(io.BytesIO(data), schema=schema))
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        Counted over whole stored blocks of chips that the plan asks for: where it asks for part of a block, that
+        block is left out, so that `n_chips` may be smaller than the plan's chips.
+        """
+        wanted = {p.point_id: set(s) for p, s in zip(plan.points, plan.seeds, strict=True)}
+        table = self._fragments["images"].read()
+        table = table.filter(pc.is_in(table["point_id"], value_set=pa.array(list(wanted), pa.string())))
+        found: dict[str, dict[str, Any]] = {}
+        for point_id, (seeds, n_correct) in _blocks(table, wanted).items():
+            found[point_id] = {"n_chips": len(seeds), "n_correct": n_correct.tolist()}
+        return found
 
-    def _set_aside(self, path: Path) -> None:
-        log.warning("%s was damaged and is set aside; its trials will be computed again", path)
-        try:
-            path.rename(path.with_suffix(".damaged"))
-        except OSError as error:
-            log.warning("it could not be renamed (%s) and is ignored", error.strerror)
+    def size(self) -> dict[str, int]:
+        """Bytes and fragments on disk, points, trials and failures."""
+        paths = [path for fragments in self._fragments.values() for path in fragments.paths()]
+        table = self.facts()
+        return {
+            "bytes": sum(path.stat().st_size for path in paths),
+            "fragments": len(paths),
+            "points": len(self.points()),
+            "trials": table.num_rows,
+            "failed": pc.sum(pc.equal(table["status"], "failed")).as_py() or 0,
+        }
+
+    def compact(self) -> None:
+        """Merge the fragments of each kind into one; safe beside running sweeps, which then read the merged one."""
+        tables = {"facts": self.facts, "points": self._texts, "images": self._unique_images}
+        for kind, table in tables.items():
+            old = self._fragments[kind].paths()
+            if len(old) > 1:
+                self._fragments[kind].replace(old, table())
+
+    def tidy(self) -> None:
+        """Compact once there are many fragments: each costs some 4 kB and a read of its own."""
+        if len(self._fragments["facts"].paths()) > MANY_FRAGMENTS:
+            self.compact()
+
+    def _texts(self) -> pa.Table:
+        return pa.Table.from_pylist([{"point_id": i, "text": t} for i, t in self.points().items()], POINTS)
+
+    def _unique_images(self) -> pa.Table:
+        # Blocks stay apart, so that a plan of fewer chips still finds whole ones.
+        rows = {(row["point_id"], *row["seeds"]): row for row in self._fragments["images"].read().to_pylist()}
+        return pa.Table.from_pylist(list(rows.values()), IMAGES)
 
 
-def _name(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
+def _blocks(
+    table: pa.Table, wanted: Mapping[str, set[int]] | None
+) -> dict[str, tuple[list[int], np.ndarray[Any, Any]]]:
+    """The blocks of each point added up: `{point_id: (seeds, counts)}`; no chip counts twice."""
+    found: dict[str, tuple[list[int], np.ndarray[Any, Any]]] = {}
+    for row in table.sort_by([("point_id", "ascending")]).to_pylist():
+        seeds, counts = set(row["seeds"]), np.array(row["n_correct"], dtype=np.int64)
+        before, total = found.get(row["point_id"], ([], np.zeros_like(counts)))
+        if seeds.isdisjoint(before) and (wanted is None or seeds <= wanted[row["point_id"]]):
+            found[row["point_id"]] = ([*before, *row["seeds"]], total + counts)
+    return found

@@ -74,8 +74,8 @@ def evaluate(model: nn.Module, data: Data, batch_size: int) -> Answers:
     return Answers(predictions, predictions == data.y, loss)
 
 
-def run_trial(bench: Bench, seed: int) -> dict[str, Any]:
-    """Program chip `seed`, evaluate it, and return the row of `store.FACTS`.
+def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
+    """Program chip `seed`, evaluate it, and return the row of `store.FACTS` and which images it gets right.
 
     A trial that raises becomes a row with status `failed` and the error in one line: one bad chip never takes
     the rest of a sweep with it. Interrupts pass through.
@@ -85,10 +85,9 @@ def run_trial(bench: Bench, seed: int) -> dict[str, Any]:
     try:
         chip = evaluate(bench.network.chip(seed), bench.data, bench.batch_size)
     except Exception as error:
-        return {**row, **failure(error), "seconds": time.perf_counter() - started}
+        return {**row, **failure(error), "seconds": time.perf_counter() - started}, None
     digital = bench.digital
-    return {
-        **row,
+    row |= {
         "status": "ok",
         "error": None,
         "n_images": len(chip.correct),
@@ -102,6 +101,7 @@ def run_trial(bench: Bench, seed: int) -> dict[str, Any]:
         "loss": chip.loss,
         "seconds": time.perf_counter() - started,
     }
+    return row, chip.correct
 
 
 def failure(error: Exception) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""Run a sweep again and again in forked children and kill each at a random moment; helper of test_resume.
+
+Usage: python killed.py KILLS SIGNAL LONGEST_S SEED OVERRIDE...
+
+Imports are paid once and children are forked before torch has started a thread, so that twenty kills take seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+
+
+def main() -> None:
+    kills, signal_name, longest_s, seed = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+    overrides = sys.argv[5:]
+    from rramsweep import shard
+    from rramsweep.app import main as command
+
+    shard.FLUSH_S = 0.1  # so that the short runs of a test keep something
+    rng = random.Random(seed)
+    for _ in range(kills):
+        child = os.fork()
+        if child == 0:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            try:
+                command(overrides)
+            except SystemExit as stop:
+                os._exit(int(stop.code or 0))
+            os._exit(0)
+        time.sleep(rng.uniform(0, longest_s))
+        os.kill(child, getattr(signal, signal_name))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
