@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from rramsweep import frames
 from rramsweep.config import CONFIG_NAME, choices, compose, container, loader, point_plan
 from rramsweep.plan import Plan
-from rramsweep.shard import missing, run_shard
+from rramsweep.report import results
+from rramsweep.shard import Work, run_shard
 from rramsweep.store import Store
 from rramsweep.sweeper import compose_plan
 from rramsweep.workbench import Workbench
@@ -56,9 +55,8 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
     store = Store(Path(plan.settings["store"]))
-    store.prepare()
-    todo = missing(plan, store, bool(plan.settings["retry_failed"]))
-    run_shard(todo, store, workbench, threads=plan.settings["threads"])
-    frame = frames.join([asdict(point) for point in plan.points], store.select(plan), plan.swept)
-    frame.attrs["yield_drop"] = plan.settings["yield_drop"]
-    return frame
+    work = Work(plan, store, bool(plan.settings["retry_failed"]))
+    if work.left():
+        store.prepare()
+        run_shard(work, store, workbench, threads=plan.settings["threads"])
+    return results(plan, store)

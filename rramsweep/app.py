@@ -22,6 +22,7 @@ from rramsweep.driver import SweepError, execute, run_plan_shard
 from rramsweep.messages import explain
 from rramsweep.plan import GROUPS
 from rramsweep.sweeper import register
+from rramsweep.verbs import VERBS
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -36,6 +37,8 @@ class Abort(BaseException):
 
 def task(cfg: DictConfig) -> None:
     """What a Hydra job does: one shard of a plan if it is given one, else one point."""
+    if cfg.plan is not None:
+        os.chdir(HydraConfig.get().runtime.cwd)  # a worker may start in another folder than the command
     if cfg.allow_targets and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's package beside the command, which a console script does not see
     if cfg.plan is not None:
@@ -77,13 +80,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     full = os.environ.get(FULL_ERROR, "0") not in ("", "0")
     try:
         try:
-            if arguments[:1] == ["report"]:
-                _report(arguments[1:])
+            verb = arguments[0] if arguments else ""
+            if verb in VERBS:
+                VERBS[verb](arguments[1:], report.console())
+            elif verb == "plan":
+                # A single run would make its folder before it is asked what to do.
+                _hydra([*arguments[1:], "preview=true", *([] if "-m" in arguments else ["hydra.run.dir=."])])
             else:
                 _hydra(arguments)
         except Abort as abort:
             raise abort.error from abort.error.__cause__
     except SweepError as error:
+        if full and error.__cause__ is not None:
+            raise
         print(f"rramsweep: {error}", file=sys.stderr)
         sys.exit(error.code)
     except KeyboardInterrupt:
@@ -110,11 +119,3 @@ def _hydra(arguments: Sequence[str]) -> None:
             del os.environ[FULL_ERROR]
         else:
             os.environ[FULL_ERROR] = full
-
-
-def _report(arguments: Sequence[str]) -> None:
-    if len(arguments) != 1:
-        raise ValueError(f"report takes one folder, got {len(arguments)} arguments: rramsweep report DIR")
-    folder = Path(arguments[0])
-    frame = report.write(folder)
-    report.show(frame, folder, report.console())

@@ -20,8 +20,9 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from rramsweep.build import fit
+from rramsweep.build import build, fit
 from rramsweep.plan import GROUPS, Plan
+from rramsweep.stopping import Stopping
 from rramsweep.streams import SEED_LIMIT
 from rramsweep.workbench import POINT_KEYS, Workbench, check_keys
 
@@ -47,6 +48,7 @@ class Settings:
     name: str
     seed: int
     chips: int
+    stopping: dict[str, Any]
     yield_drop: float
     store: str
     batch_size: int
@@ -56,6 +58,7 @@ class Settings:
     allow_targets: list[str]
     plan: str | None
     shard: int
+    preview: bool
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -100,6 +103,11 @@ class Settings:
                 "YAML file: a config that allows itself to run code allows anything; give it on the command line"
             )
         return settings
+
+    def seeds(self) -> range:
+        """The seeds that a point may get: all of them, unless its stopping rule has enough before."""
+        rule: Stopping = build(self.stopping, "stopping")
+        return range(self.seed, self.seed + rule.cap(self.chips))
 
     def workbench(self) -> Workbench:
         """A workbench with this run's execution plan."""
@@ -194,17 +202,16 @@ def point_plan(
     settings = Settings.of(config, overrides)
     workbench = settings.workbench()
     point = workbench.point(config, chosen)
-    seeds = range(settings.seed, settings.seed + settings.chips)
     axes = [o.get_key_element().lstrip("+") for o in parse(list(overrides)) if not o.is_delete()]
     columns = [name for name in axes if name in {**point.choices, **point.params}]
-    return Plan([point], [seeds], columns, plan_settings(settings, command)), settings, workbench
+    return Plan([point], [settings.seeds()], columns, plan_settings(settings, command)), settings, workbench
 
 
 def plan_settings(settings: Settings, command: str) -> dict[str, Any]:
     """What a plan keeps of the settings: enough to go on from its folder alone."""
-    kept = ("name", "seed", "chips", "yield_drop", "batch_size", "threads", "retry_failed")
+    left_out = ("store", "allow_targets", "plan", "shard")
     return {
-        **{name: getattr(settings, name) for name in kept},
+        **{f.name: getattr(settings, f.name) for f in fields(Settings) if f.name not in left_out},
         "store": str(Path(settings.store).absolute()),
         "command": command,
     }

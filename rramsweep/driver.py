@@ -12,7 +12,10 @@ from rich.table import Table
 from rramsweep import report
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
-from rramsweep.shard import ProgressFile, missing, run_shard, shard_of
+from rramsweep.preview import preview
+from rramsweep.progress import ProgressFile
+from rramsweep.shard import Work, run_shard, shard_of
+from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
 from rramsweep.workbench import Workbench
 
@@ -28,6 +31,10 @@ class SweepError(RuntimeError):
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+class LaunchError(RuntimeError):
+    """The launcher itself gave up: a worker was killed, or the jobs could not be started."""
 
 
 def execute(
@@ -48,11 +55,17 @@ def execute(
 
     Raises:
         ValueError: the store or the folder cannot be written; nothing has run then.
-        SweepError: failed trials or an interrupt; everything computed is kept and reported first.
+        SweepError: failed trials, a launcher that gave up or an interrupt; everything computed is kept and reported
+            first.
     """
     console = console or report.console()
     store = Store(Path(plan.settings["store"]))
-    store.prepare()
+    if plan.settings["preview"]:
+        preview(plan, store, workbench, plan.settings["shards"], console)
+        return
+    n_todo = Work(plan, store, bool(plan.settings["retry_failed"])).left()
+    if n_todo:
+        store.prepare()
     try:
         path = plan.save(folder)
     except OSError as error:
@@ -60,12 +73,10 @@ def execute(
             f"the output folder must be writable, {folder} is not ({error.strerror}): change it"
         ) from error
     folder = path.parent
-    todo = missing(plan, store, bool(plan.settings["retry_failed"]))
-    n_todo = sum(len(seeds) for _, seeds in todo)
-    n_stored = plan.n_trials - n_todo
-    console.print(
-        f"{plan.settings['name']}: points {len(plan.points)}, trials {plan.n_trials}, in the store already {n_stored}"
-    )
+    fixed = isinstance(stopping_of(plan), Fixed)
+    trials = plan.n_trials if fixed else f"at most {plan.n_trials}"
+    stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
+    console.print(f"{plan.settings['name']}: points {len(plan.points)}, trials {trials}{stored}")
     _print_baselines(plan, workbench, console)
     stopped: BaseException | None = None
     try:
@@ -77,12 +88,15 @@ def execute(
             console.print("every trial is in the store: nothing to compute")
     except (Exception, KeyboardInterrupt) as error:
         stopped = error
-    frame = _report(folder, console, stopped)
+    frame = _report(folder, store, console, stopped)
     if isinstance(stopped, KeyboardInterrupt):
         raise SweepError(
             f"interrupted with {len(frame)} of {plan.n_trials} trials done, all kept: run the same command to go on",
             130,
         )
+    if isinstance(stopped, LaunchError):
+        kept = f"{len(frame)} of {plan.n_trials} trials kept"
+        raise SweepError(f"{stopped}: {kept}; run the same command to go on") from stopped.__cause__
     if stopped is not None:
         raise stopped
     failed = int((frame["status"] == "failed").sum())
@@ -99,18 +113,19 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
     plan = Plan.load(path)
     settings = plan.settings
     store = Store(Path(settings["store"]))
-    todo = missing(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
+    work = Work(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
     progress = ProgressFile(path.parent, shard)
     workbench = Workbench(allow, settings["batch_size"])
     try:
-        run_shard(todo, store, workbench, progress, settings["threads"])
+        run_shard(work, store, workbench, progress, settings["threads"])
     finally:
         progress.write()
 
 
-def _report(folder: Path, console: Console, stopped: BaseException | None) -> pd.DataFrame:
+def _report(folder: Path, store: Store, console: Console, stopped: BaseException | None) -> pd.DataFrame:
     try:
         ProgressFile.clear(folder)
+        store.tidy()
         frame = report.write(folder)
         report.show(frame, folder, console)
     except OSError:

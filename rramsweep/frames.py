@@ -34,6 +34,9 @@ STATUSES = ("ok", "failed")
 # Under this key pandas itself keeps `attrs`, so that a plain pd.read_parquet finds `swept` too.
 _ATTRS_KEY = b"PANDAS_ATTRS"
 
+# Counts of answers by image that a results file carries at most, some 4 bytes each.
+IMAGES_KEPT = 200_000
+
 
 def check(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``frame`` itself if it follows the schema.
@@ -92,12 +95,17 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         ValueError: what `check` refuses.
         TypeError: ``attrs`` that JSON cannot hold.
     """
-    attrs = json.dumps(frame.attrs).encode()
+    attrs = json.dumps({key: value for key, value in frame.attrs.items() if key != "images" or _small(value)}).encode()
     table = _checked(frame)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _ATTRS_KEY: attrs})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     write_atomic(Path(path), buffer.getvalue())
+
+
+def _small(images: Mapping[str, Mapping[str, Any]]) -> bool:
+    # Answers by image travel with the table of an ordinary sweep; those of thousands of points stay in the store.
+    return sum(len(counts["n_correct"]) for counts in images.values()) <= IMAGES_KEPT
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -9,6 +9,9 @@ from rramsweep.build import suggest
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
 from rramsweep.plan import GROUPS
 
+# Hydra's name of a launcher that comes with a plugin -> the extra that installs it.
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
+
 
 def explain(error: BaseException) -> str:
     """The message of an error and of what caused it, folded to one line."""
@@ -25,6 +28,14 @@ def explain(error: BaseException) -> str:
         if match:
             return rewrite(match)
     return message
+
+
+def _missing_extra(match: re.Match[str]) -> str:
+    name = match["launcher"]
+    return (
+        f"the launcher {name} must be installed to be chosen, but its plugin is not: pip install "
+        f"'rramsweep[{EXTRAS[name]}]'"
+    )
 
 
 def _unknown_option(match: re.Match[str]) -> str:
@@ -44,7 +55,8 @@ def _missing(match: re.Match[str]) -> str:
 
 
 def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    others = ("basic", *EXTRAS) if group == "hydra/launcher" else ()
+    return sorted([*(path.stem for path in (conf_dir() / group).glob("*.yaml")), *others])
 
 
 def _settings() -> list[str]:
@@ -61,6 +73,7 @@ def _parameters(group: str) -> list[str]:
 
 # What Hydra and OmegaConf say -> what helps.
 _REWRITES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (rf"Could not (?:find|load) 'hydra/launcher/(?P<launcher>{'|'.join(EXTRAS)})'", _missing_extra),
     (r"Could not find '(?P<path>[^']+)'", _unknown_option),
     (r"Could not override '(?P<key>[^']+)'", _unknown_key),
     (r"Missing mandatory value: .*full_key: (?P<key>[\w.]+)", _missing),

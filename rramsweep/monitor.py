@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rramsweep.shard import ProgressFile, Tally
+from rramsweep.progress import ProgressFile, Tally
 
 # A terminal is redrawn often; a log gets a line now and then.
 TERMINAL_S = 0.2

@@ -17,13 +17,17 @@ from rramsweep import frames
 from rramsweep.files import write_atomic
 from rramsweep.plan import PLAN_FILE, Plan, merge
 from rramsweep.plots import plot_robustness, save_figure
+from rramsweep.stopping import Fixed, ends, stopping_of
 from rramsweep.store import Store
-from rramsweep.summary import summarize
+from rramsweep.summary import resolve_by, summarize
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
 FIGURE_FILE = "robustness.png"
 LOG_WIDTH = 140
+
+# Column of what ended a point: `interval`, `cap`, or null while it goes on.
+ENDED = "stopping.ended"
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -41,11 +45,28 @@ def load(folder: str | Path) -> pd.DataFrame:
         if kept is None:
             raise ValueError(f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it")
         return kept
-    facts = Store(Path(plan.settings["store"])).select(plan)
-    frame = frames.join([asdict(point) for point in plan.points], facts, plan.swept)
-    frame.attrs["yield_drop"] = plan.settings["yield_drop"]
+    frame = results(plan, Store(Path(plan.settings["store"])))
     # The folder may have travelled without its store: what it holds itself is then the fuller account.
     return kept if kept is not None and len(kept) > len(frame) else frame
+
+
+def results(plan: Plan, store: Store) -> pd.DataFrame:
+    """The rows that a plan asks for and the store has, joined with the plan.
+
+    With a stopping rule these are each point's first n chips, n by the rule, and the column `stopping.ended` says
+    what ended the point: `interval`, `cap`, or null while it goes on.
+    """
+    ended = ends(plan, store.facts(p.point_id for p in plan.points))
+    points = [asdict(point) for point in plan.points]
+    if not isinstance(stopping_of(plan), Fixed):
+        for point, end in zip(points, ended, strict=True):
+            point["params"] = {**point["params"], ENDED: end[1] if end else None}
+    n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
+    kept = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
+    frame = frames.join(points, store.select(kept), plan.swept)
+    frame.attrs["yield_drop"] = plan.settings["yield_drop"]
+    frame.attrs["images"] = store.images(kept)
+    return frame
 
 
 def write(folder: str | Path) -> pd.DataFrame:
@@ -57,9 +78,9 @@ def write(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     frame = load(folder)
     frames.write(frame, folder / RESULTS_FILE)
-    summary = summarize(frame)
+    summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
-    axes = summary.attrs["by"]
+    axes = [name for name in summary.attrs["by"] if name != ENDED]
     if any(frame[name].nunique(dropna=False) > 1 for name in axes) and (frame["status"] == "ok").any():
         figure = Figure(figsize=(5.6, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
@@ -79,7 +100,7 @@ def show(frame: pd.DataFrame, folder: Path, console: Console) -> None:
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
         return
-    summary = summarize(frame)
+    summary = _summary(frame)
     by, n_images = summary.attrs["by"], frame["n_images"].max()
     table = Table(
         title=f"mean accuracy (%) with 95 % interval over chips of this network on these {n_images} images",
@@ -107,6 +128,12 @@ def show(frame: pd.DataFrame, folder: Path, console: Console) -> None:
     drop = 100 * summary.attrs["yield_drop"]
     console.print(f"yield: chips that lose at most {drop:g} % of the images against digital; Wilson interval")
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
+
+
+def _summary(frame: pd.DataFrame) -> pd.DataFrame:
+    # What ended a point belongs beside its n; it is one value a point, so it splits no cell.
+    ended = [ENDED] if ENDED in frame else []
+    return summarize(frame, [*resolve_by(frame, None), *ended])
 
 
 def _plan(folder: Path) -> Plan | None:

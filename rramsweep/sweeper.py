@@ -12,8 +12,9 @@ import itertools
 import json
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -21,7 +22,7 @@ from typing import Any, cast
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -29,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rramsweep.build import suggest
 from rramsweep.config import Settings, choices, container, parse, plan_settings
-from rramsweep.driver import execute
+from rramsweep.driver import LaunchError, execute
 from rramsweep.plan import GROUPS, Plan, merge
 from rramsweep.streams import SEED_LIMIT
 from rramsweep.workbench import POINT_KEYS, Workbench
@@ -60,19 +61,34 @@ class PlanSweeper(Sweeper):
         assert launcher is not None
         command = shlex.join(["rramsweep", *sys.argv[1:]])
         plan, settings, workbench = compose_plan(context.config_loader, config, self._params, arguments, command)
+        beside = settings.shards > 1 and config.hydra.runtime.choices["hydra/launcher"] != "basic"
+        if beside and settings.threads is None:
+            # Torch would give every worker a thread a core, and workers of one machine would fight over them.
+            plan = replace(plan, settings={**plan.settings, "threads": 1})
 
         def launch(path: Path) -> None:
+            path = path.absolute()  # a worker may start in another folder
             fixed = [f"plan={quoted(str(path))}", f"shards={settings.shards}"]
             # A job composes the defaults, whose own folder would be another than this sweep's.
             fixed += [f"hydra.sweep.dir={quoted(str(path.parent))}", "hydra.sweep.subdir=."]
             if settings.allow_targets:
                 fixed.append(f"allow_targets=[{','.join(map(quoted, settings.allow_targets))}]")
             jobs = [[*fixed, f"shard={shard}"] for shard in range(settings.shards)]
-            for job in launcher.launch(jobs, initial_job_idx=0):
+            for job in _launch(launcher, jobs):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
                     raise job._return_value
 
         execute(plan, workbench, Path(str(config.hydra.sweep.dir)), launch)
+
+
+def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
+    try:
+        return launcher.launch(jobs, initial_job_idx=0)
+    except Exception as error:
+        # Each launcher has its own words, of many lines, for a worker that was killed or a queue that is not there.
+        cause = getattr(error, "cause", None) or error
+        text = textwrap.shorten(" ".join(str(cause).split()), 200, placeholder=" ...")
+        raise LaunchError(f"the launcher gave up ({type(cause).__name__}: {text})") from error
 
 
 def register() -> None:
@@ -118,11 +134,17 @@ def compose_plan(
     settings = Settings.of(container(first), arguments)
     workbench = settings.workbench()
     if seeds is None:
-        seeds = list(range(settings.seed, settings.seed + settings.chips))
+        seeds = list(settings.seeds())
     points = [workbench.point(config, chosen) for config, chosen in resolve_all(loader, master, axes)]
     columns = [key.lstrip("+") for key in swept if key != "seed"]
     plan = Plan(points, [seeds] * len(points), columns, plan_settings(settings, command))
-    return merge([plan]), settings, workbench
+    plan = merge([plan])
+    if settings.shards > plan.n_trials:
+        raise ValueError(
+            f"shards must be at most the number of trials, got {settings.shards} for {plan.n_trials}: lower shards or "
+            "ask for more chips"
+        )
+    return plan, settings, workbench
 
 
 def resolve_all(

@@ -237,7 +237,7 @@ CASES = [
     ([*DIGITS, "data.limit=0"], r"limit must be in"),
     ([*DIGITS, "data.split=validation"], r"split must be"),
     # folders
-    (["report"], r"report takes one folder"),
+    (["report"], r"report takes .* required: DIR"),
     (["report", "nowhere"], r"nowhere is not a folder"),
     (["report", "not_a_sweep"], r"has neither"),
     (["report", "bad_plan"], r"must be a plan"),

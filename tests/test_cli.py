@@ -234,7 +234,7 @@ def test_python_calls_say_what_they_take(workdir, call):
         (["-m", "drift.relative_drift=0,7"], "must lie in 0..1"),
         (["-m", "seed=0,1", "chips=3"], "a swept seed has one chip a value"),
         (["report", "nowhere"], "is not a folder"),
-        (["report"], "takes one folder"),
+        (["report"], "rramsweep report takes .* required: DIR"),
         (["chips=0"], "chips must be at least 1"),
         (["experiment=quickstart"], "run it with -m"),
     ],

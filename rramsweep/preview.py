@@ -1,0 +1,77 @@
+"""What a sweep would do: its points, what the store has of them, and how long the rest takes. Keeps no chip."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from rramsweep.plan import Plan, Point
+from rramsweep.shard import Work
+from rramsweep.stopping import Fixed, stopping_of
+from rramsweep.store import Store
+from rramsweep.trial import run_trial
+from rramsweep.workbench import Workbench
+
+PROBE_CHIPS = 3
+
+# A list of more points than this is cut in print; the plan itself is not.
+SHOWN = 40
+
+
+def preview(plan: Plan, store: Store, workbench: Workbench, shards: int, console: Console) -> None:
+    """Print a plan's points with what is stored, and an estimate of the time from a short probe."""
+    stored: dict[str, set[int]] = {}
+    facts = store.facts(p.point_id for p in plan.points)
+    for point_id, seed in zip(facts["point_id"].to_pylist(), facts["seed"].to_pylist(), strict=True):
+        stored.setdefault(point_id, set()).add(seed)
+    table = Table(box=None, pad_edge=False, title="plan", title_justify="left")
+    names = [name for name in plan.swept if name in {**plan.points[0].choices, **plan.points[0].params}]
+    for name in (*names, "point_id", "chips", "stored"):
+        table.add_column(name, overflow="fold")
+    for point, seeds in list(zip(plan.points, plan.seeds, strict=True))[:SHOWN]:
+        values = {**point.choices, **point.params}
+        have = len(stored.get(point.point_id, set()) & set(seeds))
+        table.add_row(*(str(values.get(name)) for name in names), point.point_id, str(len(seeds)), str(have))
+    console.print(table)
+    if len(plan.points) > SHOWN:
+        console.print(f"... and {len(plan.points) - SHOWN} more points")
+    left = Work(plan, store, bool(plan.settings["retry_failed"])).left()
+    most = "" if isinstance(stopping_of(plan), Fixed) else "at most "
+    console.print(f"points {len(plan.points)}, trials {most}{plan.n_trials}, to compute {most}{left}")
+    if left:
+        seconds = _seconds_a_trial(plan, workbench)
+        total = left * seconds / shards
+        console.print(
+            f"about {most}{_duration(total)}: {1000 * seconds:.0f} ms a trial, measured on {PROBE_CHIPS} chips of each "
+            f"network, {shards} shard{'s' * (shards > 1)}; nothing was kept"
+        )
+
+
+def _seconds_a_trial(plan: Plan, workbench: Workbench) -> float:
+    """Mean over the plan's points, each with the time of the first point of its network and data."""
+    measured: dict[str, float] = {}
+    total = 0.0
+    for point in plan.points:
+        kind = repr((point.config["model"], point.config["data"]))
+        if kind not in measured:
+            measured[kind] = _probe(point, workbench)
+        total += measured[kind]
+    return total / len(plan.points)
+
+
+def _probe(point: Point, workbench: Workbench) -> float:
+    bench = workbench.bench(point)
+    run_trial(bench, 0)  # the first one pays for what later ones find in place
+    started = time.perf_counter()
+    for seed in range(PROBE_CHIPS):
+        run_trial(bench, seed)
+    return (time.perf_counter() - started) / PROBE_CHIPS
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
