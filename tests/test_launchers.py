@@ -26,6 +26,9 @@ from rramsweep.config import CONFIG_NAME, conf_dir, loader
 from rramsweep.messages import EXTRAS
 from rramsweep.sweeper import register
 
+for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
+    pytest.importorskip(f"hydra_plugins.{plugin}", reason="needs the extras joblib, slurm and ray")
+
 SWEEP = [
     *("model=custom", "model._target_=victim.digits_mlp", "model.checkpoint=embedded", "allow_targets=[victim]"),
     *("data=digits", "data.limit=100", "drift.relative_drift=0.1,0.3", "threads=1"),
@@ -57,9 +60,6 @@ import time
 from pathlib import Path
 
 from rramsweep import models
-
-for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
-    pytest.importorskip(f"hydra_plugins.{plugin}", reason="needs the extras joblib, slurm and ray")
 
 
 HERE = Path(__file__).parent
