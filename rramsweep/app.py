@@ -39,8 +39,8 @@ def task(cfg: DictConfig) -> None:
     """What a Hydra job does: one shard of a plan if it is given one, else one point."""
     if cfg.plan is not None:
         os.chdir(HydraConfig.get().runtime.cwd)  # a worker may start in another folder than the command
-    if cfg.allow_targets and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a user's package beside the command, which a console script does not see
+    if cfg.allow_targets:
+        _see_users_packages()
     if cfg.plan is not None:
         run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, list(cfg.allow_targets))
     elif HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -52,6 +52,12 @@ def task(cfg: DictConfig) -> None:
             _one_point(cfg, report.console())
         except Exception as error:
             raise Abort(error) from error
+
+
+def _see_users_packages() -> None:
+    # Unlike `python -m`, a console script does not see a package in the folder where it is called.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def _one_point(cfg: DictConfig, console: Console) -> None:
@@ -107,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _hydra(arguments: Sequence[str]) -> None:
     register()
+    if any(argument.startswith("allow_targets=") for argument in arguments):
+        _see_users_packages()  # a sweep composes its points before any job begins
     argv, full = sys.argv, os.environ.get(FULL_ERROR)
     sys.argv = [argv[0], *arguments]
     # Hydra prints a shortened traceback of its own unless told to raise; `main` makes one line of the cause.

@@ -138,6 +138,20 @@ def test_python_m_is_the_command(workdir):
     same(rs.load(folder), rs.run(rs.compose([*DIGITS, "chips=2", "drift.relative_drift=0.2", "store=other"])))
 
 
+def test_a_users_package_beside_the_command_is_found_in_a_sweep(workdir):
+    Path("mylab").mkdir()
+    Path("mylab/nets.py").write_text(
+        "from torch import nn\n\n\ndef build(width=8):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))\n"
+    )
+    command = [Path(sys.executable).parent / "rramsweep", "-m", "model=custom", "model._target_=mylab.nets.build"]
+    command += ["data=digits", "data.limit=50", "drift.relative_drift=0,0.1", "chips=2", "allow_targets=[mylab]"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (folder,) = Path("outputs/sweep").iterdir()
+    assert len(rs.load(folder)) == 4
+
+
 def test_a_failing_point_leaves_the_others_alone(workdir, monkeypatch, capsys):
     from rramsweep import trial
 
