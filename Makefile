@@ -2,27 +2,29 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Two markers, because a sweep needs none of what the tests do: ruff, pytest, notebooks and the like.
 INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
 
 .PHONY: sweep test lint format bench clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
-test: $(INSTALLED) lint
+test: $(TESTABLE) lint
 	$(BIN)/python -m pytest -n auto
 
-lint: $(INSTALLED)
+lint: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(INSTALLED)
+format: $(TESTABLE)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)
+bench: $(TESTABLE)
 	$(BIN)/python -m pytest tests/benchmarks -s -p no:xdist
 
 clean:
@@ -30,5 +32,9 @@ clean:
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(TESTABLE): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@

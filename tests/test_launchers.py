@@ -6,7 +6,9 @@ ran, and kills its own process once if a test asks for it.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -55,12 +57,10 @@ VICTIM = '''
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 from rramsweep import models
-
 
 HERE = Path(__file__).parent
 
@@ -208,6 +208,18 @@ def same(frame: pd.DataFrame, reference: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*both, check_exact=True)
 
 
+def gone(group: int) -> bool:
+    """Whether every process of a group ends within a while: helpers of joblib see a moment later that they may."""
+    until = time.monotonic() + TIMEOUT_S / 4
+    while time.monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def complaints(err: str) -> list[str]:
     """Lines of standard error that are not progress."""
     return [line for line in err.splitlines() if line.strip() and " trials, " not in line]
@@ -266,7 +278,8 @@ def test_ray_on_a_running_cluster_of_two_nodes_gives_the_same_rows(package, refe
 
 @pytest.mark.parametrize(("launcher", "says"), [(WORKERS, "TerminatedWorkerError"), (RAY, "WorkerCrashedError")])
 def test_a_killed_worker_loses_nothing_that_was_kept(package, run, launcher, says):
-    shutil.rmtree(package / "killed", ignore_errors=True)
+    for earlier in (package / "killed", package / "outputs" / "killed"):
+        shutil.rmtree(earlier, ignore_errors=True)
     (package / "killed").mkdir()
     (package / "armed").touch()
     ask = ["chips=16", "shards=2", "store=killed", "name=killed", *launcher]
@@ -275,13 +288,15 @@ def test_a_killed_worker_loses_nothing_that_was_kept(package, run, launcher, say
     assert code == 1
     assert "Traceback" not in out + err
     (line,) = complaints(err)
-    kept = len(table(package, "killed"))
+    (folder,) = (package / "outputs" / "killed").iterdir()
+    kept = len(frames.read(folder / "results.parquet"))
     assert 0 < kept < 32
     assert line.startswith(f"rramsweep: the launcher gave up ({says}")
     assert line.endswith(f"{kept} of 32 trials kept; run the same command to go on")
     code, out, err = run(*ask)
     assert code == 0, err
-    assert f"in the store already {kept}" in out
+    # Ray's other worker may have kept more after the table was written, until the command ended.
+    assert kept <= int(re.search(r"in the store already (\d+)", out)[1]) < 32
     assert not complaints(err), err
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(package)
@@ -320,13 +335,10 @@ def test_an_interrupt_ends_the_workers_too_and_keeps_what_they_did(package, star
         f"rramsweep: interrupted with {kept} of 400 trials done, all kept: run the same command to go on"
     ]
     assert 0 < kept < 400
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert gone(process.pid), "no worker goes on computing"
 
 
 def test_workers_take_one_thread_each_unless_told_otherwise(package, run):
-    import json
-
     for name, more, threads in (("one", WORKERS, 1), ("own", [], None)):
         code, _, err = run("threads=null", "chips=1", "shards=2", *more, "store=t", f"name={name}")
         assert code == 0, err
