@@ -33,7 +33,8 @@ def main() -> None:
             except SystemExit as stop:
                 os._exit(int(stop.code or 0))
             os._exit(0)
-        time.sleep(rng.uniform(0, longest_s))
+        # Not at once: Python drops an interrupt that comes while a child is still setting itself up after the fork.
+        time.sleep(0.2 + rng.uniform(0, longest_s))
         os.kill(child, getattr(signal, signal_name))
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

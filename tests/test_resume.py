@@ -48,8 +48,6 @@ def test_twenty_kills_at_random_moments_lose_nothing(workdir):
 
 @pytest.mark.slow
 def test_an_interrupt_reports_what_there_is_and_exits_130(workdir):
-    codes = killed(1, "SIGINT", 0.0, 0, "-m", *SWEEP, "chips=2000", "store=s")
-    assert codes in ([130], [-2]), "at once: before Python listens, or as an interrupt"
     codes = killed(3, "SIGINT", 6.0, 1, "-m", *SWEEP, "chips=2000", "store=s")
     assert 130 in codes
     folders = sorted(Path("outputs/sweep").iterdir())
