@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 
 from rramsweep.config import CONFIG_NAME, choices, compose, container, loader, point_plan
 from rramsweep.plan import Plan
+from rramsweep.planning import compose_plan
 from rramsweep.report import results
 from rramsweep.shard import Work, run_shard
 from rramsweep.store import Store
-from rramsweep.sweeper import compose_plan
 from rramsweep.workbench import Workbench
 
 __all__ = ["compose", "run", "sweep"]

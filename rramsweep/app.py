@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,18 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from rramsweep import report
-from rramsweep.config import CONFIG_NAME, HYDRA_VERSION_BASE, conf_dir, container, point_plan, refuse_axes
+from rramsweep.config import (
+    CONFIG_NAME,
+    HYDRA_VERSION_BASE,
+    by_group,
+    command_line,
+    conf_dir,
+    container,
+    point_plan,
+    refuse_axes,
+)
 from rramsweep.driver import SweepError, execute, run_plan_shard
 from rramsweep.messages import explain
-from rramsweep.plan import GROUPS
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
 
@@ -70,9 +77,8 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
             config["chips"] = 1  # a swept seed has one chip a value, as in our own sweeper
     else:
         refuse_axes(hydra_config.sweeper)
-    chosen = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
-    command = shlex.join(["rramsweep", *sys.argv[1:]])
-    plan, settings, workbench = point_plan(config, chosen, overrides, command)
+    chosen = by_group(hydra_config.runtime.choices)
+    plan, settings, workbench = point_plan(config, chosen, overrides, command_line())
 
     def launch(path: Path) -> None:
         run_plan_shard(path, 0, 1, settings.allow_targets)

@@ -6,6 +6,8 @@ Below this file nothing sees a DictConfig: a config becomes plain resolved data 
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -182,6 +184,11 @@ def choices(cfg: DictConfig) -> dict[str, str]:
     chosen = cfg.hydra.runtime.choices if "hydra" in cfg else cfg.get("choices")
     if chosen is None:
         raise ValueError("a config must name its choices, but this one has none: make it with rramsweep.compose()")
+    return by_group(chosen)
+
+
+def by_group(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Of all choices that Hydra knows, those of a point's groups."""
     return {group: str(chosen[group]) for group in GROUPS}
 
 
@@ -215,6 +222,11 @@ def plan_settings(settings: Settings, command: str) -> dict[str, Any]:
         "store": str(Path(settings.store).absolute()),
         "command": command,
     }
+
+
+def command_line() -> str:
+    """The command as it was given, to be repeated."""
+    return shlex.join(["rramsweep", *sys.argv[1:]])
 
 
 def parse(overrides: Sequence[str], config_loader: ConfigLoader | None = None) -> list[Any]:

@@ -9,7 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from rramsweep.config import CONFIG_NAME, choices, compose, container, loader
-from rramsweep.sweeper import compose_plan, quoted
+from rramsweep.planning import compose_plan
+from rramsweep.sweeper import quoted
 from rramsweep.workbench import Workbench
 
 DIGITS = ["model=digits_mlp", "data=digits"]
@@ -44,7 +45,7 @@ IMPOSSIBLE = {5}  # an interpolation that gives an empty window: used to compare
 
 @pytest.mark.parametrize("number", range(len(AXES)))
 def test_configs_are_those_of_hydra(number):
-    from rramsweep.sweeper import _axes, resolve_all
+    from rramsweep.planning import _axes, resolve_all
 
     overrides = [*DIGITS, *AXES[number]]
     if number == 3:

@@ -1,0 +1,171 @@
+"""The plan of a sweep, composed fast: every point that Hydra's own sweeper would make, in its order.
+
+Hydra's own sweeper composes every point twice, at 120-190 ms of CPU a point. Here Hydra composes once for each
+combination of options (and of whatever else is not a plain scalar), and swept scalars are set in place.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, cast
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
+
+from rramsweep.build import suggest
+from rramsweep.config import Settings, choices, container, parse, plan_settings
+from rramsweep.plan import GROUPS, Plan, merge
+from rramsweep.streams import SEED_LIMIT
+from rramsweep.workbench import POINT_KEYS, Workbench
+
+
+def compose_plan(
+    loader: ConfigLoader,
+    master: DictConfig,
+    params: Mapping[str, str],
+    arguments: Sequence[str],
+    command: str,
+) -> tuple[Plan, Settings, Workbench]:
+    """Compose and validate every point of a sweep.
+
+    Args:
+        loader: Hydra's config loader.
+        master: the config of the multirun itself.
+        params: swept axes of an experiment; an argument of the same key replaces them.
+        arguments: the command line's overrides.
+        command: kept in the plan, to be repeated.
+
+    Raises:
+        ValueError: an axis that is no axis, `chips` beside a swept seed, or any point that refuses its parameters.
+    """
+    axes = _axes(parse([*(f"{k}={v}" for k, v in params.items()), *arguments], loader))
+    swept = [key for key, (_, is_swept) in axes.items() if is_swept]
+    for key in swept:
+        _check_axis(key)
+    seeds = _seed_axis(axes)
+    resolved = resolve_all(loader, master, axes)
+    first = next(resolved)
+    settings = Settings.of(first[0], arguments)
+    workbench = settings.workbench()
+    if seeds is None:
+        seeds = list(settings.seeds())
+    points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
+    columns = [key.lstrip("+") for key in swept if key != "seed"]
+    plan = merge([Plan(points, [seeds] * len(points), columns, plan_settings(settings, command))])
+    if settings.shards > plan.n_trials:
+        raise ValueError(
+            f"shards must be at most the number of trials, got {settings.shards} for {plan.n_trials}: lower shards or "
+            "ask for more chips"
+        )
+    return plan, settings, workbench
+
+
+def resolve_all(
+    loader: ConfigLoader, master: DictConfig, axes: Mapping[str, tuple[list[str], bool]]
+) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """Every combination of the axes as `(resolved plain config, choices)`, the last axis fastest.
+
+    The order and the results are those of Hydra's basic sweeper.
+    """
+    keys = list(axes)
+    values = {key: parse(axes[key][0]) for key in keys}
+    quick = [key for key in keys if _is_quick(key, values)]
+    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None, dict[str, str]]] = {}
+    for combination in itertools.product(*(values[key] for key in keys)):
+        chosen = dict(zip(keys, combination, strict=True))
+        slow = tuple(chosen[key].input_line for key in keys if key not in quick)
+        if slow not in composed:
+            cfg = loader.load_sweep_config(master, [o.input_line for o in combination])
+            plain = None if _interpolates(cfg) else container(cfg)
+            composed[slow] = (cfg, plain, choices(cfg))
+        cfg, plain, options = composed[slow]
+        if plain is None:
+            for key in quick:
+                OmegaConf.update(cfg, key, chosen[key].value(), merge=True)
+            yield container(cfg), options
+        else:
+            yield _with(plain, {key: chosen[key].value() for key in quick}), options
+
+
+def _axes(overrides: Sequence[Override]) -> dict[str, tuple[list[str], bool]]:
+    # As Hydra's basic sweeper: a later override of a key replaces an earlier one, in the earlier one's place.
+    axes: dict[str, tuple[list[str], bool]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise ValueError(f"{key} must be swept over listed values, got {override.input_line}: list them")
+            axes[key] = ([f"{key}={value}" for value in override.sweep_string_iterator()], True)
+        elif override.is_delete():
+            axes[key] = ([f"~{key.lstrip('~')}"], False)
+        else:
+            axes[key] = ([f"{key}={override.get_value_element_as_str()}"], False)
+    return axes
+
+
+def _check_axis(key: str) -> None:
+    root = key.lstrip("+").split(".")[0]
+    known = (*GROUPS, *POINT_KEYS, "seed")
+    if root not in (*known, *(field.name for field in fields(Settings)), "experiment", "hydra"):
+        raise ValueError(f"{key} is not there to be swept: {suggest(root, known)}")
+    if root not in known:
+        raise ValueError(
+            f"an axis must be a config group, a parameter of one, t_s or seed, got {key}: give {key} one value"
+        )
+
+
+def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> list[int] | None:
+    """Take a swept seed off the axes: its values, or None if seed is not swept."""
+    values, is_swept = axes.get("seed", ([], False))
+    if not is_swept:
+        return None
+    chips = axes.get("chips", (["chips=1"], False))[0][0]
+    if parse([chips])[0].value() != 1:
+        raise ValueError(f"a swept seed has one chip a value, got {chips} beside it: leave chips out or set chips=1")
+    seeds = [override.value() for override in parse(values)]
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEED_LIMIT:
+            raise ValueError(f"seed must be an integer in 0..2**63-1, got {seed}: use seed=range(0,100)")
+    axes["seed"], axes["chips"] = ([f"seed={seeds[0]}"], False), (["chips=1"], False)
+    return sorted(set(seeds))
+
+
+def _is_quick(key: str, values: Mapping[str, Sequence[Override]]) -> bool:
+    """Whether a key's values may be set in place: plain scalars of a key that no other override overlaps."""
+    root = key.split(".")[0]
+    if root not in POINT_KEYS or ("." not in key and key != "t_s"):
+        return False
+    if any(other != key and f"{other}.".startswith(f"{key}.") for other in values):
+        return False
+    if any(other != key and "." in other and f"{key}.".startswith(f"{other.lstrip('+~')}.") for other in values):
+        return False
+    return all(
+        o.type == OverrideType.CHANGE
+        and (o.value() is None or isinstance(o.value(), bool | int | float | str))
+        and "${" not in str(o.value())
+        for o in values[key]
+    )
+
+
+def _interpolates(cfg: DictConfig) -> bool:
+    raw = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=False)
+    return "${" in json.dumps(raw)
+
+
+def _with(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with dotted keys set; only the branches that change are copied."""
+    changed = dict(config)
+    for root in {key.split(".")[0] for key in changes}:
+        changed[root] = copy.deepcopy(config[root])
+    for key, value in changes.items():
+        *parents, leaf = key.split(".")
+        node = changed
+        for parent in parents:
+            node = cast("dict[str, Any]", node[parent])
+        node[leaf] = value
+    return changed
