@@ -117,9 +117,14 @@ def fit(value: Any, hint: Any, where: str) -> Any:
             return value
         if option not in (float, int, bool, str) and typing.get_origin(option) is not list:
             return value
-    names = (str(o) if typing.get_origin(o) else getattr(o, "__name__", str(o)) for o in options)
-    wanted = " or ".join(names).replace("NoneType", "null")
+    wanted = " or ".join(_kind(option) for option in options)
     raise ValueError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}): correct the value")
+
+
+def _kind(option: Any) -> str:
+    if typing.get_origin(option) is list:
+        return f"a list of {_kind(typing.get_args(option)[0])}, [one,two]"
+    return "null" if option is type(None) else getattr(option, "__name__", str(option))
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

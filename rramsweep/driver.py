@@ -126,8 +126,8 @@ def _report(folder: Path, store: Store, console: Console, stopped: BaseException
     try:
         ProgressFile.clear(folder)
         store.tidy()
-        frame = report.write(folder)
-        report.show(frame, folder, console)
+        frame, summary = report.write(folder)
+        report.show(frame, summary, folder, console)
     except OSError:
         if stopped is not None:  # a full disk stops the sweep and its report alike: the first error is the cause
             raise stopped from None

@@ -74,7 +74,7 @@ class Differential:
         }
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
-        return (g_uS["p"] - g_uS["n"]).mul_(full_scale / device.span_uS)
+        return _pair_weight(g_uS, full_scale, device)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ConstantSum:
         return {"p": mid_uS + half_uS, "n": mid_uS - half_uS}
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
-        return (g_uS["p"] - g_uS["n"]).mul_(full_scale / device.span_uS)
+        return _pair_weight(g_uS, full_scale, device)
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,10 @@ class Offset:
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
         return (g_uS["p"] - _reference_uS(device)).mul_(2 * full_scale / device.span_uS)
+
+
+def _pair_weight(g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+    return (g_uS["p"] - g_uS["n"]).mul_(full_scale / device.span_uS)
 
 
 def _check(scale: str, w_max: str, percentile: float) -> None:

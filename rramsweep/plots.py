@@ -4,20 +4,14 @@ Accuracies are drawn in percent. Sizes suit one column of a journal (89 mm). Eve
 artist, so neither rcParams nor pyplot's current figure change.
 """
 
-import io
-import os
 import textwrap
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from rramsweep.files import write_atomic
 from rramsweep.frames import CHOICES
 from rramsweep.summary import allowed_drop, cells, summarize
 
@@ -118,14 +112,6 @@ def plot_robustness(
         _name_places(ax, table, chips, x, room)
     _write(ax, x, textwrap.fill(_caption(table, chips, notes), room))
     return ax
-
-
-def save_figure(fig: Figure, path: str | os.PathLike[str]) -> None:
-    """Save at 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
-    buffer = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
-        fig.savefig(buffer, dpi=300, format=Path(path).suffix.lstrip(".") or "png")
-    write_atomic(Path(path), buffer.getvalue())
 
 
 def _name(value: Any, column: str = "") -> str:

@@ -22,22 +22,19 @@ SHOWN = 40
 
 def preview(plan: Plan, store: Store, workbench: Workbench, shards: int, console: Console) -> None:
     """Print a plan's points with what is stored, and an estimate of the time from a short probe."""
-    stored: dict[str, set[int]] = {}
-    facts = store.facts(p.point_id for p in plan.points)
-    for point_id, seed in zip(facts["point_id"].to_pylist(), facts["seed"].to_pylist(), strict=True):
-        stored.setdefault(point_id, set()).add(seed)
+    work = Work(plan, store, bool(plan.settings["retry_failed"]))
     table = Table(box=None, pad_edge=False, title="plan", title_justify="left")
     names = [name for name in plan.swept if name in {**plan.points[0].choices, **plan.points[0].params}]
     for name in (*names, "point_id", "chips", "stored"):
         table.add_column(name, overflow="fold")
     for point, seeds in list(zip(plan.points, plan.seeds, strict=True))[:SHOWN]:
         values = {**point.choices, **point.params}
-        have = len(stored.get(point.point_id, set()) & set(seeds))
+        have = work.stored(point, seeds)
         table.add_row(*(str(values.get(name)) for name in names), point.point_id, str(len(seeds)), str(have))
     console.print(table)
     if len(plan.points) > SHOWN:
         console.print(f"... and {len(plan.points) - SHOWN} more points")
-    left = Work(plan, store, bool(plan.settings["retry_failed"])).left()
+    left = work.left()
     most = "" if isinstance(stopping_of(plan), Fixed) else "at most "
     console.print(f"points {len(plan.points)}, trials {most}{plan.n_trials}, to compute {most}{left}")
     if left:

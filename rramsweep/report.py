@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,9 +18,9 @@ from rich.table import Table
 from rramsweep import frames
 from rramsweep.files import write_atomic
 from rramsweep.plan import PLAN_FILE, Plan, merge
-from rramsweep.plots import plot_robustness, save_figure
+from rramsweep.plots import plot_robustness
 from rramsweep.stopping import Fixed, ends, stopping_of
-from rramsweep.store import Store
+from rramsweep.store import Store, select
 from rramsweep.summary import resolve_by, summarize
 
 RESULTS_FILE = "results.parquet"
@@ -56,21 +58,25 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     With a stopping rule these are each point's first n chips, n by the rule, and the column `stopping.ended` says
     what ended the point: `interval`, `cap`, or null while it goes on.
     """
-    ended = ends(plan, store.facts(p.point_id for p in plan.points))
+    facts = store.facts(p.point_id for p in plan.points)
+    ended = ends(plan, facts)
     points = [asdict(point) for point in plan.points]
     if not isinstance(stopping_of(plan), Fixed):
         for point, end in zip(points, ended, strict=True):
             point["params"] = {**point["params"], ENDED: end[1] if end else None}
     n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
     kept = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
-    frame = frames.join(points, store.select(kept), plan.swept)
+    frame = frames.join(points, select(facts, kept), plan.swept)
     frame.attrs["yield_drop"] = plan.settings["yield_drop"]
     frame.attrs["images"] = store.images(kept)
     return frame
 
 
-def write(folder: str | Path) -> pd.DataFrame:
-    """Write `results.parquet`, `summary.csv` and `robustness.png` of a sweep's folder, and return the results.
+def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write `results.parquet`, `summary.csv` and `robustness.png` of a sweep's folder.
+
+    Returns:
+        The results and their summary.
 
     Raises:
         ValueError: the folder is not a sweep's.
@@ -87,7 +93,15 @@ def write(folder: str | Path) -> pd.DataFrame:
         x, group, labelled = _axes(frame, axes)
         plot_robustness(labelled, x=x, group=group, ax=figure.add_subplot())
         save_figure(figure, folder / FIGURE_FILE)
-    return frame
+    return frame, summary
+
+
+def save_figure(fig: Figure, path: str | Path) -> None:
+    """Save at 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+        fig.savefig(buffer, dpi=300, format=Path(path).suffix.lstrip(".") or "png")
+    write_atomic(Path(path), buffer.getvalue())
 
 
 def console(quiet: bool = False) -> Console:
@@ -95,12 +109,11 @@ def console(quiet: bool = False) -> Console:
     return Console(highlight=False, quiet=quiet, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
-def show(frame: pd.DataFrame, folder: Path, console: Console) -> None:
+def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console) -> None:
     """Print the summary, in 80 columns where the values allow it, and where the files are."""
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
         return
-    summary = _summary(frame)
     by, n_images = summary.attrs["by"], frame["n_images"].max()
     table = Table(
         title=f"mean accuracy (%) with 95 % interval over chips of this network on these {n_images} images",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from rramsweep.plan import Plan, Point
 from rramsweep.progress import Tally
-from rramsweep.stopping import Fixed, stopping_of
+from rramsweep.stopping import Fixed, in_order, stopping_of
 from rramsweep.store import Store
 from rramsweep.trial import failure, run_trial
 from rramsweep.workbench import Workbench
@@ -80,16 +79,20 @@ class Work:
                 left += len(new)
         return left
 
+    def stored(self, point: Point, seeds: Sequence[int]) -> int:
+        """How many of these seeds need no run."""
+        return len(set(seeds) & self._known.get(point.point_id, {}).keys())
+
     def observe(self, row: Mapping[str, Any]) -> None:
         """Take note of a finished trial."""
         self._known.setdefault(row["point_id"], {})[row["seed"]] = row.get("accuracy")
 
     def _batch(self, point: Point, seeds: Sequence[int]) -> list[int]:
         known = self._known.get(point.point_id, {})
-        in_order = [known[s] for s in itertools.takewhile(known.__contains__, seeds)]
-        if self._stopping.decide(in_order, len(seeds)) is not None:
+        first = in_order(known, seeds)
+        if self._stopping.decide(first, len(seeds)) is not None:
             return []
-        look = self._stopping.next_look(len(in_order), len(seeds))
+        look = self._stopping.next_look(len(first), len(seeds))
         return [s for s in seeds[:look] if s not in known]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +13,8 @@ import pyarrow as pa
 from scipy import stats
 
 from rramsweep.build import build
+from rramsweep.intervals import CONFIDENCE
 from rramsweep.plan import Plan
-
-CONFIDENCE = 0.95
 
 
 class Stopping(Protocol):
@@ -117,6 +116,11 @@ class Interval:
         return t * float(x.std(ddof=1)) / math.sqrt(len(x))
 
 
+def in_order(known: Mapping[int, float | None], seeds: Iterable[int]) -> list[float | None]:
+    """The accuracies of a point's first seeds, up to the first that is not known yet."""
+    return [known[seed] for seed in itertools.takewhile(known.__contains__, seeds)]
+
+
 def stopping_of(plan: Plan) -> Stopping:
     """The rule that a plan was asked for."""
     rule: Stopping = build(plan.settings.get("stopping", {"_target_": "rramsweep.stopping.Fixed"}), "stopping")
@@ -134,9 +138,7 @@ def ends(plan: Plan, table: pa.Table) -> list[tuple[int, str] | None]:
     for point_id, seed, accuracy in zip(*(table[c].to_pylist() for c in ("point_id", "seed", "accuracy")), strict=True):
         known.setdefault(point_id, {})[seed] = accuracy
     rule = stopping_of(plan)
-    found: list[tuple[int, str] | None] = []
-    for point, seeds in zip(plan.points, plan.seeds, strict=True):
-        mine = known.get(point.point_id, {})
-        in_order = [mine[s] for s in itertools.takewhile(mine.__contains__, seeds)]
-        found.append(rule.decide(in_order, len(seeds)))
-    return found
+    return [
+        rule.decide(in_order(known.get(point.point_id, {}), seeds), len(seeds))
+        for point, seeds in zip(plan.points, plan.seeds, strict=True)
+    ]

@@ -155,17 +155,10 @@ class Store:
         table = self._fragments["points"].read()
         return dict(zip(table["point_id"].to_pylist(), table["text"].to_pylist(), strict=True))
 
-    def select(self, plan: Plan) -> pa.Table:
-        """The rows that a plan asks for and the store has: its points and exactly its seeds."""
-        table = self.facts(p.point_id for p in plan.points)
-        wanted: dict[str, set[int]] = {}
-        for point, seeds in zip(plan.points, plan.seeds, strict=True):
-            wanted.setdefault(point.point_id, set()).update(seeds)
-        ids, seeds_ = table["point_id"].to_pylist(), table["seed"].to_pylist()
-        return table.filter(pa.array([s in wanted[i] for i, s in zip(ids, seeds_, strict=True)], pa.bool_()))
-
     def images(self, plan: Plan) -> dict[str, dict[str, Any]]:
-        """`{point_id: {"n_chips": int, "n_correct": [chips that get each image right]}}` of a plan's points.
+        """`{point_id: {"n_chips": int, "n_correct": JSON list of the chips that get each image right}}`.
+
+        Of a plan's points. As text, because pandas copies a frame's attrs, and every list in them, on each column read.
 
         Counted over whole stored blocks of chips that the plan asks for: where it asks for part of a block, that
         block is left out, so that `n_chips` may be smaller than the plan's chips.
@@ -175,7 +168,7 @@ class Store:
         table = table.filter(pc.is_in(table["point_id"], value_set=pa.array(list(wanted), pa.string())))
         found: dict[str, dict[str, Any]] = {}
         for point_id, (seeds, n_correct) in _blocks(table, wanted).items():
-            found[point_id] = {"n_chips": len(seeds), "n_correct": n_correct.tolist()}
+            found[point_id] = {"n_chips": len(seeds), "n_correct": json.dumps(n_correct.tolist())}
         return found
 
     def size(self) -> dict[str, int]:
@@ -210,6 +203,15 @@ class Store:
         # Blocks stay apart, so that a plan of fewer chips still finds whole ones.
         rows = {(row["point_id"], *row["seeds"]): row for row in self._fragments["images"].read().to_pylist()}
         return pa.Table.from_pylist(list(rows.values()), IMAGES)
+
+
+def select(facts: pa.Table, plan: Plan) -> pa.Table:
+    """Of these rows those that a plan asks for: its points and exactly its seeds."""
+    wanted: dict[str, set[int]] = {}
+    for point, seeds in zip(plan.points, plan.seeds, strict=True):
+        wanted.setdefault(point.point_id, set()).update(seeds)
+    rows = zip(facts["point_id"].to_pylist(), facts["seed"].to_pylist(), strict=True)
+    return facts.filter(pa.array([seed in wanted.get(point_id, ()) for point_id, seed in rows], pa.bool_()))
 
 
 def _blocks(

@@ -25,7 +25,7 @@ def report_verb(arguments: Sequence[str], console: Console) -> None:
     parser = _Parser("rramsweep report", description=report_verb.__doc__)
     parser.add_argument("folder", metavar="DIR", help="a sweep's folder, outputs/<name>/<date>_<time>")
     folder = Path(parser.parse_args(arguments).folder)
-    report.show(report.write(folder), folder, console)
+    report.show(*report.write(folder), folder, console)
 
 
 def store_verb(arguments: Sequence[str], console: Console) -> None:

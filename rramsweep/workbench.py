@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from rramsweep.analog import AnalogNetwork, analog_layers
-from rramsweep.build import arguments, build, suggest
+from rramsweep.build import arguments, build, fit, suggest
 from rramsweep.chip import LayerSpec
 from rramsweep.datasets import Data
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
@@ -107,7 +107,7 @@ class Workbench:
     def _layers(self, node: Mapping[str, Any]) -> list[str]:
         def find() -> list[str]:
             check_keys(node["analog"], ("include", "exclude"), "analog.")
-            patterns = {key: fit_names(value, f"analog.{key}") for key, value in node["analog"].items()}
+            patterns = {key: fit(value, list[str], f"analog.{key}") for key, value in node["analog"].items()}
             return analog_layers(self._network(node["model"])[0], **patterns)
 
         return self._keep("layers", [node["model"], node["analog"]], find)
@@ -207,17 +207,6 @@ def check_keys(config: Mapping[str, Any], known: Sequence[str], prefix: str = ""
     for key in config:
         if key not in known:
             raise ValueError(f"{prefix}{key} is not a setting of rramsweep: {suggest(key, known)}")
-
-
-def fit_names(value: Any, where: str) -> list[str]:
-    """A list of names, as a config gives it.
-
-    Raises:
-        ValueError: it is not a list of strings.
-    """
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise ValueError(f"{where} must be a list of names or patterns, got {value!r}: give [one,two]")
-    return value
 
 
 def _weights_digest(model: nn.Module) -> str:

@@ -7,7 +7,8 @@ from matplotlib import colors
 from matplotlib.figure import Figure
 
 from rramsweep.frames import join
-from rramsweep.plots import COLOURS, plot_robustness, save_figure
+from rramsweep.plots import COLOURS, plot_robustness
+from rramsweep.report import save_figure
 from tests.test_frames import facts, failed, ok, point
 
 DRIFT = "drift.relative_drift"

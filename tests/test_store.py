@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from rramsweep.plan import Plan, Point
-from rramsweep.store import FACTS, Store
+from rramsweep.store import FACTS, Store, select
 
 
 def fact(point_id="a", seed=0, status="ok", **changes):
@@ -60,7 +60,7 @@ def test_one_row_a_trial_and_success_beats_failure(store):
 
 def test_exactly_the_seeds_that_are_asked_for(store):
     store.add([fact("a", s) for s in range(80)] + [fact("b", 0)], [point("a"), point("b")])
-    table = store.select(Plan([point("a")], [range(10, 60)]))
+    table = select(store.facts(), Plan([point("a")], [range(10, 60)]))
     assert keys(table) == [("a", s) for s in range(10, 60)]
 
 
