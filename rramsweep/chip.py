@@ -8,26 +8,72 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from rramsweep.device import Cells, Device
-from rramsweep.effects import Effect, Ideal, ReadEffect
+from rramsweep.effects import Calibrated, Effect, Ideal, ReadEffect
 from rramsweep.mapping import Mapping
 from rramsweep.streams import Stream
 
-# Once a chip, in the order of physics. Faults come last because a stuck cell ignores every other stage and the
-# edge: whatever happened before is overwritten.
-STAGES = ("programming", "relaxation", "drift", "faults")
+# Once a chip, in the order of physics. Variation is what write-verify did not see of a cell, so it acts on whatever
+# the errors of time left. Faults come last because a stuck cell ignores every other stage and the edge: whatever
+# happened before is overwritten.
+STAGES = ("programming", "relaxation", "drift", "variation", "faults")
+
+# The errors that follow a write, in time.
+_ERRORS = STAGES[:3]
 
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What one layer of a chip is made of: a cell, a mapping and an effect for each stage."""
+    """What one layer of a chip is made of: a cell, a mapping and an effect for each stage.
+
+    Raises:
+        ValueError: effects that count the same error twice, or a fit that does not cover the device.
+    """
 
     device: Device
     mapping: Mapping
     programming: Effect = field(default_factory=Ideal)
     relaxation: Effect = field(default_factory=Ideal)
     drift: Effect = field(default_factory=Ideal)
+    variation: Effect = field(default_factory=Ideal)
     faults: Effect = field(default_factory=Ideal)
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
+
+    def __post_init__(self) -> None:
+        _refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
+        for effect in self._calibrated():
+            effect.check(self.device)
+
+    def notes(self, t_s: float) -> list[str]:
+        """What the effects have to say of this device and this time."""
+        return [note for effect in self._calibrated() for note in effect.notes(self.device, t_s)]
+
+    def _calibrated(self) -> list[Calibrated]:
+        effects = [getattr(self, slot) for slot in (*STAGES, "read_noise")]
+        return [effect for effect in effects if isinstance(effect, Calibrated)]
+
+
+def _refuse_double_counting(effects: Map[str, Effect]) -> None:
+    before: list[str] = []  # stages whose error stands already
+    covered_s = 0.0  # up to this time after the write, by a total
+    for stage, effect in effects.items():
+        if isinstance(effect, Ideal):
+            continue
+        name = type(effect).__name__
+        if getattr(effect, "kind", "increment") == "total":
+            if before:
+                raise ValueError(
+                    f"{stage}={name} is the total error against the target and must stand alone, but "
+                    f"{' and '.join(before)} would be counted twice: set {' and '.join(f'{b}=ideal' for b in before)}"
+                )
+            covered_s = getattr(effect, "at_s", 0.0)
+        elif covered_s > 0 and (stage == "relaxation" or hasattr(effect, "t0_s")):
+            t0_s = getattr(effect, "t0_s", 0.0)
+            if t0_s < covered_s:
+                raise ValueError(
+                    f"{stage}={name} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
+                    f"begins at {t0_s:g} s and would be counted twice: set {stage}=ideal or take a law from then on"
+                )
+        before.append(stage)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,9 @@ class Device:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """What an effect sees: every cell of one array of one layer (p or n), in the shape of the weight.
+    """What an effect sees: every cell of one array of one layer (p or n).
+
+    Axis 0 counts bit lines (outputs); the other axes together count word lines (inputs).
 
     Args:
         g_uS: conductance now, as the stage before left it.

@@ -34,6 +34,9 @@ class Mapping(Protocol):
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
         """The weight that these conductances (uS) stand for: the inverse of `targets`."""
 
+    def gain(self, full_scale: Tensor, device: Device) -> Tensor:
+        """|dW/dG| of every cell (a weight unit a uS): `p` cells add, `n` cells subtract. For noise of a read."""
+
 
 @dataclass(frozen=True)
 class Differential:
@@ -76,6 +79,9 @@ class Differential:
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
         return _pair_weight(g_uS, full_scale, device)
 
+    def gain(self, full_scale: Tensor, device: Device) -> Tensor:
+        return full_scale / device.span_uS
+
 
 @dataclass(frozen=True)
 class ConstantSum:
@@ -108,6 +114,9 @@ class ConstantSum:
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
         return _pair_weight(g_uS, full_scale, device)
 
+    def gain(self, full_scale: Tensor, device: Device) -> Tensor:
+        return full_scale / device.span_uS
+
 
 @dataclass(frozen=True)
 class Offset:
@@ -135,7 +144,10 @@ class Offset:
         return {"p": (weight * (device.span_uS / 2 / _nonzero(full_scale))).add_(_reference_uS(device))}
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
-        return (g_uS["p"] - _reference_uS(device)).mul_(2 * full_scale / device.span_uS)
+        return (g_uS["p"] - _reference_uS(device)).mul_(self.gain(full_scale, device))
+
+    def gain(self, full_scale: Tensor, device: Device) -> Tensor:
+        return 2 * full_scale / device.span_uS
 
 
 def _pair_weight(g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:

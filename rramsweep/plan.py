@@ -28,6 +28,7 @@ GROUPS = (
     "programming",
     "relaxation",
     "drift",
+    "variation",
     "faults",
     "read_noise",
     "model",

@@ -66,6 +66,14 @@ class Stream:
         """An independent stream whose name continues this one's."""
         return Stream(self.seed, (*self.name, *name))
 
+    def shared(self) -> Stream:
+        """The stream of the same chip and stage that all layers and cell arrays have in common.
+
+        For what one draw moves on the whole chip, such as a chip-to-chip gain; `(layer, cell, stage, ...)` becomes
+        `("*", "*", stage, ...)`.
+        """
+        return Stream(self.seed, ("*", "*", *self.name[2:]))
+
     def generator(self) -> torch.Generator:
         """A fresh torch CPU generator at the start of this stream."""
         key = repr((STREAMS_VERSION, self.seed, *self.name)).encode()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,7 +15,8 @@ from torch import nn
 
 from rramsweep.analog import AnalogNetwork, analog_layers
 from rramsweep.build import arguments, build, fit, suggest
-from rramsweep.chip import LayerSpec
+from rramsweep.chip import STAGES, LayerSpec
+from rramsweep.clock import seconds
 from rramsweep.datasets import Data
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.plan import GROUPS, Point, describe, flatten, identify
@@ -24,7 +24,7 @@ from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
 
 # The groups that decide a chip, one for each field of a `LayerSpec`.
-CELL_GROUPS = ("device", "mapping", "programming", "relaxation", "drift", "faults", "read_noise")
+CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise")
 
 # Keys of a config that are part of a point.
 POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "t_s")
@@ -58,10 +58,7 @@ class Workbench:
             ValueError: any component refuses its parameters (see `build`), or the network cannot answer the data.
         """
         node = {key: config[key] for key in POINT_KEYS}
-        t_s = node["t_s"]
-        if isinstance(t_s, bool) or not isinstance(t_s, int | float) or not 0 <= t_s < math.inf:
-            raise ValueError(f"t_s must be a time in seconds >= 0, got {t_s!r}: give seconds since programming")
-        node["t_s"] = float(t_s)
+        node["t_s"] = seconds(node["t_s"])
         _, weights = self._network(node["model"])
         layers = self._layers(node)
         self._digital(node)  # what does not fit together is refused while nothing has run yet

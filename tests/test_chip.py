@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -185,7 +187,7 @@ def test_every_stage_runs_once_in_order_on_what_the_stage_before_left():
     program(layer, 0, t_s=60.0)
     p = [entry for entry in seen if entry[0][1] == "p"]
     assert [entry[0] for entry in p] == [("fc", "p", stage) for stage in STAGES]
-    np.testing.assert_allclose([entry[1] for entry in p], [1.0, 1.1, 1.11, 1.111], rtol=1e-6)
+    np.testing.assert_allclose([entry[1] for entry in p], [1.0, 1.1, 1.11, 1.111, 1.1111], rtol=1e-6)
     assert all(entry[2:] == (1.0, 60.0) for entry in p)
 
 
@@ -193,7 +195,7 @@ def test_the_edge_acts_after_each_stage_but_faults():
     seen = []
     marks = {stage: Mark(200.0, seen) for stage in STAGES}
     layer = program(map_layer("fc", torch.tensor([0.0, 1.0]), LayerSpec(CLIP, Differential(), **marks)), 0)
-    assert [entry[1] for entry in seen if entry[0][1] == "p"] == [1.0, 100.0, 100.0, 100.0]
+    assert [entry[1] for entry in seen if entry[0][1] == "p"] == [1.0, 100.0, 100.0, 100.0, 100.0]
     assert layer.g_uS["p"].tolist() == [300.0, 300.0], "a stuck value may lie outside the window"
 
 
@@ -210,3 +212,55 @@ def test_stage_by_stage_is_the_whole_program():
 def test_refuses_a_weight_that_is_not_finite(bad):
     with pytest.raises(ValueError, match="'fc' holds NaN or infinity"):
         map_layer("fc", torch.tensor([1.0, bad]), LayerSpec(CLIP, Differential()))
+
+
+@dataclass(frozen=True)
+class Total:
+    """A total error against the target, read `at_s` after the write."""
+
+    version = 1
+    kind = "total"
+    at_s: float = 0.0
+
+    def __call__(self, cells, rng):
+        return cells.target_uS
+
+
+@dataclass(frozen=True)
+class Late:
+    """An increment that is a law of time."""
+
+    version = 1
+    kind = "increment"
+    t0_s: float = 0.0
+
+    def __call__(self, cells, rng):
+        return cells.g_uS
+
+
+@pytest.mark.parametrize(
+    ("effects", "message"),
+    [
+        ({"programming": Gaussian(0.03), "relaxation": Total()}, "relaxation=Total is the total error .* programming"),
+        ({"programming": Total(), "drift": Total()}, "drift=Total is the total error .* set programming=ideal"),
+        ({"programming": Total(1.0), "relaxation": Late(0.01)}, "must begin where programming ends, at t0_s >= 1 s"),
+        ({"programming": Total(1.0), "relaxation": Gaussian(0.07)}, "begins at 0 s and would be counted twice"),
+        ({"relaxation": Total(float("inf")), "drift": Late(1.0)}, "drift=Late must begin where relaxation ends"),
+    ],
+)
+def test_an_error_is_never_counted_twice(effects, message):
+    with pytest.raises(ValueError, match=message):
+        LayerSpec(Device(1.0, 100.0), Differential(), **effects)
+
+
+@pytest.mark.parametrize(
+    "effects",
+    [
+        {"programming": Total(), "relaxation": Gaussian(0.07), "drift": RelativeDrift(0.1)},
+        {"programming": Total(1.0), "drift": RelativeDrift(0.1)},
+        {"programming": Total(1.0), "drift": Late(1.0)},
+        {"relaxation": Total(float("inf")), "variation": Gaussian(0.01), "drift": RelativeDrift(0.1)},
+    ],
+)
+def test_errors_that_follow_each_other_stack(effects):
+    LayerSpec(Device(1.0, 100.0), Differential(), **effects)

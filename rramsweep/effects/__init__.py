@@ -7,8 +7,8 @@ are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise i
 
 from rramsweep.effects.gaussian import Gaussian
 from rramsweep.effects.ideal import Ideal
-from rramsweep.effects.protocol import Effect, ReadEffect
+from rramsweep.effects.protocol import Calibrated, Effect, ReadEffect
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
 
-__all__ = ["Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift", "Stuck"]
+__all__ = ["Calibrated", "Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift", "Stuck"]

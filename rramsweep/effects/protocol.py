@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from rramsweep.device import Cells
+from rramsweep.device import Cells, Device
 from rramsweep.streams import Stream
 
 # linear(x, W): the layer's own forward on input x with weights W and no bias.
@@ -18,12 +18,32 @@ class Effect(Protocol):
     """A stage that acts once a chip: programming, relaxation, drift or faults.
 
     `version` is part of every point's identity: raise it when the law gives other conductances.
+
+    A law is an `increment` on the conductance that stands, or the `total` error against the target. Which of the two
+    stands in an attribute `kind`; an effect without one is an increment. A total that was measured some time after
+    the write has that time as `at_s` (infinity: it is a law of time and contains all of it), and an increment that
+    is a law of time the time from which it counts as `t0_s`; `chip.LayerSpec` refuses what would count twice.
     """
 
     version: ClassVar[int]
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         """Conductances (uS) after the stage, as a new tensor of the same shape; `cells` is left alone."""
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """An effect that was fitted to measurements, and knows where they end."""
+
+    def check(self, device: Device) -> None:
+        """Refuse a device that the measurements do not cover.
+
+        Raises:
+            ValueError: states the calibrated range, the device's window and the remedy.
+        """
+
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+        """What a user should know of this use, one sentence each: a scaled window, an extrapolated time."""
 
 
 class ReadEffect(Protocol):
