@@ -5,23 +5,22 @@ from __future__ import annotations
 import copy
 import difflib
 import fnmatch
-from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Map
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer, map_layer, program
 from rramsweep.effects import Ideal
 from rramsweep.streams import Stream
 
-ANALOG_TYPES = (nn.Linear, nn.Conv2d)
-
 
 def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
-    """Names of the layers whose weights go on the array, in the network's order.
+    """Names of the weights that go on the array, in the network's order (see `arrays.find_arrays`).
 
     Args:
         model: any PyTorch network.
@@ -31,20 +30,14 @@ def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Se
     Raises:
         ValueError: the network has no such layer, a pattern matches none, or none is left.
     """
-    names = [name for name, module in model.named_modules() if isinstance(module, ANALOG_TYPES)]
+    names = list(find_arrays(model))
     if not names:
         kinds = ", ".join(kind.__name__ for kind in ANALOG_TYPES)
         raise ValueError(
             f"a network needs at least one analog layer ({kinds}), but {type(model).__name__} has none: "
             "use a network that has"
         )
-    for name in names:
-        if "weight" not in model.get_submodule(name)._parameters:
-            raise ValueError(
-                f"the weight of an analog layer must be a plain parameter, that of {name!r} is computed (weight norm, "
-                "pruning, a parametrization): make it permanent with torch.nn.utils before"
-            )
-    kept = _matching(names, include, "include") - _matching(names, exclude, "exclude")
+    kept = matching(names, include, "analog.include") - matching(names, exclude, "analog.exclude")
     if not kept:
         raise ValueError(
             f"at least one layer must be analog, but include={list(include)} and exclude={list(exclude)} leave none "
@@ -53,45 +46,22 @@ def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Se
     return [name for name in names if name in kept]
 
 
-def channel_axis(module: nn.Module) -> int:
-    """The axis of a weight that counts output channels: 0 for `Linear` (out, in) and `Conv2d` (out, in, ...)."""
-    if isinstance(module, ANALOG_TYPES):
-        return 0
-    raise ValueError(f"an analog layer must be one of {ANALOG_TYPES}, got {type(module).__name__}: exclude it")
+def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[str]:
+    """The names that any of the patterns matches.
 
-
-def _matching(names: Sequence[str], patterns: Sequence[str], role: str) -> set[str]:
+    Raises:
+        ValueError: a pattern matches none; says the nearest names.
+    """
     found: set[str] = set()
     for pattern in patterns:
         matches = fnmatch.filter(names, pattern)
         if not matches:
             near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or list(names[:6])
             raise ValueError(
-                f"analog.{role} must match analog layers, but {pattern!r} matches none: did you mean {', '.join(near)}?"
+                f"{where} must match analog layers, but {pattern!r} matches none: did you mean {', '.join(near)}?"
             )
         found.update(matches)
     return found
-
-
-def own_weights(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
-    """Take the weights of analog layers apart from what else shares them, in place.
-
-    Layers whose weights are tied are one set of cells: the first of them carries it, the others go on sharing its
-    parameter. A tied module that stays digital (an embedding) keeps the old parameter, and with it exact weights.
-
-    Returns:
-        `{name: module}` of the layers that carry cells.
-    """
-    modules: dict[str, nn.Module] = {}
-    taken: dict[int, nn.Parameter] = {}
-    for name in names:
-        module = model.get_submodule(name)
-        old = analog_weight(module)
-        if id(old) not in taken:
-            taken[id(old)] = nn.Parameter(old.detach().clone(), requires_grad=old.requires_grad)
-            modules[name] = module
-        module.weight = taken[id(old)]
-    return modules
 
 
 class AnalogNetwork:
@@ -102,25 +72,34 @@ class AnalogNetwork:
 
     Args:
         model: any PyTorch network; it is copied and put in eval mode.
-        specs: `{layer name: LayerSpec}` for every analog layer.
+        specs: `{array name: LayerSpec}` for every weight on the array.
         t_s: seconds since programming at which a chip is read.
+
+    Raises:
+        ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
     """
 
     def __init__(self, model: nn.Module, specs: Map[str, LayerSpec], t_s: float = 0.0) -> None:
         self.t_s = t_s
-        self._model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._modules = own_weights(self._model, specs)
-        self._digital = {name: analog_weight(module).clone() for name, module in self._modules.items()}
-        specs = {name: specs[name] for name in self._modules}
+        self._model = private_copy(model).requires_grad_(False)
+        self._arrays = own_weights(self._model, specs)
+        self._digital = {name: array.weight.clone() for name, array in self._arrays.items()}
         self._mapped = {
-            name: map_layer(name, self._digital[name], spec, channel_axis(self._modules[name]))
-            for name, spec in specs.items()
+            name: map_layer(name, array.lay(self._digital[name]), specs[name], array.parts)
+            for name, array in self._arrays.items()
         }
-        self._slots = {
-            name: ReadSlot(self._modules[name])
-            for name, spec in specs.items()
-            if not isinstance(spec.read_noise, Ideal)
-        }
+        arrays = find_arrays(self._model)
+        read = [name for name in specs if not isinstance(specs[name].read_noise, Ideal)]
+        fused = [name for name in read if not arrays[name].readable]
+        if fused:
+            raise ValueError(
+                f"read noise needs a layer whose forward is the product itself, but {', '.join(fused[:3])}"
+                f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
+                "read_noise of Ideal in a rule of analog.layers, or exclude them"
+            )
+        # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
+        carrier = {id(array.weight): name for name, array in self._arrays.items()}
+        self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
@@ -128,20 +107,40 @@ class AnalogNetwork:
 
     def ideal(self) -> nn.Module:
         """The network on the ideal chip: mapped and quantised, every effect ideal."""
-        return self._with({name: layer.weight() for name, layer in self._mapped.items()})
+        return self._with({name: self._arrays[name].take(layer.weight()) for name, layer in self._mapped.items()})
 
     def chip(self, seed: int) -> nn.Module:
         """The network on chip `seed`; its layers with read noise go through the read slot."""
-        for name, module in self._modules.items():
-            layer = program(self._mapped[name], seed, self.t_s)
-            analog_weight(module).copy_(layer.weight())
-            if name in self._slots:
-                self._slots[name].read(layer, Stream(seed, (name, "read_noise")))
+        layers = {name: program(layer, seed, self.t_s) for name, layer in self._mapped.items()}
+        for name, array in self._arrays.items():
+            array.weight.copy_(array.take(layers[name].weight()))
+        for name, slot in self._slots.items():
+            slot.read(layers[slot.carrier], Stream(seed, (name, "read_noise")))
         return self._model
+
+    @torch.inference_mode()
+    def check_reads(self, x: Tensor) -> None:
+        """Refuse read noise that would go unnoticed: on layers whose weight is used without calling the layer.
+
+        Args:
+            x: a batch of the network's inputs; one is enough.
+
+        Raises:
+            ValueError: names the layers.
+        """
+        if not self._slots:
+            return
+        self.chip(0)(x)
+        unread = [name for name, slot in self._slots.items() if slot.reads == 0]
+        if unread:
+            raise ValueError(
+                f"read noise needs layers that are called, but the network takes the weight of {', '.join(unread[:3])} "
+                "without calling it: exclude it, or give it read_noise of Ideal in a rule of analog.layers"
+            )
 
     def _with(self, weights: Map[str, Tensor]) -> nn.Module:
         for name, weight in weights.items():
-            analog_weight(self._modules[name]).copy_(weight)
+            self._arrays[name].weight.copy_(weight)
         for slot in self._slots.values():
             slot.read(None, None)
         return self._model
@@ -151,40 +150,49 @@ class ReadSlot:
     """Stands in for a layer's forward, so that read noise can wrap its analog product.
 
     The effect gets `linear(x, W)`: the layer's own forward with other weights and no bias, so that a subclass
-    that pads or reshapes keeps doing so. The digital bias is added behind it. Every call of the layer is a read
-    of its own, with a random stream of its own.
+    that pads or reshapes keeps doing so. W lies as on the array. The digital bias is added behind it. Every call of
+    the layer is a read of its own, with a random stream of its own.
+
+    Args:
+        array: the layer.
+        carrier: the array whose cells are read; another one than the layer's own if weights are tied.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, array: WeightArray, carrier: str) -> None:
+        module = array.module
+        self.carrier = carrier
+        self.reads = 0
+        self._array = array
         # A copy without the replaced forward: functional_call on the module itself would come back here.
         self._plain = copy.copy(module)
         self._bias = cast("Tensor | None", module.bias)
-        self._spatial = analog_weight(module).dim() - 2
+        self._spatial = array.weight.dim() - 2
         self._layer: ProgrammedLayer | None = None
         self._rng: Stream | None = None
-        self._reads = 0
         module.forward = self
+        # torch's transformer layers take the weights past the forward of their layers unless a hook is there.
+        module.register_forward_pre_hook(_seen)
 
     def read(self, layer: ProgrammedLayer | None, rng: Stream | None) -> None:
         """From now on read this layer; None reads the module's weights as they are."""
-        self._layer, self._rng, self._reads = layer, rng, 0
+        self._layer, self._rng, self.reads = layer, rng, 0
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._layer is None or self._rng is None:
-            return cast(Tensor, self._plain(x))
+            return cast(Tensor, self._plain.forward(x, *args, **kwargs))
         noise = self._layer.spec.read_noise
         assert not isinstance(noise, Ideal)
-        y = noise(self._linear, x, self._layer, self._rng.child(str(self._reads)))
-        self._reads += 1
+
+        def linear(x: Tensor, weight: Tensor) -> Tensor:
+            swapped = {self._array.parameter: self._array.take(weight)}
+            if self._bias is not None:
+                swapped["bias"] = torch.zeros_like(self._bias)
+            return cast(Tensor, functional_call(self._plain, swapped, (x, *args), kwargs))
+
+        y = noise(linear, x, self._layer, self._rng.child(str(self.reads)))
+        self.reads += 1
         return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
 
-    def _linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        swapped = {"weight": weight}
-        if self._bias is not None:
-            swapped["bias"] = torch.zeros_like(self._bias)
-        return cast(Tensor, functional_call(self._plain, swapped, (x,)))
 
-
-def analog_weight(module: nn.Module) -> Tensor:
-    """The weight of an analog layer."""
-    return cast(Tensor, module.weight)
+def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
+    return None

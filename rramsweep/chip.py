@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from rramsweep.device import Cells, Device
@@ -99,14 +100,14 @@ class ProgrammedLayer:
         return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
 
 
-def map_layer(name: str, weight: Tensor, spec: LayerSpec, channel_axis: int = 0) -> ProgrammedLayer:
+def map_layer(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> ProgrammedLayer:
     """The ideal chip of one layer: mapped and quantised, before any stage. Draws nothing.
 
     Args:
         name: the layer's name in the network.
-        weight: digital weight, any shape.
+        weight: digital weight, any shape whose axis 0 counts outputs.
         spec: what the layer is made of.
-        channel_axis: the axis of the weight that counts output channels, for a scale per channel.
+        parts: matrices that stand below each other along axis 0 (gates, projections), each with a scale of its own.
 
     Raises:
         ValueError: the weight is not finite.
@@ -116,7 +117,8 @@ def map_layer(name: str, weight: Tensor, spec: LayerSpec, channel_axis: int = 0)
         raise ValueError(
             f"weights must be finite, but {name!r} holds NaN or infinity: repair the checkpoint or exclude the layer"
         )
-    full_scale = spec.mapping.full_scale(weight, channel_axis)
+    scales = [spec.mapping.full_scale(part).expand(len(part), *[-1] * (part.dim() - 1)) for part in weight.chunk(parts)]
+    full_scale = torch.cat(scales) if parts > 1 else spec.mapping.full_scale(weight)
     targets = spec.mapping.targets(weight, full_scale, spec.device)
     target_uS = {cell: spec.device.quantise(g) for cell, g in targets.items()}
     return ProgrammedLayer(name, spec, full_scale, target_uS, target_uS)

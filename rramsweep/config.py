@@ -23,10 +23,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rramsweep.build import build, fit
+from rramsweep.layers import check_keys
 from rramsweep.plan import GROUPS, Plan
 from rramsweep.stopping import Stopping
 from rramsweep.streams import SEED_LIMIT
-from rramsweep.workbench import POINT_KEYS, Workbench, check_keys
+from rramsweep.workbench import POINT_KEYS, Workbench
 
 CONFIG_NAME = "config"
 HYDRA_VERSION_BASE = "1.3"

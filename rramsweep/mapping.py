@@ -17,7 +17,7 @@ W_MAX = ("max", "percentile")
 
 
 class Mapping(Protocol):
-    """A weight tensor as named arrays of cells, each in the weight's own shape.
+    """A weight tensor as named arrays of cells, each in the weight's own shape, whose axis 0 counts outputs.
 
     Cells are named `p` and `n`; a mapping of one cell a weight has `p` alone, so that the draws of a `p` cell are
     the same under every mapping.
@@ -25,7 +25,7 @@ class Mapping(Protocol):
 
     version: ClassVar[int]
 
-    def full_scale(self, weight: Tensor, channel_axis: int = 0) -> Tensor:
+    def full_scale(self, weight: Tensor) -> Tensor:
         """W_max, the weight that spans the device's whole window; broadcasts against `weight`."""
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
@@ -66,8 +66,8 @@ class Differential:
     def __post_init__(self) -> None:
         _check(self.scale, self.w_max, self.percentile)
 
-    def full_scale(self, weight: Tensor, channel_axis: int = 0) -> Tensor:
-        return _full_scale(weight, channel_axis, self.scale, self.w_max, self.percentile)
+    def full_scale(self, weight: Tensor) -> Tensor:
+        return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
         g_uS = weight * (device.span_uS / _nonzero(full_scale))
@@ -103,8 +103,8 @@ class ConstantSum:
     def __post_init__(self) -> None:
         _check(self.scale, self.w_max, self.percentile)
 
-    def full_scale(self, weight: Tensor, channel_axis: int = 0) -> Tensor:
-        return _full_scale(weight, channel_axis, self.scale, self.w_max, self.percentile)
+    def full_scale(self, weight: Tensor) -> Tensor:
+        return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
         half_uS = weight * (device.span_uS / 2 / _nonzero(full_scale))
@@ -137,8 +137,8 @@ class Offset:
     def __post_init__(self) -> None:
         _check(self.scale, self.w_max, self.percentile)
 
-    def full_scale(self, weight: Tensor, channel_axis: int = 0) -> Tensor:
-        return _full_scale(weight, channel_axis, self.scale, self.w_max, self.percentile)
+    def full_scale(self, weight: Tensor) -> Tensor:
+        return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
         return {"p": (weight * (device.span_uS / 2 / _nonzero(full_scale))).add_(_reference_uS(device))}
@@ -163,12 +163,12 @@ def _check(scale: str, w_max: str, percentile: float) -> None:
         raise ValueError(f"mapping.percentile must lie above 0 and up to 100, got {percentile}: 99.9 is common")
 
 
-def _full_scale(weight: Tensor, channel_axis: int, scale: str, w_max: str, percentile: float) -> Tensor:
+def _full_scale(weight: Tensor, scale: str, w_max: str, percentile: float) -> Tensor:
     size = weight.abs()
     shape = [1] * weight.dim()
     if scale == "per_channel":
-        shape[channel_axis] = weight.shape[channel_axis]
-        size = size.movedim(channel_axis, 0).flatten(1) if weight.dim() > 1 else size.unsqueeze(1)
+        shape[0] = len(weight)
+        size = size.flatten(1) if weight.dim() > 1 else size.unsqueeze(1)
     else:
         size = size.flatten().unsqueeze(0)
     largest = size.amax(1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from rramsweep.analog import analog_layers, analog_weight, channel_axis, own_weights
+from rramsweep.analog import analog_layers
+from rramsweep.arrays import own_weights, private_copy
 from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
@@ -33,7 +33,7 @@ class FastPyTorchRRAM:
     same seed and settings.
 
     Args:
-        pretrained_model: any PyTorch network with Linear or Conv2d layers.
+        pretrained_model: any PyTorch network with linear, convolution, recurrent or attention layers.
         G_min, G_max: conductance window in siemens.
         differential: True is the one-sided pair `W = Gp - Gn`; False is one cell against a reference at mid-window.
         mapping: another mapping of `rramsweep.mapping`, in the place of what `differential` says.
@@ -80,8 +80,8 @@ class FastPyTorchRRAM:
         self._model = pretrained_model
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
-        for name, module in own_weights(copy.deepcopy(pretrained_model), self._names).items():
-            self._mapped[name] = map_layer(name, analog_weight(module).cpu(), spec, channel_axis(module))
+        for name, array in own_weights(private_copy(pretrained_model), self._names).items():
+            self._mapped[name] = map_layer(name, array.lay(array.weight).cpu(), spec, array.parts)
         self.reset(seed)
 
     def reset(self, seed: int | object | None = _KEEP) -> None:
@@ -145,17 +145,23 @@ class FastPyTorchRRAM:
     def get_noisy_model_for_inference(self) -> nn.Module:
         """The network with the chip's weights: a deep copy of the caller's, in eval mode, on the same device.
 
+        Its state dict loads into the caller's own class, but for layers whose weight is computed (weight norm,
+        pruning): these hold the chip's weight as a plain parameter.
+
         This is the only place where conductances become weights. Two calls give equal models.
         """
-        model = copy.deepcopy(self._model).eval()
+        model = private_copy(self._model)
         with torch.no_grad():
-            for name, module in own_weights(model, self._names).items():
-                analog_weight(module).copy_(self._stuck(name).weight())
+            for name, array in own_weights(model, self._names).items():
+                array.weight.copy_(array.take(self._stuck(name).weight()))
         return model
 
     @property
     def conductances(self) -> dict[str, dict[str, Tensor]]:
-        """Conductances now, in siemens: `{layer: {cell: tensor in the weight's shape}}`, stuck cells included."""
+        """Conductances now, in siemens: `{layer: {cell: tensor}}`, stuck cells included.
+
+        Tensors have the weight's shape; that of a transposed convolution is (out, in/groups, ...).
+        """
         return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
 
     def _stuck(self, name: str) -> ProgrammedLayer:

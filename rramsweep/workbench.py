@@ -13,18 +13,16 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from rramsweep.analog import AnalogNetwork, analog_layers
-from rramsweep.build import arguments, build, fit, suggest
-from rramsweep.chip import STAGES, LayerSpec
+from rramsweep.analog import AnalogNetwork
+from rramsweep.build import arguments, build
+from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.datasets import Data
+from rramsweep.layers import CELL_GROUPS, layer_nodes
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.plan import GROUPS, Point, describe, flatten, identify
 from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
-
-# The groups that decide a chip, one for each field of a `LayerSpec`.
-CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise")
 
 # Keys of a config that are part of a point.
 POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "t_s")
@@ -60,7 +58,7 @@ class Workbench:
         node = {key: config[key] for key in POINT_KEYS}
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._network(node["model"])
-        layers = self._layers(node)
+        specs = self._specs(node)
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -69,7 +67,7 @@ class Workbench:
                 f"network {weights}",
                 f"data {self._digest(node['data'])}",
                 f"t_s {describe(node['t_s'])}",
-                f"layers {describe(layers)}",
+                f"layers {describe(list(specs))}",
                 *self._spec_lines(node),
             ]
         )
@@ -91,8 +89,8 @@ class Workbench:
             )
         model, _ = self._network(node["model"])
         data = self._data(node["data"])
-        spec = self._spec(node)
-        network = AnalogNetwork(model, dict.fromkeys(self._layers(node), spec), node["t_s"])
+        network = AnalogNetwork(model, self._specs(node), node["t_s"])
+        network.check_reads(data.x[:1])
         digital = self._digital(node)
         ideal: float = self._keep(
             "ideal",
@@ -101,13 +99,23 @@ class Workbench:
         )
         return Bench(point.point_id, network, data, digital, ideal, self._batch_size)
 
-    def _layers(self, node: Mapping[str, Any]) -> list[str]:
-        def find() -> list[str]:
-            check_keys(node["analog"], ("include", "exclude"), "analog.")
-            patterns = {key: fit(value, list[str], f"analog.{key}") for key, value in node["analog"].items()}
-            return analog_layers(self._network(node["model"])[0], **patterns)
+    def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
+        """What every weight on the array is made of."""
+        return {name: self._spec(own) for name, own in self._layer_nodes(node).items()}
 
-        return self._keep("layers", [node["model"], node["analog"]], find)
+    def _spec(self, node: Mapping[str, Any]) -> LayerSpec:
+        def make() -> LayerSpec:
+            return LayerSpec(**{group: self._component(group, node[group]) for group in CELL_GROUPS})
+
+        return self._keep("spec", {group: node[group] for group in CELL_GROUPS}, make)
+
+    def _layer_nodes(self, node: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        groups = {group: node[group] for group in CELL_GROUPS}
+
+        def find() -> dict[str, Mapping[str, Any]]:
+            return layer_nodes(self._network(node["model"])[0], node["analog"], groups)
+
+        return self._keep("layers", [node["model"], node["analog"], groups], find)
 
     def _digital(self, node: Mapping[str, Any]) -> Answers:
         def run() -> Answers:
@@ -123,13 +131,14 @@ class Workbench:
 
         return self._keep("digital", [node["model"], node["data"]], run)
 
-    def _spec(self, node: Mapping[str, Any]) -> LayerSpec:
-        return LayerSpec(**{group: self._component(group, node[group]) for group in CELL_GROUPS})
-
     def _spec_lines(self, node: Mapping[str, Any]) -> list[str]:
         # Ideal slots are left out, so that an effect group added later changes no identity of today.
-        lines = (f"{group} {self._text(group, node[group])}" for group in CELL_GROUPS)
-        return [line for line in lines if not line.split(" ", 1)[1].startswith("Ideal v")]
+        base = {group: self._text(group, node[group]) for group in CELL_GROUPS}
+        lines = [f"{group} {text}" for group, text in base.items() if not text.startswith("Ideal v")]
+        for name, own in self._layer_nodes(node).items():
+            texts = {group: self._text(group, own[group]) for group in CELL_GROUPS}
+            lines += [f"layer {name} {group} {text}" for group, text in texts.items() if text != base[group]]
+        return lines
 
     def _text(self, group: str, node: Mapping[str, Any]) -> str:
         return self._keep(f"text {group}", node, lambda: describe(self._component(group, node)))
@@ -193,17 +202,6 @@ class Workbench:
             self._kept[key] = make()
         kept: T = self._kept[key]
         return kept
-
-
-def check_keys(config: Mapping[str, Any], known: Sequence[str], prefix: str = "") -> None:
-    """Refuse keys that nothing reads.
-
-    Raises:
-        ValueError: names the key and the nearest known ones.
-    """
-    for key in config:
-        if key not in known:
-            raise ValueError(f"{prefix}{key} is not a setting of rramsweep: {suggest(key, known)}")
 
 
 def _weights_digest(model: nn.Module) -> str:

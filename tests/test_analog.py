@@ -163,13 +163,79 @@ def test_tied_layers_are_one_set_of_cells_and_a_tied_embedding_stays_exact():
 
 
 @pytest.mark.parametrize(
-    "norm",
+    "computed",
     [
         nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
         nn.utils.weight_norm,
-        lambda m: nn.utils.prune.l1_unstructured(m, "weight", 2),
+        nn.utils.spectral_norm,
+        pruned,
     ],
 )
-def test_a_computed_weight_is_refused_rather_than_left_digital(norm):
-    with pytest.raises(ValueError, match="must be a plain parameter"):
-        analog_layers(nn.Sequential(norm(nn.Linear(4, 4))))
+@torch.no_grad()
+def test_a_computed_weight_goes_on_the_array_and_the_original_keeps_computing_it(computed):
+    model = nn.Sequential(computed(nn.Linear(6, 4)), nn.Linear(4, 2)).eval()
+    x = torch.randn(8, 6)
+    digital, before = model(x), {name: value.clone() for name, value in model.state_dict().items()}
+    torch.testing.assert_close(on_array(model, LayerSpec(UNLIMITED, Differential())).ideal()(x), digital)
+    assert not torch.allclose(on_array(model, NOISY).chip(1)(x), digital)
+    assert torch.equal(model(x), digital)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class Computed(nn.Linear):
+    """A weight that nothing of torch.nn.utils computes."""
+
+    def __init__(self):
+        super().__init__(4, 4)
+        self.factor = nn.Parameter(self.weight.detach())
+        del self.weight
+
+    @property
+    def weight(self):
+        return self.factor * 2
+
+
+def test_a_weight_that_cannot_be_set_is_refused_rather_than_left_digital():
+    with pytest.raises(ValueError, match="is computed by something other than"):
+        analog_layers(nn.Sequential(Computed()))
+
+
+class Encoder(nn.Module):
+    """torch's transformer layer, which takes weights past the forward of their layers where it can."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_read_noise_reaches_the_layers_of_a_transformer_and_is_refused_where_a_kernel_is_fused():
+    model, x = Encoder().eval(), torch.randn(4, 5, 8)
+    with pytest.raises(ValueError, match=r"read noise needs .* layer.self_attn.in_proj_weight, .* fused kernels"):
+        on_array(model, LayerSpec(UNLIMITED, Differential(), read_noise=White()))
+    quiet, noisy = LayerSpec(UNLIMITED, Differential()), LayerSpec(UNLIMITED, Differential(), read_noise=White())
+    specs = {name: noisy if "linear" in name else quiet for name in analog_layers(model)}
+    network = AnalogNetwork(model, specs)
+    network.check_reads(x)
+    with torch.inference_mode():
+        assert not torch.allclose(network.chip(1)(x), network.digital()(x))
+
+
+class Unread(nn.Module):
+    """Uses a layer's weight without calling the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return x @ self.head.weight.T
+
+
+def test_read_noise_that_would_go_unnoticed_is_refused():
+    network = on_array(Unread().eval(), LayerSpec(UNLIMITED, Differential(), read_noise=White()))
+    with pytest.raises(ValueError, match="takes the weight of head without calling it"):
+        network.check_reads(torch.randn(2, 6))

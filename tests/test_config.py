@@ -11,8 +11,9 @@ from hydra.errors import HydraException
 
 from rramsweep.build import resolve
 from rramsweep.config import choices, compose, conf_dir, container, loader
+from rramsweep.layers import CELL_GROUPS
 from rramsweep.plan import GROUPS
-from rramsweep.workbench import CELL_GROUPS, Workbench
+from rramsweep.workbench import Workbench
 
 YAMLS = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name != "sweeper")
 OPTIONS = [(p.parent.name, p.stem) for p in YAMLS if p.parent.name in GROUPS]

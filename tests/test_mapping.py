@@ -98,11 +98,16 @@ def test_per_channel_scales_each_output_channel_by_itself(kind, shape):
     assert torch.count_nonzero(noisy[0]) > 0
 
 
-def test_the_channel_axis_can_be_another():
-    weight = torch.tensor([[1.0, 10.0], [2.0, 30.0]])
-    spec = LayerSpec(OPEN, Differential(scale="per_channel"))
-    assert map_layer("fc", weight, spec, channel_axis=1).full_scale.tolist() == [[2.0, 30.0]]
-    assert map_layer("fc", weight, spec, channel_axis=0).full_scale.tolist() == [[10.0], [30.0]]
+def test_parts_of_a_weight_have_scales_of_their_own():
+    weight = torch.tensor([[1.0, 10.0], [2.0, 30.0], [3.0, 4.0], [5.0, 6.0]])
+    assert map_layer("lstm", weight, LayerSpec(OPEN, Differential()), parts=2).full_scale.tolist() == [
+        [30],
+        [30],
+        [6],
+        [6],
+    ]
+    per_channel = LayerSpec(OPEN, Differential(scale="per_channel"))
+    assert map_layer("lstm", weight, per_channel, parts=2).full_scale.tolist() == [[10], [30], [4], [6]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,187 @@
+"""Which weights of a network go on the array, and how each lies there: bit lines (outputs) first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+ANALOG_TYPES = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+
+# Gates of a recurrent layer stand below each other in one weight, as query, key and value do in an attention.
+GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
+PROJECTIONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class WeightArray:
+    """One weight of a network as cells of an array.
+
+    Args:
+        name: of the layer; with the parameter's name behind it where a layer has several weights.
+        module: the layer.
+        parameter: name of the weight in it.
+        parts: how many matrices stand below each other along axis 0 (gates, projections), each with a scale W_max
+            of its own.
+        groups: of a transposed convolution, whose weight (in, out/groups, ...) lies on the array as
+            (out, in/groups, ...); None leaves the weight as it is.
+        readable: whether the product is the layer's own forward, so that read noise can act on it. The fused kernels
+            of recurrent layers and attention are not.
+    """
+
+    name: str
+    module: nn.Module
+    parameter: str = "weight"
+    parts: int = 1
+    groups: int | None = None
+    readable: bool = True
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as the layer holds it."""
+        return cast(Tensor, getattr(self.module, self.parameter))
+
+    def lay(self, weight: Tensor) -> Tensor:
+        """A weight of the layer as it lies on the array: (outputs, inputs of each, ...)."""
+        if self.groups is None:
+            return weight
+        return weight.view(self.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
+
+    def take(self, weight: Tensor) -> Tensor:
+        """The inverse of `lay`."""
+        return self.lay(weight)
+
+
+def find_arrays(model: nn.Module) -> dict[str, WeightArray]:
+    """Every weight of a network that can go on an array, in the network's order.
+
+    Linear; convolutions of one to three dimensions and their transposes; LSTM, GRU, RNN and their cells; attention.
+    Subclasses count as what they derive from. Embeddings, normalisation, biases and free parameters do not.
+
+    Raises:
+        ValueError: a weight is computed by something other than `torch.nn.utils`, or not there before a first forward.
+    """
+    arrays = {}
+    # Attention reads the weight of its output projection without calling it.
+    fused = {id(m.out_proj) for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
+    for name, module in model.named_modules():
+        for array in _arrays_of(name, module, id(module) not in fused):
+            if isinstance(module._parameters.get(array.parameter), nn.UninitializedParameter):
+                raise ValueError(
+                    f"an analog layer must have its weight, that of {name!r} is not there before a first forward: "
+                    "run the network once before"
+                )
+            arrays[array.name] = array
+    return arrays
+
+
+def _arrays_of(name: str, module: nn.Module, readable: bool) -> list[WeightArray]:
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
+        prefix = f"{name}." if name else ""
+        names = [p for p in _weights(module) if "weight" in p]
+        return [WeightArray(f"{prefix}{p}", module, p, _parts(module, p), readable=False) for p in names]
+    if isinstance(module, TRANSPOSED):
+        return [WeightArray(name, module, groups=module.groups)]
+    if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
+        if "weight" not in _weights(module):
+            raise ValueError(
+                f"the weight of an analog layer must be a parameter, that of {name!r} is computed by something other "
+                "than torch.nn.utils: make it a parameter or exclude the layer"
+            )
+        return [WeightArray(name, module, readable=readable)]
+    return []
+
+
+def _parts(module: nn.Module, parameter: str) -> int:
+    if isinstance(module, nn.MultiheadAttention):
+        return PROJECTIONS if parameter == "in_proj_weight" else 1
+    if parameter.startswith("weight_hr"):  # the projection of an LSTM's state has no gates
+        return 1
+    return next((gates for kind, gates in GATES.items() if isinstance(module, kind)), 1)
+
+
+def _weights(module: nn.Module) -> list[str]:
+    """Names of a module's own parameters, those computed by `torch.nn.utils` among them, in their order."""
+    names = [name for name, value in module._parameters.items() if value is not None]
+    names += [name for name in getattr(module, "parametrizations", {}) if name not in names]
+    names += [name for name, _ in _hooks(module) if name not in names]
+    order = getattr(module, "_flat_weights_names", names)
+    return [name for name in names if name in order] if isinstance(module, nn.RNNBase) else names
+
+
+def _hooks(module: nn.Module) -> list[tuple[str, object]]:
+    """`(parameter, hook)` of the older kind of computed weights: weight norm, spectral norm, pruning."""
+    hooks = module._forward_pre_hooks.values()
+    found: list[tuple[str, object]] = [(h.name, h) for h in hooks if isinstance(h, WeightNorm | SpectralNorm)]
+    return found + [(h._tensor_name, h) for h in hooks if isinstance(h, prune.BasePruningMethod)]
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """A deep copy in eval mode in which every computed weight (weight norm, pruning, ...) is a plain parameter.
+
+    The state dict of such a layer then holds `weight` in the place of what it was computed from.
+    """
+    # Weights that a hook computes are no leaves of the graph, and torch refuses to deep-copy these.
+    kept = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    private: nn.Module = copy.deepcopy(model, dict(kept)).eval()
+    with torch.no_grad():
+        for module in list(private.modules()):
+            _make_plain(module)
+    return private
+
+
+def _make_plain(module: nn.Module) -> None:
+    if parametrize.is_parametrized(module):
+        # torch's own remove_parametrizations takes the weight from the class, which the original shares.
+        weights = {name: getattr(module, name) for name in cast(nn.ModuleDict, module.parametrizations)}
+        module.__class__ = type(module).__bases__[0]
+        del module.parametrizations
+        for name, weight in weights.items():
+            module.register_parameter(name, nn.Parameter(weight.detach().clone()))
+    for name, hook in _hooks(module):
+        if isinstance(hook, WeightNorm):
+            remove_weight_norm(module, name)
+        elif isinstance(hook, SpectralNorm):
+            remove_spectral_norm(module, name)
+        else:
+            prune.remove(module, name)  # type: ignore[no-untyped-call]
+
+
+def own_weights(model: nn.Module, names: Iterable[str]) -> dict[str, WeightArray]:
+    """Take the weights of analog layers apart from what else shares them, in place.
+
+    Layers whose weights are tied are one set of cells: the first of them carries it, the others go on sharing its
+    parameter. A tied module that stays digital (an embedding) keeps the old parameter, and with it exact weights.
+
+    Args:
+        model: a `private_copy`.
+        names: of the arrays, as `find_arrays` names them.
+
+    Returns:
+        `{name: array}` of those that carry cells.
+    """
+    arrays = find_arrays(model)
+    carriers: dict[str, WeightArray] = {}
+    taken: dict[int, nn.Parameter] = {}
+    for name in names:
+        array = arrays[name]
+        old = array.weight
+        if id(old) not in taken:
+            taken[id(old)] = nn.Parameter(old.detach().clone(), requires_grad=old.requires_grad)
+            carriers[name] = array
+        setattr(array.module, array.parameter, taken[id(old)])
+    return carriers
