@@ -1,7 +1,8 @@
 """How often `stopping=interval` at its default settings covers the true mean; prints the README's table.
 
 Nominal 95 %. Metrics: normal; skewed (a chip loses a gamma-distributed share, skewness 2); few-valued (a chip loses
-0, 1 or 2 of the images). The tolerance of a cell is 4 binomial standard errors, about 1.4 points of 4,000 sweeps.
+0, 1 or 2 of the images). The standard error of a cell of 20,000 sweeps is 0.2 points. At 0.26, between the last two
+ratios, lies the worst case of the skewed metric: it is printed, and not asked to pass.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import pytest
 
 from rramsweep.stopping import Interval
 
-REPEATS = 4000
+REPEATS = 20_000
 RULE = Interval()
-RATIOS = (0.1, 0.2, 0.4)  # half-width over sigma: about 390, 100 and 30 chips
+RATIOS = (0.1, 0.2, 0.4)  # half-width over sigma: about 410, 125 and 45 chips
+WORST = 0.26
 
 
 def normal(rng, n):
@@ -30,7 +32,7 @@ def few_valued(rng, n):
 
 
 @pytest.mark.parametrize("metric", [normal, skewed, few_valued], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("ratio", [*RATIOS, WORST])
 def test_coverage(metric, ratio):
     rng = np.random.default_rng(1)
     sigma = RULE.half_width / ratio
@@ -44,4 +46,4 @@ def test_coverage(metric, ratio):
         chips.append(n)
     share = covered / REPEATS
     print(f"\n| {metric.__name__} | {ratio} | {np.mean(chips):.0f} | {100 * share:.1f} |")
-    assert share > 0.92
+    assert share > 0.92 or ratio == WORST
