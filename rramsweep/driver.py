@@ -151,3 +151,7 @@ def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None
         accuracies = [f"{100 * a:.2f} %" for a in (bench.digital.accuracy, bench.ideal_accuracy)]
         table.add_row(*names, str(len(bench.data)), *accuracies)
     console.print(table)
+    # Once for each network and choice of layers, not for each point.
+    networks = {repr([p.config[key] for key in ("model", "data", "analog")]): p for p in plan.points}
+    for line in dict.fromkeys(f"{p.choices['model']}: {workbench.shares(p)}" for p in networks.values()):
+        console.print(line)

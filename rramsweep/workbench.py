@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from rramsweep.analog import AnalogNetwork
+from rramsweep.arrays import private_copy
 from rramsweep.build import arguments, build
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
@@ -21,6 +22,7 @@ from rramsweep.datasets import Data
 from rramsweep.layers import CELL_GROUPS, layer_nodes
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.plan import GROUPS, Point, describe, flatten, identify
+from rramsweep.shares import describe_shares, shares
 from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
 
@@ -98,6 +100,16 @@ class Workbench:
             lambda: evaluate(network.ideal(), data, self._batch_size).accuracy,
         )
         return Bench(point.point_id, network, data, digital, ideal, self._batch_size)
+
+    def shares(self, point: Point) -> str:
+        """One line on what of a point's network is analog and what stays digital."""
+        node = point.config
+
+        def count() -> str:
+            model = private_copy(self._network(node["model"])[0])
+            return describe_shares(shares(model, self._layer_nodes(node), self._data(node["data"]).x[:1]))
+
+        return self._keep("shares", [node["model"], node["data"], list(self._layer_nodes(node))], count)
 
     def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of."""
