@@ -14,6 +14,7 @@ from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
 from rramsweep.preview import preview
 from rramsweep.progress import ProgressFile
+from rramsweep.scores import Scale
 from rramsweep.shard import Work, run_shard, shard_of
 from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
@@ -136,18 +137,18 @@ def _report(folder: Path, store: Store, console: Console, stopped: BaseException
 
 
 def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None:
-    """Digital and ideal-chip accuracy of each network, data set, device and mapping of the plan."""
+    """Digital and ideal-chip score of each network, data set, metric, device and mapping of the plan."""
+    groups = ("model", "data", "device", "mapping", "metric")
     table = Table(title="baselines before any effect", title_justify="left", box=None, pad_edge=False)
-    for column in ("model", "data", "device", "mapping", "images", "digital", "ideal chip"):
+    for column in (*groups, "inputs", "digital", "ideal chip"):
         table.add_column(column)
     seen = set()
     for point in plan.points:
-        kind = tuple(repr(point.config[key]) for key in ("model", "data", "device", "mapping"))
+        kind = tuple(repr(point.config[key]) for key in groups)
         if kind in seen:
             continue
         seen.add(kind)
-        bench = workbench.bench(point)
-        names = [point.choices[key] for key in ("model", "data", "device", "mapping")]
-        accuracies = [f"{100 * a:.2f} %" for a in (bench.digital.accuracy, bench.ideal_accuracy)]
-        table.add_row(*names, str(len(bench.data)), *accuracies)
+        bench, scale = workbench.bench(point), Scale.of(point.params)
+        scores = [scale.text(score) for score in (bench.digital.score, bench.ideal_score)]
+        table.add_row(*(point.choices[key] for key in groups), str(len(bench.data)), *scores)
     console.print(table)

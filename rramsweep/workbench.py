@@ -18,6 +18,7 @@ from rramsweep.analog import AnalogNetwork, analog_layers
 from rramsweep.build import arguments, build, fit, suggest
 from rramsweep.chip import LayerSpec
 from rramsweep.datasets import Data
+from rramsweep.metrics import Metric, checked, identity, scale_of
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.plan import GROUPS, Point, describe, flatten, identify
 from rramsweep.streams import STREAMS_VERSION
@@ -27,9 +28,7 @@ from rramsweep.trial import Answers, Bench, evaluate
 CELL_GROUPS = ("device", "mapping", "programming", "relaxation", "drift", "faults", "read_noise")
 
 # Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "t_s")
-
-METRIC = "top-1 accuracy v1"
+POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s")
 
 T = TypeVar("T")
 
@@ -55,7 +54,8 @@ class Workbench:
             choices: `{group: option}` as chosen.
 
         Raises:
-            ValueError: any component refuses its parameters (see `build`), or the network cannot answer the data.
+            ValueError: any component refuses its parameters (see `build`), the network cannot answer the data, or the
+                metric cannot score the answers.
         """
         node = {key: config[key] for key in POINT_KEYS}
         t_s = node["t_s"]
@@ -68,7 +68,7 @@ class Workbench:
         point_id, text = identify(
             [
                 f"streams v{STREAMS_VERSION}",
-                f"metric {METRIC}",
+                f"metric {identity(self._metric(node['metric']))}",
                 f"network {weights}",
                 f"data {self._digest(node['data'])}",
                 f"t_s {describe(node['t_s'])}",
@@ -77,6 +77,7 @@ class Workbench:
             ]
         )
         params = {k: v for key in POINT_KEYS for k, v in self._flat(key, node[key]).items()}
+        params |= scale_of(self._metric(node["metric"])).columns
         return Point(point_id, text, {g: str(choices[g]) for g in GROUPS}, params, node)
 
     def bench(self, point: Point) -> Bench:
@@ -93,16 +94,16 @@ class Workbench:
                 "effects: plan the sweep again"
             )
         model, _ = self._network(node["model"])
-        data = self._data(node["data"])
+        data, metric = self._data(node["data"]), self._metric(node["metric"])
         spec = self._spec(node)
         network = AnalogNetwork(model, dict.fromkeys(self._layers(node), spec), node["t_s"])
         digital = self._digital(node)
         ideal: float = self._keep(
             "ideal",
-            [node[key] for key in ("model", "data", "device", "mapping", "analog")],
-            lambda: evaluate(network.ideal(), data, self._batch_size).accuracy,
+            [node[key] for key in ("model", "data", "metric", "device", "mapping", "analog")],
+            lambda: evaluate(network.ideal(), data, metric, self._batch_size).score,
         )
-        return Bench(point.point_id, network, data, digital, ideal, self._batch_size)
+        return Bench(point.point_id, network, data, metric, digital, ideal, self._batch_size)
 
     def _layers(self, node: Mapping[str, Any]) -> list[str]:
         def find() -> list[str]:
@@ -116,15 +117,15 @@ class Workbench:
         def run() -> Answers:
             model, data = self._network(node["model"])[0], self._data(node["data"])
             try:
-                return evaluate(model, data, self._batch_size)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0]
+                return evaluate(model, data, self._metric(node["metric"]), self._batch_size)
+            except (RuntimeError, IndexError, TypeError) as error:  # an embedding says IndexError of a token too many
+                reason = (str(error).splitlines() or [repr(error)])[0]
                 raise ValueError(
-                    f"the network must accept the data's images, but model {node['model']['_target_']} on images of "
+                    f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of "
                     f"shape {tuple(data.x.shape[1:])} says {reason!r}: choose a model and data that belong together"
                 ) from None
 
-        return self._keep("digital", [node["model"], node["data"]], run)
+        return self._keep("digital", [node["model"], node["data"], node["metric"]], run)
 
     def _spec(self, node: Mapping[str, Any]) -> LayerSpec:
         return LayerSpec(**{group: self._component(group, node[group]) for group in CELL_GROUPS})
@@ -186,6 +187,9 @@ class Workbench:
             return data
 
         return self._keep("data", node, load)
+
+    def _metric(self, node: Mapping[str, Any]) -> Metric:
+        return self._keep("metric", node, lambda: checked(build(node, "metric", self._allow), str(node["_target_"])))
 
     def _digest(self, node: Mapping[str, Any]) -> str:
         return self._keep("digest", node, lambda: self._data(node).digest())
