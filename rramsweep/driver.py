@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rramsweep import report
@@ -139,8 +140,11 @@ def _report(folder: Path, store: Store, console: Console, stopped: BaseException
 def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None:
     """Digital and ideal-chip score of each network, data set, metric, device and mapping of the plan."""
     groups = ("model", "data", "device", "mapping", "metric")
-    table = Table(title="baselines before any effect", title_justify="left", box=None, pad_edge=False)
-    for column in (*groups, "inputs", "digital", "ideal chip"):
+    names = list(dict.fromkeys(Scale.of(point.params).name for point in plan.points))
+    title = f"baselines before any effect, {escape(names[0]) if len(names) == 1 else 'by metric'}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    shown = groups if len(names) > 1 else groups[:-1]
+    for column in (*shown, "inputs", "digital", "ideal chip"):
         table.add_column(column)
     seen = set()
     for point in plan.points:
@@ -150,5 +154,5 @@ def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None
         seen.add(kind)
         bench, scale = workbench.bench(point), Scale.of(point.params)
         scores = [scale.text(score) for score in (bench.digital.score, bench.ideal_score)]
-        table.add_row(*(point.choices[key] for key in groups), str(len(bench.data)), *scores)
+        table.add_row(*(point.choices[key] for key in shown), str(len(bench.data)), *scores)
     console.print(table)

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rramsweep import frames
@@ -130,7 +131,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     by, metrics = summary.attrs["by"], scales(frame)
     one = metrics[0] if len(metrics) == 1 else None
     table = Table(
-        title=f"mean {one.label if one else 'score'} with 95 % interval over chips of this network on these "
+        title=f"{escape(one.label) if one else 'scores'}: mean with 95 % interval over chips of this network on these "
         f"{frame['n_images'].max()} {inputs_word(frame)}",
         title_justify="left",
         box=None,
@@ -156,7 +157,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
             f"{_percent(row['yield_low'])}..{_percent(row['yield_high'])}",
         )
     console.print(table)
-    console.print(_yield_words(metrics, summary.attrs["yield_drop"]))
+    console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
 

@@ -122,7 +122,7 @@ def test_a_regression_network_from_the_command_line(lab):
     done = subprocess.run(command, capture_output=True, text=True, cwd=lab)
     assert done.returncode == 0, done.stderr
     printed = " ".join(done.stdout.split())
-    assert "mean mean squared error (mm^2) with 95 % interval over chips of this network on these 64 inputs" in printed
+    assert "mean squared error (mm^2): mean with 95 % interval over chips of this network on these 64 inputs" in printed
     assert "a mean squared error at most 0.01 mm^2 above digital" in printed
     assert "q95" in done.stdout
     assert "q05" not in done.stdout
@@ -175,6 +175,7 @@ def test_enough_chips_in_the_metrics_unit(lab):
     half = (summary["score_high"] - summary["score_low"]) / 2
     ended = frame.groupby("drift.relative_drift")["stopping.ended"].first()
     assert (half <= 0.0005).tolist() == (ended == "interval").tolist()
+    assert rs_store().facts().num_rows == len(frame), "no chip was run that does not count"
 
 
 def test_metric_and_unit_are_part_of_the_point(lab):
@@ -194,7 +195,7 @@ def test_metric_and_unit_are_part_of_the_point(lab):
 def test_a_language_model_from_the_command_line(lab, capsys):
     main(["-m", *text("drift.relative_drift=0,0.3", "chips=8", "yield_drop=0.5")])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "mean perplexity with 95 % interval" in printed
+    assert "perplexity: mean with 95 % interval" in printed
     assert "a perplexity at most 0.5 above digital" in printed
     frame = rs.load(folder())
     import metriclab
@@ -260,6 +261,10 @@ def test_a_sweep_over_metrics_reports_each_in_its_own_unit(workdir, capsys):
     loss = frame[frame["metric"] == "cross_entropy"]
     assert loss["score"].equals(loss["loss"])
     assert loss["agreement"].notna().all()
+    assert frame.groupby("metric")[["digital_score", "ideal_score"]].nunique().eq(1).all().all()
+    assert loss["digital_score"].iloc[0] < loss["score"].min() + 1e-3 < 1
+    for name in ("digital_score", "ideal_score"):
+        assert frame.groupby("metric")[name].first().nunique() == 3, "each metric has baselines of its own"
     summary = rs.summarize(frame)
     assert summary["yield_share"].notna().tolist() == [True, True, False]
     assert summary["accuracy_mean"].notna().tolist() == [True, True, False]
