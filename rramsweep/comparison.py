@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rramsweep.cells import cells, need_facts, resolve_by, without_images
+from rramsweep.frames import METRIC
 from rramsweep.intervals import Codes, Floats
-from rramsweep.summary import cells, moments, need_facts, resolve_by, without_images
+from rramsweep.scores import HIGHER, Scale
+from rramsweep.summary import moments
 
 
 def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] | None = None) -> pd.DataFrame:
@@ -29,18 +32,19 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
 
     Returns:
         One row a cell in order of appearance, as in `summarize`; that of a baseline compares it with itself. The
-        columns are ``by``, then, with ``d = accuracy here - accuracy of the same seed at the baseline`` (a fraction,
-        negative where accuracy is lost), all over the ``n`` common chips
+        columns are ``by``, then, with ``d = score here - score of the same seed at the baseline`` in the metric's unit
+        (of accuracies a fraction, negative where accuracy is lost), all over the ``n`` common chips
 
         - ``n``: seeds that are ``ok`` both here and at the baseline
         - ``difference_mean``, ``difference_low``, ``difference_high``: mean of d and its paired 95 % t interval
           ``mean -+ t(0.975, n - 1) * std(d) / sqrt(n)``; equal where all d agree, null bounds for one chip
         - ``difference_std``: of d, ddof 1, null for one chip
-        - ``worse_share``: share of chips with fewer correct than at the baseline, in whole images
-        - ``correlation``: Pearson's, of the two accuracies; null where either has no spread, and for one chip
+        - ``worse_share``: share of chips that are worse than at the baseline in the metric's direction; accuracies are
+          compared in whole images
+        - ``correlation``: Pearson's, of the two scores; null where either has no spread, and for one chip
         - ``chips_saved``: how many times fewer chips the pairing needs than two sets of chips of their own for an
           interval of one width, ``(var(here) + var(baseline)) / var(d)``. About ``1 / (1 - correlation)`` at equal
-          variances, so 1 says that it saved none; inf where d has no spread but an accuracy has, null where neither
+          variances, so 1 says that it saved none; inf where d has no spread but a score has, null where neither
           has, and for one chip
 
         ``attrs`` hold ``by`` and ``baseline``. The t interval takes the mean of d as normal, which it nearly is from
@@ -48,7 +52,8 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
 
     Raises:
         ValueError: a column that is not there or a value that no row has (with the nearest), an empty baseline, a cell
-            that holds more than one point, has no baseline, or has no finished seed in common with it.
+            that holds more than one point, has no baseline, has one of another metric, or has no finished seed in
+            common with it.
     """
     need_facts(frame)
     if not baseline:
@@ -57,6 +62,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
     keys = resolve_by(frame, [*resolve_by(frame, by), *given])
     chips, cell, heads = cells(without_images(frame)[0], keys)
     base = _baselines(heads, baseline, keys)
+    higher = _directions(chips.iloc[np.unique(cell, return_index=True)[1]], base)
     ok = (chips["status"] == "ok").to_numpy(dtype=bool)
     chips, cell = chips.loc[ok], cell[ok]
     seed, seeds = pd.factorize(chips["seed"])
@@ -66,28 +72,57 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
     n = np.bincount(cell[here], minlength=len(heads))
     if not n.all():
         raise ValueError(_unpaired(chips["seed"].to_numpy(), cell, base, heads, int(n.argmin())))
-    right, images = (chips[name].to_numpy(dtype=np.int64) for name in ("n_correct", "n_images"))
-    out = heads.assign(n=n, **_statistics(right[here], images[here], right[there], images[there], cell[here], n))
+    d = _differences(chips, here, there)
+    scores = chips["score"].to_numpy(dtype=np.float64)
+    out = heads.assign(n=n, **_statistics(scores[here], scores[there], d, cell[here], n, higher))
     out.attrs = {"by": keys, "baseline": dict(baseline)}
     return out
 
 
+def _directions(first: pd.DataFrame, base: Codes) -> npt.NDArray[np.bool_]:
+    """Whether higher is better, for each cell, whose first chips are given.
+
+    Raises:
+        ValueError: a cell has another metric than its baseline.
+    """
+    other = (first[list(METRIC)].to_numpy() != first[list(METRIC)].to_numpy()[base]).any(axis=1)
+    if other.any():
+        worst = int(other.argmax())
+        here, there = (Scale.of(first.iloc[i].to_dict()).label for i in (worst, int(base[worst])))
+        raise ValueError(
+            f"a cell and its baseline must have one metric, got {here} against {there}: leave metric out of baseline, "
+            "or filter the frame"
+        )
+    return first[HIGHER].to_numpy(dtype=bool)
+
+
+def _differences(chips: pd.DataFrame, here: Codes, there: Codes) -> Floats:
+    """Score here less score there, of pairs of rows.
+
+    Counts stay whole up to the last division: equal differences then are equal numbers, and no spread is exactly none.
+    """
+    scores = chips["score"].to_numpy(dtype=np.float64)
+    right, images = (chips[name].to_numpy(dtype=np.int64, na_value=0) for name in ("n_correct", "n_images"))
+    counted = chips["n_correct"].notna().to_numpy(dtype=bool)
+    whole = np.lcm(images[here], images[there])
+    gain = right[here] * (whole // images[here]) - right[there] * (whole // images[there])
+    d: Floats = np.where(counted[here] & counted[there], gain / whole, scores[here] - scores[there])
+    return d
+
+
 def _statistics(
-    here: Codes, here_images: Codes, there: Codes, there_images: Codes, cell: Codes, n: Codes
+    here: Floats, there: Floats, d: Floats, cell: Codes, n: Codes, higher: npt.NDArray[np.bool_]
 ) -> dict[str, npt.NDArray[Any]]:
-    # In whole images up to the last division: equal differences then are equal numbers, and no spread is exactly none.
-    images = np.lcm(here_images, there_images)
-    d = here * (images // here_images) - there * (images // there_images)
-    difference = moments(d / images, cell, n)
-    x, y = moments(here / here_images, cell, n), moments(there / there_images, cell, n)
-    centred = (here / here_images - x["mean"][cell]) * (there / there_images - y["mean"][cell])
+    difference, x, y = moments(d, cell, n), moments(here, cell, n), moments(there, cell, n)
+    centred = (here - x["mean"][cell]) * (there - y["mean"][cell])
     covariance = np.bincount(cell, weights=centred, minlength=len(n)) / np.maximum(n - 1, 1)
     spread = x["std"] * y["std"]
     variances, variance = x["std"] ** 2 + y["std"] ** 2, difference["std"] ** 2
     saved = np.where(variances > 0, np.inf, np.nan)
+    worse = np.where(higher[cell], d < 0, d > 0)
     return {
         **{f"difference_{name}": difference[name] for name in ("mean", "low", "high", "std")},
-        "worse_share": np.bincount(cell, weights=d < 0, minlength=len(n)) / n,
+        "worse_share": np.bincount(cell, weights=worse, minlength=len(n)) / n,
         "correlation": np.clip(_ratio(covariance, spread, np.full(len(n), np.nan)), -1, 1),
         "chips_saved": _ratio(variances, variance, saved),
     }

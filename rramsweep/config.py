@@ -5,7 +5,6 @@ Below this file nothing sees a DictConfig: a config becomes plain resolved data 
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rramsweep.build import build, fit
 from rramsweep.layers import check_keys
-from rramsweep.plan import GROUPS, Plan
+from rramsweep.plan import GROUPS, Plan, Point
+from rramsweep.scores import Scale, drop_for
 from rramsweep.stopping import Stopping
 from rramsweep.streams import SEED_LIMIT
 from rramsweep.workbench import POINT_KEYS, Workbench
@@ -52,7 +52,7 @@ class Settings:
     seed: int
     chips: int
     stopping: dict[str, Any]
-    yield_drop: float
+    yield_drop: float | None
     store: str
     batch_size: int
     threads: int | None
@@ -77,10 +77,6 @@ class Settings:
                 raise ValueError(f"{name} must be at least {low}, got {value}: give a larger integer")
         if self.seed + self.chips > SEED_LIMIT:
             raise ValueError(f"seed + chips must stay below 2**63, got {self.seed} + {self.chips}: lower one")
-        if not 0 <= self.yield_drop <= 1 or math.isnan(self.yield_drop):
-            raise ValueError(
-                f"yield_drop must lie in 0..1 (a fraction of the images), got {self.yield_drop}: 0.02 is two points"
-            )
         if not self.name or Path(self.name).is_absolute() or ".." in Path(self.name).parts:
             raise ValueError(f"name must be a folder name under outputs/, got {self.name!r}: give a plain name")
 
@@ -109,8 +105,21 @@ class Settings:
 
     def seeds(self) -> range:
         """The seeds that a point may get: all of them, unless its stopping rule has enough before."""
+        return range(self.seed, self.seed + self._rule().cap(self.chips))
+
+    def check_units(self, points: Iterable[Point]) -> None:
+        """Refuse distances that make no sense in the unit of the points' metrics.
+
+        Raises:
+            ValueError: `yield_drop` or `stopping.half_width` out of range, missing, or for several units at once.
+        """
+        metrics = list(dict.fromkeys(Scale.of(point.params) for point in points))
+        drop_for(metrics, self.yield_drop)
+        self._rule().check(metrics)
+
+    def _rule(self) -> Stopping:
         rule: Stopping = build(self.stopping, "stopping")
-        return range(self.seed, self.seed + rule.cap(self.chips))
+        return rule
 
     def workbench(self) -> Workbench:
         """A workbench with this run's execution plan."""
@@ -210,6 +219,7 @@ def point_plan(
     settings = Settings.of(config, overrides)
     workbench = settings.workbench()
     point = workbench.point(config, chosen)
+    settings.check_units([point])
     axes = [o.get_key_element().lstrip("+") for o in parse(list(overrides)) if not o.is_delete()]
     columns = [name for name in axes if name in {**point.choices, **point.params}]
     return Plan([point], [settings.seeds()], columns, plan_settings(settings, command)), settings, workbench

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rramsweep import report
@@ -14,6 +15,7 @@ from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
 from rramsweep.preview import preview
 from rramsweep.progress import ProgressFile
+from rramsweep.scores import Scale
 from rramsweep.shard import Work, run_shard, shard_of
 from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
@@ -136,20 +138,23 @@ def _report(folder: Path, store: Store, console: Console, stopped: BaseException
 
 
 def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None:
-    """Digital and ideal-chip accuracy of each network, data set, device and mapping of the plan."""
-    table = Table(title="baselines before any effect", title_justify="left", box=None, pad_edge=False)
-    for column in ("model", "data", "device", "mapping", "images", "digital", "ideal chip"):
+    """Digital and ideal-chip score of each network, data set, metric, device and mapping of the plan."""
+    groups = ("model", "data", "device", "mapping", "metric")
+    names = list(dict.fromkeys(Scale.of(point.params).name for point in plan.points))
+    title = f"baselines before any effect, {escape(names[0]) if len(names) == 1 else 'by metric'}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    shown = groups if len(names) > 1 else groups[:-1]
+    for column in (*shown, "inputs", "digital", "ideal chip"):
         table.add_column(column)
     seen = set()
     for point in plan.points:
-        kind = tuple(repr(point.config[key]) for key in ("model", "data", "device", "mapping"))
+        kind = tuple(repr(point.config[key]) for key in groups)
         if kind in seen:
             continue
         seen.add(kind)
-        bench = workbench.bench(point)
-        names = [point.choices[key] for key in ("model", "data", "device", "mapping")]
-        accuracies = [f"{100 * a:.2f} %" for a in (bench.digital.accuracy, bench.ideal_accuracy)]
-        table.add_row(*names, str(len(bench.data)), *accuracies)
+        bench, scale = workbench.bench(point), Scale.of(point.params)
+        scores = [scale.text(score) for score in (bench.digital.score, bench.ideal_score)]
+        table.add_row(*(point.choices[key] for key in shown), str(len(bench.data)), *scores)
     console.print(table)
     # Once for each network and choice of layers, not for each point.
     networks = {repr([p.config[key] for key in ("model", "data", "analog")]): p for p in plan.points}

@@ -1,9 +1,10 @@
 """The results table: one row a trial (one chip at one point), as pandas in memory and Parquet on disk.
 
-A row holds the facts of the trial (``FACTS``), the option chosen in each config group (``CHOICES``), and
-every parameter of its point under its dotted override name (``drift.relative_drift``, ``t_s``), null where
-the chosen option has none of that name. In pandas, integers that may be null are ``Int64``, booleans
-``boolean``, and a null float is NaN, whatever a column happens to hold, so two sweeps always concatenate.
+A row holds the facts of the trial (``FACTS``), the option chosen in each config group (``CHOICES``), what its
+score is (``METRIC``), and every parameter of its point under its dotted override name
+(``drift.relative_drift``, ``t_s``), null where the chosen option has none of that name. In pandas, integers
+that may be null are ``Int64``, booleans ``boolean``, and a null float is NaN, whatever a column happens to
+hold, so two sweeps always concatenate.
 ``frame.attrs["swept"]`` names the columns that the sweep varied, and survives the file.
 """
 
@@ -24,10 +25,15 @@ import pyarrow.parquet as pq
 from rramsweep import store
 from rramsweep.files import write_atomic
 from rramsweep.plan import GROUPS
+from rramsweep.scores import HIGHER, NAME, UNIT
 
 # What each of them means stands in the README, column by column.
 FACTS: Mapping[str, pa.DataType] = MappingProxyType({field.name: field.type for field in store.FACTS})
 CHOICES = GROUPS
+METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: pa.string(), HIGHER: pa.bool_()})
+# Facts that only a metric of right and wrong inputs has, and those that only logits have.
+COUNTED = ("n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy")
+OF_LOGITS = ("agreement", "loss")
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 
@@ -43,8 +49,8 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ValueError: a column is missing, doubled or of another type; a status is unknown; a chip stands twice;
-            an ``ok`` row lacks a fact (``loss`` may be NaN) or a ``failed`` row has one (``seconds`` may);
-            counts and shares contradict each other.
+            an ``ok`` row lacks a fact (``OF_LOGITS``, and all of ``COUNTED`` together, may be null) or a ``failed`` row
+            has one (``seconds`` may); counts, shares and scores contradict each other.
     """
     _checked(frame)
     return frame
@@ -54,7 +60,8 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
     """Join a plan with facts: the facts of each point, in the order of ``points``, then by seed.
 
     Args:
-        points: ``{"point_id": str, "choices": {group: option}, "params": {dotted name: scalar or None}}``.
+        points: ``{"point_id": str, "choices": {group: option}, "params": {dotted name: scalar or None}}``, the
+            columns of ``METRIC`` among the parameters.
             Points of one id under two names (other choices or parameters) each get its facts. A parameter
             that is an integer here and a float there becomes float64, any other mixture text.
         facts: the columns of ``FACTS``, restricted to the wanted (point_id, seed); others are left behind.
@@ -139,7 +146,9 @@ def _labels(points: Sequence[Mapping[str, Any]]) -> pa.Table:
     columns = {"point_id": pa.array([row["point_id"] for row in rows], pa.string())}
     for group in CHOICES:
         columns[group] = pa.array([row["choices"].get(group) for row in rows], pa.string())
-    for name in dict.fromkeys(name for row in rows for name in row["params"]):
+    for name, kind in METRIC.items():
+        columns[name] = pa.array([row["params"].get(name) for row in rows], kind)
+    for name in dict.fromkeys(name for row in rows for name in row["params"] if name not in METRIC):
         if name in columns or name in FACTS:
             raise ValueError(f"a parameter needs a name of its own, got {name!r}, another column: rename it")
         columns[name] = _parameter(name, [row["params"].get(name) for row in rows])
@@ -167,7 +176,7 @@ def _checked(frame: pd.DataFrame) -> pa.Table:
     if not frame.columns.is_unique:
         doubled = frame.columns[frame.columns.duplicated()][0]
         raise ValueError(f"column names must be unique, got {doubled!r} twice: drop one")
-    missing = [name for name in (*FACTS, *CHOICES) if name not in frame.columns]
+    missing = [name for name in (*FACTS, *CHOICES, *METRIC) if name not in frame.columns]
     if missing:
         raise ValueError(f"a results frame lacks columns {', '.join(missing)}: make it with join() or read()")
     try:
@@ -186,7 +195,8 @@ def _schema_type(field: pa.Field) -> pa.DataType:
         kind = kind.value_type
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         kind = pa.string()
-    allowed = (FACTS[name],) if name in FACTS else (pa.string(),) if name in CHOICES else PARAMETER_TYPES
+    fixed = {**FACTS, **METRIC, **dict.fromkeys(CHOICES, pa.string())}
+    allowed = (fixed[name],) if name in fixed else PARAMETER_TYPES
     if pa.types.is_null(kind):  # nothing in the column tells its type
         return allowed[0] if len(allowed) == 1 else pa.float64()
     if kind not in allowed:
@@ -197,8 +207,8 @@ def _schema_type(field: pa.Field) -> pa.DataType:
 
 
 def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
-    value = {name: table[name].to_numpy() for name in FACTS}
-    null = {name: table[name].is_null().to_numpy() for name in FACTS}
+    value = {name: table[name].to_numpy() for name in (*FACTS, *METRIC)}
+    null = {name: table[name].is_null().to_numpy() for name in (*FACTS, *METRIC)}
     ok = value["status"] == "ok"
 
     def refuse(bad: np.ndarray[Any, Any], column: str, rule: str, remedy: str) -> None:
@@ -207,7 +217,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
             where = f"point_id {value['point_id'][row]!r}, seed {value['seed'][row]}, one of {rows} such rows"
             raise ValueError(f"{column} must {rule}, got {table[column][row].as_py()!r} ({where}): {remedy}")
 
-    for name in ("point_id", "seed", "status"):
+    for name in ("point_id", "seed", "status", *METRIC):
         refuse(null[name], name, "not be null", "fill it in or drop the row")
     unknown = ~ok & (value["status"] != "failed")
     refuse(unknown, "status", f"be one of {', '.join(STATUSES)}", "mark the row as one of them")
@@ -216,9 +226,12 @@ def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
     same = [name for name in frame.columns if name in ("point_id", "seed") or name not in FACTS]
     twice[twice] = frame.loc[twice, same].duplicated().to_numpy()
     refuse(twice, "seed", "occur once in a point", "one chip is one row, so drop the repeated ones")
+    counted = ok & ~np.logical_and.reduce([null[name] for name in COUNTED])
     for name in list(FACTS)[4:]:
-        if name != "loss":  # logits may overflow to a loss that is no number
-            refuse(ok & null[name], name, "not be null in an ok row", "mark the row failed")
+        needed = counted if name in COUNTED else ok
+        if name not in OF_LOGITS:
+            what = "a row of right and wrong inputs" if name in COUNTED else "an ok row"
+            refuse(needed & null[name], name, f"not be null in {what}", "mark the row failed")
         if name != "seconds":  # a trial takes its time before it fails
             refuse(~ok & ~null[name], name, "be null in a failed row", "set it null or mark the row ok")
     for name in ("accuracy", "digital_accuracy", "ideal_accuracy", "agreement"):
@@ -235,3 +248,5 @@ def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
     refuse(np.abs(value["accuracy"] * n - correct) > 1e-6 * n, "accuracy", "be n_correct / n_images", recount)
     off = np.abs(value["digital_accuracy"] * n - digital) > 1e-6 * n
     refuse(off, "digital_accuracy", "be (n_correct + n_lost - n_gained) / n_images", recount)
+    for name, accuracy in store.ACCURACY_OF.items():
+        refuse(np.abs(value[name] - value[accuracy]) > 1e-6, name, f"be {accuracy} where there is one", recount)

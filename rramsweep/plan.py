@@ -16,7 +16,9 @@ from typing import Any
 
 from rramsweep.files import write_atomic
 
+# Of the text that a point_id hashes, and of plan.json.
 SCHEME = 1
+PLAN_SCHEME = 2  # 2: a point names its metric
 
 PLAN_FILE = "plan.json"
 
@@ -33,6 +35,7 @@ GROUPS = (
     "read_noise",
     "model",
     "data",
+    "metric",
 )
 
 # Numbers that agree to this many digits are one number: 0.1 + 0.2 and 0.3 name the same point.
@@ -109,7 +112,7 @@ class Plan:
             for p, seeds in zip(self.points, self.seeds, strict=True)
         ]
         document = {
-            "scheme": SCHEME,
+            "scheme": PLAN_SCHEME,
             "swept": list(self.swept),
             "settings": dict(self.settings),
             "parts": parts,
@@ -132,17 +135,16 @@ class Plan:
         """Read `plan.json`.
 
         Raises:
-            ValueError: no such file, not a plan, or a plan of a newer scheme.
+            ValueError: no such file, not a plan, or a plan of another scheme.
         """
         if not path.is_file():
             raise ValueError(f"a sweep folder holds {PLAN_FILE}, but {path} is not there: name a sweep's folder")
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             scheme, parts = document["scheme"], document["parts"]
-            if scheme > SCHEME:
-                raise ValueError(
-                    f"a plan must be of scheme {SCHEME} or older, {path} is of scheme {scheme}: update rramsweep"
-                )
+            if scheme != PLAN_SCHEME:
+                remedy = "update rramsweep" if scheme > PLAN_SCHEME else "run its command again, its chips are kept"
+                raise ValueError(f"a plan must be of scheme {PLAN_SCHEME}, {path} is of scheme {scheme}: {remedy}")
             points = [
                 Point(
                     p["point_id"],

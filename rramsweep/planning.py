@@ -55,6 +55,7 @@ def compose_plan(
     if seeds is None:
         seeds = list(settings.seeds())
     points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
+    settings.check_units(points)
     columns = [key.lstrip("+") for key in swept if key != "seed"]
     plan = merge([Plan(points, [seeds] * len(points), columns, plan_settings(settings, command))])
     if settings.shards > plan.n_trials:

@@ -13,15 +13,19 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rramsweep import frames
+from rramsweep.cells import inputs_word, resolve_by, scales
 from rramsweep.files import write_atomic
+from rramsweep.frames import METRIC
 from rramsweep.plan import PLAN_FILE, Plan, merge
 from rramsweep.plots import plot_robustness
+from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
 from rramsweep.store import Store, select
-from rramsweep.summary import resolve_by, summarize
+from rramsweep.summary import summarize
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
@@ -86,14 +90,24 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
-    axes = [name for name in summary.attrs["by"] if name != ENDED]
-    if any(frame[name].nunique(dropna=False) > 1 for name in axes) and (frame["status"] == "ok").any():
-        figure = Figure(figsize=(5.6, 4.2), layout="constrained")
-        FigureCanvasAgg(figure)
-        x, group, labelled = _axes(frame, axes)
-        plot_robustness(labelled, x=x, group=group, ax=figure.add_subplot())
-        save_figure(figure, folder / FIGURE_FILE)
+    if (frame["status"] == "ok").any():
+        _draw(frame, [name for name in summary.attrs["by"] if name != ENDED], folder / FIGURE_FILE)
     return frame, summary
+
+
+def _draw(frame: pd.DataFrame, axes: Sequence[str], path: Path) -> None:
+    """A panel for each metric, if anything varies."""
+    if all(frame[name].nunique(dropna=False) < 2 for name in axes):
+        return
+    parts = [part for _, part in frame.groupby(list(METRIC), sort=False)]
+    parts = [part for part in parts if (part["status"] == "ok").any()]
+    figure = Figure(figsize=(5.6, 4.2 * len(parts)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for part, ax in zip(parts, figure.subplots(len(parts), squeeze=False)[:, 0], strict=True):
+        varied = [name for name in axes if part[name].nunique(dropna=False) > 1]
+        x, group, labelled = _axes(part, varied or list(axes))
+        plot_robustness(labelled, x=x, group=group, ax=ax)
+    save_figure(figure, path)
 
 
 def save_figure(fig: Figure, path: str | Path) -> None:
@@ -114,9 +128,11 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
         return
-    by, n_images = summary.attrs["by"], frame["n_images"].max()
+    by, metrics = summary.attrs["by"], scales(frame)
+    one = metrics[0] if len(metrics) == 1 else None
     table = Table(
-        title=f"mean accuracy (%) with 95 % interval over chips of this network on these {n_images} images",
+        title=f"{escape(one.label) if one else 'scores'}: mean with 95 % interval over chips of this network on these "
+        f"{frame['n_images'].max()} {inputs_word(frame)}",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -125,22 +141,36 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     last = [name.rpartition(".")[2] for name in by]
     for name, short in zip(by, last, strict=True):
         table.add_column(short if last.count(short) == 1 else name, overflow="fold")
-    for name in ("n", "mean", "interval", "q05", "yield %", "interval"):
+    # The tail that hurts, under its own name where that is one.
+    tail = ("q05" if one.higher_is_better else "q95") if one else "tail"
+    for name in ("n", "mean", "interval", tail, "yield %", "interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for _, row in summary.iterrows():
+        metric = Scale.of(row)
         table.add_row(
             *("-" if pd.isna(row[name]) else str(row[name]) for name in by),
             f"{row['n']:.0f}",
-            _percent(row["accuracy_mean"]),
-            f"{_percent(row['accuracy_low'])}..{_percent(row['accuracy_high'])}",
-            _percent(row["q05"]),
-            _percent(row["yield_share"], 0),
-            f"{_percent(row['yield_low'], 0)}..{_percent(row['yield_high'], 0)}",
+            metric.number(row["score_mean"]) if one else metric.text(row["score_mean"]),
+            f"{metric.number(row['score_low'])}..{metric.number(row['score_high'])}",
+            metric.number(row["q05" if metric.higher_is_better else "q95"]),
+            _percent(row["yield_share"]),
+            f"{_percent(row['yield_low'])}..{_percent(row['yield_high'])}",
         )
     console.print(table)
-    drop = 100 * summary.attrs["yield_drop"]
-    console.print(f"yield: chips that lose at most {drop:g} % of the images against digital; Wilson interval")
+    console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
+
+
+def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
+    if drop is None:
+        names = ", ".join(metric.label for metric in metrics if metric.unit != FRACTION)
+        alone = "" if len(metrics) == 1 else "sweep it alone and "
+        return f"yield of {names}: {alone}give yield_drop=VALUE, how much worse than digital a good chip may be"
+    said = []
+    for metric in metrics:
+        distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.unit}".rstrip()
+        said.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
+    return f"yield: chips with a {' or a '.join(said)}; Wilson interval"
 
 
 def _summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -176,5 +206,5 @@ def _axes(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str, str | None, p
     return x, label, frame.assign(**{label: text.agg(", ".join, axis=1)})
 
 
-def _percent(value: float, digits: int = 2) -> str:
-    return "-" if pd.isna(value) else f"{100 * value:.{digits}f}"
+def _percent(share: float) -> str:
+    return "-" if pd.isna(share) else f"{100 * share:.0f}"

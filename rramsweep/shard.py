@@ -58,10 +58,10 @@ class Work:
         self._plan, self._stopping = plan, stopping_of(plan)
         self._known: dict[str, dict[int, float | None]] = {}
         table = store.facts(p.point_id for p in plan.points)
-        columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "accuracy"))
-        for point_id, seed, status, accuracy in zip(*columns, strict=True):
+        columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "score"))
+        for point_id, seed, status, score in zip(*columns, strict=True):
             if status == "ok" or not retry_failed:
-                self._known.setdefault(point_id, {})[seed] = accuracy
+                self._known.setdefault(point_id, {})[seed] = score
 
     def __iter__(self) -> Iterator[tuple[Point, list[int]]]:
         for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
@@ -85,7 +85,7 @@ class Work:
 
     def observe(self, row: Mapping[str, Any]) -> None:
         """Take note of a finished trial."""
-        self._known.setdefault(row["point_id"], {})[row["seed"]] = row.get("accuracy")
+        self._known.setdefault(row["point_id"], {})[row["seed"]] = row.get("score")
 
     def _batch(self, point: Point, seeds: Sequence[int]) -> list[int]:
         known = self._known.get(point.point_id, {})
@@ -151,7 +151,7 @@ class Batch:
         self._correct: dict[str, Tensor] = {}
 
     def add(self, point: Point, row: dict[str, Any], correct: Tensor | None) -> None:
-        """One trial: its row, and which images the chip gets right."""
+        """One trial: its row, and which inputs the chip gets right, if the metric counts them."""
         self._rows.append(row)
         self._points[point.point_id] = point
         if correct is not None:

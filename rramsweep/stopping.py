@@ -15,16 +15,23 @@ from scipy import stats
 from rramsweep.build import build
 from rramsweep.intervals import CONFIDENCE
 from rramsweep.plan import Plan
+from rramsweep.scores import FRACTION, Scale
+
+# Half a point of accuracy; no number would suit every other unit.
+HALF_WIDTH = 0.005
 
 
 class Stopping(Protocol):
-    """Decides from a point's accuracies, in the order of its seeds, how many of its chips count."""
+    """Decides from a point's scores, in the order of its seeds, how many of its chips count."""
+
+    def check(self, metrics: Sequence[Scale]) -> None:
+        """Refuse, with ValueError, what makes no sense for scores of these metrics."""
 
     def cap(self, chips: int) -> int:
         """The most chips that a point may get, `chips` being the setting of that name."""
 
-    def decide(self, accuracies: Sequence[float | None], cap: int) -> tuple[int, str] | None:
-        """`(n, why)` once the first n chips are enough, else None; None in `accuracies` is a failed chip."""
+    def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
+        """`(n, why)` once the first n chips are enough, else None; None in `scores` is a failed chip."""
 
     def next_look(self, n: int, cap: int) -> int:
         """The number of chips at which to decide next, above `n`."""
@@ -34,11 +41,14 @@ class Stopping(Protocol):
 class Fixed:
     """Every point gets `chips` chips."""
 
+    def check(self, metrics: Sequence[Scale]) -> None:
+        pass
+
     def cap(self, chips: int) -> int:
         return chips
 
-    def decide(self, accuracies: Sequence[float | None], cap: int) -> tuple[int, str] | None:
-        return (cap, "fixed") if len(accuracies) >= cap else None
+    def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
+        return (cap, "fixed") if len(scores) >= cap else None
 
     def next_look(self, n: int, cap: int) -> int:  # noqa: ARG002
         return cap
@@ -46,7 +56,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Interval:
-    """Chips in batches until the 95 % t interval of the mean accuracy is narrower than `half_width` either side.
+    """Chips in batches until the 95 % t interval of the mean score is narrower than `half_width` either side.
 
     n is the first batch boundary, counted from the first seed, at which `t(0.975, n-1) s / sqrt(n) <= half_width`;
     it depends on these chips alone, never on what else the store holds or on the number of workers. Looking more
@@ -57,7 +67,8 @@ class Interval:
     Source: sequential fixed-width intervals, Chow and Robbins, Ann. Math. Statist. 36 (1965) 457.
 
     Args:
-        half_width: of the interval, as a fraction of the images; 0.005 is half a point of accuracy.
+        half_width: of the interval, in the metric's unit. None: 0.005 of a fraction, half a point of accuracy; any
+            other unit needs a number.
         min_chips: no look before this many chips.
         max_chips: where a point ends in any case, and says so.
         batch: chips between two looks; with 30, a skewed metric is covered 91.8 % of the time instead of 92.6 %.
@@ -66,14 +77,14 @@ class Interval:
         ValueError: a value out of its range, or `min_chips > max_chips`.
     """
 
-    half_width: float = 0.005
+    half_width: float | None = None
     min_chips: int = 30
     max_chips: int = 1000
     batch: int = 50
 
     def __post_init__(self) -> None:
-        if not 0 < self.half_width < 1:
-            raise ValueError(f"half_width must lie above 0 and below 1, got {self.half_width}: 0.005 is half a point")
+        if self.half_width is not None and not 0 < self.half_width < math.inf:
+            raise ValueError(f"half_width must lie above 0 and be finite, got {self.half_width}: 0.005 is half a point")
         if self.min_chips < 2:
             raise ValueError(f"min_chips must be at least 2, got {self.min_chips}: an interval needs a spread")
         if self.min_chips > self.max_chips:
@@ -83,13 +94,23 @@ class Interval:
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {self.batch}: 50 is the default")
 
+    def check(self, metrics: Sequence[Scale]) -> None:
+        units = {scale.unit for scale in metrics}
+        names = ", ".join(scale.label for scale in metrics)
+        if self.half_width is None and units - {FRACTION}:
+            raise ValueError(f"half_width must be given in the metric's unit, got none for {names}: set it")
+        if self.half_width is not None and len(units) > 1:
+            raise ValueError(f"half_width must be in the unit of one metric, got {names}: sweep them one by one")
+        if self.half_width is not None and units == {FRACTION} and self.half_width >= 1:
+            raise ValueError(f"half_width must lie below 1 for {names}, got {self.half_width}: 0.005 is half a point")
+
     def cap(self, chips: int) -> int:  # noqa: ARG002
         return self.max_chips
 
-    def decide(self, accuracies: Sequence[float | None], cap: int) -> tuple[int, str] | None:
+    def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
         n = self.next_look(0, cap)
-        while n <= len(accuracies):
-            if self._narrow(accuracies[:n]):
+        while n <= len(scores):
+            if self._narrow(scores[:n]):
                 return n, "interval"
             if n == cap:
                 return n, "cap"
@@ -101,13 +122,13 @@ class Interval:
             return min(self.min_chips, cap)
         return min(self.min_chips + ((n - self.min_chips) // self.batch + 1) * self.batch, cap)
 
-    def _narrow(self, accuracies: Sequence[float | None]) -> bool:
-        x = np.array([a for a in accuracies if a is not None])
+    def _narrow(self, scores: Sequence[float | None]) -> bool:
+        x = np.array([a for a in scores if a is not None])
         if len(x) < 2:
             return False
         if np.ptp(x) == 0:
             return len(x) >= 2 * self.min_chips
-        return self.half_of(x) <= self.half_width
+        return self.half_of(x) <= (HALF_WIDTH if self.half_width is None else self.half_width)
 
     @staticmethod
     def half_of(x: np.ndarray[Any, Any]) -> float:
@@ -117,7 +138,7 @@ class Interval:
 
 
 def in_order(known: Mapping[int, float | None], seeds: Iterable[int]) -> list[float | None]:
-    """The accuracies of a point's first seeds, up to the first that is not known yet."""
+    """The scores of a point's first seeds, up to the first that is not known yet."""
     return [known[seed] for seed in itertools.takewhile(known.__contains__, seeds)]
 
 
@@ -135,8 +156,8 @@ def ends(plan: Plan, table: pa.Table) -> list[tuple[int, str] | None]:
         table: facts of these points.
     """
     known: dict[str, dict[int, float | None]] = {}
-    for point_id, seed, accuracy in zip(*(table[c].to_pylist() for c in ("point_id", "seed", "accuracy")), strict=True):
-        known.setdefault(point_id, {})[seed] = accuracy
+    for point_id, seed, score in zip(*(table[c].to_pylist() for c in ("point_id", "seed", "score")), strict=True):
+        known.setdefault(point_id, {})[seed] = score
     rule = stopping_of(plan)
     return [
         rule.decide(in_order(known.get(point.point_id, {}), seeds), len(seeds))

@@ -20,7 +20,7 @@ from rramsweep.files import write_atomic
 from rramsweep.fragments import Fragments
 from rramsweep.plan import Plan, Point
 
-SCHEME = 1
+SCHEME = 2  # 2: scores of any metric; before, all were top-1 accuracies
 
 FACTS = pa.schema(
     [
@@ -29,17 +29,23 @@ FACTS = pa.schema(
         pa.field("status", pa.string(), nullable=False),  # ok or failed
         pa.field("error", pa.string()),  # null unless the trial failed
         pa.field("n_images", pa.int64()),
-        pa.field("n_correct", pa.int64()),
+        pa.field("score", pa.float64()),  # the metric's value, in its unit
+        pa.field("digital_score", pa.float64()),  # of the network with its own weights
+        pa.field("ideal_score", pa.float64()),  # mapped and quantised, every effect ideal
+        pa.field("n_correct", pa.int64()),  # from here to ideal_accuracy null unless the metric counts right inputs
         pa.field("n_lost", pa.int64()),  # digital right, chip wrong
         pa.field("n_gained", pa.int64()),  # digital wrong, chip right
         pa.field("accuracy", pa.float64()),  # n_correct / n_images
-        pa.field("digital_accuracy", pa.float64()),  # of the network with its own weights
-        pa.field("ideal_accuracy", pa.float64()),  # mapped and quantised, every effect ideal
-        pa.field("agreement", pa.float64()),  # share of images where chip and digital predict the same class
-        pa.field("loss", pa.float64()),
+        pa.field("digital_accuracy", pa.float64()),
+        pa.field("ideal_accuracy", pa.float64()),
+        pa.field("agreement", pa.float64()),  # share of labels where chip and digital predict the same class
+        pa.field("loss", pa.float64()),  # mean cross-entropy; as agreement null where the outputs are no logits
         pa.field("seconds", pa.float64()),
     ]
 )
+
+# A score is an accuracy where the metric counts right inputs, and then stands in both columns.
+ACCURACY_OF = {"score": "accuracy", "digital_score": "digital_accuracy", "ideal_score": "ideal_accuracy"}
 
 POINTS = pa.schema([pa.field("point_id", pa.string(), nullable=False), pa.field("text", pa.string())])
 
@@ -76,17 +82,18 @@ class Store:
         self._known: set[str] | None = None  # points whose text is on disk, read at the first write
         if root.exists() and not root.is_dir():
             raise ValueError(f"the store must be a folder, but {root} is a file: choose another with store=DIR")
+        self._scheme: int | None = None
         marker = root / _SCHEME_FILE
         if marker.is_file():
             try:
-                scheme = int(json.loads(marker.read_text(encoding="utf-8"))["scheme"])
+                self._scheme = int(json.loads(marker.read_text(encoding="utf-8"))["scheme"])
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{marker} must name the store's scheme, but cannot be read ({error}): restore it or remove it"
                 ) from error
-            if scheme > SCHEME:
+            if self._scheme > SCHEME:
                 raise ValueError(
-                    f"the store must be of scheme {SCHEME} or older, {root} is of scheme {scheme}: "
+                    f"the store must be of scheme {SCHEME} or older, {root} is of scheme {self._scheme}: "
                     "update rramsweep or choose another with store=DIR"
                 )
 
@@ -99,8 +106,9 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             marker = json.dumps({"scheme": SCHEME, "what": "rramsweep facts"}).encode()
-            if not (self.root / _SCHEME_FILE).exists():
+            if self._scheme != SCHEME:  # an older program must not read what this one writes
                 write_atomic(self.root / _SCHEME_FILE, marker)
+                self._scheme = SCHEME
             probe = self.root / f".probe-{os.getpid()}"
             probe.write_bytes(marker)
             probe.unlink()
@@ -137,7 +145,7 @@ class Store:
 
     def facts(self, point_ids: Iterable[str] | None = None) -> pa.Table:
         """Rows of these points (None: all), one per (point, seed); a success beats a failure."""
-        table = self._fragments["facts"].read()
+        table = _scored(self._fragments["facts"].read())
         if point_ids is not None:
             wanted = pa.array(sorted(set(point_ids)), pa.string())
             table = table.filter(pc.is_in(table["point_id"], value_set=wanted))
@@ -203,6 +211,14 @@ class Store:
         # Blocks stay apart, so that a plan of fewer chips still finds whole ones.
         rows = {(row["point_id"], *row["seeds"]): row for row in self._fragments["images"].read().to_pylist()}
         return pa.Table.from_pylist(list(rows.values()), IMAGES)
+
+
+def _scored(facts: pa.Table) -> pa.Table:
+    """Facts with the scores that scheme 1 left out: each row of it was a top-1 accuracy, and was called one."""
+    for name, accuracy in ACCURACY_OF.items():
+        filled = pc.coalesce(facts[name], facts[accuracy])
+        facts = facts.set_column(facts.column_names.index(name), FACTS.field(name), filled)
+    return facts
 
 
 def select(facts: pa.Table, plan: Plan) -> pa.Table:

@@ -1,10 +1,9 @@
 """Statistics of the results table: one row a cell, over chips *of this network on these images*.
 
-The chip is the unit of replication: every interval is over chips, and a cell that would pool two points is
-refused.
+The chip is the unit of replication: every interval is over chips, and a cell that would pool two points, and with them
+perhaps two metrics, is refused.
 """
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rramsweep.frames import FACTS
+from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
+from rramsweep.frames import METRIC
 from rramsweep.intervals import CONFIDENCE, Codes, Floats, crossed_errors, lower_rank, share_bound, t_interval, wilson
+from rramsweep.scores import FRACTION, HIGHER, UNIT, YIELD_DROP, drop_for
 
-YIELD_DROP = 0.02
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+# What a summary repeats of a score under the old names where the score is an accuracy.
+AS_ACCURACY = {f"score_{name}": f"accuracy_{name}" for name in ("mean", "low", "high", "std", "min")}
+BASELINES = {"digital_score": "digital_accuracy", "ideal_score": "ideal_accuracy"}
 
 
 def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
@@ -26,29 +29,36 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         frame: a results frame. Rows with status ``ok`` count; the others only show in ``n_failed``.
         by: columns that tell the cells apart; a null is a value of its own. Default: the columns that the
             sweep varied (``frame.attrs["swept"]``), or without those, every choice and parameter that varies.
-        yield_drop: accuracy that a good chip may lose against the digital network, as a fraction of 1. Default: what
-            the sweep was asked for (``frame.attrs["yield_drop"]``), or 0.02.
+        yield_drop: how much worse than the digital network a good chip may be, in the metric's unit. Default: what the
+            sweep was asked for (``frame.attrs["yield_drop"]``), or 0.02 for a fraction; other metrics have none.
 
     Returns:
-        One row a cell in order of appearance. Accuracies are fractions. The columns are ``by``, then
+        One row a cell in order of appearance. Scores are in the metric's unit, accuracies fractions. ``low``, ``high``,
+        ``min``, ``max`` and quantiles are of the numbers, whichever direction is good: the bad tail is ``q05`` where
+        higher is better and ``q95`` where lower is. The columns are ``by``, then
 
         - ``n``, ``n_failed``: chips that finished, chips that did not
-        - ``accuracy_mean``, ``accuracy_low``, ``accuracy_high``: mean and its 95 % t interval over chips,
+        - ``accuracy_mean``, ``accuracy_low``, ``accuracy_high``, ``accuracy_std``, ``accuracy_min``: those of
+          ``score_`` where the metric counts right and wrong inputs; null elsewhere
+        - ``score_mean``, ``score_low``, ``score_high``: mean and its 95 % t interval over chips,
           ``mean -+ t(0.975, n - 1) * std / sqrt(n)``; equal where all chips agree, null bounds for one chip
-        - ``accuracy_std``: ddof 1, null for one chip
-        - ``accuracy_min``: the worst of the n chips
+        - ``score_std``: ddof 1, null for one chip
+        - ``score_min``, ``score_max``: the smallest and largest of the n chips
         - ``se_chips``: standard error over other chips on these images, ``std / sqrt(n)``; null for one chip
         - ``se_images``: over another test set of this size, read by these chips (`intervals.crossed_errors`)
         - ``q05 q25 q50 q75 q95``: quantiles of the chips, linearly interpolated
-        - ``q50_low``, ``q50_high``: two-sided 95 % interval of the median, the r-th worst and r-th best chip, whatever
-          the distribution (`intervals.lower_rank`); null below 6 chips
-        - ``q05_low``: one-sided lower 95 % bound on the 5 % quantile, the r-th worst chip; the worst one from 59 chips,
-          null below
-        - ``digital_accuracy``, ``ideal_accuracy``: the two baselines
-        - ``yield_share``, ``yield_low``, ``yield_high``: share of chips with
-          ``n_correct >= n_digital - floor(yield_drop * n_images + 1e-9)``, and its two-sided 95 % Wilson interval
+        - ``q50_low``, ``q50_high``: two-sided 95 % interval of the median, the r-th smallest and r-th largest chip,
+          whatever the distribution (`intervals.lower_rank`); null below 6 chips
+        - ``q05_low``, ``q95_high``: one-sided lower 95 % bound on the 5 % quantile and upper one on the 95 % quantile,
+          the r-th smallest and r-th largest chip; the extreme one from 59 chips, null below
+        - ``digital_accuracy``, ``ideal_accuracy``, ``digital_score``, ``ideal_score``: the two baselines
+        - ``yield_share``, ``yield_low``, ``yield_high``: share of good chips and its two-sided 95 % Wilson interval.
+          Good is ``n_correct >= n_digital - floor(yield_drop * n_images + 1e-9)``, in whole images, or for a metric
+          that counts none, a score at most ``yield_drop`` worse than ``digital_score`` in the metric's direction; null
+          without a ``yield_drop``
         - ``yield_bound``: one-sided lower 95 % bound on the yield, exact (`intervals.share_bound`); what n chips
           without a failure can claim, ``0.05 ** (1 / n)``, about ``1 - 3 / n``
+        - ``metric.name``, ``metric.unit``, ``metric.higher_is_better``: what the scores are, unless in ``by``
 
         A cell without a finished chip has ``n = 0`` and nulls. A chip that stands in a cell twice, under two
         names of the same point, counts once.
@@ -59,104 +69,57 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         than the cell's, so a frame of which rows were dropped has none.
 
     Raises:
-        ValueError: a column that is not there (with the nearest names), ``yield_drop`` outside [0, 1], or a
-            cell that holds more than one point, with the columns that would tell these apart.
+        ValueError: a column that is not there (with the nearest names), a ``yield_drop`` that is none in the metric's
+            unit or meets several units, or a cell that holds more than one point, with the columns that would tell
+            these apart.
     """
-    yield_drop = allowed_drop(frame, yield_drop)
-    if not 0 <= yield_drop <= 1:
-        raise ValueError(f"yield_drop must lie in [0, 1], got {yield_drop}: write 0.02 for two points")
     need_facts(frame)
+    yield_drop = allowed_drop(frame, yield_drop)
     keys = resolve_by(frame, by)
     frame, per_image = without_images(frame)
     frame, cell, heads = cells(frame, keys)
     ok = (frame["status"] == "ok").to_numpy(dtype=bool)
-    size = len(heads)
-    done = frame.loc[ok]
-    n = np.bincount(cell[ok], minlength=size)
+    size, first = len(heads), np.unique(cell, return_index=True)[1]
+    done, n = frame.loc[ok], np.bincount(cell[ok], minlength=len(heads))
+    scores = done["score"].to_numpy(dtype=np.float64)
+    metrics = frame.iloc[first][list(METRIC)].reset_index(drop=True)
+    drop = np.where(metrics[UNIT] == FRACTION, YIELD_DROP, np.nan) if yield_drop is None else np.full(size, yield_drop)
+    higher = metrics[HIGHER].to_numpy(dtype=bool)
+    n_counted = np.bincount(cell[ok], weights=done["n_correct"].notna(), minlength=size)
+    counted = (n_counted == n) & (n > 0)
 
-    accuracy = done["accuracy"].to_numpy(dtype=np.float64)
-    correct, lost, gained, images = (
-        done[name].to_numpy(dtype=np.int64) for name in ("n_correct", "n_lost", "n_gained", "n_images")
-    )
-    allowed = np.floor(yield_drop * images + 1e-9).astype(np.int64)
-    good = correct >= correct + lost - gained - allowed
-
+    chips = _chips(scores, cell[ok], n)
     columns: dict[str, Any] = {"n": n, "n_failed": np.bincount(cell[~ok], minlength=size)}
-    columns |= _chips(accuracy, cell[ok], n)
-    first = np.unique(cell, return_index=True)[1]
-    right = np.bincount(cell[ok], weights=correct, minlength=size).astype(np.int64)
-    columns["se_images"] = _se_images(per_image, frame["point_id"].to_numpy()[first], accuracy, cell[ok], right)
-    columns |= _quantiles(accuracy, cell[ok], n)
-    baselines = done[["digital_accuracy", "ideal_accuracy"]].groupby(cell[ok]).first().reindex(range(size))
-    columns |= {str(name): baselines[name].to_numpy(dtype=np.float64) for name in baselines}
-    columns |= _yield(np.bincount(cell[ok], weights=good, minlength=size).astype(np.int64), n)
+    columns |= {alias: np.where(counted, chips[name], np.nan) for name, alias in AS_ACCURACY.items()}
+    columns |= chips
+    right = np.bincount(cell[ok], weights=_whole(done, "n_correct"), minlength=size).astype(np.int64)
+    columns["se_images"] = _se_images(per_image, frame["point_id"].to_numpy()[first], scores, cell[ok], right)
+    columns |= _quantiles(scores, cell[ok], n)
+    baselines = done[list(BASELINES)].groupby(cell[ok]).first().reindex(range(size)).to_numpy(dtype=np.float64)
+    columns |= dict(zip(BASELINES.values(), np.where(counted[:, None], baselines, np.nan).T, strict=True))
+    columns |= dict(zip(BASELINES, baselines.T, strict=True))
+    good = good_chips(done, drop[cell[ok]], higher[cell[ok]])
+    columns |= _yield(np.bincount(cell[ok], weights=good, minlength=size).astype(np.int64), n, ~np.isnan(drop))
+    columns |= {name: metrics[name] for name in METRIC if name not in keys}
     out = heads.assign(**columns)
     out.attrs = {"by": keys, "yield_drop": yield_drop}
     return out
 
 
-def need_facts(frame: pd.DataFrame) -> None:
-    """Refuse a frame that lacks columns of the schema.
-
-    Raises:
-        ValueError: it does.
-    """
-    needed = [name for name in FACTS if name not in frame.columns]
-    if needed:
-        raise ValueError(f"a results frame lacks columns {', '.join(needed)}: make it with join() or read()")
+def allowed_drop(frame: pd.DataFrame, yield_drop: float | None) -> float | None:
+    """How much worse a good chip may be: as given, else the sweep's own, else what `drop_for` says."""
+    return drop_for(scales(frame), frame.attrs.get("yield_drop") if yield_drop is None else yield_drop)
 
 
-def allowed_drop(frame: pd.DataFrame, yield_drop: float | None) -> float:
-    """The drop that a good chip may have: the one given, else the sweep's own, else the default of a run."""
-    return float(frame.attrs.get("yield_drop", YIELD_DROP)) if yield_drop is None else yield_drop
-
-
-def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
-    """The columns that tell cells apart; see `summarize`.
-
-    Raises:
-        ValueError: a name that is no column, or a fact that is an outcome of the trial.
-    """
-    conditions = [str(name) for name in frame.columns if name not in FACTS]
-    if by is None and "swept" in frame.attrs:
-        # A swept seed is the chip itself, and a swept machine setting has no column.
-        return [name for name in frame.attrs["swept"] if name in conditions]
-    if by is None:
-        return [name for name in conditions if frame[name].nunique(dropna=False) > 1]
-    names = [by] if isinstance(by, str) else list(dict.fromkeys(by))
-    allowed = ["point_id", "seed", *conditions]
-    for name in names:
-        if name in FACTS and name not in allowed:
-            raise ValueError(f"by takes choices and parameters, got {name!r}, an outcome: drop it")
-        if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
-            near += [full for full in allowed if full.rpartition(".")[2] == name and full not in near]
-            remedy = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(conditions)}"
-            raise ValueError(f"columns must be in the frame, got {name!r}: {remedy}")
-    return names
-
-
-def cells(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
-    """Sort chips into cells: the rows without repeated chips, the cell number of each, the cells' ``keys``.
-
-    Cells are numbered in order of appearance.
-
-    Raises:
-        ValueError: a cell holds more than one point.
-    """
-    code = np.zeros(len(frame), dtype=np.int64)
-    for name in keys:
-        level, levels = pd.factorize(frame[name], use_na_sentinel=False)
-        # Renumbered each time, so that many columns cannot overflow.
-        code = pd.factorize(code * max(len(levels), 1) + level)[0].astype(np.int64)
-    rows = pd.DataFrame({"cell": code, "point": frame["point_id"].to_numpy(), "seed": frame["seed"].to_numpy()})
-    first = np.unique(code, return_index=True)[1]
-    held = np.bincount(rows[["cell", "point"]].drop_duplicates()["cell"], minlength=len(first))
-    if (held > 1).any():
-        worst = int((held > 1).argmax())
-        raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst])))
-    once = ~rows.duplicated().to_numpy()
-    return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
+def good_chips(chips: pd.DataFrame, drop: Floats, higher: Any) -> Any:
+    """Which finished chips are at most ``drop`` worse than digital, bool; see `summarize`."""
+    score, digital = (chips[name].to_numpy(dtype=np.float64) for name in ("score", "digital_score"))
+    worse = np.where(higher, digital - score, score - digital)
+    good = worse <= drop + 1e-9 * (drop + np.abs(digital))
+    counted = chips["n_correct"].notna().to_numpy(dtype=bool)
+    lost, gained, images = (_whole(chips, name) for name in ("n_lost", "n_gained", "n_images"))
+    allowed = np.floor(np.nan_to_num(drop) * images + 1e-9)
+    return np.where(counted, lost - gained <= allowed, good)
 
 
 def moments(values: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
@@ -167,44 +130,45 @@ def moments(values: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
     mean = np.where(flat, stat["min"], stat["mean"])
     std, sem = (np.where(flat & (n > 1), 0.0, stat[name]) for name in ("std", "sem"))
     low, high = t_interval(mean, sem, n)
-    return {"mean": mean, "low": low, "high": high, "std": std, "sem": sem, "min": stat["min"].to_numpy()}
+    ends = {name: stat[name].to_numpy() for name in ("min", "max")}
+    return {"mean": mean, "low": low, "high": high, "std": std, "sem": sem, **ends}
 
 
-def _chips(accuracy: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
-    stat = moments(accuracy, cell, n)
-    out = {f"accuracy_{name}": stat[name] for name in ("mean", "low", "high", "std", "min")}
+def _chips(scores: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
+    stat = moments(scores, cell, n)
+    out = {f"score_{name}": stat[name] for name in ("mean", "low", "high", "std", "min", "max")}
     return out | {"se_chips": stat["sem"]}
 
 
-def _quantiles(accuracy: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
-    chips = pd.Series(accuracy).groupby(cell)
+def _quantiles(scores: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
+    chips = pd.Series(scores).groupby(cell)
     levels = {name: chips.quantile(q).reindex(range(len(n))) for name, q in QUANTILES.items()}
     out: dict[str, Floats] = {name: np.asarray(level, dtype=np.float64) for name, level in levels.items()}
-    ordered, start = accuracy[np.lexsort((accuracy, cell))], np.cumsum(n) - n
+    ordered, start = scores[np.lexsort((scores, cell))], np.cumsum(n) - n
     alpha = 1 - CONFIDENCE
-    worst, tail = lower_rank(n, 0.5, alpha / 2), lower_rank(n, 0.05, alpha)
-    best = np.where(worst > 0, n + 1 - worst, 0)
-    for name, rank in (("q50_low", worst), ("q50_high", best), ("q05_low", tail)):
+    half, tail = lower_rank(n, 0.5, alpha / 2), lower_rank(n, 0.05, alpha)
+    ranks = {"q50_low": half, "q50_high": _from_above(half, n), "q05_low": tail, "q95_high": _from_above(tail, n)}
+    for name, rank in ranks.items():
         bound = np.full(len(n), np.nan)
         bound[rank > 0] = ordered[(start + rank - 1)[rank > 0]]
         out[name] = bound
     return out
 
 
-def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-    """The frame without the counts per image, which pandas would copy each time a column is read, and these."""
-    images: Mapping[str, Any] = frame.attrs.get("images") or {}
-    if images:
-        frame = frame.copy(deep=False)
-        frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
-    return frame, images
+def _from_above(rank: Codes, n: Codes) -> Codes:
+    return np.where(rank > 0, n + 1 - rank, 0)
 
 
-def _se_images(images: Mapping[str, Any], ids: Any, accuracy: Floats, cell: Codes, right: Codes) -> Floats:
+def _whole(chips: pd.DataFrame, name: str) -> Codes:
+    """A count as integers, 0 where there is none."""
+    return chips[name].to_numpy(dtype=np.int64, na_value=0)
+
+
+def _se_images(images: Mapping[str, Any], ids: Any, scores: Floats, cell: Codes, right: Codes) -> Floats:
     out = np.full(len(ids), np.nan)
     if not images:
         return out
-    chips = np.split(accuracy[np.argsort(cell, kind="stable")], np.cumsum(np.bincount(cell, minlength=len(ids)))[:-1])
+    chips = np.split(scores[np.argsort(cell, kind="stable")], np.cumsum(np.bincount(cell, minlength=len(ids)))[:-1])
     for i, point_id in enumerate(ids):
         entry = images.get(point_id)
         if entry is None or len(chips[i]) == 0:
@@ -220,18 +184,9 @@ def _se_images(images: Mapping[str, Any], ids: Any, accuracy: Floats, cell: Code
     return out
 
 
-def _yield(good: Codes, n: Codes) -> dict[str, Floats]:
+def _yield(good: Codes, n: Codes, known: Any) -> dict[str, Floats]:
     share = np.divide(good, n, out=np.full(len(n), np.nan), where=n > 0)
     bounds = np.array([wilson(int(k), int(m)) for k, m in zip(good, n, strict=True)]).reshape(-1, 2)
-    wilsons = {"yield_low": bounds[:, 0], "yield_high": bounds[:, 1]}
-    return {"yield_share": share, **wilsons, "yield_bound": share_bound(good, n)}
-
-
-def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int) -> str:
-    where = ", ".join(f"{name}={rows[name].iloc[0]}" for name in keys) or "of the whole frame"
-    differ = [str(name) for name in rows.columns if name not in FACTS and rows[name].nunique(dropna=False) > 1]
-    if differ:
-        remedy = f"which differ in {', '.join(differ)}: add one to by, or filter the frame"
-    else:
-        remedy = "which no column tells apart (other weights, images or code): add point_id to by"
-    return f"a cell must hold one point, cell {where} holds {held}, {remedy}"
+    columns = {"yield_share": share, "yield_low": bounds[:, 0], "yield_high": bounds[:, 1]}
+    columns["yield_bound"] = share_bound(good, n)
+    return {name: np.where(known, column, np.nan) for name, column in columns.items()}

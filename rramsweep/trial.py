@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rramsweep.analog import AnalogNetwork
 from rramsweep.datasets import Data
+from rramsweep.metrics import Metric, Number, Share, are_logits, cross_entropy
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one network says of every image.
+    """What one network says of every input.
 
     Args:
-        predictions: class with the largest logit, int64, shape (N,).
-        correct: whether it is the label, bool, shape (N,).
-        loss: mean cross-entropy in nats.
+        score: the metric's value.
+        correct: which inputs are right, bool, shape (N,); None where the metric does not count them.
+        predictions: class with the largest logit of each label, int64, shape of y; None where outputs are no logits.
+        loss: mean cross-entropy in nats; None likewise.
     """
 
-    predictions: Tensor
-    correct: Tensor
-    loss: float
-
-    @property
-    def accuracy(self) -> float:
-        return int(self.correct.sum()) / len(self.correct)
+    score: float
+    correct: Tensor | None
+    predictions: Tensor | None
+    loss: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,42 +39,69 @@ class Bench:
     Args:
         point_id: the point that the rows belong to.
         network: the analog network.
-        data: the images and labels.
+        data: the inputs and targets.
+        metric: what scores the answers.
         digital: answers of the network with its own weights.
-        ideal_accuracy: of the chip that is mapped and quantised with every effect ideal.
-        batch_size: images a forward pass.
+        ideal_score: of the chip that is mapped and quantised with every effect ideal.
+        batch_size: inputs a forward pass.
     """
 
     point_id: str
     network: AnalogNetwork
     data: Data
+    metric: Metric
     digital: Answers
-    ideal_accuracy: float
+    ideal_score: float
     batch_size: int
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: Data, batch_size: int) -> Answers:
-    """Run every image through a network.
+def evaluate(model: nn.Module, data: Data, metric: Metric, batch_size: int) -> Answers:
+    """Run every input through a network.
 
     Raises:
-        ValueError: the logits are not one finite row of class scores an image, or too few for the labels.
+        ValueError: the outputs are not one finite tensor, or not what the metric can score on this data.
     """
-    logits = torch.cat([model(x) for x in torch.split(data.x, batch_size)])
-    if logits.dim() != 2 or logits.shape[1] < data.n_classes:
+    outputs = torch.cat([_tensor(model(x)) for x in torch.split(data.x, batch_size)])
+    return score(outputs, data.y, metric)
+
+
+def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
+    """The answers that outputs are.
+
+    Raises:
+        ValueError: outputs or score are not finite, or the metric refuses them.
+    """
+    if not outputs.isfinite().all():
+        raise ValueError("outputs must be finite, but this network gives NaN or infinity: check weights and data")
+    correct, value = _scored(outputs, targets, metric)
+    if not math.isfinite(value):
+        raise ValueError(f"{metric.name} must be finite, got {value}: check weights and data")
+    if not are_logits(outputs, targets):
+        return Answers(value, correct, None, None)
+    return Answers(value, correct, outputs.argmax(dim=-1), cross_entropy(outputs, targets))
+
+
+def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | None, float]:
+    """Which inputs are right, if the metric counts them, and the score."""
+    try:
+        if isinstance(metric, Number):
+            return None, float(metric(outputs, targets))
+        correct = cast(Share, metric).correct(outputs, targets)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{metric.name} must score the answers, but raised {error!r}: correct the metric") from error
+    if correct.shape != targets.shape[:1] or correct.dtype != torch.bool:
         raise ValueError(
-            f"a network must give (N, classes >= {data.n_classes}) logits for {data.name}, got shape "
-            f"{tuple(logits.shape)}: choose a network trained for these labels"
+            f"{metric.name} must say of each input whether it is right, bool of shape ({len(targets)},), got "
+            f"{correct.dtype} of shape {tuple(correct.shape)}: correct the metric"
         )
-    if not logits.isfinite().all():
-        raise ValueError("logits must be finite, but this network gives NaN or infinity: check weights and data")
-    predictions = logits.argmax(dim=1)
-    loss = float(functional.cross_entropy(logits, data.y))
-    return Answers(predictions, predictions == data.y, loss)
+    return correct, int(correct.sum()) / len(correct)
 
 
 def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
-    """Program chip `seed`, evaluate it, and return the row of `store.FACTS` and which images it gets right.
+    """Program chip `seed`, evaluate it, and return the row of `store.FACTS` and which inputs it gets right.
 
     A trial that raises becomes a row with status `failed` and the error in one line: one bad chip never takes
     the rest of a sweep with it. Interrupts pass through.
@@ -83,27 +109,43 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
     started = time.perf_counter()
     row: dict[str, Any] = {"point_id": bench.point_id, "seed": seed}
     try:
-        chip = evaluate(bench.network.chip(seed), bench.data, bench.batch_size)
+        chip = evaluate(bench.network.chip(seed), bench.data, bench.metric, bench.batch_size)
     except Exception as error:
         return {**row, **failure(error), "seconds": time.perf_counter() - started}, None
     digital = bench.digital
     row |= {
         "status": "ok",
         "error": None,
-        "n_images": len(chip.correct),
-        "n_correct": int(chip.correct.sum()),
-        "n_lost": int((digital.correct & ~chip.correct).sum()),
-        "n_gained": int((~digital.correct & chip.correct).sum()),
-        "accuracy": chip.accuracy,
-        "digital_accuracy": digital.accuracy,
-        "ideal_accuracy": bench.ideal_accuracy,
-        "agreement": int((digital.predictions == chip.predictions).sum()) / len(chip.predictions),
+        "n_images": len(bench.data),
+        "score": chip.score,
+        "digital_score": digital.score,
+        "ideal_score": bench.ideal_score,
         "loss": chip.loss,
-        "seconds": time.perf_counter() - started,
     }
-    return row, chip.correct
+    if chip.predictions is not None and digital.predictions is not None:
+        row["agreement"] = int((digital.predictions == chip.predictions).sum()) / chip.predictions.numel()
+    if chip.correct is not None and digital.correct is not None:
+        n_correct, n_digital = int(chip.correct.sum()), int(digital.correct.sum())
+        row |= {
+            "n_correct": n_correct,
+            "n_lost": int((digital.correct & ~chip.correct).sum()),
+            "n_gained": int((~digital.correct & chip.correct).sum()),
+            "accuracy": n_correct / len(bench.data),
+            "digital_accuracy": n_digital / len(bench.data),
+            "ideal_accuracy": bench.ideal_score,
+        }
+    return {**row, "seconds": time.perf_counter() - started}, chip.correct
 
 
 def failure(error: Exception) -> dict[str, Any]:
     """`status` and `error` of a trial that raised, the message folded to one line."""
     return {"status": "failed", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+
+def _tensor(output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"a network must return one tensor, this one returns {type(output).__name__}: wrap it in a module that "
+            "returns what is scored"
+        )
+    return output

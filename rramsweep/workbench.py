@@ -20,6 +20,7 @@ from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.datasets import Data
 from rramsweep.layers import CELL_GROUPS, layer_nodes
+from rramsweep.metrics import Metric, checked, identity, scale_of
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.plan import GROUPS, Point, describe, flatten, identify
 from rramsweep.shares import describe_shares, shares
@@ -27,9 +28,7 @@ from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
 
 # Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "t_s")
-
-METRIC = "top-1 accuracy v1"
+POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s")
 
 T = TypeVar("T")
 
@@ -55,7 +54,8 @@ class Workbench:
             choices: `{group: option}` as chosen.
 
         Raises:
-            ValueError: any component refuses its parameters (see `build`), or the network cannot answer the data.
+            ValueError: any component refuses its parameters (see `build`), the network cannot answer the data, or the
+                metric cannot score the answers.
         """
         node = {key: config[key] for key in POINT_KEYS}
         node["t_s"] = seconds(node["t_s"])
@@ -65,7 +65,7 @@ class Workbench:
         point_id, text = identify(
             [
                 f"streams v{STREAMS_VERSION}",
-                f"metric {METRIC}",
+                f"metric {identity(self._metric(node['metric']))}",
                 f"network {weights}",
                 f"data {self._digest(node['data'])}",
                 f"t_s {describe(node['t_s'])}",
@@ -74,6 +74,7 @@ class Workbench:
             ]
         )
         params = {k: v for key in POINT_KEYS for k, v in self._flat(key, node[key]).items()}
+        params |= scale_of(self._metric(node["metric"])).columns
         return Point(point_id, text, {g: str(choices[g]) for g in GROUPS}, params, node)
 
     def bench(self, point: Point) -> Bench:
@@ -90,16 +91,16 @@ class Workbench:
                 "effects: plan the sweep again"
             )
         model, _ = self._network(node["model"])
-        data = self._data(node["data"])
+        data, metric = self._data(node["data"]), self._metric(node["metric"])
         network = AnalogNetwork(model, self._specs(node), node["t_s"])
         network.check_reads(data.x[:1])
         digital = self._digital(node)
         ideal: float = self._keep(
             "ideal",
-            [node[key] for key in ("model", "data", "device", "mapping", "analog")],
-            lambda: evaluate(network.ideal(), data, self._batch_size).accuracy,
+            [node[key] for key in ("model", "data", "metric", "device", "mapping", "analog")],
+            lambda: evaluate(network.ideal(), data, metric, self._batch_size).score,
         )
-        return Bench(point.point_id, network, data, digital, ideal, self._batch_size)
+        return Bench(point.point_id, network, data, metric, digital, ideal, self._batch_size)
 
     def shares(self, point: Point) -> str:
         """One line on what of a point's network is analog and what stays digital."""
@@ -133,15 +134,15 @@ class Workbench:
         def run() -> Answers:
             model, data = self._network(node["model"])[0], self._data(node["data"])
             try:
-                return evaluate(model, data, self._batch_size)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0]
+                return evaluate(model, data, self._metric(node["metric"]), self._batch_size)
+            except (RuntimeError, IndexError, TypeError) as error:  # an embedding says IndexError of a token too many
+                reason = (str(error).splitlines() or [repr(error)])[0]
                 raise ValueError(
-                    f"the network must accept the data's images, but model {node['model']['_target_']} on images of "
+                    f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of "
                     f"shape {tuple(data.x.shape[1:])} says {reason!r}: choose a model and data that belong together"
                 ) from None
 
-        return self._keep("digital", [node["model"], node["data"]], run)
+        return self._keep("digital", [node["model"], node["data"], node["metric"]], run)
 
     def _spec_lines(self, node: Mapping[str, Any]) -> list[str]:
         # Ideal slots are left out, so that an effect group added later changes no identity of today.
@@ -204,6 +205,9 @@ class Workbench:
             return data
 
         return self._keep("data", node, load)
+
+    def _metric(self, node: Mapping[str, Any]) -> Metric:
+        return self._keep("metric", node, lambda: checked(build(node, "metric", self._allow), str(node["_target_"])))
 
     def _digest(self, node: Mapping[str, Any]) -> str:
         return self._keep("digest", node, lambda: self._data(node).digest())

@@ -38,6 +38,76 @@ def not_a_network():
 
 def few_classes():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+
+class Tuple(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 10)
+    def forward(self, x):
+        return self.fc(x.flatten(1)), x
+
+def tokens():
+    return nn.Sequential(nn.Embedding(8, 6), nn.Linear(6, 8))
+"""
+
+METRICS = """
+from dataclasses import dataclass
+import torch
+
+class Plain:
+    name, unit, higher_is_better, version = "plain", "", True, 1
+    def __call__(self, outputs, targets):
+        return 0.5
+
+@dataclass(frozen=True)
+class Base:
+    name = "base"
+    unit = ""
+    higher_is_better = True
+    version = 1
+    def __call__(self, outputs, targets):
+        return 0.5
+
+class NoName(Base):
+    name = ""
+
+class NoDirection(Base):
+    higher_is_better = "up"
+
+class NoVersion(Base):
+    version = None
+
+class NaN(Base):
+    def __call__(self, outputs, targets):
+        return float("nan")
+
+class Raises(Base):
+    def __call__(self, outputs, targets):
+        return outputs[99999, 0]
+
+class Both(Base):
+    def correct(self, outputs, targets):
+        return targets == 0
+
+@dataclass(frozen=True)
+class Neither:
+    name = "base"
+    unit = "fraction"
+    higher_is_better = True
+    version = 1
+
+class Shape(Neither):
+    def correct(self, outputs, targets):
+        return outputs > 0
+
+class Lower(Neither):
+    higher_is_better = False
+    def correct(self, outputs, targets):
+        return targets == targets
+
+class Unit(Lower):
+    higher_is_better = True
+    unit = "images"
 """
 
 
@@ -52,6 +122,7 @@ def files(workdir, monkeypatch):
     (workdir / "badlab").mkdir()
     (workdir / "badlab" / "__init__.py").write_text("")
     (workdir / "badlab" / "nets.py").write_text(NETS)
+    (workdir / "badlab" / "metrics.py").write_text(METRICS)
     monkeypatch.syspath_prepend(str(workdir))
     rng = np.random.default_rng(0)
     x, y = rng.random((20, 1, 8, 8), dtype=np.float32), np.arange(20) % 10
@@ -73,6 +144,14 @@ def files(workdir, monkeypatch):
         "nan": {"x": bad, "y": y},
         "inf": {"x": inf, "y": y},
         "classes": {"x": x, "y": y + 5},
+        "numbers": {"x": x, "y": rng.random((20, 3), dtype=np.float32)},
+        "numbers10": {"x": x, "y": rng.random((20, 10), dtype=np.float32)},
+        "nan_y": {"x": x, "y": np.full(20, np.nan)},
+        "bool_y": {"x": x, "y": y > 4},
+        "four": {"x": x, "y": y % 4},
+        "per_token": {"x": np.arange(40).reshape(20, 2) % 8, "y": np.arange(40).reshape(20, 2) % 8},
+        "beyond": {"x": np.arange(40).reshape(20, 2), "y": np.arange(40).reshape(20, 2) % 8},
+        "minus": {"x": np.arange(40).reshape(20, 2) - 1, "y": np.arange(40).reshape(20, 2) % 8},
         "wide": {"x": rng.random((20, 1, 9, 9), dtype=np.float32), "y": y},
         "objects": {"x": np.array([Evil()] * 20, dtype=object), "y": y},
     }
@@ -84,6 +163,7 @@ def files(workdir, monkeypatch):
     Path("one.npy").rename("array.npz")
     sys.modules.pop("badlab", None)
     sys.modules.pop("badlab.nets", None)
+    sys.modules.pop("badlab.metrics", None)
     from badlab.nets import build
 
     state = build().state_dict()
@@ -112,6 +192,15 @@ def custom(target, *more):
 
 def checkpoint(name):
     return custom("build", f"model.checkpoint={name}")
+
+
+def own_metric(name, *more):
+    return [*DIGITS, "metric=custom", f"metric._target_=badlab.metrics.{name}", "allow_targets=[badlab]", *more]
+
+
+def tokens(path, *more):
+    named = ["model=custom", "model._target_=badlab.nets.tokens", "allow_targets=[badlab]", "data=npz"]
+    return [*named, f"data.path={path}.npz", "data.layout=tokens", *more]
 
 
 CASES = [
@@ -185,6 +274,7 @@ CASES = [
     (custom("no_analog"), r"at least one analog layer"),
     (custom("not_a_network"), r"must return a torch.nn.Module, .* returned int"),
     (custom("few_classes"), r"logits for .*got shape"),
+    (custom("Tuple"), r"must return one tensor, this one returns tuple"),
     (custom("bild"), r"badlab.nets.bild' is not there: did you mean build"),
     (custom("build", "+model.widht=3"), r"model.widht is not a parameter of model: did you mean width"),
     (custom("build", "+model.width=a"), r"model"),
@@ -197,7 +287,7 @@ CASES = [
     (["drift._target_=os.system"], r"drift._target_ must lie in"),
     (["drift._target_=rramsweep.effects.Gauss"], r"did you mean Gaussian"),
     (custom("build", "model._target_=nolab.nets.build", "allow_targets=[nolab]"), r"no package 'nolab'"),
-    (["model=digits_mlp"], r"must accept the data's images"),
+    (["model=digits_mlp"], r"must accept the data's inputs"),
     # checkpoints
     (checkpoint("nowhere.pt"), r"nowhere.pt"),
     (checkpoint("cut.pt"), r"cut.pt"),
@@ -219,16 +309,24 @@ CASES = [
     ([*NPZ, "data.path=no_keys.npz"], r"lacks x and y"),
     ([*NPZ, "data.path=other_keys.npz"], r"has images, labels"),
     ([*NPZ, "data.path=flat.npz"], r"x must have 4 axes \(NCHW\), got shape \(20, 64\)"),
-    ([*NPZ, "data.path=long.npz"], r"20 images and 19 labels"),
-    ([*NPZ, "data.path=empty.npz"], r"at least one label"),
-    ([*NPZ, "data.path=float_y.npz"], r"integer labels, got dtype float64"),
+    ([*NPZ, "data.path=long.npz"], r"20 inputs and 19 targets"),
+    ([*NPZ, "data.path=empty.npz"], r"y must hold at least one value"),
+    ([*NPZ, "data.path=float_y.npz"], r"top-1 accuracy must have integer labels as targets, got y of torch.float32"),
+    ([*NPZ, "data.path=numbers.npz", "data.n_classes=3"], r"n_classes belongs to integer labels, got 3"),
+    ([*NPZ, "data.path=nan_y.npz", "metric=mse"], r"y must be finite, got 20 NaN"),
+    ([*NPZ, "data.path=bool_y.npz"], r"y must hold integer labels or floating-point numbers, got dtype bool"),
+    ([*NPZ, "data.path=good.npz", "data.layout=tokens"], r"tokens must be integers, got x of dtype float32"),
+    (tokens("per_token", "data.scale=2"), r"tokens are ids and have no scale"),
+    (tokens("minus", "metric=perplexity"), r"token ids must be at least 0, got -1"),
+    (tokens("beyond", "metric=perplexity"), r"must accept the data's inputs, .*index out of range"),
+    ([*NPZ, "data.path=good.npz", "data.layout=any", "data.mean=[0]"], r"one number a channel of images"),
     ([*NPZ, "data.path=text_x.npz"], r"x must hold numbers"),
     ([*NPZ, "data.path=negative.npz"], r"labels must be in"),
     ([*NPZ, "data.path=nan.npz"], r"x must be finite"),
     ([*NPZ, "data.path=inf.npz"], r"x must be finite"),
     ([*NPZ, "data.path=objects.npz"], r"pickled objects"),
     ([*NPZ, "data.path=classes.npz"], r"classes >= 15"),
-    ([*NPZ, "data.path=wide.npz"], r"must accept the data's images"),
+    ([*NPZ, "data.path=wide.npz"], r"must accept the data's inputs"),
     ([*NPZ, "data.path=good.npz", "data.layout=CHW"], r"layout must be one of"),
     ([*NPZ, "data.path=good.npz", "data.scale=0"], r"scale must lie above 0"),
     ([*NPZ, "data.path=good.npz", "data.mean=[0,0,0]"], r"data.mean must give one number a channel"),
@@ -236,6 +334,53 @@ CASES = [
     ([*NPZ, "data.path=good.npz", "data.limit=50"], r"limit must be in 1..20, got 50"),
     ([*DIGITS, "data.limit=0"], r"limit must be in"),
     ([*DIGITS, "data.split=validation"], r"split must be"),
+    # metrics
+    (["metric=top2"], r"metric has no option 'top2': did you mean top"),
+    (["metric=custom"], r"metric._target_ has no default"),
+    (["metric.k=3"], r"metric.k"),
+    (["metric._target_=os.system"], r"metric._target_ must lie in"),
+    (["metric._target_=rramsweep.metrics.Top2"], r"did you mean Top"),
+    ([*DIGITS, "metric=mse"], r"mean squared error must have numbers as targets, got labels"),
+    ([*NPZ, "data.path=numbers.npz", "metric=mse"], r"outputs of y's shape, got \(20, 10\) for \(20, 3\): reshape y"),
+    ([*NPZ, "data.path=numbers.npz", "metric=perplexity"], r"perplexity must have integer labels as targets"),
+    ([*NPZ, "data.path=numbers.npz", "metric=mse", "metric.target_unit=3"], r"metric.target_unit must be str, got 3"),
+    (
+        custom("few_classes", "data=npz", "data.path=four.npz", "metric=top5"),
+        r"more than 5 classes, got 4: use metric=top1",
+    ),
+    (tokens("per_token"), r"top-1 accuracy must have one label an input, got y of shape \(20, 2\): choose"),
+    (tokens("per_token", "data.n_classes=7", "metric=perplexity"), r"labels must be in 0..6, got 0..7"),
+    (
+        custom("build", "data=npz", "data.path=per_token.npz", "data.layout=any", "metric=perplexity"),
+        r"accept the data's",
+    ),
+    (own_metric("Plain"), r"must be a frozen dataclass, badlab.metrics.Plain made Plain"),
+    (own_metric("NoName"), r"a metric must have a name \(str\), badlab.metrics.NoName has ''"),
+    (own_metric("NoDirection"), r"must have a higher_is_better \(bool\), .* has 'up'"),
+    (own_metric("NoVersion"), r"must have a version \(int\), .* has None"),
+    (own_metric("NaN"), r"base must be finite, got nan"),
+    (own_metric("Raises"), r"base must score the answers, but raised IndexError"),
+    (own_metric("Both"), r"must be either a number, .* or the share of right inputs, .* badlab.metrics.Both has both"),
+    (own_metric("Neither"), r"badlab.metrics.Neither has neither"),
+    (
+        own_metric("Shape"),
+        r"base must say of each input .* bool of shape \(350,\), got torch.bool of shape \(350, 10\)",
+    ),
+    (own_metric("Lower"), r"must be a fraction of which more is better, but badlab.metrics.Lower says fraction, lower"),
+    (own_metric("Unit"), r"must be a fraction of which more is better, but badlab.metrics.Unit says images, higher"),
+    ([*DIGITS, "metric=cross_entropy", "yield_drop=-1"], r"yield_drop must be a finite number >= 0"),
+    ([*DIGITS, "metric=cross_entropy", "yield_drop=inf"], r"yield_drop must be a finite number >= 0"),
+    ([*DIGITS, "yield_drop=nan"], r"yield_drop must lie in 0..1"),
+    (["-m", *DIGITS, "metric=top1,perplexity", "yield_drop=0.1"], r"yield_drop must be in the unit of one metric"),
+    (
+        [*DIGITS, "metric=cross_entropy", "stopping=interval"],
+        r"half_width must be given in the metric's unit, got none",
+    ),
+    ([*DIGITS, "stopping=interval", "stopping.half_width=1"], r"half_width must lie below 1 for top-1 accuracy"),
+    (
+        ["-m", *DIGITS, "metric=top1,perplexity", "stopping=interval", "stopping.half_width=0.1"],
+        r"half_width must be in the unit of one metric",
+    ),
     # folders
     (["report"], r"report takes .* required: DIR"),
     (["report", "nowhere"], r"nowhere is not a folder"),

@@ -95,7 +95,9 @@ def test_the_interval_covers_and_the_pairing_saves_what_it_says():
     columns = {name: pa.array([value] * (2 * size * n), FACTS[name]) for name, value in ok("", 0, 8).items()}
     columns |= {"point_id": pa.array(np.repeat(ids, n)), "seed": pa.array(np.tile(np.arange(n), 2 * size))}
     columns |= {"n_correct": pa.array(count.ravel()), "n_gained": pa.array(count.ravel() * 0)}
-    columns |= {"accuracy": pa.array(count.ravel() / 10**6), "n_images": pa.array(count.ravel() * 0 + 10**6)}
+    columns |= {name: pa.array(count.ravel() / 10**6) for name in ("accuracy", "score")} | {
+        "n_images": pa.array(count.ravel() * 0 + 10**6)
+    }
     columns |= {"n_lost": pa.array(800_000 - count.ravel())}
     points = [point(one, {"t_s": float(i % size), DRIFT: float(i >= size)}) for i, one in enumerate(ids)]
     table = compare(join(points, pa.table(columns), ["t_s", DRIFT]), {DRIFT: 0.0})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rramsweep.datasets import Data, digits, fashion_mnist
+from rramsweep.datasets import Data, digits, fashion_mnist, npz
 from rramsweep.datasets.embedded import FASHION_MNIST_MEAN, FASHION_MNIST_STD, FILES
 
 SHARED = Path(os.environ.get("RRAMSWEEP_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -100,22 +100,68 @@ def test_the_digest_sees_values_only_not_memory_layout_or_name():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"y": torch.tensor([0, 1])}, "equally long, got 3 images and 2 labels: "),
-        ({"x": torch.zeros(0, 1, 2, 2), "y": torch.zeros(0, dtype=torch.int64)}, "at least one image, got 0: "),
+        ({"y": torch.tensor([0, 1])}, "equally long, got 3 inputs and 2 targets: "),
+        (
+            {"x": torch.zeros(0, 1, 2, 2), "y": torch.zeros(0, dtype=torch.int64)},
+            r"x must hold at least one value, got shape \(0, 1, 2, 2\): ",
+        ),
+        ({"y": torch.zeros(3, 0, dtype=torch.int64)}, r"y must hold at least one value, got shape \(3, 0\): "),
         ({"x": torch.full((3, 1, 2, 2), float("nan"))}, "finite, got 12 NaN or infinite values: "),
         ({"x": torch.full((3, 1, 2, 2), float("inf"))}, "finite, got 12 NaN or infinite values: "),
         ({"y": torch.tensor([0, 1, 2])}, r"labels must be in 0\.\.1, got 0\.\.2: "),
         ({"y": torch.tensor([-1, 1, 1])}, r"labels must be in 0\.\.1, got -1\.\.1: "),
-        ({"x": torch.zeros(3, 1, 2, 2, dtype=torch.uint8)}, "floating point, got torch.uint8: "),
-        ({"x": torch.zeros(3, 4)}, r"shape \(N, C, H, W\), got \(3, 4\): "),
-        ({"y": torch.tensor([0.0, 1.0, 1.0])}, "integer labels as torch.int64, got torch.float32: "),
-        ({"y": torch.tensor([[0], [1], [1]])}, r"shape \(N,\), got \(3, 1\): "),
+        ({"x": torch.zeros(3, 1, 2, 2, dtype=torch.uint8)}, "floating point or int64 token ids, got torch.uint8: "),
+        ({"x": torch.tensor(0.5)}, r"x must have the shape \(N, ...\), got \(\): "),
+        ({"y": torch.tensor(1)}, r"y must have the shape \(N, ...\), got \(\): "),
+        ({"x": torch.tensor([[0], [-1], [2]])}, "token ids must be at least 0, got -1 in x: "),
+        (
+            {"y": torch.tensor([0.0, 1.0, 1.0])},
+            "n_classes belongs to integer labels, got 2 beside y of torch.float32: ",
+        ),
+        ({"y": torch.tensor([0.0, float("nan"), 1.0]), "n_classes": None}, "y must be finite, got 1 NaN or infinite"),
+        ({"y": torch.tensor([0, 1, 1], dtype=torch.int32)}, "labels as torch.int64 .*, got torch.int32: "),
+        ({"y": torch.tensor([True, False, True])}, "labels as torch.int64 .*, got torch.bool: "),
         ({"n_classes": 0}, "n_classes must be at least 1, got 0: "),
+        ({"n_classes": None}, "n_classes must be at least 1, got None: "),
     ],
 )
 def test_wrong_data_is_refused_with_constraint_value_and_remedy(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x": torch.zeros(3, 4)},
+        {"x": torch.zeros(3)},
+        {"x": torch.zeros(3, 7, dtype=torch.int64), "y": torch.ones(3, 7, dtype=torch.int64)},
+        {"y": torch.zeros(3, 2), "n_classes": None},
+        {"x": torch.zeros(3, 5, 6), "y": torch.zeros(3), "n_classes": None},
+    ],
+)
+def test_vectors_sequences_and_numbers_to_predict_are_data_too(changes):
+    data = tiny(**changes)
+    assert len(data) == 3
+    part = data.take(2)
+    assert torch.equal(part.y, data.y[:2])
+    assert part.n_classes == data.n_classes
+    assert part.digest() != data.digest() == tiny(**changes).digest()
+
+
+def test_an_npz_of_vectors_tokens_and_numbers(tmp_path):
+    path = str(tmp_path / "mine.npz")
+    x, y = np.arange(12, dtype=np.uint8).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
+    np.savez(path, x=x, y=y)
+    data = npz(path, layout="any", scale=2.0)
+    assert (data.x.dtype, data.y.dtype, data.n_classes) == (torch.float32, torch.float32, None)
+    np.testing.assert_array_equal(data.x.numpy(), x / 2)
+    np.testing.assert_allclose(data.y.numpy(), y, rtol=1e-7)
+    np.savez(path, x=x, y=x)
+    data = npz(path, layout="tokens", limit=2)
+    assert (data.x.dtype, data.y.dtype, data.n_classes) == (torch.int64, torch.int64, 12)
+    assert data.x.tolist() == data.y.tolist() == x[:2].tolist()
+    assert npz(path, layout="tokens", n_classes=40).n_classes == 40
 
 
 def test_the_scaling_constants_are_those_of_the_training_pixels():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rramsweep.frames import CHOICES, FACTS, check, join, read, write
+from rramsweep.frames import CHOICES, FACTS, METRIC, check, join, read, write
 from rramsweep.summary import summarize
 
 OPTIONS = {
@@ -25,11 +25,13 @@ OPTIONS = {
     "read_noise": "ideal",
     "model": "lenet5",
     "data": "fashion_mnist",
+    "metric": "top1",
 }
+TOP1 = {"metric.name": "top-1 accuracy", "metric.unit": "fraction", "metric.higher_is_better": True}
 
 
 def point(point_id, params=None, **choices):
-    return {"point_id": point_id, "choices": OPTIONS | choices, "params": params or {}}
+    return {"point_id": point_id, "choices": OPTIONS | choices, "params": TOP1 | (params or {})}
 
 
 def ok(point_id, seed, correct, images=10, digital=8, gained=0):
@@ -38,6 +40,7 @@ def ok(point_id, seed, correct, images=10, digital=8, gained=0):
     gained = max(gained, correct - digital)
     row |= {"n_images": images, "n_correct": correct, "n_gained": gained, "n_lost": digital + gained - correct}
     row |= {"accuracy": correct / images, "digital_accuracy": digital / images, "ideal_accuracy": digital / images}
+    row |= {"score": correct / images, "digital_score": digital / images, "ideal_score": digital / images}
     return row | {"agreement": 0.9, "loss": 0.5, "seconds": 0.1}
 
 
@@ -76,7 +79,7 @@ def test_join_orders_by_point_then_seed_and_spreads_the_points_columns():
     assert frame["n_correct"].tolist() == [9, 8, 6, 7]
     assert frame["t_s"].tolist() == [1.0, 1.0, 2.0, 2.0]
     assert frame["mapping"].tolist() == ["differential"] * 2 + ["offset"] * 2
-    assert frame.columns.tolist() == [*FACTS, *CHOICES, "t_s"]
+    assert frame.columns.tolist() == [*FACTS, *CHOICES, *METRIC, "t_s"]
     assert frame.attrs == {"swept": ["t_s", "mapping"]}
     assert frame.index.tolist() == [0, 1, 2, 3]
 
@@ -124,7 +127,7 @@ def test_one_point_under_two_names_gives_both_names_the_chips():
 def test_join_of_nothing_is_an_empty_frame_with_every_column():
     frame = join([], facts(), ["technology"])
     assert len(frame) == 0
-    assert frame.columns.tolist() == [*FACTS, *CHOICES]
+    assert frame.columns.tolist() == [*FACTS, *CHOICES, *METRIC]
     assert len(summarize(frame)) == 0
 
 
@@ -189,7 +192,12 @@ def test_join_of_100_000_rows_and_10_000_points_is_fast():
         ("n_gained", 9, "n_gained must lie in 0..n_correct, got 9"),
         ("n_images", 0, "n_images must be at least 1"),
         ("seconds", None, "seconds must not be null in an ok row"),
-        ("n_correct", None, "n_correct must not be null in an ok row"),
+        ("n_correct", None, "n_correct must not be null in a row of right and wrong inputs"),
+        ("score", None, "score must not be null in an ok row"),
+        ("score", 0.7, "score must be accuracy where there is one, got 0.7"),
+        ("ideal_score", 0.7, "ideal_score must be ideal_accuracy where there is one, got 0.7"),
+        ("metric.name", None, "metric.name must not be null"),
+        ("metric.higher_is_better", None, "metric.higher_is_better must not be null"),
     ],
 )
 def test_check_refuses_a_wrong_value(column, value, message):
@@ -228,6 +236,7 @@ def test_check_allows_a_loss_that_is_no_number_and_shares_in_32_bits():
         ("n_correct", "float64", r"column n_correct must be Int64, got double: use astype\('Int64'\)"),
         ("accuracy", "float32", "column accuracy must be float64, got float"),
         ("seed", "str", "column seed must be Int64, got string"),
+        ("metric.higher_is_better", "str", "column metric.higher_is_better must be boolean, got string"),
         ("t_s", "float32", "column t_s must be Int64 or float64 or boolean or str, got float"),
         ("t_s", "datetime64[ns]", "column t_s must be"),
     ],
@@ -275,6 +284,7 @@ def test_a_frame_survives_the_file(tmp_path):
     frame["device.flag"] = pd.array([True, None] * 3, "boolean")
     frame.loc[0, ["n_images", "n_correct", "n_lost", "n_gained"]] = pd.NA
     frame.loc[0, ["accuracy", "digital_accuracy", "ideal_accuracy", "agreement", "loss"]] = np.nan
+    frame.loc[0, ["score", "digital_score", "ideal_score"]] = np.nan
     frame.loc[0, ["status", "error"]] = ["failed", "out of memory"]
     frame.attrs["note"] = {"chips": 3}
     folder = tmp_path / "drift=ideal"  # looks like a partition, and must not become a column
@@ -347,11 +357,12 @@ def test_the_schema_is_what_the_readme_says():
     assert dict(FACTS) == {
         **{"point_id": text, "seed": whole, "status": text, "error": text},
         **{"n_images": whole, "n_correct": whole, "n_lost": whole, "n_gained": whole},
+        **{"score": real, "digital_score": real, "ideal_score": real},
         **{"accuracy": real, "digital_accuracy": real, "ideal_accuracy": real, "agreement": real},
         **{"loss": real, "seconds": real},
     }
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES))
+    assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))
 
 
 def test_the_table_side_loads_neither_torch_nor_hydra_nor_pyplot():
@@ -432,7 +443,7 @@ def test_a_cell_without_a_finished_chip_is_a_row_of_nulls():
     frame = join([point("a", {"t_s": 1.0}), point("b", {"t_s": 2.0})], facts(failed("a", 0), ok("b", 0, 8)), ["t_s"])
     table = summarize(frame)
     assert table[["t_s", "n", "n_failed"]].to_numpy().tolist() == [[1, 0, 1], [2, 1, 0]]
-    assert table.drop(columns=["t_s", "n", "n_failed"]).iloc[0].isna().all()
+    assert table.drop(columns=["t_s", "n", "n_failed", *METRIC]).iloc[0].isna().all()
     assert table["accuracy_mean"].tolist()[1] == 0.8
     assert str(table["n"].dtype) == "int64"
     assert summarize(chips(None))["n"].tolist() == [0]

@@ -115,7 +115,8 @@ def test_one_point_under_two_labels_keeps_both():
         ("not json", "must be a plan"),
         ("[1]", "must be a plan"),
         (json.dumps({"scheme": 99, "parts": {}}), "newer|scheme 99"),
-        (json.dumps({"scheme": 1, "parts": {}}), "must be a plan"),
+        (json.dumps({"scheme": 1, "parts": {}}), "is of scheme 1: run its command again"),
+        (json.dumps({"scheme": 2, "parts": {}}), "must be a plan"),
     ],
 )
 def test_refuses_a_file_that_is_no_plan(tmp_path, content, says):

@@ -211,7 +211,7 @@ def test_long_names_are_turned_and_short_ones_are_not():
 
 def test_baselines_that_all_share_are_one_line_each_with_its_value(ax):
     frame = sweep([0.0, 0.1])
-    frame["ideal_accuracy"] = 0.79
+    frame["ideal_accuracy"] = frame["ideal_score"] = 0.79
     plot_robustness(frame, DRIFT, "technology", ax=ax)
     assert [line(ax, name)[1] for name in ("digital", "ideal chip", "yield limit")] == [[80] * 2, [79] * 2, [80] * 2]
     assert legend(ax) == ["one", "two", "digital 80.0 %", "ideal chip 79.0 %", "yield limit 80.0 %"]
@@ -227,7 +227,9 @@ def test_the_yield_limit_counts_whole_images(ax, drop, limit):
 
 def test_a_baseline_of_its_own_is_drawn_in_the_groups_colour(ax):
     frame = sweep([0.0, 0.1])
-    frame["ideal_accuracy"] = frame["technology"].map({"one": 0.79, "two": 0.75}).astype("float64")
+    frame["ideal_accuracy"] = frame["ideal_score"] = (
+        frame["technology"].map({"one": 0.79, "two": 0.75}).astype("float64")
+    )
     plot_robustness(frame, DRIFT, "technology", ax=ax)
     first, second = gid(ax, "ideal chip")
     assert (first.get_ydata()[0], second.get_ydata()[0]) == pytest.approx((79, 75))
@@ -238,7 +240,7 @@ def test_a_baseline_of_its_own_is_drawn_in_the_groups_colour(ax):
 
 def test_a_baseline_that_depends_on_x_follows_it(ax):
     frame = sweep([0.1, 0.0], ["one"])
-    frame["ideal_accuracy"] = 0.8 - frame[DRIFT] / 2
+    frame["ideal_accuracy"] = frame["ideal_score"] = 0.8 - frame[DRIFT] / 2
     plot_robustness(frame, DRIFT, ax=ax)
     assert line(ax, "ideal chip") == ([0.0, 0.1], [80, 75])
     assert "ideal chip 75.0–80.0 %" in legend(ax)
@@ -290,7 +292,7 @@ def test_another_range_can_be_given(ax):
 def test_axis_labels_carry_units(ax, column, label):
     plot_robustness(sweep([1.0, 2.0], column=column), column, "technology", ax=ax)
     assert ax.get_xlabel() == label
-    assert ax.get_ylabel() == "accuracy (%)"
+    assert ax.get_ylabel() == "top-1 accuracy (%)"
 
 
 def test_the_caption_says_what_the_interval_is_over(ax):

@@ -15,6 +15,7 @@ def fact(point_id="a", seed=0, status="ok", **changes):
     row = dict.fromkeys(FACTS.names)
     row |= {"point_id": point_id, "seed": seed, "status": status, "seconds": 0.1}
     if status == "ok":
+        row |= {"score": 0.8, "digital_score": 0.9, "ideal_score": 0.9}
         row |= {"n_images": 10, "n_correct": 8, "n_lost": 1, "n_gained": 0, "accuracy": 0.8}
         row |= {"digital_accuracy": 0.9, "ideal_accuracy": 0.9, "agreement": 0.9, "loss": 0.3}
     return {**row, **changes}
@@ -87,8 +88,8 @@ def test_a_failed_write_leaves_nothing_under_a_fragments_name(store, monkeypatch
 
 
 def test_refuses_a_store_of_a_newer_scheme(store):
-    (store.root / "store.json").write_text(json.dumps({"scheme": 2}))
-    with pytest.raises(ValueError, match="scheme 2"):
+    (store.root / "store.json").write_text(json.dumps({"scheme": 3}))
+    with pytest.raises(ValueError, match="scheme 3"):
         Store(store.root)
 
 

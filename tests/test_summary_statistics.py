@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from rramsweep.frames import FACTS, join
+from rramsweep.frames import FACTS, METRIC, join
 from rramsweep.intervals import crossed_errors, lower_rank, share_bound
 from rramsweep.summary import summarize
 from tests.test_frames import chips, facts, failed, ok, point, sweep
@@ -245,7 +245,7 @@ def test_each_cell_gets_the_counts_of_its_own_point():
     expected = [np.std(flat, ddof=1) / 3 / np.sqrt(10), np.nan, np.std(THREE, ddof=1) / 3 / np.sqrt(10)]
     assert table["se_images"].tolist() == pytest.approx(expected, nan_ok=True)
     shuffled = sweep([0.1, 0.2], correct=(8, 7, 9)).sort_values("seed")
-    shuffled.loc[shuffled["point_id"] == "p1", ["n_correct", "accuracy"]] = [6, 0.6]
+    shuffled.loc[shuffled["point_id"] == "p1", ["n_correct", "accuracy", "score"]] = [6, 0.6, 0.6]
     mixed = summarize(with_images(shuffled, p0=(3, THREE), p1=(3, [3, 3, 3, 3, 3, 3, 0, 0, 0, 0])))
     assert mixed["se_images"].tolist() == pytest.approx([expected[2], np.sqrt(0.24 / 9)])
     assert "images" not in table.attrs
@@ -265,12 +265,14 @@ def test_counts_of_another_form_are_refused(entry):
 
 
 def test_the_table_holds_these_columns_in_this_order():
-    expected = "t_s n n_failed accuracy_mean accuracy_low accuracy_high accuracy_std accuracy_min se_chips se_images "
-    expected += "q05 q25 q50 q75 q95 q50_low q50_high q05_low digital_accuracy ideal_accuracy "
+    expected = "t_s n n_failed accuracy_mean accuracy_low accuracy_high accuracy_std accuracy_min "
+    expected += "score_mean score_low score_high score_std score_min score_max se_chips se_images "
+    expected += "q05 q25 q50 q75 q95 q50_low q50_high q05_low q95_high "
+    expected += "digital_accuracy ideal_accuracy digital_score ideal_score "
     expected += "yield_share yield_low yield_high yield_bound"
     frame = join([point("a", {"t_s": 1.0})], facts(ok("a", 0, 8)), ["t_s"])
     table = summarize(frame)
-    assert table.columns.tolist() == expected.split()
+    assert table.columns.tolist() == [*expected.split(), *METRIC]
     assert all(str(table[name].dtype) == "float64" for name in expected.split()[3:])
 
 

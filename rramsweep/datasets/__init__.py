@@ -1,4 +1,4 @@
-"""Real images to score chips on: embedded ones, a user's own, and the record that any set is put in."""
+"""Real data to score chips on: embedded ones, a user's own, and the record that any set is put in."""
 
 from rramsweep.datasets.archive import npz
 from rramsweep.datasets.arrays import Data

@@ -1,7 +1,8 @@
-"""A user's own images and labels from an `.npz` file."""
+"""A user's own inputs and targets from an `.npz` file."""
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from rramsweep.datasets.arrays import Data
 
-LAYOUTS = ("NCHW", "NHWC", "NHW")
+IMAGES = ("NCHW", "NHWC", "NHW")
+LAYOUTS = (*IMAGES, "any", "tokens")
 
 
 def npz(
@@ -23,15 +25,19 @@ def npz(
     n_classes: int | None = None,
     limit: int | None = None,
 ) -> Data:
-    """Images `x` and integer labels `y` of an `.npz` file, as `(x / scale - mean) / std`.
+    """Inputs `x` and targets `y` of an `.npz` file; images and other numbers as `(x / scale - mean) / std`.
+
+    y's dtype says what it is: integers are labels, of shape (N,) or several an input, floating point numbers are to be
+    predicted (regression). The metric refuses the kind that it cannot score.
 
     Args:
         path: the file; its arrays are named `x` and `y`.
-        layout: order of x's axes: NCHW, NHWC, or NHW for one channel.
-        scale: what the pixels are divided by, 255 for bytes.
-        mean, std: one number a channel, as the network was trained with; None leaves them out.
-        n_classes: None takes the largest label plus one.
-        limit: keep the first so many images.
+        layout: what x is. Images: NCHW, NHWC, or NHW for one channel, the order of its axes. `any`: numbers of any
+            shape (N, ...), vectors or series. `tokens`: integer ids of any shape (N, ...), which stay integers.
+        scale: what the numbers are divided by, 255 for bytes.
+        mean, std: one number a channel of an image, as the network was trained with; None leaves them out.
+        n_classes: of labels; None takes the largest label plus one.
+        limit: keep the first so many inputs.
 
     Raises:
         ValueError: no such file, not an .npz, no `x` or `y`, object arrays, wrong shapes or dtypes, no rows, NaN or
@@ -41,28 +47,52 @@ def npz(
     x, y = arrays["x"], arrays["y"]
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}: pick one")
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale must lie above 0, got {scale}: 255 for bytes, 1 for floats")
+    if layout not in IMAGES and (mean is not None or std is not None):
+        raise ValueError(f"mean and std are one number a channel of images, got them with layout={layout}: normalise x")
+    if layout == "tokens" and scale != 1:
+        raise ValueError(f"tokens are ids and have no scale, got scale={scale}: leave it out")
+    inputs = _tokens(x, path) if layout == "tokens" else _numbers(x, path, layout) / scale
+    if mean is not None:
+        inputs = inputs - _per_channel("mean", mean, inputs)
+    if std is not None:
+        inputs = inputs / _per_channel("std", std, inputs)
+    targets = _targets(y, path)
+    if n_classes is None and not targets.is_floating_point():
+        n_classes = int(targets.max()) + 1
+    return Data(inputs, targets, Path(path).stem, n_classes).take(limit)
+
+
+def _numbers(x: np.ndarray, path: str, layout: str) -> Tensor:
     if x.dtype.kind not in "fiu":
         raise ValueError(f"x must hold numbers, got dtype {x.dtype} in {path}: save float32 or uint8")
-    if x.ndim != len(layout):
-        raise ValueError(f"x must have {len(layout)} axes ({layout}), got shape {x.shape} in {path}: set data.layout")
-    if y.dtype.kind not in "iu":
-        raise ValueError(f"y must hold integer labels, got dtype {y.dtype} in {path}: save int64")
-    if len(y) == 0:
-        raise ValueError(f"y must hold at least one label, got none in {path}: save some rows")
-    if not scale > 0:
-        raise ValueError(f"scale must lie above 0, got {scale}: 255 for bytes, 1 for floats")
-    images = torch.from_numpy(np.ascontiguousarray(x)).float() / scale
+    if layout in IMAGES and x.ndim != len(layout):
+        raise ValueError(
+            f"x must have {len(layout)} axes ({layout}), got shape {x.shape} in {path}: set data.layout, to any for "
+            "what is no image"
+        )
+    numbers = torch.from_numpy(np.ascontiguousarray(x)).float()
     if layout == "NHW":
-        images = images.unsqueeze(1)
-    elif layout == "NHWC":
-        images = images.permute(0, 3, 1, 2).contiguous()
-    if mean is not None:
-        images = images - _per_channel("mean", mean, images)
-    if std is not None:
-        images = images / _per_channel("std", std, images)
-    labels = torch.from_numpy(y.astype(np.int64)).reshape(y.shape)
-    classes = int(labels.max()) + 1 if n_classes is None else n_classes
-    return Data(images, labels, Path(path).stem, classes).take(limit)
+        return numbers.unsqueeze(1)
+    return numbers.permute(0, 3, 1, 2).contiguous() if layout == "NHWC" else numbers
+
+
+def _tokens(x: np.ndarray, path: str) -> Tensor:
+    if x.dtype.kind not in "iu":
+        raise ValueError(f"tokens must be integers, got x of dtype {x.dtype} in {path}: save int64, or set layout=any")
+    return torch.from_numpy(x.astype(np.int64))
+
+
+def _targets(y: np.ndarray, path: str) -> Tensor:
+    if y.dtype.kind not in "iuf":
+        raise ValueError(
+            f"y must hold integer labels or floating-point numbers, got dtype {y.dtype} in {path}: save int64 or "
+            "float32"
+        )
+    if y.size == 0:
+        raise ValueError(f"y must hold at least one value, got none in {path}: save some rows")
+    return torch.from_numpy(y.astype(np.float32 if y.dtype.kind == "f" else np.int64))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

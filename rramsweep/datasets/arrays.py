@@ -1,4 +1,4 @@
-"""A labelled set of images held whole in memory, checked once so that nothing after it has to check again."""
+"""Inputs and targets held whole in memory, checked once so that nothing after it has to check again."""
 
 from __future__ import annotations
 
@@ -11,59 +11,85 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Images and labels that a network is scored on.
+    """Inputs and targets that a network is scored on: labelled images, token sequences, measured numbers.
 
     Args:
-        x: images, shape `(N, C, H, W)`, floating point and finite, already normalised as the network expects.
-        y: labels, shape `(N,)`, `int64`, each in `0..n_classes-1`.
-        name: what the images are, as plots and tables show it, e.g. `"Fashion-MNIST (test)"`.
-        n_classes: number of classes of the task, whether or not each occurs in `y`.
+        x: inputs, shape `(N, ...)`: floating point and finite, already normalised as the network expects, e.g. images
+            `(N, C, H, W)`; or `int64` token ids, e.g. `(N, T)`.
+        y: labels, `int64`, each in `0..n_classes-1`, shape `(N,)`, or `(N, ...)` for several an input, e.g. `(N, T)`
+            tokens; or numbers to be predicted, floating point and finite, shape `(N, ...)`.
+        name: what the inputs are, as plots and tables show it, e.g. `"Fashion-MNIST (test)"`.
+        n_classes: number of classes of the task, whether or not each occurs in `y`; None where y holds numbers.
 
     Raises:
         ValueError: if any of the above does not hold; the text says which, what was found, and what to do.
 
-    This is *not* a `torch.utils.data.Dataset`: a Monte Carlo chip is scored on the same images in the same
-    order every time, so there is nothing to shuffle, and nothing to load twice. Two `Data` are compared by
-    `digest()`, never by `==`.
+    Which of these y may be is up to the metric, which refuses the others before any chip.
+
+    This is *not* a `torch.utils.data.Dataset`: a Monte Carlo chip is scored on the same inputs in the same
+    order every time, so there is nothing to shuffle, and nothing to load twice. Sequences have one length: there is no
+    padding and no label that is ignored. Two `Data` are compared by `digest()`, never by `==`.
     """
 
     x: Tensor
     y: Tensor
     name: str
-    n_classes: int
+    n_classes: int | None = None
 
     def __post_init__(self) -> None:
-        x, y = self.x, self.y
-        if self.n_classes < 1:
-            raise ValueError(f"n_classes must be at least 1, got {self.n_classes}: give the number of classes")
-        if not x.is_floating_point():
-            raise ValueError(f"x must be floating point, got {x.dtype}: scale and normalise it, e.g. x.float() / 255")
-        if x.ndim != 4:
-            raise ValueError(f"x must have the shape (N, C, H, W), got {tuple(x.shape)}: reshape or unsqueeze it")
-        if y.dtype != torch.int64:
-            raise ValueError(f"y must hold integer labels as torch.int64, got {y.dtype}: convert it with y.long()")
-        if y.ndim != 1:
-            raise ValueError(f"y must have the shape (N,), got {tuple(y.shape)}: give one label per image")
-        if len(x) != len(y):
-            raise ValueError(f"x and y must be equally long, got {len(x)} images and {len(y)} labels: pair them")
-        if len(x) < 1:
-            raise ValueError("x must hold at least one image, got 0: check the split and the limit")
-        finite = torch.isfinite(x)
-        if not finite.all():
-            bad = int((~finite).sum())
-            raise ValueError(f"x must be finite, got {bad} NaN or infinite values: check the normalisation")
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= self.n_classes:
+        for what, tensor in (("x", self.x), ("y", self.y)):
+            if tensor.ndim < 1:
+                raise ValueError(f"{what} must have the shape (N, ...), got {tuple(tensor.shape)}: unsqueeze it")
+        if len(self.x) != len(self.y):
             raise ValueError(
-                f"labels must be in 0..{self.n_classes - 1}, got {low}..{high}: renumber y or change n_classes"
+                f"x and y must be equally long, got {len(self.x)} inputs and {len(self.y)} targets: pair them"
             )
+        if len(self.x) < 1 or self.x.numel() < 1 or self.y.numel() < 1:
+            what, shape = ("y", self.y.shape) if self.x.numel() else ("x", self.x.shape)
+            raise ValueError(
+                f"{what} must hold at least one value, got shape {tuple(shape)}: check the split and limit"
+            )
+        self._check_x()
+        self._check_y()
+
+    def _check_x(self) -> None:
+        if not self.x.is_floating_point() and self.x.dtype != torch.int64:
+            raise ValueError(
+                f"x must be floating point or int64 token ids, got {self.x.dtype}: scale and normalise it, e.g. "
+                "x.float() / 255"
+            )
+        if self.x.is_floating_point():
+            _check_finite("x", self.x, "check the normalisation")
+        elif int(self.x.min()) < 0:
+            raise ValueError(f"token ids must be at least 0, got {int(self.x.min())} in x: number them from 0")
+
+    def _check_y(self) -> None:
+        y, n_classes = self.y, self.n_classes
+        if y.is_floating_point():
+            if n_classes is not None:
+                raise ValueError(
+                    f"n_classes belongs to integer labels, got {n_classes} beside y of {y.dtype}: convert labels with "
+                    "y.long(), or leave n_classes out"
+                )
+            _check_finite("y", y, "leave such rows out")
+            return
+        if y.dtype != torch.int64:
+            raise ValueError(
+                f"y must hold labels as torch.int64 or numbers as floating point, got {y.dtype}: convert it with "
+                "y.long()"
+            )
+        if n_classes is None or n_classes < 1:
+            raise ValueError(f"n_classes must be at least 1, got {n_classes}: give the number of classes")
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= n_classes:
+            raise ValueError(f"labels must be in 0..{n_classes - 1}, got {low}..{high}: renumber y or change n_classes")
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of inputs."""
         return len(self.y)
 
     def take(self, limit: int | None) -> Data:
-        """The first `limit` images in stored order: all of them for `None`.
+        """The first `limit` inputs in stored order: all of them for `None`.
 
         The embedded sets are stored interleaved by class (0, 1, .., 9, 0, 1, ..), so that a prefix of them is
         balanced to one image per class. A set in another order is *not* reordered here: which images a limit
@@ -76,7 +102,7 @@ class Data:
         if limit is None:
             return self
         if not 1 <= limit <= len(self):
-            raise ValueError(f"limit must be in 1..{len(self)}, got {limit}: use null (None) for all images")
+            raise ValueError(f"limit must be in 1..{len(self)}, got {limit}: use null (None) for all")
         return Data(self.x[:limit], self.y[:limit], self.name, self.n_classes)
 
     def digest(self) -> str:
@@ -91,3 +117,9 @@ class Data:
             # Through a uint8 view, since numpy has no bfloat16.
             h.update(array.view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
+
+
+def _check_finite(name: str, tensor: Tensor, remedy: str) -> None:
+    finite = torch.isfinite(tensor)
+    if not finite.all():
+        raise ValueError(f"{name} must be finite, got {int((~finite).sum())} NaN or infinite values: {remedy}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rramsweep.stopping import Interval
+from rramsweep.stopping import HALF_WIDTH, Interval
 
 REPEATS = 20_000
 RULE = Interval()
@@ -35,7 +35,7 @@ def few_valued(rng, n):
 @pytest.mark.parametrize("ratio", [*RATIOS, WORST])
 def test_coverage(metric, ratio):
     rng = np.random.default_rng(1)
-    sigma = RULE.half_width / ratio
+    sigma = HALF_WIDTH / ratio
     covered, chips = 0, []
     for _ in range(REPEATS):
         x = 0.8 + sigma * metric(rng, RULE.max_chips)

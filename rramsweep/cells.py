@@ -1,0 +1,100 @@
+"""Sorting the rows of a results table into cells: which columns tell them apart, and that each holds one point."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rramsweep.frames import FACTS, METRIC
+from rramsweep.intervals import Codes
+from rramsweep.scores import Scale
+
+
+def scales(frame: pd.DataFrame) -> list[Scale]:
+    """The metrics of a frame's rows, in order of appearance."""
+    return [Scale.of(row) for row in frame[list(METRIC)].drop_duplicates().to_dict("records")]
+
+
+def inputs_word(frame: pd.DataFrame) -> str:
+    """What to call the rows of the data: images where right ones are counted, else inputs."""
+    return "images" if frame["n_correct"].notna().any() else "inputs"
+
+
+def need_facts(frame: pd.DataFrame) -> None:
+    """Refuse a frame that lacks columns of the schema.
+
+    Raises:
+        ValueError: it does.
+    """
+    needed = [name for name in (*FACTS, *METRIC) if name not in frame.columns]
+    if needed:
+        raise ValueError(f"a results frame lacks columns {', '.join(needed)}: make it with join() or read()")
+
+
+def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
+    """The columns that tell cells apart; see `summarize`.
+
+    Raises:
+        ValueError: a name that is no column, or a fact that is an outcome of the trial.
+    """
+    conditions = [str(name) for name in frame.columns if name not in FACTS]
+    if by is None and "swept" in frame.attrs:
+        # A swept seed is the chip itself, and a swept machine setting has no column.
+        return [name for name in frame.attrs["swept"] if name in conditions]
+    if by is None:
+        return [name for name in conditions if frame[name].nunique(dropna=False) > 1]
+    names = [by] if isinstance(by, str) else list(dict.fromkeys(by))
+    allowed = ["point_id", "seed", *conditions]
+    for name in names:
+        if name in FACTS and name not in allowed:
+            raise ValueError(f"by takes choices and parameters, got {name!r}, an outcome: drop it")
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
+            near += [full for full in allowed if full.rpartition(".")[2] == name and full not in near]
+            remedy = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(conditions)}"
+            raise ValueError(f"columns must be in the frame, got {name!r}: {remedy}")
+    return names
+
+
+def cells(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
+    """Sort chips into cells: the rows without repeated chips, the cell number of each, the cells' ``keys``.
+
+    Cells are numbered in order of appearance.
+
+    Raises:
+        ValueError: a cell holds more than one point.
+    """
+    code = np.zeros(len(frame), dtype=np.int64)
+    for name in keys:
+        level, levels = pd.factorize(frame[name], use_na_sentinel=False)
+        # Renumbered each time, so that many columns cannot overflow.
+        code = pd.factorize(code * max(len(levels), 1) + level)[0].astype(np.int64)
+    rows = pd.DataFrame({"cell": code, "point": frame["point_id"].to_numpy(), "seed": frame["seed"].to_numpy()})
+    first = np.unique(code, return_index=True)[1]
+    held = np.bincount(rows[["cell", "point"]].drop_duplicates()["cell"], minlength=len(first))
+    if (held > 1).any():
+        worst = int((held > 1).argmax())
+        raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst])))
+    once = ~rows.duplicated().to_numpy()
+    return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
+
+
+def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """The frame without the counts per image, which pandas would copy each time a column is read, and these."""
+    images: Mapping[str, Any] = frame.attrs.get("images") or {}
+    if images:
+        frame = frame.copy(deep=False)
+        frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
+    return frame, images
+
+
+def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int) -> str:
+    where = ", ".join(f"{name}={rows[name].iloc[0]}" for name in keys) or "of the whole frame"
+    differ = [str(name) for name in rows.columns if name not in FACTS and rows[name].nunique(dropna=False) > 1]
+    if differ:
+        remedy = f"which differ in {', '.join(differ)}: add one to by, or filter the frame"
+    else:
+        remedy = "which no column tells apart (other weights, images or code): add point_id to by"
+    return f"a cell must hold one point, cell {where} holds {held}, {remedy}"
