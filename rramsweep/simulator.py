@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from os import PathLike
 
 import torch
 from torch import Tensor, nn
 
+from rramsweep import conductances
 from rramsweep.analog import analog_layers, analog_weight, channel_axis, own_weights
 from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
@@ -98,6 +100,7 @@ class FastPyTorchRRAM:
             self.seed = seed
         self._layers: dict[str, ProgrammedLayer] = dict(self._mapped)
         self._done: list[str] = []
+        self._imported = False
 
     def apply_programming_error(
         self,
@@ -158,11 +161,43 @@ class FastPyTorchRRAM:
         """Conductances now, in siemens: `{layer: {cell: tensor in the weight's shape}}`, stuck cells included."""
         return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
 
+    def export_conductances(self, path: str | PathLike[str]) -> None:
+        """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.conductances.save`).
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        conductances.save(path, {name: self._stuck(name) for name in self._layers})
+
+    def import_conductances(self, path: str | PathLike[str]) -> None:
+        """Make the conductances of a file the chip's state, e.g. those measured on a real chip.
+
+        They are the whole chip: a file does not say which errors it holds already, so that no stage may follow, and
+        `faults` are not applied. `reset()` goes back to the simulated chip.
+
+        Args:
+            path: an `.npz` that `export_conductances` wrote of this network, device and mapping, or one of its form
+                with measured arrays in uS (`rramsweep.conductances.load`).
+
+        Raises:
+            ValueError: the file does not fit the network, or is damaged; the chip is then as it was.
+            OSError: the file cannot be read.
+        """
+        self._layers = conductances.load(path, self._mapped)
+        self._imported = True
+
     def _stuck(self, name: str) -> ProgrammedLayer:
+        if self._imported:
+            return self._layers[name]
         # Faults overwrite whatever the stages did, so they are applied to what is looked at, not to the state.
         return apply_stage(self._layers[name], "faults", self._faults, self.seed)
 
     def _apply(self, stage: str, effect: Effect) -> None:
+        if self._imported:
+            raise ValueError(
+                f"imported conductances hold every error of their chip, but {stage} was asked for after the import: "
+                "call reset() to simulate one"
+            )
         for past in self._done:
             if STAGES.index(past) >= STAGES.index(stage):
                 raise ValueError(
