@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from os import PathLike
 
 import torch
 from torch import Tensor, nn
 
+from rramsweep import conductances
 from rramsweep.analog import analog_layers
 from rramsweep.arrays import own_weights, private_copy
 from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer
@@ -98,6 +100,7 @@ class FastPyTorchRRAM:
             self.seed = seed
         self._layers: dict[str, ProgrammedLayer] = dict(self._mapped)
         self._done: list[str] = []
+        self._imported = False
 
     def apply_programming_error(
         self,
@@ -145,8 +148,9 @@ class FastPyTorchRRAM:
     def get_noisy_model_for_inference(self) -> nn.Module:
         """The network with the chip's weights: a deep copy of the caller's, in eval mode, on the same device.
 
-        Its state dict loads into the caller's own class, but for layers whose weight is computed (weight norm,
-        pruning): these hold the chip's weight as a plain parameter.
+        Its state dict loads into the caller's own class, with two exceptions. Layers whose weight is computed (weight
+        norm, pruning) hold the chip's weight as a plain parameter. Where a digital embedding was tied to an analog
+        layer, the two now hold different numbers, and a class that ties them again takes one for both.
 
         This is the only place where conductances become weights. Two calls give equal models.
         """
@@ -164,11 +168,43 @@ class FastPyTorchRRAM:
         """
         return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
 
+    def export_conductances(self, path: str | PathLike[str]) -> None:
+        """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.conductances.save`).
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        conductances.save(path, {name: self._stuck(name) for name in self._layers})
+
+    def import_conductances(self, path: str | PathLike[str]) -> None:
+        """Make the conductances of a file the chip's state, e.g. those measured on a real chip.
+
+        They are the whole chip: a file does not say which errors it holds already, so that no stage may follow, and
+        `faults` are not applied. `reset()` goes back to the simulated chip.
+
+        Args:
+            path: an `.npz` that `export_conductances` wrote of this network, device and mapping, or one of its form
+                with measured arrays in uS (`rramsweep.conductances.load`).
+
+        Raises:
+            ValueError: the file does not fit the network, or is damaged; the chip is then as it was.
+            OSError: the file cannot be read.
+        """
+        self._layers = conductances.load(path, self._mapped)
+        self._imported = True
+
     def _stuck(self, name: str) -> ProgrammedLayer:
+        if self._imported:
+            return self._layers[name]
         # Faults overwrite whatever the stages did, so they are applied to what is looked at, not to the state.
         return apply_stage(self._layers[name], "faults", self._faults, self.seed)
 
     def _apply(self, stage: str, effect: Effect) -> None:
+        if self._imported:
+            raise ValueError(
+                f"imported conductances hold every error of their chip, but {stage} was asked for after the import: "
+                "call reset() to simulate one"
+            )
         for past in self._done:
             if STAGES.index(past) >= STAGES.index(stage):
                 raise ValueError(
