@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rramsweep.datasets.arrays import Data
+from rramsweep.datasets.pixels import normalise
 
 LAYOUTS = ("NCHW", "NHWC", "NHW")
 
@@ -22,6 +22,7 @@ def npz(
     std: list[float] | None = None,
     n_classes: int | None = None,
     limit: int | None = None,
+    name: str | None = None,
 ) -> Data:
     """Images `x` and integer labels `y` of an `.npz` file, as `(x / scale - mean) / std`.
 
@@ -32,6 +33,7 @@ def npz(
         mean, std: one number a channel, as the network was trained with; None leaves them out.
         n_classes: None takes the largest label plus one.
         limit: keep the first so many images.
+        name: what the images are, for plots; None takes the file's name.
 
     Raises:
         ValueError: no such file, not an .npz, no `x` or `y`, object arrays, wrong shapes or dtypes, no rows, NaN or
@@ -56,13 +58,10 @@ def npz(
         images = images.unsqueeze(1)
     elif layout == "NHWC":
         images = images.permute(0, 3, 1, 2).contiguous()
-    if mean is not None:
-        images = images - _per_channel("mean", mean, images)
-    if std is not None:
-        images = images / _per_channel("std", std, images)
+    images = normalise(images, mean, std)
     labels = torch.from_numpy(y.astype(np.int64)).reshape(y.shape)
     classes = int(labels.max()) + 1 if n_classes is None else n_classes
-    return Data(images, labels, Path(path).stem, classes).take(limit)
+    return Data(images, labels, name or Path(path).stem, classes).take(limit)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -90,14 +89,3 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 f"an .npz must hold plain number arrays, {path} holds pickled objects: save x and y as numbers"
             ) from None
         raise
-
-
-def _per_channel(name: str, values: list[float], images: Tensor) -> Tensor:
-    if len(values) != images.shape[1]:
-        raise ValueError(
-            f"data.{name} must give one number a channel, {images.shape[1]} in all, got {values}: "
-            "give what the network was trained with"
-        )
-    if name == "std" and min(values) <= 0:
-        raise ValueError(f"data.std must be above 0, got {values}: give what the network was trained with")
-    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
