@@ -18,7 +18,7 @@ OWN = "rramsweep"
 
 
 def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: Sequence[str] = ()) -> Any:
-    """Call the node's target with the node's other keys.
+    """Call the node's target with the node's other keys; an argument that is a node itself is built first.
 
     Args:
         node: resolved plain data with a `_target_`.
@@ -30,6 +30,9 @@ def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: 
         ValueError: what `arguments` refuses, or what the target itself refuses, with `where` in front.
     """
     target, given = arguments(node, where, allow, skip)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            given[key] = build(value, f"{where}.{key}", allow)
     try:
         return target(**given)
     except ValueError as error:

@@ -15,6 +15,7 @@ from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
 from rramsweep.mapping import Differential, Mapping, Offset
+from rramsweep.models.eager import eager
 
 FAULT_MODELS = ("state_independent", "state_proportional", "both")
 
@@ -47,7 +48,8 @@ class FastPyTorchRRAM:
         seed: the chip; None draws one from torch's global generator. `seed` holds it afterwards.
 
     Raises:
-        ValueError: a window in another unit, reversed or not finite; no analog layer; a weight that is not finite.
+        ValueError: a window in another unit, reversed or not finite; a compiled or exported network; no analog layer; a
+            weight that is not finite.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class FastPyTorchRRAM:
         mapping = mapping or (Differential() if differential else Offset())
         spec = LayerSpec(device, mapping)
         self._faults = faults or Ideal()
-        self._model = pretrained_model
+        self._model = eager(pretrained_model, "pretrained_model")
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
         for name, array in own_weights(private_copy(pretrained_model), self._names).items():

@@ -12,16 +12,18 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from rramsweep.analog import AnalogNetwork
 from rramsweep.arrays import private_copy
 from rramsweep.build import arguments, build
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
-from rramsweep.datasets import Data
+from rramsweep.datasets import Data, from_dataset
 from rramsweep.layers import CELL_GROUPS, layer_nodes
 from rramsweep.metrics import Metric, checked, identity, scale_of
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
+from rramsweep.models.eager import eager
 from rramsweep.plan import GROUPS, Point, describe, flatten, identify
 from rramsweep.shares import describe_shares, shares
 from rramsweep.streams import STREAMS_VERSION
@@ -177,12 +179,7 @@ class Workbench:
         # Seeded, because a worker must build the same network that the driver gave a point to.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = build(node, "model", self._allow, skip=("checkpoint",))
-        if not isinstance(model, nn.Module):
-            raise ValueError(
-                f"model._target_ must return a torch.nn.Module, {node['_target_']} returned "
-                f"{type(model).__name__}: name a factory or class of a network"
-            )
+            model = eager(build(node, "model", self._allow, skip=("checkpoint",)), f"what {node['_target_']} returns")
         checkpoint = node.get("checkpoint")
         if checkpoint is not None:
             factory = str(node["_target_"]).rsplit(".", 1)[-1]
@@ -196,11 +193,16 @@ class Workbench:
 
     def _data(self, node: Mapping[str, Any]) -> Data:
         def load() -> Data:
-            data = build(node, "data", self._allow)
+            # A Dataset may draw at random; seeded for the same reasons as a network.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                data = build(node, "data", self._allow)
+                if isinstance(data, Dataset):
+                    data = from_dataset(data)
             if not isinstance(data, Data):
                 raise ValueError(
-                    f"data._target_ must return rramsweep.datasets.Data, {node['_target_']} returned "
-                    f"{type(data).__name__}: wrap x and y in Data"
+                    f"data._target_ must return a torch Dataset or rramsweep.datasets.Data, {node['_target_']} "
+                    f"returned {type(data).__name__}: wrap x and y in Data"
                 )
             return data
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from rramsweep.app import main
+from tests.pictures import bytes_of, write_folder
 
 DIGITS = ["model=digits_mlp", "data=digits"]
 NPZ = ["model=digits_mlp", "data=npz"]
@@ -39,6 +41,11 @@ def not_a_network():
 def few_classes():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
 
+def scripted():
+    return torch.jit.script(build())
+
+def exported():
+    return torch.export.export(build(), (torch.zeros(2, 1, 8, 8),))
 class Tuple(nn.Module):
     def __init__(self):
         super().__init__()
@@ -110,6 +117,33 @@ class Unit(Lower):
     unit = "images"
 """
 
+SAMPLES = """
+import torch
+from torch.utils.data import Dataset
+
+class Samples(Dataset):
+    def __init__(self, kind="good"):
+        self.kind = kind
+    def __len__(self):
+        return 20
+    def __getitem__(self, i):
+        size = 9 if self.kind == "sizes" and i == 3 else 8
+        x = torch.zeros(1, size, size)
+        if self.kind == "dict":
+            return {"x": x, "y": i % 10}
+        if self.kind == "text":
+            return x, str(i)
+        if self.kind == "missing":
+            raise FileNotFoundError(f"{i}.png")
+        return x, i % 10
+
+def not_data():
+    return [1, 2]
+
+def several():
+    return Samples(), Samples()
+"""
+
 
 class Evil:
     def __reduce__(self):
@@ -123,6 +157,7 @@ def files(workdir, monkeypatch):
     (workdir / "badlab" / "__init__.py").write_text("")
     (workdir / "badlab" / "nets.py").write_text(NETS)
     (workdir / "badlab" / "metrics.py").write_text(METRICS)
+    (workdir / "badlab" / "sets.py").write_text(SAMPLES)
     monkeypatch.syspath_prepend(str(workdir))
     rng = np.random.default_rng(0)
     x, y = rng.random((20, 1, 8, 8), dtype=np.float32), np.arange(20) % 10
@@ -164,6 +199,7 @@ def files(workdir, monkeypatch):
     sys.modules.pop("badlab", None)
     sys.modules.pop("badlab.nets", None)
     sys.modules.pop("badlab.metrics", None)
+    sys.modules.pop("badlab.sets", None)
     from badlab.nets import build
 
     state = build().state_dict()
@@ -177,6 +213,13 @@ def files(workdir, monkeypatch):
     Path("text.pt").write_text("hello")
     with open("evil.pt", "wb") as file:
         pickle.dump(Evil(), file)
+    with zipfile.ZipFile("scripted.pt", "w") as archive:  # by this entry TorchScript's loader knows its own files
+        archive.writestr("scripted/constants.pkl", b"")
+    Path("cut.safetensors").write_text("hello")
+    write_folder(workdir / "pets", {"cat": [bytes_of((40, 48, 3))], "dog": [bytes_of((50, 40))]})
+    (workdir / "pets" / "readme.txt").write_text("")
+    write_folder(workdir / "torn", {"cat": [bytes_of((40, 48, 3))]})
+    (workdir / "torn" / "cat" / "1.png").write_text("hello")
     (workdir / "not_a_sweep").mkdir()
     (workdir / "bad_plan").mkdir()
     (workdir / "bad_plan" / "plan.json").write_text("{}")
@@ -201,6 +244,23 @@ def own_metric(name, *more):
 def tokens(path, *more):
     named = ["model=custom", "model._target_=badlab.nets.tokens", "allow_targets=[badlab]", "data=npz"]
     return [*named, f"data.path={path}.npz", "data.layout=tokens", *more]
+
+
+def torchvision(name, *more):
+    return ["model=torchvision", f"model.name={name}", "model.checkpoint=null", *more]
+
+
+def samples(kind, *more):
+    named = ["data=dataset", "data.dataset._target_=badlab.sets.Samples", f"+data.dataset.kind={kind}"]
+    return ["model=digits_mlp", *named, "allow_targets=[badlab]", *more]
+
+
+def own_data(target, *more):
+    return ["model=digits_mlp", "data=custom", f"data._target_=badlab.sets.{target}", "allow_targets=[badlab]", *more]
+
+
+def folder(root, *more):
+    return ["data=image_folder", f"data.root={root}", *more]
 
 
 CASES = [
@@ -272,7 +332,12 @@ CASES = [
     # networks
     (custom("build_nan"), r"weights must be finite.*1"),
     (custom("no_analog"), r"at least one analog layer"),
-    (custom("not_a_network"), r"must return a torch.nn.Module, .* returned int"),
+    (custom("not_a_network"), r"what badlab.nets.not_a_network returns must be a torch.nn.Module, got int"),
+    (
+        custom("scripted"),
+        r"must be a network of Python layers, got a TorchScript module, compiled: give the network in",
+    ),
+    (custom("exported"), r"must be a network of Python layers, got an exported program: give the network in Python"),
     (custom("few_classes"), r"logits for .*got shape"),
     (custom("Tuple"), r"must return one tensor, this one returns tuple"),
     (custom("bild"), r"badlab.nets.bild' is not there: did you mean build"),
@@ -288,7 +353,24 @@ CASES = [
     (["drift._target_=rramsweep.effects.Gauss"], r"did you mean Gaussian"),
     (custom("build", "model._target_=nolab.nets.build", "allow_targets=[nolab]"), r"no package 'nolab'"),
     (["model=digits_mlp"], r"must accept the data's inputs"),
+    # networks of the collections
+    (["model=resnet21"], r"model has no option 'resnet21': did you mean .*resnet20"),
+    (["model=resnet20"], r"model.checkpoint has no default: give model.checkpoint=VALUE"),
+    (["model=resnet20", "model.checkpoint=embedded"], r"embedded weights exist for .*, got 'resnet20'"),
+    (["model=resnet20", "model.checkpoint=null", "model.num_classes=0"], r"num_classes must be at least 1, got 0"),
+    (["model=resnet20", "model.checkpoint=null", "model.num_classes=many"], r"model.num_classes must be int"),
+    (["model=resnet20", "model.checkpoint=net.pt"], r"checkpoint must name exactly the model's weights"),
+    (["model=resnet20", "model.checkpoint=null"], r"must accept the data's inputs"),
+    (["model=torchvision"], r"model.name has no default"),
+    (torchvision("resnet19"), r"classification network of torchvision, got 'resnet19': did you mean resnet18"),
+    (torchvision("ResNet"), r"classification network of torchvision, got 'ResNet'"),
+    (torchvision("resnet18", "+model.weights=DEFAULT"), r"local file, got model.weights='DEFAULT': .*model.checkpoint"),
+    (torchvision("resnet18", "+model.depth=3"), r"must accept its arguments, but raised TypeError.*depth"),
+    (torchvision("resnet18", "model.checkpoint=net.pt"), r"checkpoint must name exactly the model's weights"),
+    (["model=timm", "model.name=resnet19", "model.checkpoint=null"], r"rramsweep\[timm\]|did you mean resnet18"),
     # checkpoints
+    (checkpoint("scripted.pt"), r"must hold weights alone, got a TorchScript module in scripted.pt, .*torch.jit.load"),
+    (checkpoint("cut.safetensors"), r"rramsweep\[timm\]|complete safetensors file, got cut.safetensors"),
     (checkpoint("nowhere.pt"), r"nowhere.pt"),
     (checkpoint("cut.pt"), r"cut.pt"),
     (checkpoint("text.pt"), r"text.pt"),
@@ -381,6 +463,44 @@ CASES = [
         ["-m", *DIGITS, "metric=top1,perplexity", "stopping=interval", "stopping.half_width=0.1"],
         r"half_width must be in the unit of one metric",
     ),
+    # sets from local folders
+    *(([f"data={name}"], r"data.root has no default") for name in ("mnist", "cifar10", "image_folder")),
+    (["data=mnist", "data.root=nowhere"], r"data.root must hold MNIST in MNIST/raw, but nowhere lacks it"),
+    (["data=fashion_mnist_full", "data.root=pets"], r"data.root must hold Fashion-MNIST in .*, but pets lacks it"),
+    (["data=cifar10", "data.root=nowhere"], r"data.root must hold CIFAR-10 in cifar-10-batches-py"),
+    (["data=cifar100", "data.root=nowhere"], r"CIFAR-100 in cifar-100-python, .*data.download=true"),
+    (["data=cifar10", "data.root=nowhere", "data.split=all"], r"split must be one of train, test"),
+    (["data=cifar10", "data.root=nowhere", "data.mean=0.5"], r"data.mean must be a list of float"),
+    (["data=cifar10", "data.root=nowhere", "data.download=maybe"], r"data.download must be bool"),
+    (["data=cifar10_jpeg"], r"data.path has no default"),
+    (folder("nowhere"), r"folder with one folder of pictures a class, got nowhere"),
+    (folder("pets/cat"), r"Couldn't find any class folder"),
+    (folder("torn", "data.resize=40", "data.crop=32"), r"pictures must be readable, but torn/cat/1.png is not"),
+    (folder("pets", "data.resize=null", "data.crop=null"), r"pictures must have one size.*: set data.crop"),
+    (folder("pets", "data.crop=300"), r"data.crop must be at most data.resize, got 300 > 256"),
+    (folder("pets", "data.resize=null"), r"data.crop must fit every picture, got 224 for 48 x 40 pixels"),
+    (folder("pets", "data.interpolation=sharp"), r"data.interpolation must be one of bilinear"),
+    (folder("pets", "data.limit=3"), r"limit must be in 1..2, got 3"),
+    (folder("pets", "data.mean=[0.5]"), r"data.mean must give one number a channel, 3 in all"),
+    # a user's Dataset
+    (["data=custom"], r"data._target_ has no default"),
+    (["data=dataset"], r"data.dataset._target_ has no default"),
+    (["data=custom", "data._target_=badlab.sets.Samples"], r"allow_targets=\[badlab\]"),
+    (["data=dataset", "data.dataset._target_=badlab.sets.Samples"], r"data.dataset._target_ must lie in 'rramsweep'"),
+    (samples("good", "data.dataset._target_=os.system"), r"data.dataset._target_ must lie in"),
+    (samples("good", "data.dataset._target_=badlab.sets.Sample"), r"is not there: did you mean Samples"),
+    (samples("good", "+data.dataset.size=3"), r"data.dataset.size is not a parameter of data.dataset: it has kind"),
+    (samples("good", "data.limit=21"), r"limit must be in 1..20, got 21"),
+    (samples("good", "data.n_classes=5"), r"labels must be in 0..4, got 0..9"),
+    (samples("sizes"), r"one shape and type, got x \(1, 8, 8\) .* \(1, 9, 9\) .* in sample 3: resize, pad"),
+    (samples("dict"), r"pair \(x, y\), got a dict as sample 0"),
+    (samples("text"), r"y of sample 0 is a str"),
+    (samples("missing"), r"Samples raised FileNotFoundError\('0.png'\) after 0 of them"),
+    ([*samples("good")[1:], "model=lenet5"], r"must accept the data's inputs"),
+    (own_data("not_data"), r"must return a torch Dataset or rramsweep.datasets.Data, .* returned list"),
+    (own_data("several"), r"must return a torch Dataset or rramsweep.datasets.Data, .* returned tuple"),
+    (own_data("Samples", "+data.kind=sizes"), r"one shape and type"),
+    (samples("good", "data.dataset=3"), r"data.dataset"),
     # folders
     (["report"], r"report takes .* required: DIR"),
     (["report", "nowhere"], r"nowhere is not a folder"),
@@ -426,6 +546,9 @@ def test_there_are_at_least_sixty_cases():
 def test_the_good_neighbours_of_the_bad_cases_run(files, capfd):
     main([*NPZ, "data.path=good.npz", "chips=1"])
     main(custom("build", "model.checkpoint=net.pt", "+model.width=64", "chips=1"))
+    main(samples("good", "chips=1"))
+    main(own_data("Samples", "chips=1"))
+    main(folder("pets", *torchvision("resnet18", "model.num_classes=2"), "data.resize=40", "data.crop=32", "chips=1"))
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -14,10 +14,13 @@ from rramsweep.config import choices, compose, conf_dir, container, loader
 from rramsweep.layers import CELL_GROUPS
 from rramsweep.plan import GROUPS
 from rramsweep.workbench import Workbench
+from tests.pictures import bytes_of, write_cifar, write_folder, write_mnist
 
 YAMLS = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name != "sweeper")
 OPTIONS = [(p.parent.name, p.stem) for p in YAMLS if p.parent.name in GROUPS]
 BUILT = [o for o in OPTIONS if o[0] in (*CELL_GROUPS, "model", "data", "metric") and o[1] != "custom"]
+UNTRAINED = "model.checkpoint=null"
+COLOUR = ["data=npz", "data.path=colour.npz", "data.layout=NHWC"]
 # Options that need something beside them.
 OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
     ("model", "digits_cnn"): ["data=digits"],
@@ -27,6 +30,17 @@ OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
     ("model", "custom"): ["model._target_=rramsweep.models.lenet5"],
     ("metric", "custom"): ["metric._target_=rramsweep.metrics.Top5"],
     ("metric", "mse"): ["data=npz", "data.path=numbers.npz"],
+    **{("model", f"resnet{depth}"): [UNTRAINED, *COLOUR] for depth in (20, 32, 44, 56)},
+    ("model", "torchvision"): [UNTRAINED, "model.name=resnet18", "model.num_classes=10", *COLOUR],
+    ("model", "timm"): [UNTRAINED, "model.name=resnet18", "model.num_classes=10", *COLOUR],
+    ("data", "mnist"): ["data.root=sets"],
+    ("data", "fashion_mnist_full"): ["data.root=sets"],
+    ("data", "cifar10"): ["model=resnet20", UNTRAINED, "data.root=sets"],
+    ("data", "cifar100"): ["model=resnet20", UNTRAINED, "model.num_classes=100", "data.root=sets"],
+    ("data", "cifar10_jpeg"): ["model=resnet20", UNTRAINED, "data.path=colour.npz"],
+    ("data", "image_folder"): ["model=resnet20", UNTRAINED, "data.root=pets", "data.resize=40", "data.crop=32"],
+    ("data", "custom"): ["data._target_=tests.pictures.dataset", "allow_targets=[tests]"],
+    ("data", "dataset"): ["data.dataset._target_=tests.pictures.dataset", "allow_targets=[tests]"],
 }
 
 
@@ -37,18 +51,29 @@ def test_every_yaml_says_what_it_is_and_where_it_comes_from(path):
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids="/".join)
-def test_every_option_composes_and_builds(group, option, workdir):
-    np.savez("mine.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=np.arange(20) % 10)
+def test_every_option_composes_and_builds(group, option, workdir, monkeypatch):
+    if option == "timm":
+        pytest.importorskip("timm", reason="needs the extra timm")
+    labels = np.arange(20) % 10
+    np.savez("mine.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=labels)
     np.savez("numbers.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=np.zeros((20, 10)))
+    np.savez("colour.npz", x=np.zeros((20, 32, 32, 3), dtype=np.uint8), y=labels)
+    if "data.root=sets" in OPEN_OPTIONS.get((group, option), []):
+        for kind in ("MNIST", "FashionMNIST"):
+            write_mnist(workdir / "sets", kind, bytes_of((20, 28, 28)), labels)
+        for kind in ("CIFAR10", "CIFAR100"):
+            write_cifar(workdir / "sets", kind, bytes_of((20, 32, 32, 3)), labels, monkeypatch)
+    write_folder(workdir / "pets", {"cat": [bytes_of((40, 48, 3))], "dog": [bytes_of((50, 40))]})
     cfg = compose([f"{group}={option}", *OPEN_OPTIONS.get((group, option), [])])
     assert choices(cfg)[group] == option
-    Workbench().point(container(cfg), choices(cfg))
+    Workbench(["tests"]).point(container(cfg), choices(cfg))
 
 
 @pytest.mark.parametrize(("group", "option"), BUILT, ids="/".join)
 def test_a_yaml_has_the_keys_its_target_takes_and_no_others(group, option):
     node = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
-    taken = set(inspect.signature(resolve(node["_target_"], group)).parameters)
+    parameters = inspect.signature(resolve(node["_target_"], group)).parameters.values()
+    taken = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
     assert set(node) - {"_target_", "checkpoint"} == taken, (
         "every parameter is in the YAML, so that it can be overridden"
     )

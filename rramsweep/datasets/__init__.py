@@ -3,5 +3,19 @@
 from rramsweep.datasets.archive import npz
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.embedded import digits, fashion_mnist
+from rramsweep.datasets.folder import image_folder
+from rramsweep.datasets.samples import from_dataset
+from rramsweep.datasets.torchvision_sets import cifar10, cifar100, fashion_mnist_full, mnist
 
-__all__ = ["Data", "digits", "fashion_mnist", "npz"]
+__all__ = [
+    "Data",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "fashion_mnist_full",
+    "from_dataset",
+    "image_folder",
+    "mnist",
+    "npz",
+]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.datasets.arrays import Data
+from rramsweep.datasets.pixels import normalise
 
 IMAGES = ("NCHW", "NHWC", "NHW")
 LAYOUTS = (*IMAGES, "any", "tokens")
@@ -24,6 +25,7 @@ def npz(
     std: list[float] | None = None,
     n_classes: int | None = None,
     limit: int | None = None,
+    name: str | None = None,
 ) -> Data:
     """Inputs `x` and targets `y` of an `.npz` file; images and other numbers as `(x / scale - mean) / std`.
 
@@ -38,6 +40,7 @@ def npz(
         mean, std: one number a channel of an image, as the network was trained with; None leaves them out.
         n_classes: of labels; None takes the largest label plus one.
         limit: keep the first so many inputs.
+        name: what the inputs are, for plots; None takes the file's name.
 
     Raises:
         ValueError: no such file, not an .npz, no `x` or `y`, object arrays, wrong shapes or dtypes, no rows, NaN or
@@ -54,14 +57,11 @@ def npz(
     if layout == "tokens" and scale != 1:
         raise ValueError(f"tokens are ids and have no scale, got scale={scale}: leave it out")
     inputs = _tokens(x, path) if layout == "tokens" else _numbers(x, path, layout) / scale
-    if mean is not None:
-        inputs = inputs - _per_channel("mean", mean, inputs)
-    if std is not None:
-        inputs = inputs / _per_channel("std", std, inputs)
+    inputs = normalise(inputs, mean, std)
     targets = _targets(y, path)
     if n_classes is None and not targets.is_floating_point():
         n_classes = int(targets.max()) + 1
-    return Data(inputs, targets, Path(path).stem, n_classes).take(limit)
+    return Data(inputs, targets, name or Path(path).stem, n_classes).take(limit)
 
 
 def _numbers(x: np.ndarray, path: str, layout: str) -> Tensor:
@@ -120,14 +120,3 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 f"an .npz must hold plain number arrays, {path} holds pickled objects: save x and y as numbers"
             ) from None
         raise
-
-
-def _per_channel(name: str, values: list[float], images: Tensor) -> Tensor:
-    if len(values) != images.shape[1]:
-        raise ValueError(
-            f"data.{name} must give one number a channel, {images.shape[1]} in all, got {values}: "
-            "give what the network was trained with"
-        )
-    if name == "std" and min(values) <= 0:
-        raise ValueError(f"data.std must be above 0, got {values}: give what the network was trained with")
-    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)

@@ -1,9 +1,12 @@
-"""The embedded default networks, their trained weights, and loading weights from a file."""
+"""The embedded default networks, those of the usual collections, and loading weights from a file."""
 
+from rramsweep.models.by_name import timm_model, torchvision_model
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.models.networks import DigitsCNN, DigitsMLP, LeNet5, digits_cnn, digits_mlp, lenet5
+from rramsweep.models.resnet_cifar import CifarResNet, resnet20, resnet32, resnet44, resnet56
 
 __all__ = [
+    "CifarResNet",
     "DigitsCNN",
     "DigitsMLP",
     "LeNet5",
@@ -12,4 +15,10 @@ __all__ = [
     "embedded_path",
     "lenet5",
     "load_checkpoint",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "timm_model",
+    "torchvision_model",
 ]

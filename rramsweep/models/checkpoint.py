@@ -5,12 +5,16 @@ Weights are data and are read as data: `torch.load(weights_only=True)`, never a 
 
 from __future__ import annotations
 
+import copy
 import pickle
+import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -34,8 +38,10 @@ def embedded_path(name: str) -> Path:
 def load_checkpoint(model: nn.Module, path: str | Path) -> None:
     """Load the weights in `path` into `model`, in place: all of them, or, on an error, none.
 
-    The file holds a state dict, or a dict with one under `"state_dict"` or `"model"`. A leading `module.`,
-    which `nn.DataParallel` puts before every name, is taken off. Weights of another floating type are
+    The file holds a state dict, or a dict with one under `"state_dict"` or `"model"`; a `.safetensors` file
+    needs the package safetensors, which comes with the extra `rramsweep[timm]`. A leading `module.`,
+    which `nn.DataParallel` puts before every name, is taken off. Names of an older version are translated if the
+    model's own modules know them. Weights of another floating type are
     converted to the model's own. Batch counters (`num_batches_tracked`) may be absent, as in files from
     before PyTorch 0.4.1: they play no part in inference.
 
@@ -43,12 +49,15 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         ValueError: one line that states constraint, value and remedy, if the file is missing or unreadable, is
-            not a torch file, holds a pickle of code, holds no state dict, or if names, shapes or types do not
-            fit, or a weight is not finite (or not once converted to the model's type).
+            not a torch file, holds a pickle of code, a TorchScript module or an exported program, holds no state
+            dict, or if names, shapes or types do not fit, or a weight is not finite (or not once converted to the
+            model's type).
     """
     path = Path(path)
     own = model.state_dict()
-    state = _without_module(_state_dict(_read(path), path), own)
+    state: Mapping[str, Tensor] = _without_module(_state_dict(_read(path), path), own)
+    if not state.keys() <= own.keys():
+        state = _translated(dict(state), model)
     _check_names(state, own, path)
     _check_values(state, own, path)
     # strict=False only for the absent batch counters: every other name was checked above.
@@ -58,6 +67,9 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
 def _read(path: Path) -> object:
     if not path.is_file():
         raise ValueError(f"checkpoint must be an existing file, got {path}: check the path")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    _refuse_programs(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch documents no set of errors: damaged files alone raise five types
@@ -72,12 +84,47 @@ def _read(path: Path) -> object:
         ) from error
 
 
+def _read_safetensors(path: Path) -> object:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"checkpoint {path} needs safetensors to be read, which is not installed: pip install 'rramsweep[timm]'"
+        ) from None
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"checkpoint must be a complete safetensors file, got {path}, which cannot be read ({error}): copy it again"
+        ) from error
+
+
+def _refuse_programs(path: Path) -> None:
+    """Refuse the two kinds of zip archives that hold a compiled network where weights are wanted."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+    for mark, what, source in (
+        ("constants.pkl", "a TorchScript module", "torch.jit.load(path).state_dict()"),
+        ("archive_format", "an exported program", "torch.export.load(path).state_dict"),
+        ("serialized_exported_program.json", "an exported program", "torch.export.load(path).state_dict"),
+    ):
+        if mark in names:
+            raise ValueError(
+                f"checkpoint must hold weights alone, got {what} in {path}, whose layers are compiled away and take no "
+                f"chip's weights: save its weights with torch.save({source}, new_path) and choose the network in "
+                "Python that it was made from"
+            )
+
+
 def _is_pickle_or_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2).startswith((b"\x80", b"PK"))
 
 
-def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
+def _state_dict(loaded: object, path: Path) -> OrderedDict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -85,7 +132,9 @@ def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping) or not loaded:
         what = "an empty dict" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
         raise ValueError(f"checkpoint must hold a state dict (name -> tensor), got {what} in {path}: {_RESAVE}")
-    state: dict[str, Tensor] = {}
+    state: OrderedDict[str, Tensor] = OrderedDict()
+    if hasattr(loaded, "_metadata"):  # the versions of the modules that were saved, which some ask for
+        state._metadata = copy.copy(loaded._metadata)  # type: ignore[attr-defined]
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(
@@ -96,12 +145,25 @@ def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _without_module(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_module(state: OrderedDict[str, Tensor], own: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     # A model may have a child of its own called "module"; its names then fit as they are.
     wrapped = all(name.startswith("module.") for name in state)
-    if not wrapped or any(name.startswith("module.") for name in own):
+    if wrapped and not any(name.startswith("module.") for name in own):
+        consume_prefix_in_state_dict_if_present(state, "module.")
+    return state
+
+
+def _translated(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The state dict in the model's names of today, if its modules translate all of them, else as it is.
+
+    A module renames what it finds while it loads (torchvision's ViT does), so a copy is made to load it.
+    """
+    copied = copy.deepcopy(model)
+    try:
+        missing, unexpected = copied.load_state_dict(state, strict=False, assign=True)
+    except RuntimeError:  # a shape or type that does not fit: what it is, is told by name afterwards
         return state
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    return state if missing or unexpected else copied.state_dict()
 
 
 def _check_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,110 @@
+"""A user's own pictures from a folder with one subfolder a class, as torchvision's `ImageFolder` sorts them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rramsweep.datasets.arrays import Data
+from rramsweep.datasets.pixels import by_turns, normalise
+
+# What torchvision's own ImageNet weights were trained with (pytorch.org/vision, "Models and pre-trained weights").
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+
+
+def image_folder(
+    root: str,
+    resize: int | None = 256,
+    crop: int | None = 224,
+    interpolation: str = "bilinear",
+    mean: list[float] | None = IMAGENET_MEAN,
+    std: list[float] | None = IMAGENET_STD,
+    limit: int | None = None,
+    name: str | None = None,
+) -> Data:
+    """Pictures `root/CLASS/FILE` as RGB, resized, cropped and used as `(pixel / 255 - mean) / std`.
+
+    Every picture is decoded once, and only those that the limit keeps; all are held in memory as float32 (a thousand
+    of 224 x 224 pixels are 0.6 GB). The classes are numbered in the sorted order of their folders, empty ones are
+    refused: a network trained on ImageNet wants all of its 1000 folders, or its labels are others.
+
+    Args:
+        root: the folder of class folders.
+        resize: length in pixels of the shorter side before the crop; None leaves pictures as they are.
+        crop: side in pixels of the square cut from the middle; None cuts nothing.
+        interpolation: of the resizing: bilinear, bicubic or nearest.
+        mean, std: one number a channel, as the network was trained with; None leaves them out.
+        limit: keep this many pictures, balanced over the classes; None keeps all.
+        name: what the pictures are, for plots; None takes the folder's name.
+
+    Raises:
+        ValueError: no such folder, no classes in it or an empty one, a file that is no picture, pictures smaller than
+            the crop or of different sizes without one, or a parameter that does not fit.
+
+    The defaults 256, 224, bilinear, mean and std are those of torchvision's first ImageNet weights; its newer ones
+    name others beside each network (`weights.transforms()`).
+    """
+    from torchvision.datasets import ImageFolder
+
+    for key, size in (("resize", resize), ("crop", crop)):
+        if size is not None and size < 1:
+            raise ValueError(f"data.{key} must be at least 1 pixel or null, got {size}: give a size")
+    if resize is not None and crop is not None and crop > resize:
+        raise ValueError(f"data.crop must be at most data.resize, got {crop} > {resize}: enlarge data.resize")
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"data.interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}: pick one"
+        )
+    if not Path(root).is_dir():
+        raise ValueError(f"data.root must be a folder with one folder of pictures a class, got {root}: check the path")
+    try:
+        found = ImageFolder(root)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"data.root must be a folder with one folder of pictures a class, but {error}: sort the pictures so"
+        ) from error
+    rows = by_turns(found.targets, limit)
+    paths = [found.samples[row][0] for row in rows]
+    with ThreadPoolExecutor() as pool:
+        pictures = list(pool.map(lambda path: _read(path, resize, crop, interpolation), paths))
+    for path, picture in zip(paths, pictures, strict=True):
+        if picture.shape != pictures[0].shape:
+            raise ValueError(
+                f"pictures must have one size, got {_size(pictures[0])} in {paths[0]} and {_size(picture)} in {path}: "
+                "set data.crop"
+            )
+    labels = torch.tensor([found.samples[row][1] for row in rows])
+    images = normalise(torch.stack(pictures).float() / 255, mean, std)
+    return Data(images, labels, name or Path(root).resolve().name, len(found.classes))
+
+
+def _read(path: str, resize: int | None, crop: int | None, interpolation: str) -> Tensor:
+    """One picture as bytes, shape `(3, H, W)`."""
+    from torchvision.datasets.folder import pil_loader
+    from torchvision.transforms import InterpolationMode, functional
+
+    try:
+        picture = pil_loader(path)
+    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on damaged files, by kind of file
+        raise ValueError(f"pictures must be readable, but {path} is not ({error}): repair or remove it") from error
+    if resize is not None:
+        picture = functional.resize(picture, [resize], InterpolationMode(interpolation))
+    if crop is not None:
+        if crop > min(picture.size):
+            # torchvision would frame it in black, which no network was trained on.
+            raise ValueError(
+                f"data.crop must fit every picture, got {crop} for {picture.width} x {picture.height} pixels in "
+                f"{path}: set data.resize"
+            )
+        picture = functional.center_crop(picture, [crop])
+    pixels: Tensor = functional.pil_to_tensor(picture)
+    return pixels
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[2]} x {picture.shape[1]} pixels"
