@@ -84,7 +84,7 @@ def execute(
     try:
         if n_todo:
             ProgressFile.clear(folder)
-            with Monitor(folder, n_todo):
+            with Monitor(folder, n_todo, at_most=not fixed):
                 launch(path)
         else:
             console.print("every trial is in the store: nothing to compute")

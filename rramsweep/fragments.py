@@ -67,7 +67,9 @@ class Fragments:
     def _read(self, path: Path) -> pa.Table | None:
         data = path.read_bytes()
         if path.stem == self._name(data):
-            return pq.read_table(io.BytesIO(data), schema=self._schema)
+            # In this thread alone: one of Arrow's own that still holds Python's bytes when the interpreter ends takes
+            # the process down with it, exit 134.
+            return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).cast(self._schema)
         log.warning("%s was damaged and is set aside; its trials will be computed again", path)
         try:
             path.rename(path.with_suffix(".damaged"))

@@ -24,10 +24,11 @@ class Monitor:
     Args:
         folder: the sweep's folder.
         total: trials that this run has to compute.
+        at_most: a stopping rule may end it before.
     """
 
-    def __init__(self, folder: Path, total: int) -> None:
-        self._folder, self._total = folder, total
+    def __init__(self, folder: Path, total: int, at_most: bool = False) -> None:
+        self._folder, self._total, self._at_most = folder, total, at_most
         self._stop = threading.Event()
         self._console = Console(stderr=True, highlight=False)
         self._thread = threading.Thread(target=self._watch, name="rramsweep-progress", daemon=True)
@@ -70,15 +71,18 @@ class Monitor:
 
     def _lines(self) -> None:
         while not self._stop.wait(LOG_S):
-            self._line(ProgressFile.total(self._folder))
+            tally = ProgressFile.total(self._folder)
+            elapsed = time.monotonic() - self._started
+            seconds = elapsed / tally.done * (self._total - tally.done) if tally.done else None
+            most = "at most " if self._at_most else ""
+            self._line(tally, "" if seconds is None else f", {most}{seconds:.0f} s left")
         self._line(ProgressFile.total(self._folder))
 
-    def _line(self, tally: Tally) -> None:
-        elapsed = time.monotonic() - self._started
-        left = f", {elapsed / tally.done * (self._total - tally.done):.0f} s left" if tally.done else ""
+    def _line(self, tally: Tally, left: str = "") -> None:
         failed = f", {tally.failed} failed" if tally.failed else ""
         print(
-            f"{tally.done}/{self._total} trials, {self._rate(tally)}{left}{failed}",
+            f"{tally.done}{' of at most ' if self._at_most else '/'}{self._total} trials, "
+            f"{self._rate(tally)}{left}{failed}",
             file=sys.stderr,
             flush=True,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -85,6 +87,27 @@ def test_a_failed_write_leaves_nothing_under_a_fragments_name(store, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         store.add([fact()], [point()])
     assert [p.name for p in store.root.iterdir()] == ["store.json"]
+
+
+READ = """
+import os
+import sys
+from pathlib import Path
+
+from rramsweep.store import FACTS, Fragments
+
+before = len(os.listdir("/proc/self/task"))
+assert Fragments(Path(sys.argv[1]), "facts", FACTS).read().num_rows == 8
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_reading_leaves_no_thread_that_could_outlive_the_interpreter(store):
+    for seed in range(8):
+        store.add([fact("a", seed)], [point()])
+    done = subprocess.run([sys.executable, "-c", READ, str(store.root)], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 def test_refuses_a_store_of_a_newer_scheme(store):
