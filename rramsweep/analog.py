@@ -82,13 +82,13 @@ class AnalogNetwork:
     def __init__(self, model: nn.Module, specs: Map[str, LayerSpec], t_s: float = 0.0) -> None:
         self.t_s = t_s
         self._model = private_copy(model).requires_grad_(False)
-        self._arrays = own_weights(self._model, specs)
+        arrays = find_arrays(self._model)
+        self._arrays = own_weights(arrays, specs)
         self._digital = {name: array.weight.clone() for name, array in self._arrays.items()}
         self._mapped = {
             name: map_layer(name, array.lay(self._digital[name]), specs[name], array.parts)
             for name, array in self._arrays.items()
         }
-        arrays = find_arrays(self._model)
         read = [name for name in specs if not isinstance(specs[name].read_noise, Ideal)]
         fused = [name for name in read if not arrays[name].readable]
         if fused:

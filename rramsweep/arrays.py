@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from typing import cast
 
@@ -161,20 +162,19 @@ def _make_plain(module: nn.Module) -> None:
             prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
-def own_weights(model: nn.Module, names: Iterable[str]) -> dict[str, WeightArray]:
+def own_weights(arrays: Map[str, WeightArray], names: Iterable[str]) -> dict[str, WeightArray]:
     """Take the weights of analog layers apart from what else shares them, in place.
 
     Layers whose weights are tied are one set of cells: the first of them carries it, the others go on sharing its
     parameter. A tied module that stays digital (an embedding) keeps the old parameter, and with it exact weights.
 
     Args:
-        model: a `private_copy`.
-        names: of the arrays, as `find_arrays` names them.
+        arrays: of a `private_copy`, by `find_arrays`.
+        names: of those that are analog.
 
     Returns:
         `{name: array}` of those that carry cells.
     """
-    arrays = find_arrays(model)
     carriers: dict[str, WeightArray] = {}
     taken: dict[int, nn.Parameter] = {}
     for name in names:

@@ -1,6 +1,6 @@
 """Which layers are analog and what each is made of, from the `analog` part of a config: patterns and named rules.
 
-Rules become one config a layer here; nothing below sees a pattern.
+Patterns become names here; nothing below sees a pattern.
 """
 
 from __future__ import annotations
@@ -18,25 +18,20 @@ from rramsweep.chip import STAGES
 CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise")
 
 
-def layer_nodes(
-    model: nn.Module, analog: Mapping[str, Any], groups: Mapping[str, Any]
-) -> dict[str, Mapping[str, Mapping[str, Any]]]:
-    """`{array name: {group: config node}}` of every weight on the array, in the network's order.
+def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """`{array name: rules that act on it}` of every weight on the array, in the network's order.
 
     Args:
         model: the network.
         analog: `include` and `exclude`, lists of patterns, and `layers`, named rules `{match, exclude, GROUP: node}`.
-            A rule's node with a `_target_` takes the place of the point's own; without one it changes the parameters
-            it names. Rules act in their order, each on what the ones before left.
-        groups: the point's own node of each group.
 
     Raises:
-        ValueError: an unknown key, a pattern that matches no layer, or nothing left to be analog.
+        ValueError: an unknown key, a pattern that matches no layer, a change that is none, or no analog layer left.
     """
     check_keys(analog, ("include", "exclude", "layers"), "analog.")
     include, exclude = (fit(analog[key], list[str], f"analog.{key}") for key in ("include", "exclude"))
     names = analog_layers(model, include, exclude)
-    nodes: dict[str, Mapping[str, Mapping[str, Any]]] = dict.fromkeys(names, groups)
+    acting: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
     rules = analog.get("layers") or {}
     if not isinstance(rules, Mapping):
         raise ValueError(f"analog.layers must hold named rules, got {rules!r}: give +analog.layers.NAME.match=PATTERN")
@@ -45,32 +40,45 @@ def layer_nodes(
         if not isinstance(rule, Mapping) or "match" not in rule:
             raise ValueError(f"{where} needs a pattern of layer names, got {rule!r}: give {where}.match=PATTERN")
         check_keys(rule, ("match", "exclude", *CELL_GROUPS), f"{where}.")
+        _check_changes(rule, where)
         patterns = (
             [rule["match"]] if isinstance(rule["match"], str) else fit(rule["match"], list[str], f"{where}.match")
         )
         matched = matching(names, patterns, f"{where}.match")
         if fit(rule.get("exclude", False), bool, f"{where}.exclude"):
-            nodes = {name: node for name, node in nodes.items() if name not in matched}
-            continue
-        changed = [group for group in rule if group in CELL_GROUPS]
-        for name in matched & nodes.keys():
-            own = nodes[name]
-            nodes[name] = {**own, **{g: _changed(own[g], rule[g], f"{where}.{g}") for g in changed}}
-    if not nodes:
+            acting = {name: labels for name, labels in acting.items() if name not in matched}
+        else:
+            acting = {name: (*labels, label) if name in matched else labels for name, labels in acting.items()}
+    if not acting:
         raise ValueError(
             f"at least one layer must be analog, but the rules {', '.join(rules)} of analog.layers exclude all of "
             f"{', '.join(names)}: exclude fewer"
         )
-    return nodes
+    return acting
 
 
-def _changed(node: Mapping[str, Any], change: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(change, Mapping):
-        raise ValueError(
-            f"{where} must hold parameters, got {change!r}: give {where}.PARAMETER=VALUE, or {where}._target_ for "
-            "another law"
-        )
-    return change if "_target_" in change else {**node, **change}
+def changed(
+    groups: Mapping[str, Mapping[str, Any]], analog: Mapping[str, Any], labels: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """A point's own nodes, `{group: node}`, as the rules with these labels leave them, each acting on the one before.
+
+    A rule's node with a `_target_` takes the place of what stands; without one it changes the parameters it names.
+    """
+    own = {group: groups[group] for group in CELL_GROUPS}
+    for label in labels:
+        for group, change in analog["layers"][label].items():
+            if group in CELL_GROUPS:
+                own[group] = change if "_target_" in change else {**own[group], **change}
+    return own
+
+
+def _check_changes(rule: Mapping[str, Any], where: str) -> None:
+    for group, change in rule.items():
+        if group in CELL_GROUPS and not isinstance(change, Mapping):
+            raise ValueError(
+                f"{where}.{group} must hold parameters, got {change!r}: give {where}.{group}.PARAMETER=VALUE, or "
+                f"{where}.{group}._target_ for another law"
+            )
 
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str], prefix: str = "") -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rramsweep import conductances
 from rramsweep.analog import analog_layers
-from rramsweep.arrays import own_weights, private_copy
+from rramsweep.arrays import find_arrays, own_weights, private_copy
 from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
@@ -84,7 +84,7 @@ class FastPyTorchRRAM:
         self._model = eager(pretrained_model, "pretrained_model")
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
-        for name, array in own_weights(private_copy(pretrained_model), self._names).items():
+        for name, array in own_weights(find_arrays(private_copy(pretrained_model)), self._names).items():
             self._mapped[name] = map_layer(name, array.lay(array.weight).cpu(), spec, array.parts)
         self.reset(seed)
 
@@ -158,7 +158,7 @@ class FastPyTorchRRAM:
         """
         model = private_copy(self._model)
         with torch.no_grad():
-            for name, array in own_weights(model, self._names).items():
+            for name, array in own_weights(find_arrays(model), self._names).items():
                 array.weight.copy_(array.take(self._stuck(name).weight()))
         return model
 

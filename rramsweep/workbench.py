@@ -20,7 +20,7 @@ from rramsweep.build import arguments, build
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.datasets import Data, from_dataset
-from rramsweep.layers import CELL_GROUPS, layer_nodes
+from rramsweep.layers import CELL_GROUPS, changed, layer_rules
 from rramsweep.metrics import Metric, checked, identity, scale_of
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.models.eager import eager
@@ -110,27 +110,22 @@ class Workbench:
 
         def count() -> str:
             model = private_copy(self._network(node["model"])[0])
-            return describe_shares(shares(model, self._layer_nodes(node), self._data(node["data"]).x[:1]))
+            return describe_shares(shares(model, self._rules(node), self._data(node["data"]).x[:1]))
 
-        return self._keep("shares", [node["model"], node["data"], list(self._layer_nodes(node))], count)
+        return self._keep("shares", [node["model"], node["data"], list(self._rules(node))], count)
 
     def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
-        """What every weight on the array is made of."""
-        return {name: self._spec(own) for name, own in self._layer_nodes(node).items()}
+        """What every weight on the array is made of; layers under the same rules share one."""
+        rules = self._rules(node)
+        specs = {labels: self._spec(changed(node, node["analog"], labels)) for labels in set(rules.values())}
+        return {name: specs[labels] for name, labels in rules.items()}
 
-    def _spec(self, node: Mapping[str, Any]) -> LayerSpec:
-        def make() -> LayerSpec:
-            return LayerSpec(**{group: self._component(group, node[group]) for group in CELL_GROUPS})
+    def _spec(self, groups: Mapping[str, Any]) -> LayerSpec:
+        return LayerSpec(**{group: self._component(group, groups[group]) for group in CELL_GROUPS})
 
-        return self._keep("spec", {group: node[group] for group in CELL_GROUPS}, make)
-
-    def _layer_nodes(self, node: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-        groups = {group: node[group] for group in CELL_GROUPS}
-
-        def find() -> dict[str, Mapping[str, Any]]:
-            return layer_nodes(self._network(node["model"])[0], node["analog"], groups)
-
-        return self._keep("layers", [node["model"], node["analog"], groups], find)
+    def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        keys = [node["model"], node["analog"]]
+        return self._keep("rules", keys, lambda: layer_rules(self._network(node["model"])[0], node["analog"]))
 
     def _digital(self, node: Mapping[str, Any]) -> Answers:
         def run() -> Answers:
@@ -150,10 +145,13 @@ class Workbench:
         # Ideal slots are left out, so that an effect group added later changes no identity of today.
         base = {group: self._text(group, node[group]) for group in CELL_GROUPS}
         lines = [f"{group} {text}" for group, text in base.items() if not text.startswith("Ideal v")]
-        for name, own in self._layer_nodes(node).items():
+        rules = self._rules(node)
+        differ: dict[tuple[str, ...], list[str]] = {}
+        for labels in set(rules.values()) - {()}:
+            own = changed(node, node["analog"], labels)
             texts = {group: self._text(group, own[group]) for group in CELL_GROUPS}
-            lines += [f"layer {name} {group} {text}" for group, text in texts.items() if text != base[group]]
-        return lines
+            differ[labels] = [f"{group} {text}" for group, text in texts.items() if text != base[group]]
+        return lines + [f"layer {name} {line}" for name, labels in rules.items() for line in differ.get(labels, [])]
 
     def _text(self, group: str, node: Mapping[str, Any]) -> str:
         return self._keep(f"text {group}", node, lambda: describe(self._component(group, node)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rramsweep.config import choices, compose, container
-from rramsweep.layers import CELL_GROUPS, layer_nodes
+from rramsweep.layers import CELL_GROUPS, changed, layer_rules
 from rramsweep.models import lenet5
 from rramsweep.workbench import Workbench
 
@@ -16,7 +16,7 @@ ALL = ["conv1", "conv2", "fc1", "fc2", "fc3"]
 
 def nodes(layers, include=("*",), exclude=()):
     analog = {"include": list(include), "exclude": list(exclude), "layers": layers}
-    return layer_nodes(lenet5(), analog, GROUPS)
+    return {name: changed(GROUPS, analog, labels) for name, labels in layer_rules(lenet5(), analog).items()}
 
 
 def drifts(layers):
