@@ -64,7 +64,8 @@ def timm_model(name: str, num_classes: int | None = None, **arguments: Any) -> n
     architecture = name.split(".")[0]
     if architecture not in known:
         raise ValueError(f"model.name must be a network of timm, got {name!r}: {suggest(architecture, known)}")
-    return cast(nn.Module, timm.create_model(name, pretrained=False, **_passed_on(num_classes, arguments)))
+    network: nn.Module = timm.create_model(name, pretrained=False, **_passed_on(num_classes, arguments))
+    return network
 
 
 def _passed_on(num_classes: int | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
