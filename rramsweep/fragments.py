@@ -69,13 +69,19 @@ class Fragments:
         if path.stem == self._name(data):
             # In this thread alone: one of Arrow's own that still holds Python's bytes when the interpreter ends takes
             # the process down with it, exit 134.
-            return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).cast(self._schema)
+            return self._whole(pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False))
         log.warning("%s was damaged and is set aside; its trials will be computed again", path)
         try:
             path.rename(path.with_suffix(".damaged"))
         except OSError as error:
             log.warning("it could not be renamed (%s) and is ignored", error.strerror)
         return None
+
+    def _whole(self, table: pa.Table) -> pa.Table:
+        """The schema's columns; one that an older scheme did not have is null."""
+        have = set(table.column_names)
+        columns = [table[f.name] if f.name in have else pa.nulls(len(table), f.type) for f in self._schema]
+        return pa.table(columns, names=self._schema.names).cast(self._schema)
 
     def _name(self, data: bytes) -> str:
         return f"{self._kind}-{hashlib.sha256(data).hexdigest()[:32]}"
