@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.axis import data_at, label_of, name_of, name_places, positions
 from rramsweep.cells import cells, inputs_word, need_facts, scales
-from rramsweep.frames import CHOICES
 from rramsweep.scores import Scale
 from rramsweep.summary import allowed_drop, summarize
 
@@ -22,10 +22,6 @@ Ranges = Mapping[str, tuple[float, float, str]]
 SOURCE_RANGE: Ranges = {
     "drift.relative_drift": (0, 0.2, "relative drift above 0.2 lies outside the range its source gives")
 }
-LABELS = {"drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$"}
-# What a column's name ends in -> its unit; fractions keep their name and say of what.
-UNITS = {"_uS": "µS", "_s": "s", "_K": "K", "_V": "V", "_ohm": "Ω"}
-OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductance now"}
 # Okabe and Ito's colour-blind-safe palette without its yellow, which print loses on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -85,19 +81,19 @@ def plot_robustness(
     notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
     table = table[table["n"] > 0]  # its index stays the number of the cell
     table = table.assign(
-        group="mean" if group is None else [_name(value, group) for value in table[group]],
+        group="mean" if group is None else [name_of(value, group) for value in table[group]],
         limit=_limit(table, chips, metric, yield_drop),
-        **_positions(table[x], ax),
+        **positions(table[x], ax),
     )
     every = list(dict.fromkeys(table["group"]))
     lane = table["lane"] / len(every)
     shift = lane * (table["group"].map(every.index) - (len(every) - 1) / 2)
     # On a curve only the dots step aside, so that the mean stands at its value of x.
-    table["where"] = _data(ax, table["at"] + shift.where(~table["curve"], 0.0))
+    table["where"] = data_at(ax, table["at"] + shift.where(~table["curve"], 0.0))
     # The golden ratio fills a lane evenly, and the same way each time.
     jitter = 0.8 * ((chips.groupby("cell").cumcount() * 0.6180339887 + 0.5) % 1 - 0.5)
     middle, width = (part.reindex(chips["cell"]).to_numpy() for part in (table["at"] + shift, lane))
-    chips["where"] = _data(ax, middle + jitter.to_numpy() * width)
+    chips["where"] = data_at(ax, middle + jitter.to_numpy() * width)
     for index, name in enumerate(every):
         mine = table[table["group"] == name].sort_values("at", kind="stable")
         colour, dots = COLOURS[index % len(COLOURS)], chips[chips["cell"].isin(mine.index)]
@@ -112,7 +108,7 @@ def plot_robustness(
     # How many small letters fit beside each other under the Axes: they are about half as wide as high.
     room = max(20, int(ax.get_window_extent().width / ax.figure.dpi * 72 / (0.5 * _SMALL)))
     if not table["curve"].all():
-        _name_places(ax, table, chips, x, room)
+        name_places(ax, table, chips, x, room)
     _write(ax, x, metric, textwrap.fill(_caption(table, chips, notes), room))
     return ax
 
@@ -133,41 +129,6 @@ def _limit(table: pd.DataFrame, chips: pd.DataFrame, metric: Scale, drop: float 
     images, counted = by_cell["n_images"].first().astype("float64"), by_cell["n_correct"].count() > 0
     allowed = np.where(counted, np.floor(drop * images + 1e-9) / images, drop)
     return table["digital_score"] - allowed if metric.higher_is_better else table["digital_score"] + allowed
-
-
-def _name(value: Any, column: str = "") -> str:
-    text = "none" if pd.isna(value) else f"{value:.12g}" if isinstance(value, float) else str(value)
-    # A column of several joined ones already says in its values what they are.
-    return text if column in CHOICES or not column or ", " in column else f"{column} = {text}"
-
-
-def _positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
-    """For each cell: ``at`` (place on the axis' own scale), ``curve`` (else a category), ``lane`` (width)."""
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    v = values.to_numpy(dtype=np.float64, na_value=np.nan) if number else np.full(len(values), np.nan)
-    finite = np.isfinite(v)
-    if not finite.any():
-        at = pd.factorize(values, use_na_sentinel=False)[0].astype(np.float64)
-        ax.set_xlim(-0.6, at.max() + 0.6)
-        return {"at": at, "curve": False, "lane": 0.5}
-    low, high = v[finite].min(), v[finite].max()
-    if low > 0 and high / low >= 100:
-        ax.set_xscale("log")
-    at = np.full(len(v), np.nan)
-    at[finite] = ax.xaxis.get_transform().transform(v[finite])
-    levels = np.unique(at[finite])
-    span = np.ptp(levels) or abs(levels[0]) or 1.0
-    if len(levels) == 1:
-        ax.set_xlim(*_data(ax, [levels[0] - span / 2, levels[0] + span / 2]))
-    at[v == np.inf] = levels[-1] + 0.15 * span
-    at[np.isnan(at)] = levels[0] - 0.15 * span
-    lane = min(0.05 * span, 0.4 * np.diff(levels, append=np.inf).min())
-    return {"at": at, "curve": finite & (len(levels) > 1), "lane": np.where(finite, lane, 0.1 * span)}
-
-
-def _data(ax: Axes, at: Any) -> Any:
-    """Data coordinates of places on the axis' own scale."""
-    return ax.xaxis.get_transform().inverted().transform(np.asarray(at, dtype=np.float64))
 
 
 def _draw_means(ax: Axes, part: pd.DataFrame, metric: Scale, name: str, colour: str, marker: str, width: float) -> None:
@@ -203,7 +164,7 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale, every: list[st
             if _flat(mine[column]):
                 ax.axhline(value[0], **style)
             else:
-                ax.plot(_data(ax, mine["at"]), value, **style)
+                ax.plot(data_at(ax, mine["at"]), value, **style)
 
 
 def _flat(values: "pd.Series[Any]") -> bool:
@@ -234,29 +195,8 @@ def _caption(table: pd.DataFrame, chips: pd.DataFrame, notes: list[str]) -> str:
     return "; ".join([over, "light band: 5–95 % of chips", "dots: chips", *notes])
 
 
-def _label(name: str) -> str:
-    for ending, words in (UNITS | OF_WHAT).items():
-        if name.endswith(ending):
-            return f"{name.removesuffix(ending) if ending in UNITS else name} ({words})"
-    return LABELS.get(name, name)
-
-
-def _name_places(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, x: str, room: int) -> None:
-    """Ticks for an axis with categories; a continuous one keeps its own."""
-    # Null means that the option chosen has no such parameter, so the option names the place.
-    choice = x.split(".")[0]
-    absent = list(chips.loc[chips[x].isna(), choice].unique()) if choice in CHOICES else []
-    named = table.drop_duplicates("at").sort_values("at")
-    named = named[~named["curve"] | (np.arange(len(named)) % -(-len(named) // 9) == 0)]
-    names = [_name(absent[0] if pd.isna(value) and len(absent) == 1 else value) for value in named[x]]
-    long = max(map(len, names)) + 2 > room / len(names)
-    slope: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    ax.set_xticks(_data(ax, named["at"]), names, **slope)
-    ax.minorticks_off()
-
-
 def _write(ax: Axes, x: str, metric: Scale, caption: str) -> None:
-    ax.set_xlabel(_label(x), fontsize=_TEXT)
+    ax.set_xlabel(label_of(x), fontsize=_TEXT)
     ax.set_ylabel(metric.label, fontsize=_TEXT)
     ax.tick_params(labelsize=_SMALL, width=0.6, length=3)
     ax.spines[["top", "right"]].set_visible(False)

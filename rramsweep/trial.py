@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from rramsweep.analog import AnalogNetwork
 from rramsweep.datasets import Data
-from rramsweep.metrics import Metric, Number, Share, are_logits, cross_entropy
+from rramsweep.logits import are_logits, cross_entropy
+from rramsweep.metrics import Metric, Number, Share
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,53 @@
+"""Outputs that are rows of logits, one for each label, as those of classifiers and language models are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def check_logits(name: str, outputs: Tensor, targets: Tensor, each: str) -> None:
+    """Refuse outputs that are not a row of logits for each label.
+
+    Args:
+        name: of the metric.
+        outputs: of the network.
+        targets: the data's `y`.
+        each: `input` where an input has one label, `label` where it may have several.
+
+    Raises:
+        ValueError: y holds no labels or too many for an input, or outputs have another shape.
+    """
+    if targets.dtype != torch.int64:
+        raise ValueError(
+            f"{name} must have integer labels as targets, got y of {targets.dtype}: save y as int64, or choose "
+            "metric=mse"
+        )
+    if each == "input" and targets.dim() != 1:
+        raise ValueError(
+            f"{name} must have one label an input, got y of shape {tuple(targets.shape)}: choose metric=cross_entropy "
+            "or metric=perplexity"
+        )
+    if not are_logits(outputs, targets):
+        highest = int(targets.max())
+        shape = ", ".join(["N", *map(str, targets.shape[1:]), f"classes >= {highest + 1}"])
+        raise ValueError(
+            f"a network must give ({shape}) logits for labels up to {highest}, got shape {tuple(outputs.shape)}: "
+            "choose a network trained for these labels"
+        )
+
+
+def are_logits(outputs: Tensor, targets: Tensor) -> bool:
+    """Whether outputs are a row of logits for each label: shape (\\*y.shape, classes), more classes than any label."""
+    return (
+        targets.dtype == torch.int64
+        and outputs.dim() == targets.dim() + 1
+        and outputs.shape[:-1] == targets.shape
+        and outputs.shape[-1] > int(targets.max())
+    )
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """Mean cross-entropy in nats of logits (\\*shape, classes) for labels of that shape."""
+    return float(functional.cross_entropy(logits.flatten(0, -2), labels.flatten()))
