@@ -48,6 +48,7 @@ def shares(model: nn.Module, names: Iterable[str], x: Tensor) -> list[Share]:
     """
     arrays = find_arrays(model)
     on_array = {(id(arrays[n].module), arrays[n].parameter) for n in names}
+    owners = {owner for owner, _ in on_array}
     macs = _count_macs(model, x)
     seen: set[tuple[int, bool]] = set()
     kinds: dict[tuple[str, bool], list[tuple[int, int, int]]] = {}
@@ -56,7 +57,7 @@ def shares(model: nn.Module, names: Iterable[str], x: Tensor) -> list[Share]:
             if value is None:
                 continue
             analog = (id(module), parameter) in on_array
-            beside = any(owner == id(module) for owner, _ in on_array) and not analog and parameter.startswith("bias")
+            beside = id(module) in owners and not analog and parameter.startswith("bias")
             kind = BIAS if beside else type(module).__name__
             size = 0 if (id(value), analog) in seen else value.numel()
             seen.add((id(value), analog))

@@ -15,11 +15,12 @@ from rramsweep.cells import cells, need_facts, resolve_by, scales, without_image
 from rramsweep.frames import METRIC
 from rramsweep.intervals import CONFIDENCE, Codes, Floats, crossed_errors, lower_rank, share_bound, t_interval, wilson
 from rramsweep.scores import FRACTION, HIGHER, UNIT, YIELD_DROP, drop_for
+from rramsweep.store import ACCURACY_OF
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 # What a summary repeats of a score under the old names where the score is an accuracy.
 AS_ACCURACY = {f"score_{name}": f"accuracy_{name}" for name in ("mean", "low", "high", "std", "min")}
-BASELINES = {"digital_score": "digital_accuracy", "ideal_score": "ideal_accuracy"}
+BASELINES = {score: accuracy for score, accuracy in ACCURACY_OF.items() if score != "score"}
 
 
 def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
