@@ -159,6 +159,23 @@ def test_weights_under_the_names_of_their_time_load(factory, old_names, renamed,
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in state.items())
 
 
+def test_weights_of_another_network_are_told_by_name_where_modules_ask_for_their_version(tmp_path):
+    network = torchvision_model("mnasnet0_5", num_classes=3)
+    state = network.state_dict()
+    state["another.weight"] = torch.zeros(1)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"got 0 missing and 1 unexpected \(another.weight\)"):
+        load_checkpoint(network, tmp_path / "w.pt")
+
+
+def test_a_zip_with_a_damaged_directory_is_one_line(tmp_path):
+    torch.save(models.digits_mlp().state_dict(), tmp_path / "w.pt")
+    whole = (tmp_path / "w.pt").read_bytes()
+    (tmp_path / "w.pt").write_bytes(whole.replace(b"PK\x01\x02", b"PK\x01\x00"))
+    with pytest.raises(ValueError, match="complete file from torch.save, got .*w.pt, which cannot be read"):
+        load_checkpoint(models.digits_mlp(), tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize("spoil", ["lack", "shape", "infinite"])
 def test_old_names_are_checked_like_new_ones(spoil, tmp_path):
     network = small_vit()

@@ -314,6 +314,15 @@ def test_arrays_and_numbers_become_tensors(label, kind):
     assert data.y.dtype == torch.int64
 
 
+def test_numbers_to_be_predicted_and_token_ids_pass_as_they_are():
+    y = torch.tensor([[-1.5, 2.0], [0.5, 7.0]])
+    numbers = from_dataset(TensorDataset(torch.rand(2, 3), y))
+    assert numbers.n_classes is None
+    assert torch.equal(numbers.y, y)
+    tokens = from_dataset(TensorDataset(torch.tensor([[4, 0], [1, 1]]), torch.tensor([[0, 1], [1, 6]])))
+    assert (tokens.x.dtype, tokens.n_classes) == (torch.int64, 7)
+
+
 def test_a_limit_reads_no_other_samples_and_each_once():
     dataset = Samples([(torch.zeros(1, 2, 2), i) for i in range(9)])
     assert len(from_dataset(dataset, limit=4)) == 4

@@ -21,12 +21,13 @@ def from_dataset(
 
     Tensors are passed on as the samples hold them, so they must be what the network takes: end the dataset's
     transform with `ToTensor()` and `Normalize(...)`. Arrays and numbers become tensors. A transform that draws at
-    random is drawn once, so that every chip reads the same images.
+    random is drawn once, so that every chip reads the same inputs. As in `Data`, integers in y are labels and
+    floating-point numbers in y are to be predicted; integers in x are token ids.
 
     Args:
         dataset: map-style (`len(dataset)`, `dataset[i]`) or iterable and finite.
         limit: read the first so many samples; None reads all.
-        n_classes: None takes the largest label plus one.
+        n_classes: of labels; None takes the largest label plus one.
         name: what the samples are, for plots; None takes the dataset's class name.
 
     Raises:
@@ -47,8 +48,9 @@ def from_dataset(
     y = _stack([y for _, y in samples], "y")
     if not y.is_floating_point() and y.dtype != torch.bool:
         y = y.long()
-    classes = int(y.max()) + 1 if n_classes is None else n_classes
-    return Data(x, y, title, classes).take(limit)
+    if n_classes is None and not y.is_floating_point():
+        n_classes = int(y.max()) + 1
+    return Data(x, y, title, n_classes).take(limit)
 
 
 def _read(dataset: Dataset[Any], title: str, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:

@@ -40,10 +40,10 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
 
     The file holds a state dict, or a dict with one under `"state_dict"` or `"model"`; a `.safetensors` file
     needs the package safetensors, which comes with the extra `rramsweep[timm]`. A leading `module.`,
-    which `nn.DataParallel` puts before every name, is taken off. Names of an older version are translated if the
-    model's own modules know them. Weights of another floating type are
-    converted to the model's own. Batch counters (`num_batches_tracked`) may be absent, as in files from
-    before PyTorch 0.4.1: they play no part in inference.
+    which `nn.DataParallel` puts before every name, is taken off. Names of an older version are translated if
+    the model's own modules know them. Weights of another floating type are converted to the model's own. Batch
+    counters (`num_batches_tracked`) may be absent, as in files from before PyTorch 0.4.1: they play no part in
+    inference.
 
     Reads on the CPU; the model keeps its own device.
 
@@ -57,7 +57,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
     own = model.state_dict()
     state: Mapping[str, Tensor] = _without_module(_state_dict(_read(path), path), own)
     if not state.keys() <= own.keys():
-        state = _translated(dict(state), model)
+        state = _translated(state, model)
     _check_names(state, own, path)
     _check_values(state, own, path)
     # strict=False only for the absent batch counters: every other name was checked above.
@@ -102,10 +102,11 @@ def _read_safetensors(path: Path) -> object:
 
 def _refuse_programs(path: Path) -> None:
     """Refuse the two kinds of zip archives that hold a compiled network where weights are wanted."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile:  # an older format, or damaged: what torch.load says is told afterwards
         return
-    with zipfile.ZipFile(path) as archive:
-        names = {name.rpartition("/")[2] for name in archive.namelist()}
     for mark, what, source in (
         ("constants.pkl", "a TorchScript module", "torch.jit.load(path).state_dict()"),
         ("archive_format", "an exported program", "torch.export.load(path).state_dict"),
@@ -153,7 +154,7 @@ def _without_module(state: OrderedDict[str, Tensor], own: Mapping[str, Tensor]) 
     return state
 
 
-def _translated(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _translated(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
     """The state dict in the model's names of today, if its modules translate all of them, else as it is.
 
     A module renames what it finds while it loads (torchvision's ViT does), so a copy is made to load it.
