@@ -100,7 +100,7 @@ class Workbench:
         ideal: float = self._keep(
             "ideal",
             [node[key] for key in ("model", "data", "metric", "device", "mapping", "analog")],
-            lambda: evaluate(network.ideal(), data, metric, self._batch_size).score,
+            lambda: self._ideal(network, node),
         )
         return Bench(point.point_id, network, data, metric, digital, ideal, self._batch_size)
 
@@ -132,14 +132,30 @@ class Workbench:
             model, data = self._network(node["model"])[0], self._data(node["data"])
             try:
                 return evaluate(model, data, self._metric(node["metric"]), self._batch_size)
-            except (RuntimeError, IndexError, TypeError) as error:  # an embedding says IndexError of a token too many
+            except ValueError:
+                raise
+            except Exception as error:  # a user's forward may raise anything: an embedding IndexError, many an assert
                 reason = (str(error).splitlines() or [repr(error)])[0]
                 raise ValueError(
                     f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of "
-                    f"shape {tuple(data.x.shape[1:])} says {reason!r}: choose a model and data that belong together"
+                    f"shape {tuple(data.x.shape[1:])} says {reason!r}: choose a model and data that belong "
+                    "together"
                 ) from None
 
         return self._keep("digital", [node["model"], node["data"], node["metric"]], run)
+
+    def _ideal(self, network: AnalogNetwork, node: Mapping[str, Any]) -> float:
+        try:
+            data, metric = self._data(node["data"]), self._metric(node["metric"])
+            return evaluate(network.ideal(), data, metric, self._batch_size).score
+        except ValueError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"the network must answer with the weights of the ideal chip as it does with its own, but model "
+                f"{node['model']['_target_']} says {reason!r}: correct its forward"
+            ) from error
 
     def _spec_lines(self, node: Mapping[str, Any]) -> list[str]:
         # Ideal slots are left out, so that an effect group added later changes no identity of today.

@@ -53,6 +53,28 @@ class Tuple(nn.Module):
     def forward(self, x):
         return self.fc(x.flatten(1)), x
 
+class Asserts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 10)
+    def forward(self, x):
+        assert x.shape[-1] == 32, "32 pixels"
+        return self.fc(x.flatten(1))
+
+class OwnWeightsOnly(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 10)
+    def forward(self, x):
+        if x.shape[0] > 1 and self.fc.weight.sum().item() != self.own:
+            raise RuntimeError("another\\nnetwork")
+        return self.fc(x.flatten(1))
+
+def own_weights_only():
+    net = OwnWeightsOnly()
+    net.own = net.fc.weight.sum().item()
+    return net
+
 def tokens():
     return nn.Sequential(nn.Embedding(8, 6), nn.Linear(6, 8))
 """
@@ -339,6 +361,12 @@ CASES = [
     ),
     (custom("exported"), r"must be a network of Python layers, got an exported program: give the network in Python"),
     (custom("few_classes"), r"logits for .*got shape"),
+    (custom("Asserts"), r"must accept the data's inputs, .* of shape \(1, 8, 8\) says '32 pixels'"),
+    (
+        custom("own_weights_only"),
+        r"the weights of the ideal chip as it does with its own, .* says 'another network': correct its forward$",
+    ),
+    (["plan", *custom("own_weights_only")], r"the weights of the ideal chip"),
     (custom("Tuple"), r"must return one tensor, this one returns tuple"),
     (custom("bild"), r"badlab.nets.bild' is not there: did you mean build"),
     (custom("build", "+model.widht=3"), r"model.widht is not a parameter of model: did you mean width"),
