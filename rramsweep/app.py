@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from rramsweep import report
+from rramsweep.build import suggest
 from rramsweep.config import (
     CONFIG_NAME,
     HYDRA_VERSION_BASE,
@@ -79,6 +80,8 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
         refuse_axes(hydra_config.sweeper)
     chosen = by_group(hydra_config.runtime.choices)
     plan, settings, workbench = point_plan(config, chosen, overrides, command_line())
+    if settings.shards > 1 and hydra_config.mode == RunMode.RUN:
+        raise ValueError(f"a single point runs in this process, got shards={settings.shards}: add -m to split it")
 
     def launch(path: Path) -> None:
         run_plan_shard(path, 0, 1, settings.allow_targets)
@@ -98,6 +101,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             elif verb == "plan":
                 # A single run would make its folder before it is asked what to do.
                 _hydra([*arguments[1:], "preview=true", *([] if "-m" in arguments else ["hydra.run.dir=."])])
+            elif verb and "=" not in verb and not verb.startswith(("-", "+", "~")):
+                raise ValueError(
+                    f"a command begins with -m, NAME=VALUE or one of plan, {', '.join(VERBS)}, got {verb!r}: "
+                    f"{suggest(verb, ('plan', *VERBS))}"
+                )
             else:
                 _hydra(arguments)
         except Abort as abort:

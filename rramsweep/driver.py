@@ -21,6 +21,11 @@ from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
 from rramsweep.workbench import Workbench
 
+GO_ON = "run the same command to go on"
+
+# Exit status after Ctrl-C, as of a shell.
+INTERRUPTED = 130
+
 
 class SweepError(RuntimeError):
     """A sweep that did not finish as asked, after its tables and plots were written.
@@ -90,15 +95,21 @@ def execute(
             console.print("every trial is in the store: nothing to compute")
     except (Exception, KeyboardInterrupt) as error:
         stopped = error
-    frame = _report(folder, store, console, stopped)
+    try:
+        frame = _report(folder, store, console, stopped)
+    except OSError as error:
+        # A full disk may stop the sweep and its report alike: the first error is the cause.
+        cause = stopped if isinstance(stopped, OSError) else error
+        kept = f"the trials that were done are kept in {store.root}"
+        code = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else 1
+        raise SweepError(f"the tables and plots could not be written ({cause}): {kept}; {GO_ON}", code) from cause
+    done = f"{len(frame)} of {trials} trials"
     if isinstance(stopped, KeyboardInterrupt):
-        raise SweepError(
-            f"interrupted with {len(frame)} of {plan.n_trials} trials done, all kept: run the same command to go on",
-            130,
-        )
+        raise SweepError(f"interrupted with {done} done, all kept: {GO_ON}", INTERRUPTED)
     if isinstance(stopped, LaunchError):
-        kept = f"{len(frame)} of {plan.n_trials} trials kept"
-        raise SweepError(f"{stopped}: {kept}; run the same command to go on") from stopped.__cause__
+        raise SweepError(f"{stopped}: {done} kept; {GO_ON}") from stopped.__cause__
+    if isinstance(stopped, OSError):
+        raise SweepError(f"the sweep ended early ({stopped}): {done} kept; {GO_ON}") from stopped
     if stopped is not None:
         raise stopped
     failed = int((frame["status"] == "failed").sum())
@@ -125,15 +136,11 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
 
 
 def _report(folder: Path, store: Store, console: Console, stopped: BaseException | None) -> pd.DataFrame:
-    try:
-        ProgressFile.clear(folder)
+    ProgressFile.clear(folder)
+    if not isinstance(stopped, OSError):  # a disk that took no rows takes no merged ones
         store.tidy()
-        frame, summary = report.write(folder)
-        report.show(frame, summary, folder, console)
-    except OSError:
-        if stopped is not None:  # a full disk stops the sweep and its report alike: the first error is the cause
-            raise stopped from None
-        raise
+    frame, summary = report.write(folder)
+    report.show(frame, summary, folder, console)
     return frame
 
 

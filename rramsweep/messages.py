@@ -19,7 +19,9 @@ def explain(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         text = " ".join(str(cause).split())
-        if text and not any(text in part for part in parts):
+        # What an OSError adds to its reason is a number, and often a temporary name.
+        told = cause.strerror if isinstance(cause, OSError) and cause.strerror else text
+        if text and not any(told in part for part in parts):
             parts.append(text)
         cause = cause.__cause__
     message = ": ".join(parts) or type(error).__name__
@@ -46,8 +48,11 @@ def _unknown_option(match: re.Match[str]) -> str:
 def _unknown_key(match: re.Match[str]) -> str:
     key = match["key"]
     group = key.split(".")[0]
-    known = _parameters(group) if group in GROUPS and "." in key else [*GROUPS, *_settings()]
-    return f"{key} is not there to be set (it may belong to another option of its group): {suggest(key, known)}"
+    owners = _parameters(group) if "." in key else {}
+    if key in owners:
+        others = " or ".join(f"{group}={option}" for option in owners[key])
+        return f"{key} is not there to be set, because it is a parameter of {others}: choose that too"
+    return f"{key} is not there to be set: {suggest(key, owners or [*GROUPS, *_settings()])}"
 
 
 def _missing(match: re.Match[str]) -> str:
@@ -64,11 +69,14 @@ def _settings() -> list[str]:
     return [key for key in document if key not in ("defaults", "hydra", "plan", "shard")] + ["experiment"]
 
 
-def _parameters(group: str) -> list[str]:
-    names: dict[str, None] = {}
+def _parameters(group: str) -> dict[str, list[str]]:
+    """The parameters of a group, and the options that have each."""
+    owners: dict[str, list[str]] = {}
     for path in sorted((conf_dir() / group).glob("*.yaml")):
-        names.update(dict.fromkeys(f"{group}.{key}" for key in read_yaml(path) if key not in ("_target_", "defaults")))
-    return list(names)
+        for key in read_yaml(path):
+            if key not in ("_target_", "defaults"):
+                owners.setdefault(f"{group}.{key}", []).append(path.stem)
+    return owners
 
 
 # What Hydra and OmegaConf say -> what helps.

@@ -7,6 +7,7 @@ sweeps may write to one store at once: they never touch a file of each other's.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from rramsweep.fragments import Fragments
 from rramsweep.plan import Plan, Point
 
 SCHEME = 2  # 2: scores of any metric; before, all were top-1 accuracies
+
+log = logging.getLogger(__name__)
 
 FACTS = pa.schema(
     [
@@ -110,8 +113,10 @@ class Store:
                 write_atomic(self.root / _SCHEME_FILE, marker)
                 self._scheme = SCHEME
             probe = self.root / f".probe-{os.getpid()}"
-            probe.write_bytes(marker)
-            probe.unlink()
+            try:
+                probe.write_bytes(marker)
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise ValueError(
                 f"the store must be writable, but {self.root} is not ({error.strerror}): "
@@ -200,9 +205,12 @@ class Store:
                 self._fragments[kind].replace(old, table())
 
     def tidy(self) -> None:
-        """Compact once there are many fragments: each costs some 4 kB and a read of its own."""
+        """Compact once there are many fragments, if the disk allows it: each costs some 4 kB and a read of its own."""
         if len(self._fragments["facts"].paths()) > MANY_FRAGMENTS:
-            self.compact()
+            try:
+                self.compact()
+            except OSError as error:
+                log.warning("the fragments of %s stay as they are, nothing is lost (%s)", self.root, error.strerror)
 
     def _texts(self) -> pa.Table:
         return pa.Table.from_pylist([{"point_id": i, "text": t} for i, t in self.points().items()], POINTS)

@@ -57,8 +57,9 @@ def explain_verb(arguments: Sequence[str], console: Console) -> None:
     found = [point_id for point_id in texts if point_id.startswith(given.point_id)]
     if len(found) != 1:
         what = "no point" if not found else f"{len(found)} points"
+        begin = "begin" if found else "begins"
         raise ValueError(
-            f"a POINT_ID must be the beginning of one point's, but {what} of {given.store} begin with "
+            f"a POINT_ID must be the beginning of one point's, but {what} of {given.store} {begin} with "
             f"{given.point_id!r}: copy it from the point_id column"
         )
     console.print(f"point_id {found[0]} is the hash of:", texts[found[0]], sep="\n", markup=False, soft_wrap=True)

@@ -297,7 +297,12 @@ CASES = [
     (["+chip=3"], r"chip is not a setting .*did you mean chips"),
     (["+drift.sigma=3"], r"drift.sigma is not a parameter of drift"),
     (["+analog.includ=[a]"], r"analog.includ is not a setting .*did you mean include"),
-    (["programming.alpha_ind=0.1"], r"programming.alpha_ind .*did you mean"),  # programming=ideal has none
+    (["programming.alpha_ind=0.1"], r"programming.alpha_ind .* a parameter of programming=gaussian"),
+    (["stopping.half_width=0.1"], r"stopping.half_width .* a parameter of stopping=interval: choose that too"),
+    (["stopping=interval", "stopping.half_wide=0.1"], r"half_wide is not there .*did you mean stopping.half_width"),
+    (["stopping=interval", "stopping.half_width=0"], r"half_width must lie above 0 and be finite, got 0"),
+    (["stopping=interval", "stopping.min_chips=50", "stopping.max_chips=40"], r"min_chips must not exceed max_chips"),
+    ([*DIGITS, "chips=5", "shards=2"], r"a single point runs in this process, got shards=2: add -m to split it"),
     (["drift"], r"drift"),
     (["-m", "technology=pyrram,pyram"], r"did you mean pyrram"),
     # types

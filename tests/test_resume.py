@@ -144,13 +144,44 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_was_written(small_disk, 
         main(arguments)
     assert exit_.value.code == 1
     err = [line for line in capfd.readouterr().err.splitlines() if "trials," not in line]
-    assert len(err) == 1
-    assert "No space left" in err[0]
     kept = Store(small_disk / "store").facts()
     assert kept.num_rows > 0
+    assert err == [
+        "rramsweep: the sweep ended early ([Errno 28] No space left on device): "
+        f"{kept.num_rows} of 400 trials kept; run the same command to go on"
+    ]
     assert not list(small_disk.glob("store/*.tmp"))
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     same(rs.sweep([*arguments[1:]]), rs.sweep([*SWEEP, "chips=100", "store=fresh"]))
+
+
+def test_a_disk_that_is_full_already_is_refused_and_left_clean(small_disk, workdir, capfd):
+    point = ["model=digits_mlp", "data=digits", "data.limit=50", "drift.relative_drift=0.2", "store=disk/store"]
+    rs.sweep([*point, "chips=3"])
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "fill").write_bytes(bytes(2**17))
+    capfd.readouterr()
+    with pytest.raises(SystemExit):
+        main([*point, "chips=4"])
+    assert capfd.readouterr().err == (
+        f"rramsweep: the store must be writable, but {workdir}/disk/store is not (No space left on device): "
+        "free it or choose another with store=DIR\n"
+    )
+    assert not list(small_disk.glob("store/.*"))
+
+
+def test_tables_that_cannot_be_written_lose_no_trial(workdir, monkeypatch, capfd):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rramsweep.report.frames.write", full)
+    with pytest.raises(SystemExit) as exit_:
+        main(["-m", *SWEEP, "chips=2", "store=s"])
+    assert exit_.value.code == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "trials," not in line]
+    assert line.startswith("rramsweep: the tables and plots could not be written ([Errno 28] No space left on device)")
+    assert line.endswith(f"the trials that were done are kept in {workdir}/s; run the same command to go on")
+    assert Store(Path("s")).facts().num_rows == 8
 
 
 def test_a_read_only_store_is_read_but_refused_for_writing(small_disk, workdir, capfd):

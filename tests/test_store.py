@@ -110,6 +110,19 @@ def test_reading_leaves_no_thread_that_could_outlive_the_interpreter(store):
     assert done.stdout == "0\n"
 
 
+def test_fragments_that_cannot_be_merged_are_left_and_told(store, monkeypatch, caplog):
+    for seed in range(20):
+        store.add([fact("a", seed)], [point()])
+
+    def full(descriptor):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("rramsweep.files.os.fsync", full)
+    store.tidy()
+    assert "stay as they are, nothing is lost (Read-only file system)" in caplog.text
+    assert store.facts().num_rows == 20
+
+
 def test_refuses_a_store_of_a_newer_scheme(store):
     (store.root / "store.json").write_text(json.dumps({"scheme": 3}))
     with pytest.raises(ValueError, match="scheme 3"):
