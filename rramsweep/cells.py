@@ -23,14 +23,18 @@ def inputs_word(frame: pd.DataFrame) -> str:
 
 
 def need_facts(frame: pd.DataFrame) -> None:
-    """Refuse a frame that lacks columns of the schema.
+    """Refuse what is no results frame, or lacks columns of the schema.
 
     Raises:
         ValueError: it does.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"a results frame must be a DataFrame, got {type(frame).__name__}: rs.load(DIR) reads one")
     needed = [name for name in (*FACTS, *METRIC) if name not in frame.columns]
     if needed:
-        raise ValueError(f"a results frame lacks columns {', '.join(needed)}: make it with join() or read()")
+        raise ValueError(
+            f"a results frame lacks columns {', '.join(needed)}: take it from rs.run(), rs.sweep() or rs.load()"
+        )
 
 
 def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:

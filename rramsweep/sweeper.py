@@ -25,6 +25,13 @@ from rramsweep.planning import compose_plan
 # Hydra accepts plugins from the namespace package `hydra_plugins` only.
 PLUGIN_MODULE = "hydra_plugins.rramsweep_sweeper"
 
+# What the plugin of each launcher imports only when it launches: its own option, and the preset over it.
+BACKENDS = {
+    **dict.fromkeys(("joblib", "workers"), "joblib"),
+    **dict.fromkeys(("submitit_local", "submitit_slurm", "slurm", "slurm_local"), "submitit"),
+    **dict.fromkeys(("ray", "ray_local", "ray_cluster"), "ray"),
+}
+
 
 class PlanSweeper(Sweeper):
     """Plan, launch shards, report. `params` are swept axes of an experiment, as in Hydra's basic sweeper."""
@@ -46,6 +53,7 @@ class PlanSweeper(Sweeper):
         assert context is not None
         assert config is not None
         assert launcher is not None
+        _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
         plan, settings, workbench = compose_plan(context.config_loader, config, self._params, arguments, command_line())
         beside = settings.shards > 1 and config.hydra.runtime.choices["hydra/launcher"] != "basic"
         if beside and settings.threads is None:
@@ -65,6 +73,20 @@ class PlanSweeper(Sweeper):
                     raise job._return_value
 
         execute(plan, workbench, Path(str(config.hydra.sweep.dir)), launch)
+
+
+def _check_backend(launcher: str) -> None:
+    """Refuse a launcher whose plugin is there but not the package that does its work, before anything runs."""
+    package = BACKENDS.get(launcher)
+    if package is None:
+        return
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(
+            f"the launcher {launcher} needs the package {package}, which cannot be imported ({error}): "
+            f"pip install --force-reinstall {package}"
+        ) from error
 
 
 def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:

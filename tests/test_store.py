@@ -131,7 +131,7 @@ def test_refuses_a_store_of_a_newer_scheme(store):
 
 def test_refuses_a_broken_marker(store):
     (store.root / "store.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="must name the scheme of its store"):
         Store(store.root)
 
 
