@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import difflib
 import fnmatch
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
-from rramsweep.chip import LayerSpec, ProgrammedLayer, map_layer, program
+from rramsweep.chip import LayerSpec, ProgrammedLayer, full_scale, map_layer, program
 from rramsweep.effects import Ideal
+from rramsweep.fusing import Fold, fuse, multiply
+from rramsweep.parallel import in_parallel
 from rramsweep.streams import Stream
 
 
@@ -67,27 +69,41 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
 class AnalogNetwork:
     """A private copy of a network whose analog layers take the weights of one chip at a time.
 
-    The caller's model is never changed. Biases, normalisation and everything else stay digital and exact.
-    `digital`, `ideal` and `chip` each return the same module, ready to be called until the next of them.
+    The caller's model is never changed, and must not be while this is in use: its weights are read for every chip, so
+    that two sets of weights are held in all, however many chips. Biases, normalisation and everything else stay
+    digital and exact. `digital`, `ideal` and `chip` each return the same module, ready to be called until the next of
+    them.
 
     Args:
         model: any PyTorch network; it is copied and put in eval mode.
         specs: `{array name: LayerSpec}` for every weight on the array.
         t_s: seconds since programming at which a chip is read.
+        folds: batch norms that are taken into the weights after programming (`fusing.find_folds`); those of layers with
+            read noise stay as they are, because the noise acts before the batch norm.
+        memory_format: of the copy's weights; `torch.channels_last` asks for inputs of the same format.
 
     Raises:
         ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
     """
 
-    def __init__(self, model: nn.Module, specs: Map[str, LayerSpec], t_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        specs: Map[str, LayerSpec],
+        t_s: float = 0.0,
+        folds: Sequence[Fold] = (),
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
         self.t_s = t_s
-        self._model = private_copy(model).requires_grad_(False)
+        self._specs = specs
+        self._model = private_copy(model).requires_grad_(False).to(memory_format=memory_format)
         arrays = find_arrays(self._model)
+        own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
-        self._digital = {name: array.weight.clone() for name, array in self._arrays.items()}
-        self._mapped = {
-            name: map_layer(name, array.lay(self._digital[name]), specs[name], array.parts)
-            for name, array in self._arrays.items()
+        self._digital = {name: array.lay(_weight_of(own[name], array)) for name, array in self._arrays.items()}
+        self._w_max = {
+            name: full_scale(name, weight, specs[name], self._arrays[name].parts)
+            for name, weight in self._digital.items()
         }
         read = [name for name in specs if not isinstance(specs[name].read_noise, Ideal)]
         fused = [name for name in read if not arrays[name].readable]
@@ -97,26 +113,46 @@ class AnalogNetwork:
                 f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
                 "read_noise of Ideal in a rule of analog.layers, or exclude them"
             )
+        self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in read])
+        for name in self._scales.keys() - self._arrays.keys():
+            multiply(self._model.get_submodule(name), self._scales[name])
         # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
         self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
-        return self._with(self._digital)
+        return self._with(self._digital.__getitem__)
 
     def ideal(self) -> nn.Module:
         """The network on the ideal chip: mapped and quantised, every effect ideal."""
-        return self._with({name: self._arrays[name].take(layer.weight()) for name, layer in self._mapped.items()})
+        return self._with(lambda name: self._mapped(name).weight())
 
     def chip(self, seed: int) -> nn.Module:
         """The network on chip `seed`; its layers with read noise go through the read slot."""
-        layers = {name: program(layer, seed, self.t_s) for name, layer in self._mapped.items()}
-        for name, array in self._arrays.items():
-            array.weight.copy_(array.take(layers[name].weight()))
+        read = {slot.carrier: None for slot in self._slots.values()}
+        kept: dict[str, ProgrammedLayer] = {}
+
+        def weight(name: str) -> Tensor:
+            layer = program(self._mapped(name), seed, self.t_s)
+            if name in read:
+                kept[name] = layer
+            return layer.weight()
+
+        self._with(weight)
         for name, slot in self._slots.items():
-            slot.read(layers[slot.carrier], Stream(seed, (name, "read_noise")))
+            slot.read(kept[slot.carrier], Stream(seed, (name, "read_noise")))
         return self._model
+
+    def _mapped(self, name: str) -> ProgrammedLayer:
+        array, w_max = self._arrays[name], self._w_max[name]
+        return map_layer(name, self._digital[name], self._specs[name], array.parts, w_max)
+
+    @torch.no_grad()
+    def _write(self, name: str, weight: Tensor) -> None:
+        if name in self._scales:
+            weight = weight * self._scales[name].view(-1, *[1] * (weight.dim() - 1))
+        self._arrays[name].weight.copy_(self._arrays[name].take(weight))
 
     @torch.inference_mode()
     def check_reads(self, x: Tensor) -> None:
@@ -138,12 +174,18 @@ class AnalogNetwork:
                 "without calling it: exclude it, or give it read_noise of Ideal in a rule of analog.layers"
             )
 
-    def _with(self, weights: Map[str, Tensor]) -> nn.Module:
-        for name, weight in weights.items():
-            self._arrays[name].weight.copy_(weight)
+    def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:
+        sizes = {name: array.weight.numel() for name, array in self._arrays.items()}
+        in_parallel(sizes, lambda name: self._write(name, weight(name)))
         for slot in self._slots.values():
             slot.read(None, None)
         return self._model
+
+
+def _weight_of(own: WeightArray, private: WeightArray) -> Tensor:
+    """A layer's digital weight: the caller's own parameter, or where that is computed a copy of what it was."""
+    parameter = own.module._parameters.get(own.parameter)
+    return private.weight.detach().clone() if parameter is None else parameter.detach()
 
 
 class ReadSlot:

@@ -100,7 +100,23 @@ class ProgrammedLayer:
         return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
 
 
-def map_layer(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> ProgrammedLayer:
+def full_scale(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Tensor:
+    """W_max of one layer as its mapping takes it; broadcasts against the weight. Arguments and errors: `map_layer`."""
+    weight = weight.detach()
+    if not weight.isfinite().all():
+        raise ValueError(
+            f"weights must be finite, but {name!r} holds NaN or infinity: repair the checkpoint or exclude the layer"
+        )
+    if parts == 1:
+        return spec.mapping.full_scale(weight)
+    return torch.cat(
+        [spec.mapping.full_scale(part).expand(len(part), *[-1] * (part.dim() - 1)) for part in weight.chunk(parts)]
+    )
+
+
+def map_layer(
+    name: str, weight: Tensor, spec: LayerSpec, parts: int = 1, w_max: Tensor | None = None
+) -> ProgrammedLayer:
     """The ideal chip of one layer: mapped and quantised, before any stage. Draws nothing.
 
     Args:
@@ -108,20 +124,16 @@ def map_layer(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Pro
         weight: digital weight, any shape whose axis 0 counts outputs.
         spec: what the layer is made of.
         parts: matrices that stand below each other along axis 0 (gates, projections), each with a scale of its own.
+        w_max: `full_scale` of these arguments, where it is known already.
 
     Raises:
         ValueError: the weight is not finite.
     """
     weight = weight.detach()
-    if not weight.isfinite().all():
-        raise ValueError(
-            f"weights must be finite, but {name!r} holds NaN or infinity: repair the checkpoint or exclude the layer"
-        )
-    scales = [spec.mapping.full_scale(part).expand(len(part), *[-1] * (part.dim() - 1)) for part in weight.chunk(parts)]
-    full_scale = torch.cat(scales) if parts > 1 else spec.mapping.full_scale(weight)
-    targets = spec.mapping.targets(weight, full_scale, spec.device)
+    w_max = full_scale(name, weight, spec, parts) if w_max is None else w_max
+    targets = spec.mapping.targets(weight, w_max, spec.device)
     target_uS = {cell: spec.device.quantise(g) for cell, g in targets.items()}
-    return ProgrammedLayer(name, spec, full_scale, target_uS, target_uS)
+    return ProgrammedLayer(name, spec, w_max, target_uS, target_uS)
 
 
 def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
@@ -133,7 +145,8 @@ def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t
     for cell, now_uS in layer.g_uS.items():
         cells = Cells(now_uS, layer.target_uS[cell], spec.device, t_s)
         after_uS = effect(cells, Stream(seed, (layer.name, cell, stage)))
-        g_uS[cell] = after_uS if stage == "faults" else spec.device.confine(after_uS)
+        # In place, for memory: an effect gives a new tensor, or the old one, which lies inside the window already.
+        g_uS[cell] = after_uS if stage == "faults" or after_uS is now_uS else spec.device.confine_(after_uS)
     return replace(layer, g_uS=g_uS)
 
 

@@ -81,12 +81,12 @@ class Device:
         level = ((g_uS - self.g_min_uS) / step).round_().clamp_(0, top)
         return level.mul_(step).add_(self.g_min_uS).clamp_(max=self.g_max_uS)
 
-    def confine(self, g_uS: Tensor) -> Tensor:
-        """The edge policy, applied after each stage; same shape as `g_uS`."""
+    def confine_(self, g_uS: Tensor) -> Tensor:
+        """The edge policy, applied after each stage, in place."""
         if self.edge == "clip":
-            return g_uS.clamp(self.g_min_uS, self.g_max_uS)
+            return g_uS.clamp_(self.g_min_uS, self.g_max_uS)
         if self.edge == "positive":
-            return g_uS.clamp(min=0.0)
+            return g_uS.clamp_(min=0.0)
         return g_uS
 
 
