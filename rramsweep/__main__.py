@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
+from rramsweep.allocator import keep_memory
+
 
 def main() -> None:
     """Entry point of `rramsweep` and of `python -m rramsweep`."""
     # Idle OpenMP threads spin by default. Beside other work on the same cores that made a sweep 8 times slower;
     # on a free machine sleeping costs nothing measurable. The user's own setting wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_memory()
     try:
         from rramsweep.app import main as command
 

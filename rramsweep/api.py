@@ -15,6 +15,7 @@ from rramsweep.planning import compose_plan
 from rramsweep.report import results
 from rramsweep.shard import Work, run_shard
 from rramsweep.store import Store
+from rramsweep.tuning import tuned
 from rramsweep.workbench import Workbench
 
 __all__ = ["compose", "run", "sweep"]
@@ -58,5 +59,6 @@ def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
     work = Work(plan, store, bool(plan.settings["retry_failed"]))
     if work.left():
         store.prepare()
-        run_shard(work, store, workbench, threads=plan.settings["threads"])
+        tuned(plan, store, workbench)
+        run_shard(work, store, workbench)
     return results(plan, store)

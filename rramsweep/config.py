@@ -22,10 +22,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rramsweep.build import build, fit
+from rramsweep.execution import Wish
 from rramsweep.layers import check_keys
 from rramsweep.plan import GROUPS, Plan, Point
 from rramsweep.scores import Scale, drop_for
-from rramsweep.stopping import Stopping
+from rramsweep.stopping import Fixed, Stopping
 from rramsweep.streams import SEED_LIMIT
 from rramsweep.workbench import POINT_KEYS, Workbench
 
@@ -54,7 +55,8 @@ class Settings:
     stopping: dict[str, Any]
     yield_drop: float | None
     store: str
-    batch_size: int
+    batch_size: int | None
+    memory_format: str | None
     threads: int | None
     shards: int
     retry_failed: bool
@@ -66,15 +68,14 @@ class Settings:
     def __post_init__(self) -> None:
         for name, low in (
             ("chips", 1),
-            ("batch_size", 1),
             ("shards", 1),
-            ("threads", 1),
             ("seed", 0),
             ("shard", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}: give a larger integer")
+        self.wish().start()
         if self.seed + self.chips > SEED_LIMIT:
             raise ValueError(f"seed + chips must stay below 2**63, got {self.seed} + {self.chips}: lower one")
         if not self.name or Path(self.name).is_absolute() or ".." in Path(self.name).parts:
@@ -95,8 +96,13 @@ class Settings:
         check_keys(config, [*GROUPS, *POINT_KEYS, *names, "experiment", "choices"])
         hints = get_type_hints(Settings)
         settings = Settings(**{name: fit(config[name], hints[name], name) for name in names})
-        given = any(o.lstrip("+").split("=", 1)[0] == "allow_targets" for o in overrides)
-        if settings.allow_targets and not given:
+        given = {o.lstrip("+").split("=", 1)[0] for o in overrides}
+        if "chips" in given and not isinstance(settings._rule(), Fixed):
+            raise ValueError(
+                f"chips belongs to stopping=fixed, got {settings.chips} beside a rule that decides itself: leave it "
+                "out, or give stopping.min_chips and stopping.max_chips"
+            )
+        if settings.allow_targets and "allow_targets" not in given:
             raise ValueError(
                 f"allow_targets must come from the command line or compose(), got {settings.allow_targets} from a "
                 "YAML file: a config that allows itself to run code allows anything; give it on the command line"
@@ -121,9 +127,13 @@ class Settings:
         rule: Stopping = build(self.stopping, "stopping")
         return rule
 
+    def wish(self) -> Wish:
+        """What is fixed of how networks are run."""
+        return Wish(self.batch_size, self.memory_format, self.threads, alone=self.shards == 1)
+
     def workbench(self) -> Workbench:
-        """A workbench with this run's execution plan."""
-        return Workbench(self.allow_targets, self.batch_size)
+        """A workbench for this run."""
+        return Workbench(self.allow_targets, self.wish())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

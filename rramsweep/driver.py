@@ -18,7 +18,8 @@ from rramsweep.progress import ProgressFile
 from rramsweep.scores import Scale
 from rramsweep.shard import Work, run_shard, shard_of
 from rramsweep.stopping import Fixed, stopping_of
-from rramsweep.store import Store
+from rramsweep.store import Store, select
+from rramsweep.tuning import tuned, wish_of
 from rramsweep.workbench import Workbench
 
 GO_ON = "run the same command to go on"
@@ -68,11 +69,13 @@ def execute(
     console = console or report.console()
     store = Store(Path(plan.settings["store"]))
     if plan.settings["preview"]:
+        tuned(plan, store, workbench, keep=False)
         preview(plan, store, workbench, plan.settings["shards"], console)
         return
     n_todo = Work(plan, store, bool(plan.settings["retry_failed"])).left()
     if n_todo:
         store.prepare()
+        plan = tuned(plan, store, workbench)
     try:
         path = plan.save(folder)
     except OSError as error:
@@ -81,7 +84,7 @@ def execute(
         ) from error
     folder = path.parent
     fixed = isinstance(stopping_of(plan), Fixed)
-    trials = plan.n_trials if fixed else f"at most {plan.n_trials}"
+    trials = str(plan.n_trials) if fixed else f"at most {plan.n_trials}"
     stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
     console.print(f"{plan.settings['name']}: points {len(plan.points)}, trials {trials}{stored}")
     _print_baselines(plan, workbench, console)
@@ -98,18 +101,15 @@ def execute(
     try:
         frame = _report(folder, store, console, stopped)
     except OSError as error:
-        # A full disk may stop the sweep and its report alike: the first error is the cause.
-        cause = stopped if isinstance(stopped, OSError) else error
-        kept = f"the trials that were done are kept in {store.root}"
-        code = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else 1
-        raise SweepError(f"the tables and plots could not be written ({cause}): {kept}; {GO_ON}", code) from cause
+        raise _unreported(folder, store, plan, trials, stopped, error) from error
     done = f"{len(frame)} of {trials} trials"
     if isinstance(stopped, KeyboardInterrupt):
-        raise SweepError(f"interrupted with {done} done, all kept: {GO_ON}", INTERRUPTED)
+        raise SweepError(f"interrupted, with {done} kept: {GO_ON}", INTERRUPTED)
     if isinstance(stopped, LaunchError):
         raise SweepError(f"{stopped}: {done} kept; {GO_ON}") from stopped.__cause__
     if isinstance(stopped, OSError):
-        raise SweepError(f"the sweep ended early ({stopped}): {done} kept; {GO_ON}") from stopped
+        reason = stopped.strerror or str(stopped)
+        raise SweepError(f"the sweep ended early ({reason}), with {done} kept in {store.root}: free it, then {GO_ON}")
     if stopped is not None:
         raise stopped
     failed = int((frame["status"] == "failed").sum())
@@ -121,6 +121,21 @@ def execute(
         )
 
 
+def _unreported(
+    folder: Path, store: Store, plan: Plan, trials: str, stopped: BaseException | None, error: OSError
+) -> SweepError:
+    """What to say when tables cannot be written: a full disk may have stopped the sweep before, or that alone."""
+    done = select(store.facts(p.point_id for p in plan.points), plan).num_rows
+    code = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else 1
+    early = "" if stopped is None else f" early ({getattr(stopped, 'strerror', None) or type(stopped).__name__})"
+    return SweepError(
+        f"the sweep ended{early} with {done} of {trials} trials kept in {store.root}, but its tables and plots cannot "
+        f"be written to {folder} ({error.strerror}): free it or give another folder with hydra.sweep.dir=DIR, "
+        f"then {GO_ON}",
+        code,
+    )
+
+
 def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> None:
     """One job of a launcher: the shard's missing trials, into the store that the plan names."""
     plan = Plan.load(path)
@@ -128,9 +143,8 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
     store = Store(Path(settings["store"]))
     work = Work(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
     progress = ProgressFile(path.parent, shard)
-    workbench = Workbench(allow, settings["batch_size"])
     try:
-        run_shard(work, store, workbench, progress, settings["threads"])
+        run_shard(work, store, Workbench(allow, wish_of(settings), settings.get("executions")), progress)
     finally:
         progress.write()
 
@@ -161,7 +175,7 @@ def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None
         seen.add(kind)
         bench, scale = workbench.bench(point), Scale.of(point.params)
         scores = [scale.text(score) for score in (bench.digital.score, bench.ideal_score)]
-        table.add_row(*(point.choices[key] for key in shown), str(len(bench.data)), *scores)
+        table.add_row(*(point.choices[key] for key in shown), str(len(bench.targets)), *scores)
     console.print(table)
     # Once for each network and choice of layers, not for each point.
     networks = {repr([p.config[key] for key in ("model", "data", "analog")]): p for p in plan.points}

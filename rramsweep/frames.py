@@ -34,6 +34,8 @@ METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: p
 # Facts that only a metric of right and wrong inputs has, and those that only logits have.
 COUNTED = ("n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy")
 OF_LOGITS = ("agreement", "loss")
+# How a trial was run, which older stores do not know.
+EXECUTION = ("batch_size", "memory_format", "threads")
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 
@@ -49,8 +51,8 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ValueError: a column is missing, doubled or of another type; a status is unknown; a chip stands twice;
-            an ``ok`` row lacks a fact (``OF_LOGITS``, and all of ``COUNTED`` together, may be null) or a ``failed`` row
-            has one (``seconds`` may); counts, shares and scores contradict each other.
+            an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, and all of ``COUNTED`` together, may be null) or a
+            ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
     """
     _checked(frame)
     return frame
@@ -229,7 +231,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
     counted = ok & ~np.logical_and.reduce([null[name] for name in COUNTED])
     for name in list(FACTS)[4:]:
         needed = counted if name in COUNTED else ok
-        if name not in OF_LOGITS:
+        if name not in (*OF_LOGITS, *EXECUTION):
             what = "a row of right and wrong inputs" if name in COUNTED else "an ok row"
             refuse(needed & null[name], name, f"not be null in {what}", "mark the row failed")
         if name != "seconds":  # a trial takes its time before it fails

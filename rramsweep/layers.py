@@ -23,12 +23,13 @@ def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[
 
     Args:
         model: the network.
-        analog: `include` and `exclude`, lists of patterns, and `layers`, named rules `{match, exclude, GROUP: node}`.
+        analog: `include` and `exclude`, lists of patterns, `fold_batchnorm`, and `layers`, named rules
+            `{match, exclude, GROUP: node}`.
 
     Raises:
         ValueError: an unknown key, a pattern that matches no layer, a change that is none, or no analog layer left.
     """
-    check_keys(analog, ("include", "exclude", "layers"), "analog.")
+    check_keys(analog, ("include", "exclude", "fold_batchnorm", "layers"), "analog.")
     include, exclude = (fit(analog[key], list[str], f"analog.{key}") for key in ("include", "exclude"))
     names = analog_layers(model, include, exclude)
     acting: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())

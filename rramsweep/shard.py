@@ -101,7 +101,6 @@ def run_shard(
     store: Store,
     workbench: Workbench,
     report: Callable[[Tally], None] = lambda _: None,
-    threads: int | None = None,
 ) -> Tally:
     """Run trials and keep every row, whatever ends the loop.
 
@@ -110,7 +109,6 @@ def run_shard(
         store: where rows go, every `FLUSH_S` seconds and at the end.
         workbench: builds each point.
         report: told the tally after each trial.
-        threads: torch threads while the trials run; None leaves torch's own choice.
 
     Raises:
         OSError: the store cannot take the rows.
@@ -119,8 +117,6 @@ def run_shard(
     batch = Batch()
     flushed = time.monotonic()
     threads_before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
     try:
         for point, seeds in work:
             for row, correct in _trials(point, seeds, workbench):
@@ -173,6 +169,7 @@ class Batch:
 def _trials(point: Point, seeds: Sequence[int], workbench: Workbench) -> Iterator[tuple[dict[str, Any], Tensor | None]]:
     try:
         bench = workbench.bench(point)
+        bench.execution.use_threads()
     except Exception as error:
         for seed in seeds:
             yield {"point_id": point.point_id, "seed": seed, **failure(error)}, None

@@ -44,6 +44,9 @@ FACTS = pa.schema(
         pa.field("agreement", pa.float64()),  # share of labels where chip and digital predict the same class
         pa.field("loss", pa.float64()),  # mean cross-entropy; as agreement null where the outputs are no logits
         pa.field("seconds", pa.float64()),
+        pa.field("batch_size", pa.int64()),  # from here on how the trial was run; null in rows of older versions
+        pa.field("memory_format", pa.string()),
+        pa.field("threads", pa.int64()),
     ]
 )
 
@@ -92,7 +95,7 @@ class Store:
                 self._scheme = int(json.loads(marker.read_text(encoding="utf-8"))["scheme"])
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{marker} must name the store's scheme, but cannot be read ({error}): restore it or remove it"
+                    f'{marker} must name the scheme of its store, {{"scheme": {SCHEME}}}, but does not: remove it'
                 ) from error
             if self._scheme > SCHEME:
                 raise ValueError(

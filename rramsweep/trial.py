@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rramsweep.analog import AnalogNetwork
-from rramsweep.datasets import Data
+from rramsweep.execution import Execution
 from rramsweep.logits import are_logits, cross_entropy
 from rramsweep.metrics import Metric, Number, Share
 
@@ -40,31 +41,32 @@ class Bench:
     Args:
         point_id: the point that the rows belong to.
         network: the analog network.
-        data: the inputs and targets.
+        batches: the inputs as they are run.
+        targets: what the answers are scored against.
         metric: what scores the answers.
         digital: answers of the network with its own weights.
         ideal_score: of the chip that is mapped and quantised with every effect ideal.
-        batch_size: inputs a forward pass.
+        execution: how the network is run.
     """
 
     point_id: str
     network: AnalogNetwork
-    data: Data
+    batches: Sequence[Tensor]
+    targets: Tensor
     metric: Metric
     digital: Answers
     ideal_score: float
-    batch_size: int
+    execution: Execution
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: Data, metric: Metric, batch_size: int) -> Answers:
+def evaluate(model: nn.Module, batches: Sequence[Tensor], targets: Tensor, metric: Metric) -> Answers:
     """Run every input through a network.
 
     Raises:
         ValueError: the outputs are not one finite tensor, or not what the metric can score on this data.
     """
-    outputs = torch.cat([_tensor(model(x)) for x in torch.split(data.x, batch_size)])
-    return score(outputs, data.y, metric)
+    return score(torch.cat([_tensor(model(x)) for x in batches]), targets, metric)
 
 
 def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
@@ -110,18 +112,21 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
     started = time.perf_counter()
     row: dict[str, Any] = {"point_id": bench.point_id, "seed": seed}
     try:
-        chip = evaluate(bench.network.chip(seed), bench.data, bench.metric, bench.batch_size)
+        chip = evaluate(bench.network.chip(seed), bench.batches, bench.targets, bench.metric)
     except Exception as error:
         return {**row, **failure(error), "seconds": time.perf_counter() - started}, None
     digital = bench.digital
     row |= {
         "status": "ok",
         "error": None,
-        "n_images": len(bench.data),
+        "n_images": len(bench.targets),
         "score": chip.score,
         "digital_score": digital.score,
         "ideal_score": bench.ideal_score,
         "loss": chip.loss,
+        "batch_size": bench.execution.batch_size,
+        "memory_format": bench.execution.memory_format,
+        "threads": torch.get_num_threads(),
     }
     if chip.predictions is not None and digital.predictions is not None:
         row["agreement"] = int((digital.predictions == chip.predictions).sum()) / chip.predictions.numel()
@@ -131,8 +136,8 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
             "n_correct": n_correct,
             "n_lost": int((digital.correct & ~chip.correct).sum()),
             "n_gained": int((~digital.correct & chip.correct).sum()),
-            "accuracy": n_correct / len(bench.data),
-            "digital_accuracy": n_digital / len(bench.data),
+            "accuracy": n_correct / len(bench.targets),
+            "digital_accuracy": n_digital / len(bench.targets),
             "ideal_accuracy": bench.ideal_score,
         }
     return {**row, "seconds": time.perf_counter() - started}, chip.correct

@@ -325,6 +325,13 @@ CASES = [
     (["t_s=-1"], r"t_s must be a time in seconds >= 0, got -1"),
     (["yield_drop=2"], r"yield_drop must lie in 0..1"),
     (["batch_size=0"], r"batch_size must be at least 1"),
+    (["threads=0"], r"threads must be at least 1"),
+    (["memory_format=nhwc"], r"memory_format must be one of contiguous, channels_last, got 'nhwc'"),
+    (["analog.fold_batchnorm=3"], r"analog.fold_batchnorm must be bool, got 3"),
+    (
+        ["chips=5", "stopping=interval", "stopping.half_width=0.1"],
+        r"chips belongs to stopping=fixed, got 5",
+    ),
     (["shards=0"], r"shards must be at least 1"),
     (["drift.relative_drift=-0.1"], r"relative_drift must lie in 0..1"),
     (["drift.relative_drift=20"], r"for 20 % give 0.2"),

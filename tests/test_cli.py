@@ -200,7 +200,7 @@ def test_an_interrupt_keeps_what_is_done_reports_it_and_can_be_resumed(workdir, 
     with pytest.raises(SystemExit) as exit_:
         run("-m", *DIGITS, LEVELS, "chips=5")
     assert exit_.value.code == 130
-    assert "3 of 10 trials done, all kept: run the same command to go on" in capsys.readouterr().err
+    assert "interrupted, with 3 of 10 trials kept: run the same command to go on" in capsys.readouterr().err
     (folder,) = Path("outputs/sweep").iterdir()
     assert rs.load(folder).seed.tolist() == [0, 1, 2]
     assert (folder / "summary.csv").exists()

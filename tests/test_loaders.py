@@ -20,10 +20,10 @@ from torchvision import transforms
 
 import rramsweep as rs
 from rramsweep import datasets
+from rramsweep.components import Components
 from rramsweep.config import compose, conf_dir, container
 from rramsweep.datasets import from_dataset, image_folder, torchvision_sets
 from rramsweep.datasets.pixels import by_turns, normalise
-from rramsweep.workbench import Workbench
 from tests.pictures import bytes_of, write_cifar, write_folder, write_idx, write_mnist
 
 SHARED = Path(os.environ.get("RRAMSWEEP_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -413,7 +413,7 @@ def lab(workdir, monkeypatch):
 
 def load(*overrides):
     config = container(compose(["model=digits_mlp", "allow_targets=[loaderlab]", *overrides]))
-    return Workbench(["loaderlab"])._data(config["data"])
+    return Components(["loaderlab"]).data(config["data"])
 
 
 def test_a_users_dataset_comes_by_class_by_factory_nested_or_as_data(lab):

@@ -17,7 +17,14 @@ from rramsweep.app import main
 from rramsweep.store import Store
 
 HERE = Path(__file__).parent
-SWEEP = ["model=digits_cnn", "data=digits", "threads=1", "technology=drift_alone,pyrram", "drift.relative_drift=0,0.3"]
+SWEEP = [
+    "model=digits_cnn",
+    "data=digits",
+    "batch_size=250",
+    "threads=1",
+    "technology=drift_alone,pyrram",
+    "drift.relative_drift=0,0.3",
+]
 METRICS = [name for name in frames.FACTS if name != "seconds"]
 
 
@@ -147,8 +154,8 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_was_written(small_disk, 
     kept = Store(small_disk / "store").facts()
     assert kept.num_rows > 0
     assert err == [
-        "rramsweep: the sweep ended early ([Errno 28] No space left on device): "
-        f"{kept.num_rows} of 400 trials kept; run the same command to go on"
+        f"rramsweep: the sweep ended early (No space left on device), with {kept.num_rows} of 400 trials kept in "
+        f"{workdir}/disk/store: free it, then run the same command to go on"
     ]
     assert not list(small_disk.glob("store/*.tmp"))
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
@@ -179,8 +186,12 @@ def test_tables_that_cannot_be_written_lose_no_trial(workdir, monkeypatch, capfd
         main(["-m", *SWEEP, "chips=2", "store=s"])
     assert exit_.value.code == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "trials," not in line]
-    assert line.startswith("rramsweep: the tables and plots could not be written ([Errno 28] No space left on device)")
-    assert line.endswith(f"the trials that were done are kept in {workdir}/s; run the same command to go on")
+    (folder,) = Path("outputs/sweep").iterdir()
+    assert line == (
+        f"rramsweep: the sweep ended with 8 of 8 trials kept in {workdir}/s, but its tables and plots cannot be "
+        f"written to {folder.absolute()} (No space left on device): free it or give another folder with "
+        "hydra.sweep.dir=DIR, then run the same command to go on"
+    )
     assert Store(Path("s")).facts().num_rows == 8
 
 

@@ -1,0 +1,140 @@
+"""Every component of a config, built once: effects, networks, data, metrics, and texts that stand for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from rramsweep.build import arguments, build, fit
+from rramsweep.datasets import Data, from_dataset
+from rramsweep.fusing import Fold, fold_batchnorm, safe_folds
+from rramsweep.metrics import Metric, checked
+from rramsweep.models.checkpoint import embedded_path, load_checkpoint
+from rramsweep.models.eager import eager
+from rramsweep.plan import describe, flatten
+
+# Inputs from which the batch norms behind layers are found.
+FEW = 4
+
+T = TypeVar("T")
+
+
+class Components:
+    """Builds the components of configs and keeps them; a node is the resolved plain data of one, or of a point.
+
+    Args:
+        allow: packages that a `_target_` may name beside rramsweep.
+    """
+
+    def __init__(self, allow: Sequence[str] = ()) -> None:
+        self._allow = tuple(allow)
+        self._kept: dict[str, Any] = {}
+
+    def keep(self, kind: str, node: Any, make: Callable[[], T]) -> T:
+        """What was made of this kind for this node, made now if it is the first time."""
+        key = f"{kind} {json.dumps(node, sort_keys=True)}"
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: T = self._kept[key]
+        return kept
+
+    def text(self, group: str, node: Mapping[str, Any]) -> str:
+        """A cell component as it stands in a point's identity."""
+        return self.keep(f"text {group}", node, lambda: describe(self.component(group, node)))
+
+    def flat(self, key: str, node: Any) -> Mapping[str, Any]:
+        """The parameters of a node under their override names."""
+
+        # The arguments as the constructor takes them, so that 1 and 1.0 are one label as they are one point.
+        def typed() -> Mapping[str, Any]:
+            if not isinstance(node, Mapping) or "_target_" not in node:
+                return flatten({key: node})
+            given = arguments(node, key, self._allow, skip=("checkpoint",))[1]
+            return flatten({key: {**node, **given}})
+
+        return self.keep(f"flat {key}", node, typed)
+
+    def component(self, group: str, node: Mapping[str, Any]) -> Any:
+        """The object of a cell group."""
+        return self.keep(group, node, lambda: build(node, group, self._allow))
+
+    def folded(self, node: Mapping[str, Any]) -> nn.Module:
+        """The network that is mapped: as it is, or with its batch norms folded."""
+        model = self.network(node["model"])[0]
+        if not folds_batchnorm(node):
+            return model
+        x = self.data(node["data"]).x[:FEW]
+        return self.keep("folded", [node["model"], node["data"]], lambda: fold_batchnorm(model, x))
+
+    def folds(self, node: Mapping[str, Any]) -> list[Fold]:
+        """The batch norms that can be taken into the weights of chips."""
+        key = [node["model"], node["data"], folds_batchnorm(node)]
+        return self.keep("folds", key, lambda: safe_folds(self.folded(node), self.data(node["data"]).x[:FEW]))
+
+    def network(self, node: Mapping[str, Any]) -> tuple[nn.Module, str]:
+        """A network with its weights, and the text that stands for both."""
+        return self.keep("model", node, lambda: self._load_network(node))
+
+    def _load_network(self, node: Mapping[str, Any]) -> tuple[nn.Module, str]:
+        # The factory may draw random weights and set buffers; the caller's generator is none of its business.
+        # Seeded, because a worker must build the same network that the driver gave a point to.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = eager(build(node, "model", self._allow, skip=("checkpoint",)), f"what {node['_target_']} returns")
+        checkpoint = node.get("checkpoint")
+        if checkpoint is not None:
+            factory = str(node["_target_"]).rsplit(".", 1)[-1]
+            load_checkpoint(model, embedded_path(factory) if checkpoint == "embedded" else checkpoint)
+        # Arguments that leave every weight alone may still change what the network does with them.
+        given = {key: value for key, value in node.items() if key != "checkpoint"}
+        for name, tensor in model.named_parameters():
+            if not tensor.isfinite().all():
+                raise ValueError(f"weights must be finite, but {name} holds NaN or infinity: train or load it again")
+        return model.eval(), f"{describe(given)} sha256 {_weights_digest(model)}"
+
+    def data(self, node: Mapping[str, Any]) -> Data:
+        """The inputs and targets of a data node."""
+
+        def load() -> Data:
+            # A Dataset may draw at random; seeded for the same reasons as a network.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                data = build(node, "data", self._allow)
+                if isinstance(data, Dataset):
+                    data = from_dataset(data)
+            if not isinstance(data, Data):
+                raise ValueError(
+                    f"data._target_ must return a torch Dataset or rramsweep.datasets.Data, {node['_target_']} "
+                    f"returned {type(data).__name__}: wrap x and y in Data"
+                )
+            return data
+
+        return self.keep("data", node, load)
+
+    def metric(self, node: Mapping[str, Any]) -> Metric:
+        """The metric of a metric node."""
+        return self.keep("metric", node, lambda: checked(build(node, "metric", self._allow), str(node["_target_"])))
+
+    def digest(self, node: Mapping[str, Any]) -> str:
+        """What stands for a data node in a point's identity."""
+        return self.keep("digest", node, lambda: self.data(node).digest())
+
+
+def folds_batchnorm(node: Mapping[str, Any]) -> bool:
+    """Whether a point asks for batch norms folded before mapping."""
+    return cast(bool, fit(node["analog"].get("fold_batchnorm", False), bool, "analog.fold_batchnorm"))
+
+
+def _weights_digest(model: nn.Module) -> str:
+    sha = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    tensors = {**dict(model.named_buffers()), **model.state_dict()}
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:32]
