@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.device import Cells, Device
-from rramsweep.effects import Calibrated, Effect, Ideal, ReadEffect
+from rramsweep.effects import Calibrated, Effect, Ideal, ReadEffect, Timed
 from rramsweep.mapping import Mapping
 from rramsweep.streams import Stream
 
@@ -44,13 +44,25 @@ class LayerSpec:
         for effect in self._calibrated():
             effect.check(self.device)
 
+    def check_time(self, t_s: float) -> None:
+        """Refuse a time that an effect has no law for.
+
+        Raises:
+            ValueError: from the effect, see `effects.Timed`.
+        """
+        for effect in self._effects():
+            if isinstance(effect, Timed):
+                effect.check_time(t_s)
+
     def notes(self, t_s: float) -> list[str]:
         """What the effects have to say of this device and this time."""
         return [note for effect in self._calibrated() for note in effect.notes(self.device, t_s)]
 
     def _calibrated(self) -> list[Calibrated]:
-        effects = [getattr(self, slot) for slot in (*STAGES, "read_noise")]
-        return [effect for effect in effects if isinstance(effect, Calibrated)]
+        return [effect for effect in self._effects() if isinstance(effect, Calibrated)]
+
+    def _effects(self) -> list[Effect | ReadEffect]:
+        return [getattr(self, slot) for slot in (*STAGES, "read_noise")]
 
 
 def _refuse_double_counting(effects: Map[str, Effect]) -> None:

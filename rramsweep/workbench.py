@@ -63,6 +63,8 @@ class Workbench:
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._network(node["model"])
         specs = self._specs(node)
+        for spec in specs.values():
+            spec.check_time(node["t_s"])
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [

@@ -46,6 +46,18 @@ class Calibrated(Protocol):
         """What a user should know of this use, one sentence each: a scaled window, an extrapolated time."""
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """An effect that has no law for some times."""
+
+    def check_time(self, t_s: float) -> None:
+        """Refuse a time that the law does not cover; asked before any chip, as `Calibrated.check` is.
+
+        Raises:
+            ValueError: states the covered times, the time and the remedy.
+        """
+
+
 class ReadEffect(Protocol):
     """A stage that acts at every read: it wraps the analog product of one layer."""
 
