@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.device import Cells, Device
-from rramsweep.effects import Calibrated, Effect, Ideal, ReadEffect, Timed
+from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.mapping import Mapping
 from rramsweep.streams import Stream
 
@@ -41,14 +41,15 @@ class LayerSpec:
 
     def __post_init__(self) -> None:
         _refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
-        for effect in self._calibrated():
-            effect.check(self.device)
+        for effect in self._effects():
+            if isinstance(effect, Calibrated):
+                effect.check(self.device)
 
     def check_time(self, t_s: float) -> None:
-        """Refuse a time that an effect has no law for.
+        """Refuse a time since programming that one of the effects does not cover.
 
         Raises:
-            ValueError: from the effect, see `effects.Timed`.
+            ValueError: see `Timed`.
         """
         for effect in self._effects():
             if isinstance(effect, Timed):
@@ -56,12 +57,10 @@ class LayerSpec:
 
     def notes(self, t_s: float) -> list[str]:
         """What the effects have to say of this device and this time."""
-        return [note for effect in self._calibrated() for note in effect.notes(self.device, t_s)]
+        noted = [effect for effect in self._effects() if isinstance(effect, Noted)]
+        return [note for effect in noted for note in effect.notes(self.device, t_s)]
 
-    def _calibrated(self) -> list[Calibrated]:
-        return [effect for effect in self._effects() if isinstance(effect, Calibrated)]
-
-    def _effects(self) -> list[Effect | ReadEffect]:
+    def _effects(self) -> list[object]:
         return [getattr(self, slot) for slot in (*STAGES, "read_noise")]
 
 

@@ -10,7 +10,7 @@ from rramsweep.effects.ideal import Ideal
 from rramsweep.effects.inverse_proportional import InverseProportional
 from rramsweep.effects.lognormal import Lognormal
 from rramsweep.effects.polynomial import Polynomial
-from rramsweep.effects.protocol import Calibrated, Effect, ReadEffect, Timed
+from rramsweep.effects.protocol import Calibrated, Effect, Noted, ReadEffect, Timed
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
 from rramsweep.effects.table import Table
@@ -23,6 +23,7 @@ __all__ = [
     "Ideal",
     "InverseProportional",
     "Lognormal",
+    "Noted",
     "Polynomial",
     "ReadEffect",
     "RelativeDrift",

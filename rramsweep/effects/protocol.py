@@ -32,15 +32,8 @@ class Effect(Protocol):
 
 
 @runtime_checkable
-class Calibrated(Protocol):
-    """An effect that was fitted to measurements, and knows where they end."""
-
-    def check(self, device: Device) -> None:
-        """Refuse a device that the measurements do not cover.
-
-        Raises:
-            ValueError: states the calibrated range, the device's window and the remedy.
-        """
+class Noted(Protocol):
+    """An effect with something to say of how it is used."""
 
     def notes(self, device: Device, t_s: float) -> Sequence[str]:
         """What a user should know of this use, one sentence each: a scaled window, an extrapolated time."""
@@ -48,13 +41,25 @@ class Calibrated(Protocol):
 
 @runtime_checkable
 class Timed(Protocol):
-    """An effect that has no law for some times."""
+    """An effect that is a law of time with times that it does not know."""
 
     def check_time(self, t_s: float) -> None:
-        """Refuse a time that the law does not cover; asked before any chip, as `Calibrated.check` is.
+        """Refuse a time since programming that the law does not cover.
 
         Raises:
-            ValueError: states the covered times, the time and the remedy.
+            ValueError: states the times that it covers, the one asked for and the remedy.
+        """
+
+
+@runtime_checkable
+class Calibrated(Noted, Protocol):
+    """An effect that was fitted to measurements, and knows where they end."""
+
+    def check(self, device: Device) -> None:
+        """Refuse a device that the measurements do not cover.
+
+        Raises:
+            ValueError: states the calibrated range, the device's window and the remedy.
         """
 
 

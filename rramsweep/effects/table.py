@@ -129,7 +129,9 @@ class Table:
     def notes(self, device: Device, t_s: float) -> Sequence[str]:
         """What is scaled or clamped, and a chip that is read before the error was measured."""
         notes, times = list(self.coverage.notes(device)), self.grid.t_s
-        if times is not None and self._begun(t_s) and not times[0] <= t_s <= times[-1]:
+        if not self._begun(t_s):
+            notes.append(f"Table counts from {self.t0_s:g} s, so at {t_s:g} s nothing has happened yet: give t_s")
+        elif times is not None and not times[0] <= t_s <= times[-1]:
             notes.append(f"Table covers {times[0]:g}..{times[-1]:g} s, so a chip at {t_s:g} s gets the nearest end")
         if times is None and self.kind == "total" and t_s < self.at_s:
             notes.append(f"Table is the error at {self.at_s:g} s, so a chip read at {t_s:g} s has too much of it")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from rramsweep.app import main
 from rramsweep.chip import LayerSpec, map_layer, program
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Gaussian, Table
@@ -120,7 +121,8 @@ def test_an_increment_over_times_has_not_begun_before_t0(timed):
     effect = Table(timed, t0_s=1.0)
     for t_s in (0.0, 0.5, 1.0):
         effect.check_time(t_s)
-        assert not effect.notes(DEVICE, t_s)
+        (note,) = effect.notes(DEVICE, t_s)
+        assert note == f"Table counts from 1 s, so at {t_s:g} s nothing has happened yet: give t_s"
         assert effect(Cells(g, g, DEVICE, t_s), Stream(0)) is g
     assert not torch.equal(effect(Cells(g, g, DEVICE, 2.0), Stream(0)), g)
 
@@ -168,6 +170,12 @@ class TestIdentity:
         arrays[name] = arrays[name] * (1 + 1e-9)
         np.savez(tmp_path / "other.npz", **arrays)
         assert describe(Table(str(tmp_path / "other.npz"))) != describe(Table(timed))
+
+    def test_a_moved_table_computes_nothing_again(self, workdir, capfd):
+        for name in ("one.csv", "two.csv"):
+            write(workdir / name, [(1, 0, 2), (100, -1, 3)], "g_uS,mu_uS,sigma_uS")
+            main(["model=digits_mlp", "data=digits", "programming=table", f"programming.path={name}", "chips=2"])
+        assert "every trial is in the store: nothing to compute" in capfd.readouterr().out
 
     def test_so_do_its_other_arguments(self, plain):
         tables = [Table(plain), Table(plain, "total"), Table(plain, t0_s=1.0), Table(plain, strength=0.5)]
