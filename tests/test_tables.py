@@ -36,19 +36,14 @@ def test_columns_may_stand_in_any_order_and_a_byte_order_mark_is_no_column(tmp_p
     grid = read_grid(text(tmp_path, "\ufeffsigma_uS, g_uS, mu_uS\r\n1, 10, 2\r\n3, 20, 4\r\n"))
     assert grid.t_s is None
     assert grid.sigma_uS[:, 0].tolist() == [1, 3]
-    assert [values.tolist() for values in grid.at(0.0, 2)] == [[2, 3, 4], [1, 2, 3]]
+    assert [values.tolist() for values in grid.at(0.0)] == [[2, 4], [1, 3]]
 
 
 def test_times_are_interpolated_in_their_logarithm(tmp_path):
     grid = read_grid(text(tmp_path, TIMED + "1,1,0,0\n1,100,1,2\n2,1,0,4\n2,100,-1,6\n"))
     for t_s, weight in ((1, 0), (10, 0.5), (100, 1), (0, 0), (1e9, 1)):
-        mu, sigma = grid.at(t_s, 1)
+        mu, sigma = grid.at(t_s)
         np.testing.assert_allclose([*mu, *sigma], [weight, -weight, 2 * weight, 4 + 2 * weight], atol=1e-12)
-
-
-def test_conductances_are_interpolated_linearly(tmp_path):
-    grid = read_grid(text(tmp_path, HEAD + "1,0,3\n4,0,9\n6,0,5\n"))
-    assert grid.at(0.0, 5)[1].tolist() == [3, 5, 7, 9, 7, 5]
 
 
 BAD_CSV = [

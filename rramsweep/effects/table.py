@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -19,9 +20,8 @@ from rramsweep.tables import Array, Grid, read_grid
 
 KINDS = ("total", "increment")
 
-# A table is looked up on so many equal steps of its conductances: a search in its own rows takes twelve times as long.
-# Where its slope changes by s, that rounds it by at most s / 4096 of its range of conductances.
-STEPS = 1024
+# Equal steps of a table's conductances from which the search for a cell's two neighbouring rows begins.
+STEPS = 256
 
 # Cells at a time, so that the intermediate results of a large layer stay in the processor's cache.
 CHUNK = 2**15
@@ -36,9 +36,9 @@ class Table:
     of an `increment` table the conductance that the stage before left. With `outside=scale` and `k = g_max` over the
     table's largest conductance, mu and sigma are k times those at `G_ref / k`.
 
-    Times outside the table are refused, and with `outside=clamp` get those of the nearest end. An increment leaves
-    cells as they are at `t_s <= t0_s`: it has not begun. Source: the user's own; identity is that of the numbers in
-    the file, not of its path.
+    Times outside the table are refused, and with `outside=clamp` get those of the nearest end. An increment
+    over times leaves cells as they are at `t_s <= t0_s`: it has not begun. Source: the user's own; identity is that of
+    the numbers in the file, not of its path.
 
     It is not heavy-tailed, whatever was measured; and since a cell has one draw, its errors at several times are
     fully correlated: spreads at each time are right, a cell's path from one to the next is smoother than measured.
@@ -86,10 +86,14 @@ class Table:
             # A law of time contains all of it: nothing that counts time may follow.
             object.__setattr__(self, "at_s", math.inf)
 
-    @property
+    @cached_property
     def coverage(self) -> Coverage:
         """The conductances of the table, and what happens outside."""
         return Coverage("Table", float(self.grid.g_uS[0]), float(self.grid.g_uS[-1]), self.outside)
+
+    @cached_property
+    def _intervals(self) -> _Intervals:
+        return _Intervals(self.grid.g_uS)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         if self.strength == 0 or not self._begun(cells.t_s):
@@ -97,15 +101,13 @@ class Table:
         self.check_time(cells.t_s)
         reference_uS = cells.target_uS if self.kind == "total" else cells.g_uS
         coverage, gain = self.coverage, self.strength * self.coverage.factor(cells.device)
-        mu, sigma = (_Steps(gain * law) for law in self.grid.at(cells.t_s, STEPS))
+        mu, sigma = (_Lines(self.grid.g_uS, gain * law) for law in self.grid.at(cells.t_s))
         error = rng.normal(reference_uS.shape)
         cuts = list(range(CHUNK, error.numel(), CHUNK))
-        for z, g_uS in zip(*(g.flatten().tensor_split(cuts) for g in (error, reference_uS)), strict=True):
-            step = coverage.place(g_uS, cells.device)
-            step.sub_(coverage.low_uS).mul_(STEPS / (coverage.high_uS - coverage.low_uS))
-            below = step.int().clamp_(max=STEPS - 1)
-            step.sub_(below)  # now 0..1 from one step to the next
-            z.mul_(sigma.between(below, step)).add_(mu.between(below, step)).add_(g_uS)
+        for z, now_uS in zip(*(g.flatten().tensor_split(cuts) for g in (error, reference_uS)), strict=True):
+            g_uS = coverage.place(now_uS, cells.device)
+            interval, above_uS = self._intervals.of(g_uS)
+            z.mul_(sigma.at(interval, above_uS)).add_(mu.at(interval, above_uS)).add_(now_uS)
         return error
 
     def check(self, device: Device) -> None:
@@ -141,12 +143,37 @@ class Table:
         return self.kind == "total" or self.grid.t_s is None or t_s > self.t0_s
 
 
-class _Steps:
-    """A law on equal steps (STEPS + 1,), linear between them."""
+class _Intervals:
+    """Which two neighbouring rows of a table a conductance lies between, and how far above the lower one.
 
-    def __init__(self, law: Array) -> None:
-        self._start, self._rise = torch.from_numpy(law[:-1]).float(), torch.from_numpy(np.diff(law)).float()
+    Exact as a binary search and several times faster: it begins at the interval of the conductance's step, of which
+    there are `STEPS` equal ones, and goes up as many rows as any of them holds.
+    """
 
-    def between(self, below: Tensor, rest: Tensor) -> Tensor:
-        # index_select, because indexing with a tensor is seven times slower.
-        return self._rise.index_select(0, below).mul_(rest).add_(self._start.index_select(0, below))
+    def __init__(self, rows_uS: Array) -> None:
+        self._rows_uS = torch.from_numpy(rows_uS).float()
+        self._low_uS, self._steps_per_uS = float(rows_uS[0]), STEPS / float(rows_uS[-1] - rows_uS[0])
+        first = np.searchsorted(rows_uS[1:-1], np.linspace(rows_uS[0], rows_uS[-1], STEPS + 1), side="right")
+        self._first, self._most = torch.from_numpy(first[:-1]).int(), int(np.diff(first).max())
+        self._upper_uS = torch.from_numpy(np.append(rows_uS[1:-1], np.inf)).float()
+
+    def of(self, g_uS: Tensor) -> tuple[Tensor, Tensor]:
+        step = (g_uS - self._low_uS).mul_(self._steps_per_uS).int().clamp_(max=STEPS - 1)
+        # index_select here and below, because indexing with a tensor is seven times slower.
+        interval = self._first.index_select(0, step)
+        for _ in range(self._most):
+            interval += g_uS >= self._upper_uS.index_select(0, interval)
+        return interval, g_uS - self._rows_uS.index_select(0, interval)
+
+
+class _Lines:
+    """A law between the rows of a table, a line in each interval."""
+
+    def __init__(self, rows_uS: Array, law_uS: Array) -> None:
+        slope = np.diff(law_uS) / np.diff(rows_uS)
+        self._slope = torch.from_numpy(slope).float()
+        self._law_uS = torch.from_numpy(law_uS).float()
+
+    def at(self, interval: Tensor, above_uS: Tensor) -> Tensor:
+        slope = self._slope.index_select(0, interval)
+        return slope.mul_(above_uS).add_(self._law_uS.index_select(0, interval))

@@ -79,6 +79,19 @@ def test_a_table_over_times_is_linear_in_log_time(timed, g, log_t):
     assert stats.kstest(x, stats.norm(g + mu, sd).cdf).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("n", [2, 3, 10, 1000])
+@pytest.mark.parametrize("spaced", [np.linspace, np.geomspace])
+def test_any_spacing_of_rows_is_interpolated_exactly(tmp_path, spaced, n):
+    # Rows far closer than the steps of the search, and steps without any
+    g = spaced(0.01, 100.0, n)
+    mu = np.sin(3 * np.log(g))
+    np.savez(tmp_path / "t.npz", g_uS=g, mu_uS=mu, sigma_uS=np.zeros(n))
+    now = torch.cat([torch.rand(1000) * 100, 10 ** (4 * torch.rand(1000) - 2)]).clamp_(0.01, 100).view(2, -1)
+    after = Table(str(tmp_path / "t.npz"))(Cells(now, now, Device(0.01, 100.0), 0.0), Stream(0))
+    assert after.shape == now.shape
+    np.testing.assert_allclose((after - now).numpy(), np.interp(now.numpy(), g, mu), atol=3e-5)
+
+
 def test_strength_scales_shift_and_spread(plain):
     mu, sd = expected(40.0)
     moments_match(sample(Table(plain, strength=0.5), 40.0, 40.0, DEVICE), 40 + mu / 2, sd / 2)
