@@ -167,6 +167,16 @@ def several():
 """
 
 
+TABLES = {
+    "law": ["g_uS,mu_uS,sigma_uS", "1,0,2", "100,-1,3"],
+    "timed": ["g_uS,t_s,mu_uS,sigma_uS", "1,1,0,2", "100,1,0,3", "1,100,-1,4", "100,100,-1,5"],
+    "narrow": ["g_uS,mu_uS,sigma_uS", "10,0,2", "40,0,3"],
+    "siemens": ["g_S,mu_S,sigma_S", "1e-6,0,2e-6", "1e-4,0,3e-6"],
+    "gap": ["g_uS,t_s,mu_uS,sigma_uS", "1,1,0,2", "100,1,0,3", "1,100,-1,4"],
+    "word": ["g_uS,mu_uS,sigma_uS", "1,0,two", "100,0,3"],
+}
+
+
 class Evil:
     def __reduce__(self):
         return (os.system, ("touch evil_was_here",))
@@ -238,6 +248,8 @@ def files(workdir, monkeypatch):
     with zipfile.ZipFile("scripted.pt", "w") as archive:  # by this entry TorchScript's loader knows its own files
         archive.writestr("scripted/constants.pkl", b"")
     Path("cut.safetensors").write_text("hello")
+    for name, lines in TABLES.items():
+        Path(f"{name}.csv").write_text("\n".join(lines))
     write_folder(workdir / "pets", {"cat": [bytes_of((40, 48, 3))], "dog": [bytes_of((50, 40))]})
     (workdir / "pets" / "readme.txt").write_text("")
     write_folder(workdir / "torn", {"cat": [bytes_of((40, 48, 3))]})
@@ -279,6 +291,10 @@ def samples(kind, *more):
 
 def own_data(target, *more):
     return ["model=digits_mlp", "data=custom", f"data._target_=badlab.sets.{target}", "allow_targets=[badlab]", *more]
+
+
+def table(name, *more, group="programming"):
+    return [*DIGITS, f"{group}=table", f"{group}.path={name}", *more]
 
 
 def folder(root, *more):
@@ -503,6 +519,49 @@ CASES = [
         ["-m", *DIGITS, "metric=top1,perplexity", "stopping=interval", "stopping.half_width=0.1"],
         r"half_width must be in the unit of one metric",
     ),
+    # laws of programming, and devices that they do not cover
+    (["programming=milo"], r"programming has no option 'milo': did you mean milo2021"),
+    (["programming=cmo_hfox"], r"programming has no option 'cmo_hfox': did you mean .*cmo_hfox_2"),
+    (["device=neuram"], r"device has no option 'neuram': did you mean neurram"),
+    (["technology=ibm_cmo"], r"technology has no option 'ibm_cmo': did you mean ibm_cmo_hfox"),
+    ([*DIGITS, "programming=wan2022"], r"what Polynomial covers, 0..39.26 uS, got 1..100 uS: .* outside to scale"),
+    (
+        [*DIGITS, "programming=milo2021", "programming.outside=scale"],
+        r"22.22..100 uS after scaling by 0.4444, got 1..100",
+    ),
+    ([*DIGITS, "technology=ibm_cmo_hfox", "device=hpe_dpe"], r"what Polynomial covers, 8..90 uS, got 100..700 uS"),
+    ([*DIGITS, "technology=neurram", "relaxation=gaussian"], r"relaxation=Gaussian must begin where programming ends"),
+    (["programming=milo2021", "programming.outside=widen"], r"outside must be one of refuse, clamp, scale"),
+    (["programming=milo2021", "programming.coefficients=3"], r"programming.coefficients must be a list of float"),
+    (["programming=milo2021", "programming.coefficients=[]"], r"coefficients must be finite numbers c0, c1, ..., got"),
+    (["programming=milo2021", "programming.coefficients=[a]"], r"programming.coefficients\[0\] must be float, got 'a'"),
+    (
+        ["programming=milo2021", "programming.coefficients=[1,-1]"],
+        r"sigma must not be negative in 50..225 uS, got -224",
+    ),
+    (["programming=milo2021", "programming.g_low_uS=300"], r"needs 0 <= low < high in uS, got 300.*225"),
+    (["programming=milo2021", "programming.strength=-1"], r"strength must be finite and at least 0, got -1"),
+    (["programming=write_verify", "programming.window_uS=1"], r"window_uS=1.0 and window_fraction=0.002: set one of"),
+    (["programming=write_verify", "programming.window_fraction=2"], r"window_fraction must lie in 0..1 .* give 0.02"),
+    (["programming=write_verify", "programming.parent_sigma=0"], r"parent_sigma must lie above 0 .*, got 0"),
+    (["programming=lognormal", "programming.preserve=mode"], r"preserve must be one of mean, median, got 'mode'"),
+    (["programming=lognormal", "programming.sigma_ln=nan"], r"sigma_ln must be finite and at least 0, got nan"),
+    (["programming=inverse_proportional", "programming.alpha_inv=2"], r"alpha_inv must lie in 0..1"),
+    ([*DIGITS, "programming=inverse_proportional", "device=levy_a"], r"begins above 0, got g_min_uS=0"),
+    # a user's own law
+    *(([f"{group}=table"], rf"{group}.path has no default") for group in ("programming", "relaxation", "drift")),
+    (table("nowhere.csv"), r"programming: path must name an existing table, got nowhere.csv"),
+    (table("law.txt"), r"must name a .csv or .npz table, got law.txt"),
+    (table("cut.npz"), r"an .npz must be whole, .*cut.npz"),
+    (table("good.npz"), r"must have the arrays g_uS, mu_uS, sigma_uS and may have t_s, but lacks g_uS"),
+    (table("siemens.csv"), r"lacks g_uS, mu_uS, sigma_uS: it has g_S, mu_S, sigma_S"),
+    (table("gap.csv"), r"one row for each conductance and time, g_uS=100, t_s=100 has 0"),
+    (table("word.csv"), r"a row must hold numbers, row 1 has 1, 0, two"),
+    (table("narrow.csv"), r"what Table covers, 10..40 uS, got 1..100 uS"),
+    (table("law.csv", "programming.kind=sum"), r"kind must be one of total, increment, got 'sum'"),
+    (table("law.csv", "relaxation=table", "relaxation.path=law.csv", "relaxation.kind=total"), r"must stand alone"),
+    (table("timed.csv", "relaxation.kind=total", group="relaxation"), r"t_s must lie in the times .*, got 0 s"),
+    (table("timed.csv", "t_s=1d", group="relaxation"), r"times of the table, 1..100 s, got 86400 s: .*outside=clamp"),
     # sets from local folders
     *(([f"data={name}"], r"data.root has no default") for name in ("mnist", "cifar10", "image_folder")),
     (["data=mnist", "data.root=nowhere"], r"data.root must hold MNIST in MNIST/raw, but nowhere lacks it"),
@@ -587,6 +646,8 @@ def test_the_good_neighbours_of_the_bad_cases_run(files, capfd):
     main([*NPZ, "data.path=good.npz", "chips=1"])
     main(custom("build", "model.checkpoint=net.pt", "+model.width=64", "chips=1"))
     main(samples("good", "chips=1"))
+    main(table("narrow.csv", "programming.outside=clamp", "chips=1"))
+    main(table("timed.csv", "t_s=1min", "chips=1", group="relaxation"))
     main(own_data("Samples", "chips=1"))
     main(folder("pets", *torchvision("resnet18", "model.num_classes=2"), "data.resize=40", "data.crop=32", "chips=1"))
     assert "Traceback" not in capfd.readouterr().err

@@ -27,6 +27,14 @@ OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
     ("model", "digits_mlp"): ["data=digits"],
     ("data", "digits"): ["model=digits_cnn"],
     ("data", "npz"): ["data.path=mine.npz"],
+    ("programming", "milo2021"): ["device=ihp_hfo2"],
+    ("programming", "wan2022"): ["device.g_max_uS=39.2"],
+    ("programming", "wan2022_aihwkit"): ["device=neurram"],
+    ("programming", "cmo_hfox_0p2"): ["device=ibm_cmo_hfox"],
+    ("programming", "cmo_hfox_2"): ["device=ibm_cmo_hfox"],
+    ("programming", "yousuf2025"): ["device=nist_daffodil"],
+    ("programming", "pcm_joshi2020"): ["device.g_min_uS=0.25", "device.g_max_uS=25", "device.step_uS=null"],
+    **{(group, "table"): [f"{group}.path=law.csv"] for group in ("programming", "relaxation", "drift")},
     ("model", "custom"): ["model._target_=rramsweep.models.lenet5"],
     ("metric", "custom"): ["metric._target_=rramsweep.metrics.Top5"],
     ("metric", "mse"): ["data=npz", "data.path=numbers.npz"],
@@ -56,6 +64,7 @@ def test_every_option_composes_and_builds(group, option, workdir, monkeypatch):
         pytest.importorskip("timm", reason="needs the extra timm")
     labels = np.arange(20) % 10
     np.savez("mine.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=labels)
+    (workdir / "law.csv").write_text("g_uS,mu_uS,sigma_uS\n1,0,2\n100,-1,3\n")
     np.savez("numbers.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=np.zeros((20, 10)))
     np.savez("colour.npz", x=np.zeros((20, 32, 32, 3), dtype=np.uint8), y=labels)
     if "data.root=sets" in OPEN_OPTIONS.get((group, option), []):

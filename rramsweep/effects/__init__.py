@@ -7,8 +7,28 @@ are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise i
 
 from rramsweep.effects.gaussian import Gaussian
 from rramsweep.effects.ideal import Ideal
-from rramsweep.effects.protocol import Calibrated, Effect, ReadEffect
+from rramsweep.effects.inverse_proportional import InverseProportional
+from rramsweep.effects.lognormal import Lognormal
+from rramsweep.effects.polynomial import Polynomial
+from rramsweep.effects.protocol import Calibrated, Effect, Noted, ReadEffect, Timed
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
+from rramsweep.effects.table import Table
+from rramsweep.effects.write_verify import WriteVerify
 
-__all__ = ["Calibrated", "Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift", "Stuck"]
+__all__ = [
+    "Calibrated",
+    "Effect",
+    "Gaussian",
+    "Ideal",
+    "InverseProportional",
+    "Lognormal",
+    "Noted",
+    "Polynomial",
+    "ReadEffect",
+    "RelativeDrift",
+    "Stuck",
+    "Table",
+    "Timed",
+    "WriteVerify",
+]

@@ -1,0 +1,55 @@
+"""Lognormal conductance error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rramsweep.device import Cells
+from rramsweep.effects.checks import not_negative
+from rramsweep.streams import Stream
+
+PRESERVES = ("mean", "median")
+
+
+@dataclass(frozen=True)
+class Lognormal:
+    """`G' = G exp(s z - s^2/2)` (keeps the mean) or `G' = G exp(s z)` (keeps the median), z ~ N(0, 1) per cell.
+
+    s is `sigma_ln`, the standard deviation of ln G; the coefficient of variation is `sqrt(exp(s^2) - 1)` around the
+    mean, which the second form raises by `exp(s^2/2)`. An increment on what stands, never below 0. The law is the
+    same in resistance, where "mean" and "median" refer to conductance all the same.
+
+    Source: the multiplicative lognormal of Chen L. et al., DATE 2017 [R2] (median); lognormal resistance in
+    joksas/nonideality-aware-mnn-training `nonidealities.py` [R]. HRS currents are lognormal, LRS ones normal, in
+    cycling statistics of HfO2 (2013) [R: abstract]; s has no value that holds for a technology.
+
+    It is not a law of one technology, and spreads LRS in proportion, where measured filamentary RRAM is quiet.
+
+    Args:
+        sigma_ln: standard deviation of ln G, at least 0; about the relative error while it is small.
+        preserve: `mean` or `median`.
+
+    Raises:
+        ValueError: a negative or infinite `sigma_ln`, or an unknown `preserve`.
+    """
+
+    version: ClassVar[int] = 1
+
+    sigma_ln: float = 0.0
+    preserve: str = "mean"
+
+    def __post_init__(self) -> None:
+        not_negative("sigma_ln", self.sigma_ln)
+        if self.preserve not in PRESERVES:
+            raise ValueError(f"preserve must be one of {', '.join(PRESERVES)}, got {self.preserve!r}: pick one")
+
+    def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        if self.sigma_ln == 0:
+            return cells.g_uS
+        exponent = rng.normal(cells.g_uS.shape).mul_(self.sigma_ln)
+        if self.preserve == "mean":
+            exponent.sub_(self.sigma_ln**2 / 2)
+        return exponent.exp_().mul_(cells.g_uS)

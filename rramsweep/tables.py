@@ -1,0 +1,183 @@
+"""Tables of a user's own measurements: what a cell does on average, and its spread, over conductance and time."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Columns of a CSV and arrays of an .npz; t_s may be left out.
+AXES = ("g_uS", "t_s")
+VALUES = ("mu_uS", "sigma_uS")
+NEEDED = ("g_uS", *VALUES)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Mean shift and spread on a grid of conductances and times.
+
+    Args:
+        g_uS: conductances, shape (n,), ascending, at least two, none below 0.
+        t_s: times in seconds, shape (m,), ascending and above 0; None where the table has none (m = 1).
+        mu_uS: mean shift, shape (n, m).
+        sigma_uS: standard deviation, shape (n, m), none below 0.
+
+    Raises:
+        ValueError: any of the above does not hold, or a number is not finite.
+    """
+
+    g_uS: Array
+    t_s: Array | None
+    mu_uS: Array
+    sigma_uS: Array
+
+    def __post_init__(self) -> None:
+        for name in (*AXES, *VALUES):
+            array = getattr(self, name)
+            if array is not None and not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite, got NaN or infinity: leave such rows out")
+        _ascending("g_uS", self.g_uS, 2)
+        if self.g_uS[0] < 0:
+            raise ValueError(f"g_uS must be at least 0, got {self.g_uS[0]:g}: give conductances in uS")
+        if self.t_s is not None:
+            _ascending("t_s", self.t_s, 1)
+            if self.t_s[0] <= 0:
+                raise ValueError(f"t_s must lie above 0, got {self.t_s[0]:g}: the table is linear in log t")
+        shape = (len(self.g_uS), 1 if self.t_s is None else len(self.t_s))
+        for name in VALUES:
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"{name} must have a value for each conductance and time, shape {shape}, got "
+                    f"{getattr(self, name).shape}: fill the grid"
+                )
+        if (self.sigma_uS < 0).any():
+            raise ValueError(f"sigma_uS must be at least 0, got {self.sigma_uS.min():g}: give standard deviations")
+
+    def at(self, t_s: float) -> tuple[Array, Array]:
+        """`(mu_uS, sigma_uS)` at one time, each (n,): linear in log t, outside the times those of the nearest end."""
+        weights = np.ones(1)
+        if self.t_s is not None:
+            now, times = np.log(max(t_s, self.t_s[0])), np.log(self.t_s)
+            weights = np.array([np.interp(now, times, one) for one in np.eye(len(times))])
+        return self.mu_uS @ weights, self.sigma_uS @ weights
+
+    def digest(self) -> str:
+        """Hash of the numbers: the same for the same table in another file, order of rows or format."""
+        sha = hashlib.sha256()
+        for array in (self.g_uS, self.t_s, self.mu_uS, self.sigma_uS):
+            sha.update(b"none" if array is None else f"{array.shape}".encode() + array.astype("<f8").tobytes())
+        return sha.hexdigest()[:32]
+
+
+def read_grid(path: str) -> Grid:
+    """A table from a file.
+
+    CSV: a header that names the columns `g_uS, mu_uS, sigma_uS` and, where the table is one over times, `t_s`; one
+    row for each conductance (and each time), in any order; lines that begin with `#` are comments. `.npz`: arrays of
+    these names, `g_uS` (n,), `t_s` (m,), and `mu_uS`, `sigma_uS` of shape (n,) without times and (n, m) with them.
+
+    Args:
+        path: the file, relative to where the command runs.
+
+    Raises:
+        ValueError: no such file or another kind, a column or array missing or unknown, a cell that is no number, a
+            grid with gaps or repeats, and what `Grid` refuses.
+    """
+    file = Path(path)
+    readers = {".csv": _read_csv, ".npz": _read_npz}
+    if file.suffix.lower() not in readers:
+        raise ValueError(f"path must name a .csv or .npz table, got {path}: save it as one of them")
+    if not file.is_file():
+        raise ValueError(f"path must name an existing table, got {path}: check the path")
+    try:
+        return readers[file.suffix.lower()](file)
+    except ValueError as error:
+        raise ValueError(f"{error} (in {path})") from error
+
+
+def _read_csv(file: Path) -> Grid:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("a .csv must be text in UTF-8, this one is not: save it again") from None
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    rows = list(csv.reader(lines, skipinitialspace=True))
+    header = [name.strip() for name in rows[0]] if rows else []
+    _check_names(header, "columns")
+    values = []
+    for n, row in enumerate(rows[1:], start=1):
+        try:
+            numbers = [float(cell) for cell in row]
+        except ValueError:
+            raise ValueError(f"a row must hold numbers, row {n} has {', '.join(row)}: correct it") from None
+        if len(numbers) != len(header):
+            raise ValueError(f"a row must hold {len(header)} numbers, row {n} has {len(numbers)}: correct it")
+        values.append(numbers)
+    if not values:
+        raise ValueError("a table must hold rows, got none below the header: add them")
+    column = dict(zip(header, np.array(values).T, strict=True))
+    g_uS, i = np.unique(column["g_uS"], return_inverse=True)
+    t_s, j = np.unique(column["t_s"], return_inverse=True) if "t_s" in column else (None, np.zeros_like(i))
+    n_times = 1 if t_s is None else len(t_s)
+    count = np.zeros((len(g_uS), n_times), dtype=int)
+    np.add.at(count, (i, j), 1)
+    if (count != 1).any():
+        a, b = (int(k) for k in np.argwhere(count != 1)[0])
+        where = f"g_uS={g_uS[a]:g}" + ("" if t_s is None else f", t_s={t_s[b]:g}")
+        raise ValueError(
+            f"a table must hold one row for each conductance and time, {where} has {count[a, b]}: fill the grid"
+        )
+    grids = []
+    for name in VALUES:
+        grid = np.empty(count.shape)
+        grid[i, j] = column[name]
+        grids.append(grid)
+    return Grid(g_uS, t_s, *grids)
+
+
+def _read_npz(file: Path) -> Grid:
+    try:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("an .npz must hold named arrays, this one holds a single array: save it with np.savez")
+        with archive:
+            _check_names(archive.files, "arrays")
+            arrays = {name: _numbers(name, archive[name]) for name in archive.files}
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"an .npz must be whole, this one cannot be read ({error}): save it again") from None
+    values = [arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name] for name in VALUES]
+    return Grid(arrays["g_uS"], arrays.get("t_s"), *values)
+
+
+def _numbers(name: str, array: np.ndarray) -> Array:
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}: save floating-point numbers")
+    return array.astype(np.float64)
+
+
+def _check_names(names: Iterable[str], what: str) -> None:
+    found = list(names)
+    lacking = [name for name in NEEDED if name not in found]
+    if lacking:
+        raise ValueError(
+            f"a table must have the {what} {', '.join(NEEDED)} and may have t_s, but lacks {', '.join(lacking)}: "
+            f"it has {', '.join(found) or 'none'}"
+        )
+    unknown = [name for name in found if name not in (*AXES, *VALUES)]
+    if unknown or len(set(found)) != len(found):
+        raise ValueError(f"a table has the {what} {', '.join(NEEDED)} and t_s, got {', '.join(found)}: drop the others")
+
+
+def _ascending(name: str, array: Array, least: int) -> None:
+    if array.ndim != 1 or len(array) < least:
+        raise ValueError(f"{name} must hold at least {least} numbers in one axis, got shape {array.shape}: add rows")
+    if (np.diff(array) <= 0).any():
+        raise ValueError(f"{name} must ascend without repeats, got {array.tolist()}: sort the table by it")
