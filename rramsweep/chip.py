@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.device import Cells, Device
-from rramsweep.effects import Calibrated, Effect, Ideal, ReadEffect
+from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.mapping import Mapping
 from rramsweep.streams import Stream
 
@@ -41,16 +41,27 @@ class LayerSpec:
 
     def __post_init__(self) -> None:
         _refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
-        for effect in self._calibrated():
-            effect.check(self.device)
+        for effect in self._effects():
+            if isinstance(effect, Calibrated):
+                effect.check(self.device)
+
+    def check_time(self, t_s: float) -> None:
+        """Refuse a time since programming that one of the effects does not cover.
+
+        Raises:
+            ValueError: see `Timed`.
+        """
+        for effect in self._effects():
+            if isinstance(effect, Timed):
+                effect.check_time(t_s)
 
     def notes(self, t_s: float) -> list[str]:
         """What the effects have to say of this device and this time."""
-        return [note for effect in self._calibrated() for note in effect.notes(self.device, t_s)]
+        noted = [effect for effect in self._effects() if isinstance(effect, Noted)]
+        return [note for effect in noted for note in effect.notes(self.device, t_s)]
 
-    def _calibrated(self) -> list[Calibrated]:
-        effects = [getattr(self, slot) for slot in (*STAGES, "read_noise")]
-        return [effect for effect in effects if isinstance(effect, Calibrated)]
+    def _effects(self) -> list[object]:
+        return [getattr(self, slot) for slot in (*STAGES, "read_noise")]
 
 
 def _refuse_double_counting(effects: Map[str, Effect]) -> None:

@@ -118,6 +118,8 @@ class Workbench:
         """What every weight on the array is made of; layers under the same rules share one."""
         rules = self._rules(node)
         specs = {labels: self._spec(changed(node, node["analog"], labels)) for labels in set(rules.values())}
+        for spec in specs.values():
+            spec.check_time(node["t_s"])
         return {name: specs[labels] for name, labels in rules.items()}
 
     def _spec(self, groups: Mapping[str, Any]) -> LayerSpec:

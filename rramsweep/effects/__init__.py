@@ -5,10 +5,28 @@ are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise i
 `effect(linear, x, layer, rng) -> y`. See `rramsweep.chip` for the order of the stages.
 """
 
+from rramsweep.effects.cmo_relaxation import CmoRelaxation
 from rramsweep.effects.gaussian import Gaussian
+from rramsweep.effects.hfox_relaxation import HfOxRelaxation
 from rramsweep.effects.ideal import Ideal
-from rramsweep.effects.protocol import Calibrated, Effect, ReadEffect
+from rramsweep.effects.log_time_walk import LogTimeWalk
+from rramsweep.effects.power_law_drift import PowerLawDrift
+from rramsweep.effects.protocol import Calibrated, Effect, Noted, ReadEffect, Timed
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
 
-__all__ = ["Calibrated", "Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift", "Stuck"]
+__all__ = [
+    "Calibrated",
+    "CmoRelaxation",
+    "Effect",
+    "Gaussian",
+    "HfOxRelaxation",
+    "Ideal",
+    "LogTimeWalk",
+    "Noted",
+    "PowerLawDrift",
+    "ReadEffect",
+    "RelativeDrift",
+    "Stuck",
+    "Timed",
+]

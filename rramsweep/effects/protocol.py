@@ -32,7 +32,27 @@ class Effect(Protocol):
 
 
 @runtime_checkable
-class Calibrated(Protocol):
+class Noted(Protocol):
+    """An effect with something to say of how it is used."""
+
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+        """What a user should know of this use, one sentence each: a scaled window, an extrapolated time."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """An effect that is a law of time with times that it does not know."""
+
+    def check_time(self, t_s: float) -> None:
+        """Refuse a time since programming that the law does not cover.
+
+        Raises:
+            ValueError: states the times that it covers, the one asked for and the remedy.
+        """
+
+
+@runtime_checkable
+class Calibrated(Noted, Protocol):
     """An effect that was fitted to measurements, and knows where they end."""
 
     def check(self, device: Device) -> None:
@@ -41,9 +61,6 @@ class Calibrated(Protocol):
         Raises:
             ValueError: states the calibrated range, the device's window and the remedy.
         """
-
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:
-        """What a user should know of this use, one sentence each: a scaled window, an extrapolated time."""
 
 
 class ReadEffect(Protocol):
