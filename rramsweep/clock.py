@@ -10,8 +10,9 @@ UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 8640
 
 BOLTZMANN_EV_K = 8.617333e-5
 
-# exp of it is 1e100; beyond, a temperature in another unit is far more likely than a process.
-_LARGEST_EXPONENT = 230.0
+# Below, degrees Celsius are far more likely than a chip so cold; above, millielectronvolts than such a barrier.
+_COLDEST_K = 173.15
+_HIGHEST_EV = 10.0
 
 _TEXT = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]+)\s*")
 
@@ -54,16 +55,19 @@ def acceleration(
         reference_temperature_K: T0, at which the law's other numbers hold.
 
     Raises:
-        ValueError: a temperature without an activation energy, or a value that is not above 0 and finite.
+        ValueError: a temperature without an activation energy, or a value that looks like another unit.
     """
-    values = {
-        "temperature_K": temperature_K,
-        "activation_energy_eV": activation_energy_eV,
-        "reference_temperature_K": reference_temperature_K,
-    }
-    for name, value in values.items():
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} must lie above 0 and be finite, got {value}: give kelvin or electronvolts")
+    for name, kelvin in (("temperature_K", temperature_K), ("reference_temperature_K", reference_temperature_K)):
+        if kelvin is not None and not _COLDEST_K <= kelvin < math.inf:
+            raise ValueError(
+                f"{name} must be finite and at least {_COLDEST_K:g} K, got {kelvin:g}: give kelvin, degrees Celsius "
+                "plus 273.15"
+            )
+    if activation_energy_eV is not None and not 0 < activation_energy_eV <= _HIGHEST_EV:
+        raise ValueError(
+            f"activation_energy_eV must lie above 0 and be at most {_HIGHEST_EV:g} eV, got {activation_energy_eV:g}: "
+            "give electronvolts"
+        )
     if temperature_K is None:
         return 1.0
     if activation_energy_eV is None:
@@ -72,11 +76,6 @@ def acceleration(
             "give the E_a of your device, it decides by how many decades time runs faster"
         )
     exponent = activation_energy_eV / BOLTZMANN_EV_K * (1 / reference_temperature_K - 1 / temperature_K)
-    if abs(exponent) > _LARGEST_EXPONENT:
-        raise ValueError(
-            f"temperature_K must change the speed of time by less than 1e100, got {temperature_K:g} K against "
-            f"{reference_temperature_K:g} K at {activation_energy_eV:g} eV: give kelvin and electronvolts"
-        )
     return math.exp(exponent)
 
 

@@ -31,9 +31,9 @@ class CmoRelaxation:
 
     The same at every conductance. At 1 s, 1 h, 1 d, 10 y: mean 0, -0.73, -1.01, -1.74 uS, standard deviation 0.41,
     0.76, 0.89, 1.23 uS [D]. It counts from programming (`t0_s` is 0): `t_s=0` is the cell as it was written, and the
-    0.41 uS that stand at 1 s are part of the law. Between 0 and 1 s it is refused, where the fit falls to a negative
-    width. A chip read at several times is one trajectory with independent increments, correlation `sd(t1) / sd(t2)`;
-    that is an assumption, as no correlation is published.
+    0.41 uS that stand at 1 s are part of the law. Between 0 and 1 s it is refused: the fit's width falls to 0 at
+    55 us. A chip read at several times is one trajectory with independent increments, correlation
+    `sd(t1) / sd(t2)`; that is an assumption, as no correlation is published.
 
     Source: IBM AIHWKit, `ReRamCMONoiseModel` [R: reram.py], for Falcone et al., arXiv:2502.04524; windows of 8 to
     90 uS with one device a weight. AIHWKit adds it to the written conductance, so it holds no programming error.
