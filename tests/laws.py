@@ -33,6 +33,7 @@ class Law:
         g_uS, target_uS: conductance now and quantised target.
         mean_uS, sd_uS: closed form after the effect, edge `none`.
         cdf: distribution of the conductance after the effect, None where it has atoms.
+        t_s: seconds since programming.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Law:
     mean_uS: float
     sd_uS: float
     cdf: Callable[[np.ndarray], np.ndarray] | None = None
+    t_s: float = 0.0
 
 
 def sample(
@@ -69,7 +71,7 @@ def moments_match(x: np.ndarray, mean: float, sd: float) -> None:
 
 def follows(law: Law, effect: Effect, device: Device) -> None:
     """Assert that an effect obeys a law: moments, and distribution where it has one."""
-    x = sample(effect, law.g_uS, law.target_uS, device)
+    x = sample(effect, law.g_uS, law.target_uS, device, law.t_s)
     moments_match(x, law.mean_uS, law.sd_uS)
     if law.cdf is not None:
         p = stats.kstest(x, law.cdf).pvalue

@@ -23,6 +23,8 @@ UNTRAINED = "model.checkpoint=null"
 COLOUR = ["data=npz", "data.path=colour.npz", "data.layout=NHWC"]
 # Options that need something beside them.
 OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
+    ("relaxation", "hfox"): ["device.g_max_uS=40"],
+    ("relaxation", "cmo_hfox"): ["device.g_min_uS=9", "device.g_max_uS=90"],
     ("model", "digits_cnn"): ["data=digits"],
     ("model", "digits_mlp"): ["data=digits"],
     ("data", "digits"): ["model=digits_cnn"],

@@ -5,11 +5,15 @@ are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise i
 `effect(linear, x, layer, rng) -> y`. See `rramsweep.chip` for the order of the stages.
 """
 
+from rramsweep.effects.cmo_relaxation import CmoRelaxation
 from rramsweep.effects.gaussian import Gaussian
+from rramsweep.effects.hfox_relaxation import HfOxRelaxation
 from rramsweep.effects.ideal import Ideal
 from rramsweep.effects.inverse_proportional import InverseProportional
+from rramsweep.effects.log_time_walk import LogTimeWalk
 from rramsweep.effects.lognormal import Lognormal
 from rramsweep.effects.polynomial import Polynomial
+from rramsweep.effects.power_law_drift import PowerLawDrift
 from rramsweep.effects.protocol import Calibrated, Effect, Noted, ReadEffect, Timed
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
@@ -18,13 +22,17 @@ from rramsweep.effects.write_verify import WriteVerify
 
 __all__ = [
     "Calibrated",
+    "CmoRelaxation",
     "Effect",
     "Gaussian",
+    "HfOxRelaxation",
     "Ideal",
     "InverseProportional",
+    "LogTimeWalk",
     "Lognormal",
     "Noted",
     "Polynomial",
+    "PowerLawDrift",
     "ReadEffect",
     "RelativeDrift",
     "Stuck",

@@ -41,6 +41,40 @@ def not_negative(name: str, value: float) -> None:
         raise ValueError(f"{name} must be finite and at least 0, got {value}: correct the value")
 
 
+def finite(name: str, value: float, least: float = -math.inf) -> None:
+    """Refuse a value that is not finite (NaN included) or lies below `least`.
+
+    Raises:
+        ValueError: states the constraint, the value and the remedy.
+    """
+    if not (math.isfinite(value) and value >= least):
+        bound = "" if least == -math.inf else f" and at least {least:g}"
+        raise ValueError(f"{name} must be finite{bound}, got {value}: use 0 to leave it out")
+
+
+def begins(t0_s: float) -> None:
+    """Refuse a beginning of a log-time law that is no time after programming (NaN included).
+
+    Raises:
+        ValueError: states the constraint, the value and the remedy.
+    """
+    if not 0 < t0_s < math.inf:
+        raise ValueError(f"t0_s must be a time above 0 in seconds, got {t0_s}: give when the drift begins")
+
+
+def drift_notes(t_s: float, t0_s: float, acceleration: float) -> list[str]:
+    """What a user should know of a law that begins at t0, read at t, while time runs faster by a factor."""
+    notes = []
+    if t_s * acceleration <= t0_s:
+        notes.append(f"drift begins at t0_s={t0_s:g} s, so it does nothing at t_s={t_s:g} s")
+    if acceleration != 1:
+        notes.append(
+            f"time runs {acceleration:.3g} times as fast by one activation energy, which describes baked cells only "
+            "approximately"
+        )
+    return notes
+
+
 def clamped_normal(rng: Stream, shape: Sequence[int], z_max: float | None) -> Tensor:
     """Standard normal draws, clamped to -z_max..z_max if given: never rejected, so draws stay in their places."""
     z = rng.normal(shape)

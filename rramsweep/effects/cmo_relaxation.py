@@ -1,0 +1,99 @@
+"""Relaxation of IBM's CMO/HfOx cells: mean and spread grow with the natural logarithm of time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rramsweep.clock import UNITS_S
+from rramsweep.device import Cells, Device
+from rramsweep.effects.checks import finite
+from rramsweep.effects.walk import combine, wiener
+from rramsweep.streams import Stream
+
+# AIHWKit's fit for t in seconds. The logarithm is natural: with log10 the slopes would be 2.3 times too small.
+MEAN_US = -0.08900206
+SD_SLOPE_US = 0.04201137
+SD_AT_1_S_US = 0.41183342
+
+FIRST_S = 1.0
+G_US = (8.0, 90.0)
+LAST_S = 10 * UNITS_S["y"]
+
+
+@dataclass(frozen=True)
+class CmoRelaxation:
+    """`G(t) = G + strength N(-0.0890 ln t, (0.0420 ln t + 0.4118)^2)` uS, t in s; an increment on the written cell.
+
+    The same at every conductance. At 1 s, 1 h, 1 d, 10 y: mean 0, -0.73, -1.01, -1.74 uS, standard deviation 0.41,
+    0.76, 0.89, 1.23 uS [D]. It counts from programming (`t0_s` is 0): `t_s=0` is the cell as it was written, and the
+    0.41 uS that stand at 1 s are part of the law. Between 0 and 1 s it is refused: the fit's width falls to 0 at
+    55 us. A chip read at several times is one trajectory with independent increments, correlation
+    `sd(t1) / sd(t2)`; that is an assumption, as no correlation is published.
+
+    Source: IBM AIHWKit, `ReRamCMONoiseModel` [R: reram.py], for Falcone et al., arXiv:2502.04524; windows of 8 to
+    90 uS with one device a weight. AIHWKit adds it to the written conductance, so it holds no programming error.
+
+    It is not read noise (1/f), which AIHWKit adds besides, and no tails are known.
+
+    Args:
+        strength: multiplies the change; 1 is the fit.
+        scale: True uses it for another window, with every change multiplied by g_max / 90 uS.
+
+    Raises:
+        ValueError: the strength is negative or not finite.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[str] = "increment"
+    t0_s: ClassVar[float] = 0.0
+
+    strength: float = 1.0
+    scale: bool = False
+
+    def __post_init__(self) -> None:
+        finite("strength", self.strength, least=0.0)
+
+    def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        self.check_time(cells.t_s)
+        if cells.t_s == 0 or self.strength == 0:
+            return cells.g_uS
+        log_time = math.log(cells.t_s)
+        unit = self.strength * self._factor(cells.device)
+        # The Wiener process runs in the variance relative to that at 1 s: 1 to 9 until 10 years.
+        relative_sd = 1 + SD_SLOPE_US / SD_AT_1_S_US * log_time
+        change_uS = combine(rng, cells.g_uS.shape, wiener(relative_sd**2))
+        return change_uS.mul_(unit * SD_AT_1_S_US).add_(unit * MEAN_US * log_time).add_(cells.g_uS)
+
+    def check(self, device: Device) -> None:
+        if not self.scale and not (G_US[0] <= device.g_min_uS and device.g_max_uS <= G_US[1]):
+            raise ValueError(
+                f"CmoRelaxation was fitted in {G_US[0]:g}..{G_US[1]:g} uS, got a window of {device.g_min_uS:g}.."
+                f"{device.g_max_uS:g} uS: take a device inside or set scale=true"
+            )
+
+    def check_time(self, t_s: float) -> None:
+        if 0 < t_s < FIRST_S:
+            raise ValueError(
+                f"CmoRelaxation covers t_s = 0 and from {FIRST_S:g} s on, got {t_s:g} s: take one of these"
+            )
+
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+        notes = []
+        if t_s == 0:
+            notes.append("CmoRelaxation does nothing at t_s=0, just after programming")
+        if self.scale:
+            notes.append(
+                f"CmoRelaxation is scaled by a factor of {self._factor(device):.3g} from a window up to {G_US[1]:g} uS "
+                f"to one up to {device.g_max_uS:g} uS"
+            )
+        if t_s > LAST_S:
+            notes.append(f"CmoRelaxation at {t_s:.3g} s, beyond 10 years, is an extrapolation")
+        return notes
+
+    def _factor(self, device: Device) -> float:
+        return device.g_max_uS / G_US[1] if self.scale else 1.0

@@ -1,0 +1,79 @@
+"""Drift as a random walk in the logarithm of time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rramsweep.clock import acceleration, decades
+from rramsweep.device import Cells, Device
+from rramsweep.effects.checks import begins, drift_notes, finite
+from rramsweep.effects.walk import combine, wiener
+from rramsweep.streams import Stream
+
+
+@dataclass(frozen=True)
+class LogTimeWalk:
+    """`G(t) = G + m s + sqrt(b) W(s)`, s = log10(t / t0), W a Wiener process a cell; an increment on what stands.
+
+    Mean `m s`, variance `b s`; increments over disjoint stretches of time are independent, so
+    `Var(t2) - Var(t1) = b log10(t2 / t1)` and the correlation of two times is `sigma(t1) / sigma(t2)`. Up to t0
+    nothing happens, so `t_s=0`, just after programming, is the conductance that the stage before left. A chip read
+    at several times is one trajectory, whatever the times and their order (see `walk.wiener`: two times in the same
+    0.31 decade, a factor of 2.05, are correlated more than that).
+
+    Form: `Var(G, t) = C1(G) log10 t + C2(G)` of A. Levy's relaxation data [R: analysis.ipynb]; a 1/f spectrum gives
+    the same growth [D]. For their technology C (HfOx, window up to 40 uS) b is 0.6 to 2.1 uS^2 a decade and m 0.06
+    to -0.30 uS a decade from 0.1 s to 1e5 s [X].
+
+    It is not a pure description of these data: 37 % of their variance at 1 s is transient [X]. The measured law is
+    `HfOxRelaxation`, which contains this drift; together they would count it twice. One activation energy and a
+    log-time law describe baked cells only approximately [X].
+
+    Args:
+        mean_uS_per_decade: m.
+        variance_uS2_per_decade: b, at least 0.
+        t0_s: when the drift begins, in seconds since programming.
+        temperature_K: at which the chip is kept; None is the reference temperature.
+        activation_energy_eV: E_a; must be given with a temperature. t becomes t times `clock.acceleration`.
+        reference_temperature_K: at which m and b were measured.
+
+    Raises:
+        ValueError: a value is not finite, negative where none may be, or a temperature without E_a.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[str] = "increment"
+
+    mean_uS_per_decade: float = 0.0
+    variance_uS2_per_decade: float = 0.0
+    t0_s: float = 1.0
+    temperature_K: float | None = None
+    activation_energy_eV: float | None = None
+    reference_temperature_K: float = 298.15
+
+    def __post_init__(self) -> None:
+        finite("mean_uS_per_decade", self.mean_uS_per_decade)
+        finite("variance_uS2_per_decade", self.variance_uS2_per_decade, least=0.0)
+        begins(self.t0_s)
+        self._acceleration()
+
+    def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        s = decades(cells.t_s * self._acceleration(), self.t0_s)
+        if s == 0 or (self.mean_uS_per_decade == 0 and self.variance_uS2_per_decade == 0):
+            return cells.g_uS
+        if self.variance_uS2_per_decade == 0:
+            return cells.g_uS + self.mean_uS_per_decade * s
+        walk = combine(rng, cells.g_uS.shape, wiener(s))
+        change_uS = walk.mul_(math.sqrt(self.variance_uS2_per_decade)).add_(self.mean_uS_per_decade * s)
+        return change_uS.add_(cells.g_uS)
+
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+        return drift_notes(t_s, self.t0_s, self._acceleration())
+
+    def _acceleration(self) -> float:
+        return acceleration(self.temperature_K, self.activation_energy_eV, self.reference_temperature_K)
