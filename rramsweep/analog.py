@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer, map_layer, program
-from rramsweep.effects import Ideal
+from rramsweep.effects import Ideal, ReadEffect
 from rramsweep.streams import Stream
 
 
@@ -89,7 +89,7 @@ class AnalogNetwork:
             name: map_layer(name, array.lay(self._digital[name]), specs[name], array.parts)
             for name, array in self._arrays.items()
         }
-        read = [name for name in specs if not isinstance(specs[name].read_noise, Ideal)]
+        read = [name for name in specs if specs[name].noisy_read]
         fused = [name for name in read if not arrays[name].readable]
         if fused:
             raise ValueError(
@@ -99,7 +99,9 @@ class AnalogNetwork:
             )
         # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
-        self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
+        self._slots = {
+            name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)], specs[name].read_noise) for name in read
+        }
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
@@ -156,10 +158,13 @@ class ReadSlot:
     Args:
         array: the layer.
         carrier: the array whose cells are read; another one than the layer's own if weights are tied.
+        noise: of the layer's reads.
     """
 
-    def __init__(self, array: WeightArray, carrier: str) -> None:
+    def __init__(self, array: WeightArray, carrier: str, noise: ReadEffect | Ideal) -> None:
+        assert not isinstance(noise, Ideal)
         module = array.module
+        self._noise = noise
         self.carrier = carrier
         self.reads = 0
         self._array = array
@@ -180,8 +185,6 @@ class ReadSlot:
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._layer is None or self._rng is None:
             return cast(Tensor, self._plain.forward(x, *args, **kwargs))
-        noise = self._layer.spec.read_noise
-        assert not isinstance(noise, Ideal)
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
             swapped = {self._array.parameter: self._array.take(weight)}
@@ -189,7 +192,7 @@ class ReadSlot:
                 swapped["bias"] = torch.zeros_like(self._bias)
             return cast(Tensor, functional_call(self._plain, swapped, (x, *args), kwargs))
 
-        y = noise(linear, x, self._layer, self._rng.child(str(self.reads)))
+        y = self._noise(linear, x, self._layer, self._rng.child(str(self.reads)))
         self.reads += 1
         return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
 

@@ -44,6 +44,11 @@ class LayerSpec:
         for effect in self._calibrated():
             effect.check(self.device)
 
+    @property
+    def noisy_read(self) -> bool:
+        """Whether a read differs from the product: read noise of strength zero is none."""
+        return not isinstance(self.read_noise, Ideal) and not getattr(self.read_noise, "silent", False)
+
     def notes(self, t_s: float) -> list[str]:
         """What the effects have to say of this device and this time."""
         return [note for effect in self._calibrated() for note in effect.notes(self.device, t_s)]
@@ -87,6 +92,7 @@ class ProgrammedLayer:
         full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
         target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
         g_uS: conductances now, likewise.
+        t_s: seconds since programming at which the cells are read.
     """
 
     name: str
@@ -94,6 +100,7 @@ class ProgrammedLayer:
     full_scale: Tensor
     target_uS: Map[str, Tensor]
     g_uS: Map[str, Tensor]
+    t_s: float = 0.0
 
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, in the digital weight's shape and unit."""
@@ -141,4 +148,4 @@ def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLa
     """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
     for stage in STAGES:
         layer = apply_stage(layer, stage, getattr(layer.spec, stage), seed, t_s)
-    return layer
+    return replace(layer, t_s=t_s)

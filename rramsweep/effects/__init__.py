@@ -7,8 +7,26 @@ are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise i
 
 from rramsweep.effects.gaussian import Gaussian
 from rramsweep.effects.ideal import Ideal
+from rramsweep.effects.one_over_f import CMOReadNoise, OneOverF, PCMReadNoise
 from rramsweep.effects.protocol import Calibrated, Effect, ReadEffect
+from rramsweep.effects.random_telegraph_noise import RandomTelegraphNoise
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
+from rramsweep.effects.thermal_shot_noise import ThermalShotNoise
+from rramsweep.effects.white_read_noise import WhiteReadNoise
 
-__all__ = ["Calibrated", "Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift", "Stuck"]
+__all__ = [
+    "CMOReadNoise",
+    "Calibrated",
+    "Effect",
+    "Gaussian",
+    "Ideal",
+    "OneOverF",
+    "PCMReadNoise",
+    "RandomTelegraphNoise",
+    "ReadEffect",
+    "RelativeDrift",
+    "Stuck",
+    "ThermalShotNoise",
+    "WhiteReadNoise",
+]

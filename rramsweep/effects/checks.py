@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -28,6 +29,16 @@ def positive(name: str, value: float | None) -> None:
     """
     if value is not None and not value > 0:
         raise ValueError(f"{name} must lie above 0, got {value}: use null to leave it out")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Refuse a value below 0 or not finite.
+
+    Raises:
+        ValueError: states the constraint, the value and the remedy.
+    """
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {value}: correct the value")
 
 
 def clamped_normal(rng: Stream, shape: Sequence[int], z_max: float | None) -> Tensor:

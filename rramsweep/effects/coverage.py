@@ -1,0 +1,98 @@
+"""Where a fit or a table ends, and what a device beyond that gets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rramsweep.device import Device
+
+OUTSIDE = ("refuse", "clamp", "scale")
+
+# Ends that agree to this are one end: a window given as 88.19 may have been computed as 88.19000000000001.
+CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The conductances that a law was measured at, `low_uS..high_uS`, and what happens outside.
+
+    `refuse`: a device's window must lie inside. `clamp`: beyond an end the law is that of the end. `scale`: with
+    `k = g_max / high`, the law at G is k times what was measured at `G / k`, as for a cell of k times the area; the
+    window's low end must then still lie at or above `k low`, since scaling keeps the ratio of the two ends.
+
+    Cells that earlier stages pushed out of the window get the law of the nearest end under all three.
+
+    Args:
+        law: name of the effect, for messages.
+        low_uS, high_uS: ends of the measured range.
+        outside: one of `OUTSIDE`.
+
+    Raises:
+        ValueError: not `0 <= low < high`, or an unknown `outside`.
+    """
+
+    law: str
+    low_uS: float
+    high_uS: float
+    outside: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_uS < self.high_uS < math.inf:
+            raise ValueError(
+                f"a measured range needs 0 <= low < high in uS, got {self.low_uS}..{self.high_uS}: swap or correct them"
+            )
+        if self.outside not in OUTSIDE:
+            raise ValueError(f"outside must be one of {', '.join(OUTSIDE)}, got {self.outside!r}: pick one")
+
+    def factor(self, device: Device) -> float:
+        """k, by which the measured range is stretched to the device: 1 unless told to scale."""
+        return device.g_max_uS / self.high_uS if self.outside == "scale" else 1.0
+
+    def check(self, device: Device) -> None:
+        """Refuse a device whose window the law does not cover.
+
+        Raises:
+            ValueError: states the range, the window and the remedy.
+        """
+        if self.outside == "clamp":
+            return
+        k = self.factor(device)
+        low, high = k * self.low_uS, k * self.high_uS
+        if low <= device.g_min_uS * (1 + CLOSE) and device.g_max_uS <= high * (1 + CLOSE):
+            return
+        scaled = self.outside == "scale"
+        remedy = "raise device.g_min_uS" if scaled else "take another device or law, or set outside to scale or clamp"
+        raise ValueError(
+            f"a device's window must lie in what {self.law} covers, {low:.4g}..{high:.4g} uS"
+            f"{f' after scaling by {k:.4g}' if scaled else ''}, got {device.g_min_uS:g}..{device.g_max_uS:g} uS: "
+            f"{remedy}{', or set outside=clamp' if scaled else ''}"
+        )
+
+    def notes(self, device: Device) -> Sequence[str]:
+        """One sentence where the device gets something else than what was measured."""
+        k = self.factor(device)
+        if abs(k - 1) > CLOSE:
+            return [
+                f"{self.law} covers {self.low_uS:g}..{self.high_uS:g} uS and is scaled by {k:.4g} to a window that "
+                f"ends at {device.g_max_uS:g} uS"
+            ]
+        beyond = []
+        if device.g_min_uS < self.low_uS * (1 - CLOSE):
+            beyond.append(f"below {self.low_uS:g} uS")
+        if device.g_max_uS > self.high_uS * (1 + CLOSE):
+            beyond.append(f"above {self.high_uS:g} uS")
+        if not beyond:
+            return []
+        return [
+            f"{self.law} was not measured {' and '.join(beyond)}, where a window of "
+            f"{device.g_min_uS:g}..{device.g_max_uS:g} uS gets the law of the nearest end"
+        ]
+
+    def place(self, g_uS: Tensor, device: Device) -> Tensor:
+        """Conductances as the law was measured at, a new tensor of the same shape: divided by k and clamped."""
+        k = self.factor(device)
+        return (g_uS if k == 1 else g_uS / k).clamp(self.low_uS, self.high_uS)
