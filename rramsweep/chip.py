@@ -148,4 +148,4 @@ def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLa
     """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
     for stage in STAGES:
         layer = apply_stage(layer, stage, getattr(layer.spec, stage), seed, t_s)
-    return replace(layer, t_s=t_s)
+    return layer if layer.t_s == t_s else replace(layer, t_s=t_s)
