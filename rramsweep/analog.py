@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,7 @@ from torch.func import functional_call
 
 from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer, map_layer, program
-from rramsweep.effects import Ideal, ReadEffect
+from rramsweep.effects import Ideal
 from rramsweep.streams import Stream
 
 
@@ -99,9 +100,8 @@ class AnalogNetwork:
             )
         # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
-        self._slots = {
-            name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)], specs[name].read_noise) for name in read
-        }
+        self._read_noise = {name: specs[name].read_noise for name in read}
+        self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
@@ -117,7 +117,10 @@ class AnalogNetwork:
         for name, array in self._arrays.items():
             array.weight.copy_(array.take(layers[name].weight()))
         for name, slot in self._slots.items():
-            slot.read(layers[slot.carrier], Stream(seed, (name, "read_noise")))
+            layer = layers[slot.carrier]
+            if name != slot.carrier:
+                layer = replace(layer, spec=replace(layer.spec, read_noise=self._read_noise[name]))
+            slot.read(layer, Stream(seed, (name, "read_noise")))
         return self._model
 
     @torch.inference_mode()
@@ -158,13 +161,10 @@ class ReadSlot:
     Args:
         array: the layer.
         carrier: the array whose cells are read; another one than the layer's own if weights are tied.
-        noise: of the layer's reads.
     """
 
-    def __init__(self, array: WeightArray, carrier: str, noise: ReadEffect | Ideal) -> None:
-        assert not isinstance(noise, Ideal)
+    def __init__(self, array: WeightArray, carrier: str) -> None:
         module = array.module
-        self._noise = noise
         self.carrier = carrier
         self.reads = 0
         self._array = array
@@ -185,6 +185,8 @@ class ReadSlot:
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._layer is None or self._rng is None:
             return cast(Tensor, self._plain.forward(x, *args, **kwargs))
+        noise = self._layer.spec.read_noise
+        assert not isinstance(noise, Ideal)
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
             swapped = {self._array.parameter: self._array.take(weight)}
@@ -192,7 +194,7 @@ class ReadSlot:
                 swapped["bias"] = torch.zeros_like(self._bias)
             return cast(Tensor, functional_call(self._plain, swapped, (x, *args), kwargs))
 
-        y = self._noise(linear, x, self._layer, self._rng.child(str(self.reads)))
+        y = noise(linear, x, self._layer, self._rng.child(str(self.reads)))
         self.reads += 1
         return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
 

@@ -199,7 +199,8 @@ def _read(
     grown = growth(layer.t_s, t_read_s)
     if grown == 0:
         return y
-    return normal_read(y, linear(x.square(), weight_variance(layer, variance_uS2).mul_(grown)), rng)
+    cells_uS2 = (variance_uS2(g_uS) for g_uS in layer.g_uS.values())
+    return normal_read(y, linear(x.square(), weight_variance(layer, cells_uS2).mul_(grown)), rng)
 
 
 def _too_early(name: str, t_s: float, t_read_s: float) -> list[str]:

@@ -70,8 +70,8 @@ class RandomTelegraphNoise:
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
         spec = layer.spec
-        mean_uS = {cell: g_uS + self.tau * self.amplitude_uS(g_uS) for cell, g_uS in layer.g_uS.items()}
+        step_uS = {cell: self.amplitude_uS(g_uS) for cell, g_uS in layer.g_uS.items()}
+        mean_uS = {cell: g_uS + self.tau * step_uS[cell] for cell, g_uS in layer.g_uS.items()}
         mean_W = spec.mapping.weight(mean_uS, layer.full_scale, spec.device)
-        spread = self.tau * (1 - self.tau)
-        var_W = weight_variance(layer, lambda g_uS: self.amplitude_uS(g_uS).square_().mul_(spread))
+        var_W = weight_variance(layer, (d.square_().mul_(self.tau * (1 - self.tau)) for d in step_uS.values()))
         return normal_read(linear(x, mean_W), linear(x.square(), var_W), rng)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rramsweep.streams import Stream
@@ -14,20 +14,19 @@ from rramsweep.streams import Stream
 _ROUNDING = 1e-3
 
 
-def weight_variance(layer: Any, variance_uS2: Callable[[Tensor], Tensor]) -> Tensor:
-    """Variance of each weight at one read: `var_W = (dW/dG)^2 sum over the weight's cells of var_G(G)`.
+def weight_variance(layer: Any, cells_uS2: Iterable[Tensor]) -> Tensor:
+    """Variance of each weight at one read: `var_W = (dW/dG)^2 sum over the weight's cells of var_G`.
 
     Args:
         layer: the `chip.ProgrammedLayer` that is read.
-        variance_uS2: variance (uS^2) of a cell from its conductance now (uS), same shape.
+        cells_uS2: variance (uS^2) of each of the layer's arrays of cells, in a new tensor, which is used up.
 
     Returns:
         In the shape of the weight as it lies on the array. Cells are independent; the reference of `mapping=offset` is
         no cell and adds nothing.
     """
     gain = layer.spec.mapping.gain(layer.full_scale, layer.spec.device)
-    cells = [variance_uS2(g_uS) for g_uS in layer.g_uS.values()]
-    return torch.stack(cells).sum(0).mul_(gain**2)
+    return reduce(Tensor.add_, cells_uS2).mul_(gain**2)
 
 
 def per_output(per_weight: Tensor) -> Tensor:

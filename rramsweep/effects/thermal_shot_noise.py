@@ -78,6 +78,6 @@ class ThermalShotNoise:
         # In uS^2 a uS: a variance of current (A^2) over v_read_V^2 is one of conductance (S^2).
         thermal_uS = self.thermal_A2_per_S / self.v_read_V**2 / _S_PER_US
         shot_uS = self.shot_A2_per_A / self.v_read_V / _S_PER_US
-        per_uS = weight_variance(layer, lambda g_uS: g_uS.clamp(min=0.0))
+        per_uS = weight_variance(layer, (g_uS.clamp(min=0.0) for g_uS in layer.g_uS.values()))
         variance = linear(x.abs(), per_uS * shot_uS) + per_output(per_uS) * thermal_uS
         return normal_read(linear(x, layer.weight()), variance, rng)

@@ -52,5 +52,5 @@ class WhiteReadNoise:
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
         constant_uS2 = (self.alpha_ind * layer.spec.device.g_max_uS) ** 2
-        var_W = weight_variance(layer, lambda g_uS: (self.alpha_prop * g_uS).square_().add_(constant_uS2))
-        return normal_read(linear(x, layer.weight()), linear(x.square(), var_W), rng)
+        cells_uS2 = ((self.alpha_prop * g_uS).square_().add_(constant_uS2) for g_uS in layer.g_uS.values())
+        return normal_read(linear(x, layer.weight()), linear(x.square(), weight_variance(layer, cells_uS2)), rng)
