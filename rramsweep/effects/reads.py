@@ -42,6 +42,9 @@ def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
         variance: of y, likewise, in its unit squared; in a new tensor, which is used up.
         rng: the stream of this read.
 
+    The variance is right for a forward that is a product and pads, reshapes or repeats: a subclass that scales its
+    input, weight or output by s gives it s times where s^2 is due. Only what makes it negative is noticed.
+
     Raises:
         ValueError: a variance is negative, so the layer's forward is not a plain product.
     """
