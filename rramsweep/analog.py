@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -105,7 +106,7 @@ class AnalogNetwork:
             name: full_scale(name, weight, specs[name], self._arrays[name].parts)
             for name, weight in self._digital.items()
         }
-        read = [name for name in specs if not isinstance(specs[name].read_noise, Ideal)]
+        read = [name for name in specs if specs[name].noisy_read]
         fused = [name for name in read if not arrays[name].readable]
         if fused:
             raise ValueError(
@@ -130,7 +131,7 @@ class AnalogNetwork:
 
     def chip(self, seed: int) -> nn.Module:
         """The network on chip `seed`; its layers with read noise go through the read slot."""
-        read = {slot.carrier: None for slot in self._slots.values()}
+        read = {slot.carrier for slot in self._slots.values()}
         kept: dict[str, ProgrammedLayer] = {}
 
         def weight(name: str) -> Tensor:
@@ -141,7 +142,10 @@ class AnalogNetwork:
 
         self._with(weight)
         for name, slot in self._slots.items():
-            slot.read(kept[slot.carrier], Stream(seed, (name, "read_noise")))
+            layer = kept[slot.carrier]
+            if name != slot.carrier:
+                layer = replace(layer, spec=replace(layer.spec, read_noise=self._specs[name].read_noise))
+            slot.read(layer, Stream(seed, (name, "read_noise")))
         return self._model
 
     def _mapped(self, name: str) -> ProgrammedLayer:

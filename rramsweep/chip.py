@@ -55,6 +55,11 @@ class LayerSpec:
             if isinstance(effect, Timed):
                 effect.check_time(t_s)
 
+    @property
+    def noisy_read(self) -> bool:
+        """Whether a read differs from the product: read noise of strength zero is none."""
+        return not isinstance(self.read_noise, Ideal) and not getattr(self.read_noise, "silent", False)
+
     def notes(self, t_s: float) -> list[str]:
         """What the effects have to say of this device and this time."""
         noted = [effect for effect in self._effects() if isinstance(effect, Noted)]
@@ -98,6 +103,7 @@ class ProgrammedLayer:
         full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
         target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
         g_uS: conductances now, likewise.
+        t_s: seconds since programming at which the cells are read.
     """
 
     name: str
@@ -105,6 +111,7 @@ class ProgrammedLayer:
     full_scale: Tensor
     target_uS: Map[str, Tensor]
     g_uS: Map[str, Tensor]
+    t_s: float = 0.0
 
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, in the digital weight's shape and unit."""
@@ -165,4 +172,4 @@ def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLa
     """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
     for stage in STAGES:
         layer = apply_stage(layer, stage, getattr(layer.spec, stage), seed, t_s)
-    return layer
+    return layer if layer.t_s == t_s else replace(layer, t_s=t_s)

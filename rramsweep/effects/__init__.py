@@ -12,15 +12,20 @@ from rramsweep.effects.ideal import Ideal
 from rramsweep.effects.inverse_proportional import InverseProportional
 from rramsweep.effects.log_time_walk import LogTimeWalk
 from rramsweep.effects.lognormal import Lognormal
+from rramsweep.effects.one_over_f import CMOReadNoise, OneOverF, PCMReadNoise
 from rramsweep.effects.polynomial import Polynomial
 from rramsweep.effects.power_law_drift import PowerLawDrift
 from rramsweep.effects.protocol import Calibrated, Effect, Noted, ReadEffect, Timed
+from rramsweep.effects.random_telegraph_noise import RandomTelegraphNoise
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
 from rramsweep.effects.table import Table
+from rramsweep.effects.thermal_shot_noise import ThermalShotNoise
+from rramsweep.effects.white_read_noise import WhiteReadNoise
 from rramsweep.effects.write_verify import WriteVerify
 
 __all__ = [
+    "CMOReadNoise",
     "Calibrated",
     "CmoRelaxation",
     "Effect",
@@ -31,12 +36,17 @@ __all__ = [
     "LogTimeWalk",
     "Lognormal",
     "Noted",
+    "OneOverF",
+    "PCMReadNoise",
     "Polynomial",
     "PowerLawDrift",
+    "RandomTelegraphNoise",
     "ReadEffect",
     "RelativeDrift",
     "Stuck",
     "Table",
+    "ThermalShotNoise",
     "Timed",
+    "WhiteReadNoise",
     "WriteVerify",
 ]

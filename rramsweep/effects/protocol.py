@@ -64,7 +64,11 @@ class Calibrated(Noted, Protocol):
 
 
 class ReadEffect(Protocol):
-    """A stage that acts at every read: it wraps the analog product of one layer."""
+    """A stage that acts at every read: it wraps the analog product of one layer.
+
+    An effect whose strength is zero says so by an attribute `silent`: its layers are then read as under `Ideal`, bit
+    for bit. An effect without one is never silent.
+    """
 
     version: ClassVar[int]
 

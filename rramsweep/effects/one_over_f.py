@@ -1,0 +1,209 @@
+"""1/f read noise, whose variance grows with the logarithm of time: a law of your own, CMO/HfOx and PCM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from rramsweep.device import Device
+from rramsweep.effects.checks import fraction, not_negative
+from rramsweep.effects.coverage import Coverage
+from rramsweep.effects.protocol import Linear
+from rramsweep.effects.reads import above_zero, normal_read, weight_variance
+from rramsweep.streams import Stream
+
+
+def growth(t_s: float, t_read_s: float) -> float:
+    """`ln((t + t_r) / (2 t_r))`: by how much a 1/f variance has grown t seconds after the write; natural logarithm.
+
+    It is 0 at t = t_r, and 0 here before that, where the formula turns negative.
+    """
+    return math.log((t_s + t_read_s) / (2 * t_read_s)) if t_s > t_read_s else 0.0
+
+
+@dataclass(frozen=True)
+class OneOverF:
+    """`G_read = G + sigma(G, t) z` at every read, `sigma(G, t) = sigma_read(G) sqrt(ln((t + t_r) / (2 t_r)))`.
+
+    `sigma_read^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2` is what 1/f noise adds to the variance in a factor e of
+    time: `var = A ln(f_high / f_low)` for a spectrum A/f. t is the network's `t_s`; up to t_r there is no noise.
+
+    Each read is drawn anew, with the variance that has built up by t: it has the law of one read somewhere in the
+    chip's life. In truth a cell's 1/f noise is correlated. Reads close in time see nearly the same error, so input
+    vectors that follow each other share theirs, and averaging reads, which lowers the variance here as 1/K, hardly
+    helps on a chip. Cells of one conductance have one sigma_read; the measured A is lognormal over cells (Levy et
+    al. [R]), which is left out.
+
+    Source: the growth is that of AIHWKit's PCM and CMO models [R]; the strengths are yours.
+
+    Args:
+        alpha_ind: sigma_read as a fraction of the device's g_max (not of the window), 0..1.
+        alpha_prop: sigma_read as a fraction of the cell's conductance now, 0..1.
+        t_read_s: time t_r that a read takes, above 0, in seconds.
+
+    Raises:
+        ValueError: a fraction is outside 0..1, or t_read_s not above 0.
+    """
+
+    version: ClassVar[int] = 1
+
+    alpha_ind: float = 0.0
+    alpha_prop: float = 0.0
+    t_read_s: float = 1e-6
+
+    def __post_init__(self) -> None:
+        fraction("alpha_ind", self.alpha_ind, "of g_max")
+        fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")
+        above_zero("t_read_s", self.t_read_s, "the seconds that a read takes, like 1e-6")
+
+    @property
+    def silent(self) -> bool:
+        return self.alpha_ind == 0 and self.alpha_prop == 0
+
+    def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        constant_uS2 = (self.alpha_ind * layer.spec.device.g_max_uS) ** 2
+
+        def variance_uS2(g_uS: Tensor) -> Tensor:
+            return (self.alpha_prop * g_uS).square_().add_(constant_uS2)
+
+        return _read(linear, x, layer, rng, variance_uS2, self.t_read_s)
+
+    def check(self, device: Device) -> None:
+        """Every device: nothing was fitted."""
+
+    def notes(self, device: Device, t_s: float) -> list[str]:  # noqa: ARG002
+        return _too_early("OneOverF", t_s, self.t_read_s)
+
+
+@dataclass(frozen=True)
+class CMOReadNoise:
+    """1/f read noise of IBM's CMO/HfOx: `sigma(G, t) = slope_uS log10(G / 1 uS) sqrt(ln((t + t_r) / (2 t_r)))` in uS.
+
+    0.171 uS at 50 uS after 1 s, 0.269 uS after 10 years [D]. The logarithm of G has base 10, that of time is natural:
+    so in AIHWKit's code, whose documentation prints "log" for both. Source: Falcone et al., arXiv:2502.04524
+    [R: AIHWKit `reram.py`]. Each read is drawn anew; see `OneOverF` for what that leaves out.
+
+    Valid for windows within 8..90 uS; AIHWKit's device has 9..88.19 uS.
+
+    Args:
+        slope_uS: sigma_read a decade of conductance, at least 0.
+        t_read_s: time t_r that a read takes, above 0, in seconds.
+        outside: of the range that was fitted: `refuse`, `clamp` or `scale`, see `Coverage`.
+
+    Raises:
+        ValueError: a value outside its range, or an unknown `outside`.
+    """
+
+    version: ClassVar[int] = 1
+
+    slope_uS: float = 0.0277316
+    t_read_s: float = 1e-6
+    outside: str = "refuse"
+    coverage: Coverage = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "coverage", Coverage("CMOReadNoise", 8.0, 90.0, self.outside))
+        not_negative("slope_uS", self.slope_uS)
+        above_zero("t_read_s", self.t_read_s, "the seconds that a read takes, like 1e-6")
+
+    @property
+    def silent(self) -> bool:
+        return self.slope_uS == 0
+
+    def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        device = layer.spec.device
+        slope_uS = self.slope_uS * self.coverage.factor(device)
+
+        def variance_uS2(g_uS: Tensor) -> Tensor:
+            return self.coverage.place(g_uS, device).log10_().mul_(slope_uS).square_()
+
+        return _read(linear, x, layer, rng, variance_uS2, self.t_read_s)
+
+    def check(self, device: Device) -> None:
+        """Refuse a window outside the fitted range, see `Coverage.check`."""
+        self.coverage.check(device)
+
+    def notes(self, device: Device, t_s: float) -> list[str]:
+        return [*self.coverage.notes(device), *_too_early("CMOReadNoise", t_s, self.t_read_s)]
+
+
+@dataclass(frozen=True)
+class PCMReadNoise:
+    """1/f read noise of phase change memory, for comparison: `sigma / G = min(q x^-exponent, q_max) sqrt(ln(...))`.
+
+    `x = G / 25 uS`; growth in time as in `OneOverF`, with t_r = 250 ns. Source: Joshi et al., Nat. Commun. 2020
+    [R: AIHWKit `pcm.py`]. AIHWKit takes x from the conductance as programmed and counts 20 s more since the write; here
+    it is the conductance now, and t is `t_s`. Each read is drawn anew; see `OneOverF` for what that leaves out.
+
+    Valid for windows within 0..25 uS. It is not a law of RRAM.
+
+    Args:
+        q: sigma_read at 25 uS as a fraction of the cell's conductance now, 0..1.
+        exponent: of 1/x, at least 0: lower conductances are noisier.
+        q_max: largest sigma_read as a fraction of the cell's conductance now, 0..1.
+        t_read_s: time t_r that a read takes, above 0, in seconds.
+        outside: of the range that was fitted: `refuse`, `clamp` or `scale`, see `Coverage`.
+
+    Raises:
+        ValueError: a value outside its range, or an unknown `outside`.
+    """
+
+    version: ClassVar[int] = 1
+
+    q: float = 0.0088
+    exponent: float = 0.65
+    q_max: float = 0.2
+    t_read_s: float = 250e-9
+    outside: str = "refuse"
+    coverage: Coverage = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "coverage", Coverage("PCMReadNoise", 0.0, 25.0, self.outside))
+        fraction("q", self.q, "of the cell's conductance")
+        not_negative("exponent", self.exponent)
+        fraction("q_max", self.q_max, "of the cell's conductance")
+        above_zero("t_read_s", self.t_read_s, "the seconds that a read takes, like 2.5e-7")
+
+    @property
+    def silent(self) -> bool:
+        return self.q == 0 or self.q_max == 0
+
+    def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        device = layer.spec.device
+        k = self.coverage.factor(device)
+
+        def variance_uS2(g_uS: Tensor) -> Tensor:
+            placed_uS = self.coverage.place(g_uS, device)
+            # 0 uS to a negative power is infinite, which q_max ends.
+            relative = (placed_uS / self.coverage.high_uS).pow_(-self.exponent).mul_(self.q).clamp_(max=self.q_max)
+            return relative.mul_(placed_uS).mul_(k).square_()
+
+        return _read(linear, x, layer, rng, variance_uS2, self.t_read_s)
+
+    def check(self, device: Device) -> None:
+        """Refuse a window outside the fitted range, see `Coverage.check`."""
+        self.coverage.check(device)
+
+    def notes(self, device: Device, t_s: float) -> list[str]:
+        return [*self.coverage.notes(device), *_too_early("PCMReadNoise", t_s, self.t_read_s)]
+
+
+def _read(
+    linear: Linear, x: Tensor, layer: Any, rng: Stream, variance_uS2: Callable[[Tensor], Tensor], t_read_s: float
+) -> Tensor:
+    y = linear(x, layer.weight())
+    grown = growth(layer.t_s, t_read_s)
+    if grown == 0:
+        return y
+    cells_uS2 = (variance_uS2(g_uS) for g_uS in layer.g_uS.values())
+    return normal_read(y, linear(x.square(), weight_variance(layer, cells_uS2).mul_(grown)), rng)
+
+
+def _too_early(name: str, t_s: float, t_read_s: float) -> list[str]:
+    if t_s > t_read_s:
+        return []
+    return [f"{name} grows from {t_read_s:g} s after the write on, so a chip read at t_s={t_s:g} s has none of it"]

@@ -1,0 +1,69 @@
+"""What the laws of read noise share: from the noise of cells to the noise of a layer's output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any
+
+from torch import Tensor
+
+from rramsweep.streams import Stream
+
+# A variance is a sum of squares: what falls below 0 by more than this share of the largest is no rounding.
+_ROUNDING = 1e-3
+
+
+def weight_variance(layer: Any, cells_uS2: Iterable[Tensor]) -> Tensor:
+    """Variance of each weight at one read: `var_W = (dW/dG)^2 sum over the weight's cells of var_G`.
+
+    Args:
+        layer: the `chip.ProgrammedLayer` that is read.
+        cells_uS2: variance (uS^2) of each of the layer's arrays of cells, in a new tensor, which is used up.
+
+    Returns:
+        In the shape of the weight as it lies on the array. Cells are independent; the reference of `mapping=offset` is
+        no cell and adds nothing.
+    """
+    gain = layer.spec.mapping.gain(layer.full_scale, layer.spec.device)
+    return reduce(Tensor.add_, cells_uS2).mul_(gain**2)
+
+
+def per_output(per_weight: Tensor) -> Tensor:
+    """Sum over all cells of each bit line, shaped to broadcast against the layer's output."""
+    return per_weight.flatten(1).sum(1).view(-1, *[1] * (per_weight.dim() - 2))
+
+
+def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
+    """`y + sqrt(variance) z`, a draw of its own for every input vector, output and output position.
+
+    Args:
+        y: what a noise-free read gives, any shape.
+        variance: of y, likewise, in its unit squared; in a new tensor, which is used up.
+        rng: the stream of this read.
+
+    The variance is right for a forward that is a product and pads, reshapes or repeats: a subclass that scales its
+    input, weight or output by s gives it s times where s^2 is due. Only what makes it negative is noticed.
+
+    Raises:
+        ValueError: a variance is negative, so the layer's forward is not a plain product.
+    """
+    if variance.numel():
+        low, high = (float(v) for v in variance.aminmax())
+        if low < -_ROUNDING * high:
+            raise ValueError(
+                "read noise needs a layer whose forward is a product of its input and its weight, but one changes its "
+                "weight first (weight standardisation): give it read_noise of Ideal in a rule of analog.layers"
+            )
+    sd = variance.clamp_(min=0).sqrt_()
+    return rng.normal(y.shape).to(y).mul_(sd).add_(y)
+
+
+def above_zero(name: str, value: float, unit: str) -> None:
+    """Refuse what is not above 0, or not finite.
+
+    Raises:
+        ValueError: states the constraint, the value and the remedy.
+    """
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must lie above 0 and be finite, got {value}: give {unit}")
