@@ -10,5 +10,19 @@ from rramsweep.effects.ideal import Ideal
 from rramsweep.effects.protocol import Calibrated, Effect, ReadEffect
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
+from rramsweep.effects.stuck_clusters import StuckClusters
+from rramsweep.effects.stuck_lines import StuckLines
+from rramsweep.effects.variation import Variation
 
-__all__ = ["Calibrated", "Effect", "Gaussian", "Ideal", "ReadEffect", "RelativeDrift", "Stuck"]
+__all__ = [
+    "Calibrated",
+    "Effect",
+    "Gaussian",
+    "Ideal",
+    "ReadEffect",
+    "RelativeDrift",
+    "Stuck",
+    "StuckClusters",
+    "StuckLines",
+    "Variation",
+]
