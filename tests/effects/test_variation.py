@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ from rramsweep.streams import Stream
 from tests.laws import KS_FALSE_ALARM, SIGMAS, Law, follows
 
 DEVICE = Device(1.0, 100.0, edge="none")
-SHAPE, CHIPS = (3, 4), 6000
+SHAPE, CHIPS = (3, 4), 5000
 SIGMA = 0.1
 
 # shares: device, chip, column, gradient
@@ -35,6 +36,7 @@ def effect(shares, sigma=SIGMA, of="conductance"):
     return Variation(sigma, of, device, chip, column, gradient)
 
 
+@functools.cache
 def errors(law, g=None, chips=CHIPS, shape=SHAPE):
     """Errors (uS) of every cell of one array, one row a chip."""
     g = torch.full(shape, 50.0) if g is None else g
@@ -116,15 +118,15 @@ def test_cells_of_one_level_do_not_share_a_draw(kind):
 
 
 def test_chip_term_is_common_to_layers_and_cells_and_nothing_else_is():
-    shares = SHARES["mixed"]
+    shares, chips = (0.3, 0.5, 0.1, 0.1), 1500
     weight = torch.tensor([[1.0, -1.0], [0.5, -0.5]])
     layers = [map_layer(n, weight, LayerSpec(DEVICE, Differential(), variation=effect(shares))) for n in ("a", "b")]
     rows = []
-    for seed in range(CHIPS):
+    for seed in range(chips):
         a, b = (program(layer, seed).g_uS for layer in layers)
         rows.append([float(a["p"][0, 0]), float(a["n"][0, 0]), float(b["p"][0, 0])])
     found = np.corrcoef(np.array(rows).T)
-    assert np.abs(found - np.where(np.eye(3), 1.0, shares[1])).max() < 4.5 / math.sqrt(CHIPS)
+    assert np.abs(found - np.where(np.eye(3), 1.0, shares[1])).max() < 4.5 / math.sqrt(chips)
 
 
 def test_column_common_error_is_proportional_to_y_squared():
@@ -132,6 +134,7 @@ def test_column_common_error_is_proportional_to_y_squared():
     # sigma^2 share_device sum (G x)^2, and what is smooth along a column or common to a chip adds up likewise.
     g = torch.tensor([[90.0, 10.0, 40.0, 70.0], [20.0, 80.0, 30.0, 60.0], [50.0, 50.0, 50.0, 50.0]])
     x = torch.tensor([1.0, -0.5, 2.0, 0.25])
+    chips = 2000
     terms, current = (g * x).double().numpy(), (g @ x).double().numpy()
     for kind, variance in (
         ("column", current**2),
@@ -142,8 +145,8 @@ def test_column_common_error_is_proportional_to_y_squared():
         if variance is None:
             along = [[correlation(SHARES[kind], (0, j), (0, k)) for k in range(4)] for j in range(4)]
             variance = np.einsum("ij,jk,ik->i", terms, np.array(along), terms)
-        found = errors(effect(SHARES[kind]), g).reshape(CHIPS, *SHAPE) @ x.double().numpy()
-        assert (np.abs(found.var(0) / (SIGMA**2 * variance) - 1) < SIGMAS * math.sqrt(2 / CHIPS)).all()
+        found = errors(effect(SHARES[kind]), g, chips).reshape(chips, *SHAPE) @ x.double().numpy()
+        assert (np.abs(found.var(0) / (SIGMA**2 * variance) - 1) < SIGMAS * math.sqrt(2 / chips)).all()
 
 
 def test_a_column_scale_removes_what_a_column_has_in_common():
