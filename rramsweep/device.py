@@ -107,3 +107,8 @@ class Cells:
     target_uS: Tensor
     device: Device
     t_s: float
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """How many bit lines and how many word lines the array has."""
+        return len(self.g_uS), self.g_uS[0].numel()

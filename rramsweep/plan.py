@@ -197,7 +197,9 @@ def describe(value: Any) -> str:
     """A frozen object as text that does not depend on how its numbers were written.
 
     1 and 1.0, 0.15 and 0.15000000000000002 read the same (12 significant digits); a dataclass carries its
-    `version`, so that a changed law is another point, and leaves out what its `repr` leaves out, such as a path.
+    `version`, so that a changed law is another point, and leaves out what its `repr` leaves out, such as a path. A
+    field whose metadata say `added` came after points were stored: at its default, which leaves the law as it was, it
+    is left out and they keep their ids.
     """
     if isinstance(value, bool) or value is None:
         return str(value)
@@ -210,7 +212,11 @@ def describe(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{k}: {describe(value[k])}' for k in sorted(value))}}}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = sorted(f.name for f in dataclasses.fields(value) if f.repr)
+        fields = sorted(
+            f.name
+            for f in dataclasses.fields(value)
+            if f.repr and not (f.metadata.get("added") and getattr(value, f.name) == f.default)
+        )
         arguments = ", ".join(f"{name}={describe(getattr(value, name))}" for name in fields)
         kind = type(value)
         name = (

@@ -19,8 +19,11 @@ from rramsweep.effects.protocol import Calibrated, Effect, Noted, ReadEffect, Ti
 from rramsweep.effects.random_telegraph_noise import RandomTelegraphNoise
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
+from rramsweep.effects.stuck_clusters import StuckClusters
+from rramsweep.effects.stuck_lines import StuckLines
 from rramsweep.effects.table import Table
 from rramsweep.effects.thermal_shot_noise import ThermalShotNoise
+from rramsweep.effects.variation import Variation
 from rramsweep.effects.white_read_noise import WhiteReadNoise
 from rramsweep.effects.write_verify import WriteVerify
 
@@ -44,9 +47,12 @@ __all__ = [
     "ReadEffect",
     "RelativeDrift",
     "Stuck",
+    "StuckClusters",
+    "StuckLines",
     "Table",
     "ThermalShotNoise",
     "Timed",
+    "Variation",
     "WhiteReadNoise",
     "WriteVerify",
 ]

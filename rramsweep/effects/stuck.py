@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from rramsweep.device import Cells
-from rramsweep.effects.checks import fraction
+from rramsweep.effects.stuck_values import check_stuck, stick
 from rramsweep.streams import Stream
 
 
@@ -20,21 +18,33 @@ class Stuck:
 
     One uniform draw u a cell decides: LRS where `u < p_stuck_lrs`, HRS where `u >= 1 - p_stuck_hrs`. The two sets
     are disjoint, each is nested in the set of a higher rate, and neither moves when the other's rate changes. A
-    stuck cell ignores every other stage and the window's edge; it still has read noise.
+    stuck cell ignores every other stage and the window's edge; it still has read noise. The number of stuck cells of
+    a tile has the index of dispersion (variance / mean) `1 - p`, p the rate.
+
+    A stuck cell sits at a fixed conductance g, or, with `cv_` above 0, at a draw of its own of mean g and standard
+    deviation `cv g`: `normal` `g (1 + cv z)` with z clamped to +-1/cv (at the largest cv, 1/3, the standard deviation
+    is 1.3 % smaller), `uniform` `g (1 + sqrt(3) cv v)` with v in -1..1, `lognormal` `g exp(s z - s^2/2)`,
+    `s^2 = ln(1 + cv^2)`. Window and edge do not bound them: measured cells were stuck at about 500 and 10 uS beside
+    a window of 133-233 uS (Yousuf et al. 2025 [R2]).
 
     "SA0" and "SA1" mean opposite things in different papers, so they are not used. Source of the default rates:
     C.-Y. Chen et al., IEEE Trans. Computers 64(1) 180-190 (2015), 1.75 % and 9.04 % as cited by others [R2].
 
-    It is not a model of line failures, of clusters, or of faults that grow with cycling.
+    It is not a model of line failures (`StuckLines`), of clusters (`StuckClusters`), or of faults that grow with
+    cycling.
 
     Args:
         p_stuck_lrs: rate of cells stuck at LRS (high conductance), 0..1.
         p_stuck_hrs: rate of cells stuck at HRS (low conductance), 0..1; the two sum to at most 1.
         g_lrs_uS: where a cell stuck at LRS sits; None is the device's g_max. May lie outside the window.
         g_hrs_uS: where a cell stuck at HRS sits; None is the device's g_min. May lie outside the window.
+        distribution: of the conductance of stuck cells: `normal`, `uniform` or `lognormal`.
+        cv_lrs: its standard deviation as a fraction of `g_lrs_uS`; 0 fixes it. At most 1/3 (normal) or 0.577.
+        cv_hrs: the same of `g_hrs_uS`.
 
     Raises:
-        ValueError: a rate outside 0..1, rates that sum to more than 1, a value that is negative or not finite.
+        ValueError: a rate outside 0..1, rates that sum to more than 1, a value that is negative or not finite, an
+            unknown distribution, or a spread that reaches below 0.
     """
 
     version: ClassVar[int] = 1
@@ -43,24 +53,15 @@ class Stuck:
     p_stuck_hrs: float = 0.0
     g_lrs_uS: float | None = None
     g_hrs_uS: float | None = None
+    distribution: str = field(default="normal", metadata={"added": True})
+    cv_lrs: float = field(default=0.0, metadata={"added": True})
+    cv_hrs: float = field(default=0.0, metadata={"added": True})
 
     def __post_init__(self) -> None:
-        fraction("p_stuck_lrs", self.p_stuck_lrs, "of the cells")
-        fraction("p_stuck_hrs", self.p_stuck_hrs, "of the cells")
-        if self.p_stuck_lrs + self.p_stuck_hrs > 1:
-            raise ValueError(
-                f"p_stuck_lrs + p_stuck_hrs must be at most 1, got {self.p_stuck_lrs} + {self.p_stuck_hrs}: lower one"
-            )
-        for name in ("g_lrs_uS", "g_hrs_uS"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a conductance >= 0 in uS, got {value}: use null for the window's end")
+        check_stuck(self)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         if self.p_stuck_lrs == 0 and self.p_stuck_hrs == 0:
             return cells.g_uS
-        lrs_uS = cells.device.g_max_uS if self.g_lrs_uS is None else self.g_lrs_uS
-        hrs_uS = cells.device.g_min_uS if self.g_hrs_uS is None else self.g_hrs_uS
         u = rng.uniform(cells.g_uS.shape)
-        stuck = torch.where(u < self.p_stuck_lrs, lrs_uS, cells.g_uS)
-        return torch.where(u >= 1 - self.p_stuck_hrs, hrs_uS, stuck)
+        return stick(self, cells, u < self.p_stuck_lrs, u >= 1 - self.p_stuck_hrs, rng)

@@ -1,0 +1,101 @@
+"""Where stuck cells sit, whichever pattern they form: what the fault laws share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from rramsweep.device import Cells
+from rramsweep.effects.checks import fraction
+from rramsweep.streams import Stream
+
+# The largest standard deviation, as a fraction of the mean, at which a stuck conductance stays at or above 0.
+CV_MAX = {"normal": 1 / 3, "uniform": 1 / math.sqrt(3), "lognormal": math.inf}
+
+
+class StuckCells(Protocol):
+    """The parameters that every pattern of stuck cells has; see `rramsweep.effects.Stuck`."""
+
+    @property
+    def p_stuck_lrs(self) -> float: ...
+    @property
+    def p_stuck_hrs(self) -> float: ...
+    @property
+    def g_lrs_uS(self) -> float | None: ...
+    @property
+    def g_hrs_uS(self) -> float | None: ...
+    @property
+    def distribution(self) -> str: ...
+    @property
+    def cv_lrs(self) -> float: ...
+    @property
+    def cv_hrs(self) -> float: ...
+
+
+def check_stuck(law: StuckCells) -> None:
+    """Refuse rates that are no shares of the cells, and conductances that are none.
+
+    Raises:
+        ValueError: a rate outside 0..1, rates that sum to more than 1, a value that is negative or not finite, an
+            unknown distribution, a spread that reaches below 0.
+    """
+    fraction("p_stuck_lrs", law.p_stuck_lrs, "of the cells")
+    fraction("p_stuck_hrs", law.p_stuck_hrs, "of the cells")
+    if law.p_stuck_lrs + law.p_stuck_hrs > 1:
+        raise ValueError(
+            f"p_stuck_lrs + p_stuck_hrs must be at most 1, got {law.p_stuck_lrs} + {law.p_stuck_hrs}: lower one"
+        )
+    for name, g_uS in (("g_lrs_uS", law.g_lrs_uS), ("g_hrs_uS", law.g_hrs_uS)):
+        if g_uS is not None and not 0 <= g_uS < math.inf:
+            raise ValueError(f"{name} must be a conductance >= 0 in uS, got {g_uS}: use null for the window's end")
+    if law.distribution not in CV_MAX:
+        raise ValueError(f"distribution must be one of {', '.join(CV_MAX)}, got {law.distribution!r}: pick one")
+    for name, cv in (("cv_lrs", law.cv_lrs), ("cv_hrs", law.cv_hrs)):
+        highest = CV_MAX[law.distribution]
+        if not (0 <= cv <= highest and math.isfinite(cv)):
+            raise ValueError(
+                f"{name} must lie in 0..{highest:.3g} for a {law.distribution} distribution of stuck values, got "
+                f"{cv}: 0 fixes them, and lognormal takes any"
+            )
+
+
+def stick(law: StuckCells, cells: Cells, lrs: Tensor, hrs: Tensor, rng: Stream) -> Tensor:
+    """Conductances (uS) with the cells of two masks stuck.
+
+    Args:
+        law: where they sit.
+        cells: the array before.
+        lrs, hrs: bool, in the array's shape.
+        rng: its child draws the spread, one number a cell whatever the rates.
+    """
+    device, stuck_uS = cells.device, cells.g_uS.clone()
+    spread = law.cv_lrs > 0 or law.cv_hrs > 0
+    draws = _draws(law.distribution, cells.g_uS.shape, rng.child("value")) if spread else None
+    for mask, cv, given_uS, end_uS in (
+        (lrs, law.cv_lrs, law.g_lrs_uS, device.g_max_uS),
+        (hrs, law.cv_hrs, law.g_hrs_uS, device.g_min_uS),
+    ):
+        g_uS = end_uS if given_uS is None else given_uS
+        if draws is None or cv == 0:
+            stuck_uS.masked_fill_(mask, g_uS)
+        else:
+            stuck_uS[mask] = g_uS * _factors(law.distribution, cv, draws[mask])
+    return stuck_uS
+
+
+def _draws(distribution: str, shape: Sequence[int], rng: Stream) -> Tensor:
+    return rng.uniform(shape) if distribution == "uniform" else rng.normal(shape)
+
+
+def _factors(distribution: str, cv: float, draws: Tensor) -> Tensor:
+    """Factors of mean 1 and standard deviation `cv`."""
+    if distribution == "uniform":
+        return 1 + cv * math.sqrt(12) * (draws - 0.5)
+    if distribution == "normal":
+        # Clamped on both sides, so that the mean stays 1 where 0 is the lower end.
+        return 1 + cv * draws.clamp(-1 / cv, 1 / cv)
+    s = math.sqrt(math.log1p(cv**2))
+    return (s * draws - s**2 / 2).exp()

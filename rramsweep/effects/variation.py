@@ -1,0 +1,117 @@
+"""Variation that write-verify does not see: of cells, columns, smooth over the array, and from chip to chip."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rramsweep.device import Cells
+from rramsweep.effects.checks import fraction
+from rramsweep.streams import Stream
+
+OF = ("conductance", "g_max")
+
+
+@dataclass(frozen=True)
+class Variation:
+    """`G' = G + sigma G_ref z`, z standard normal in every cell and made of four parts whose variances add to 1.
+
+        z = sqrt(share_device) z_cell + sqrt(share_chip) z_chip + sqrt(share_column) z_column + sqrt(share_gradient) f
+
+    z_cell is drawn once a cell, z_column once a bit line, z_chip once a chip (all layers, p and n cells), all N(0, 1).
+    f is a smooth Gaussian field over the array's bit lines i of n and word lines j of m:
+
+        f = sqrt(1/2) (a cos(pi i/n) + b sin(pi i/n) + c cos(pi j/m) + d sin(pi j/m)),   a, b, c, d ~ N(0, 1)
+
+    half a wave along each side, so its variance is exactly 1 everywhere (cos^2 + sin^2) and its correlation is
+    `(cos(pi di/n) + cos(pi dj/m)) / 2`: +1 next door, 0 along one side, -1 from corner to opposite corner, as on a
+    plane of random slope. Every cell's variance is `(sigma G_ref)^2`, whatever the shares and wherever the cell.
+
+    G_ref is the conductance now (`of: conductance`) or g_max. Relative is the default: areas, film thickness and the
+    gains of columns and chips scale a current. Then a column's current I errs by `sigma sqrt(share_column) I`
+    (variance proportional to I^2, removable by one scale a column), where independent cells give
+    `sigma^2 share_device sum (x G)^2`. With `of: g_max` what a chip has in common cancels in a pair.
+
+    p and n cells are arrays of their own: their columns and fields are independent, z_chip alone is common. It acts
+    after drift, is frozen for the chip's life, and survives in every draw of time (`t_s` plays no part). The edge
+    acts after it: a clipped cell at g_max can only lose.
+
+    Source of the decomposition: derived here [D] from the scopes of device-to-device and chip-to-chip variation and
+    of spatial correlation; sigma is a parameter, and the default of the config a placeholder of no measurement. It is
+    not a spread of noise amplitudes or of windows, not a word-line term, and its normal tails are no measured ones.
+
+    Args:
+        sigma: total standard deviation as a fraction of G_ref, 0..1.
+        of: what sigma is a fraction of: `conductance` (of the cell, now) or `g_max`.
+        share_device: share of sigma^2 that is each cell's own; None is what the others leave.
+        share_chip: share that a chip has in common.
+        share_column: share that the cells of a bit line have in common.
+        share_gradient: share that is smooth over the array.
+
+    Raises:
+        ValueError: sigma or a share outside 0..1, shares that do not sum to 1, an unknown reference.
+    """
+
+    version: ClassVar[int] = 1
+
+    sigma: float = 0.0
+    of: str = "conductance"
+    share_device: float | None = None
+    share_chip: float = 0.0
+    share_column: float = 0.0
+    share_gradient: float = 0.0
+
+    def __post_init__(self) -> None:
+        fraction("sigma", self.sigma, "of the reference conductance")
+        if self.of not in OF:
+            raise ValueError(f"of must be one of {', '.join(OF)}, got {self.of!r}: pick one")
+        shares = {
+            name: value
+            for name in ("share_device", "share_chip", "share_column", "share_gradient")
+            if (value := getattr(self, name)) is not None
+        }
+        for name, value in shares.items():
+            fraction(name, value, "of sigma^2")
+        total = sum(shares.values())
+        if total > 1 + 1e-9 or (self.share_device is not None and total < 1 - 1e-9):
+            given = " + ".join(f"{name} {value:g}" for name, value in shares.items())
+            raise ValueError(f"shares of a variance must sum to 1, got {given} = {total:g}: use share_device=null")
+
+    def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        if self.sigma == 0:
+            return cells.g_uS
+        bit_lines, word_lines = cells.lines
+        along_bit_lines = torch.zeros(bit_lines, 1)
+        along_word_lines = torch.zeros(1, word_lines)
+        if self.share_chip > 0:
+            along_bit_lines += math.sqrt(self.share_chip) * rng.shared().child("chip").normal((1,))
+        if self.share_column > 0:
+            along_bit_lines += math.sqrt(self.share_column) * rng.child("column").normal((bit_lines, 1))
+        if self.share_gradient > 0:
+            a, b, c, d = (math.sqrt(self.share_gradient / 2) * rng.child("gradient").normal((4,))).tolist()
+            along_bit_lines += _half_wave(bit_lines, a, b).unsqueeze(1)
+            along_word_lines += _half_wave(word_lines, c, d)
+        device = self._share_device()
+        if device > 0:
+            z = rng.child("cell").normal((bit_lines, word_lines)).mul_(math.sqrt(device))
+            z.add_(along_bit_lines).add_(along_word_lines)
+        else:
+            z = along_bit_lines + along_word_lines
+        z = z.mul_(self.sigma).view(cells.g_uS.shape)
+        if self.of == "g_max":
+            return z.mul_(cells.device.g_max_uS).add_(cells.g_uS)
+        return z.mul_(cells.g_uS).add_(cells.g_uS)
+
+    def _share_device(self) -> float:
+        if self.share_device is not None:
+            return self.share_device
+        return max(0.0, 1 - self.share_chip - self.share_column - self.share_gradient)
+
+
+def _half_wave(n: int, cosine: float, sine: float) -> Tensor:
+    phase = torch.arange(n) * (math.pi / n)
+    return cosine * phase.cos() + sine * phase.sin()
