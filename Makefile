@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 # Two markers, because a sweep needs none of what the tests do: ruff, pytest, notebooks and the like.
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
+# What `make bench-peers` compares with. They take long to make, so `make clean` leaves them.
+AIHWKIT := .venv-aihwkit
+LIGHTNING := .venv-lightning
 
-.PHONY: sweep test lint format bench clean
+.PHONY: sweep test lint format bench bench-peers clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
@@ -27,6 +30,12 @@ format: $(TESTABLE)
 bench: $(TESTABLE)
 	$(BIN)/python -m pytest tests/benchmarks -s -p no:xdist
 
+# A peer that cannot be installed does not keep the others from running: the table names it.
+bench-peers: $(TESTABLE)
+	-$(MAKE) $(AIHWKIT)/.installed
+	-$(MAKE) $(LIGHTNING)/.installed
+	$(BIN)/python tests/benchmarks/peers/bench_peers.py $(ARGS)
+
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
@@ -37,4 +46,19 @@ $(INSTALLED): pyproject.toml
 
 $(TESTABLE): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -e '.[dev,all]'
+	touch $@
+
+# Without a wheel for this Python it is compiled, about 20 minutes: that takes a C++ compiler and OpenBLAS with its headers
+# (Debian: libopenblas-dev). It is built against the torch in its environment, hence no isolation; lightning fixes which.
+$(AIHWKIT)/.installed:
+	$(PYTHON) -m venv $(AIHWKIT)
+	$(AIHWKIT)/bin/python -m pip install --quiet torch==2.13.0 torchvision 'setuptools>=77' wheel \
+		'scikit-build>=0.18.1' 'pybind11>=3.0.1' 'cmake>=4.2.1' ninja mypy
+	PATH="$(CURDIR)/$(AIHWKIT)/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/$(AIHWKIT)" CMAKE_BUILD_PARALLEL_LEVEL=2 \
+		$(AIHWKIT)/bin/python -m pip install --quiet --no-build-isolation aihwkit==1.2.0
+	touch $@
+
+$(LIGHTNING)/.installed:
+	$(PYTHON) -m venv $(LIGHTNING)
+	$(LIGHTNING)/bin/python -m pip install --quiet aihwkit-lightning==2.1.0 numpy
 	touch $@

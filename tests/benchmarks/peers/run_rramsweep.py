@@ -1,0 +1,47 @@
+"""Trials of rramsweep, as a sweep runs them: the engine's `run_trial` on a point of its configuration."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from runner import CIFAR10, RESNET20, Prepared, serve
+from torch import nn
+
+import rramsweep
+from rramsweep.config import choices, compose, container, point_plan
+from rramsweep.datasets import Data
+from rramsweep.trial import run_trial
+
+NETWORKS = {
+    "mlp": ["model=digits_mlp", "data=digits", "data.split=all"],
+    "cnn": ["model=digits_cnn", "data=digits", "data.split=all"],
+    "lenet5": ["model=lenet5", "data=fashion_mnist"],
+    "resnet20": [
+        "model=resnet20",
+        f"model.checkpoint={os.environ.get(RESNET20)}",
+        "data=cifar10_jpeg",
+        f"data.path={os.environ.get(CIFAR10)}",
+        "data.limit=512",
+    ],
+}
+# Three stages on both cells of every pair: programming 0.03, relaxation 0.07 (of g_max), relative drift 0.1.
+CHIP = ["technology=pyrram", "drift.relative_drift=0.1"]
+
+
+def prepare(network: str, model: nn.Module, data: Data) -> Prepared:
+    config = compose([*NETWORKS[network], *CHIP])
+    plan, _, workbench = point_plan(container(config), choices(config), [], "bench_peers")
+    bench = workbench.bench(plan.points[0])
+    seeds = itertools.count()
+
+    def trial() -> float:
+        row, _ = run_trial(bench, next(seeds))
+        if row["status"] != "ok":
+            raise RuntimeError(row["error"])
+        return float(row["accuracy"])
+
+    return Prepared(trial, bench.batch_size)
+
+
+serve("rramsweep", rramsweep.__version__, "programming error, relaxation and relative drift of each cell", prepare)
