@@ -121,9 +121,9 @@ class Settings:
         rule: Stopping = build(self.stopping, "stopping")
         return rule
 
-    def workbench(self) -> Workbench:
-        """A workbench with this run's execution plan."""
-        return Workbench(self.allow_targets, self.batch_size)
+    def workbench(self, inputs: int | None = None) -> Workbench:
+        """A workbench with this run's execution plan, that looks at so many inputs at most."""
+        return Workbench(self.allow_targets, self.batch_size, inputs)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The only place where config nodes meet the simulator: nothing below sees a node,
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ from rramsweep.clock import seconds
 from rramsweep.datasets import Data, from_dataset
 from rramsweep.layers import CELL_GROUPS, changed, layer_rules
 from rramsweep.metrics import Metric, checked, identity, scale_of
-from rramsweep.models.checkpoint import embedded_path, load_checkpoint
+from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
 from rramsweep.models.eager import eager
 from rramsweep.plan import GROUPS, Point, describe, flatten, identify
 from rramsweep.shares import describe_shares, shares
@@ -41,11 +40,13 @@ class Workbench:
     Args:
         allow: packages that a `_target_` may name beside rramsweep.
         batch_size: images a forward pass; part of the execution plan, not of a point.
+        inputs: so many inputs of the data at most (points are then others than a sweep's); None takes all.
     """
 
-    def __init__(self, allow: Sequence[str] = (), batch_size: int = 250) -> None:
+    def __init__(self, allow: Sequence[str] = (), batch_size: int = 250, inputs: int | None = None) -> None:
         self._allow = tuple(allow)
         self._batch_size = batch_size
+        self._inputs = inputs
         self._kept: dict[str, Any] = {}
 
     def point(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> Point:
@@ -113,6 +114,16 @@ class Workbench:
             return describe_shares(shares(model, self._rules(node), self._data(node["data"]).x[:1]))
 
         return self._keep("shares", [node["model"], node["data"], list(self._rules(node))], count)
+
+    def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
+        """A point's network (not to be changed), what each weight on the array is made of, and the data."""
+        node = point.config
+        return self._network(node["model"])[0], self._specs(node), self._data(node["data"])
+
+    def notes(self, point: Point) -> list[str]:
+        """What the effects of a point's layers have to say of their devices and of its time, each sentence once."""
+        specs = {id(spec): spec for spec in self._specs(point.config).values()}
+        return list(dict.fromkeys(note for spec in specs.values() for note in spec.notes(point.config["t_s"])))
 
     def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of; layers under the same rules share one."""
@@ -203,7 +214,7 @@ class Workbench:
         for name, tensor in model.named_parameters():
             if not tensor.isfinite().all():
                 raise ValueError(f"weights must be finite, but {name} holds NaN or infinity: train or load it again")
-        return model.eval(), f"{describe(given)} sha256 {_weights_digest(model)}"
+        return model.eval(), f"{describe(given)} sha256 {weights_digest(model)}"
 
     def _data(self, node: Mapping[str, Any]) -> Data:
         def load() -> Data:
@@ -218,7 +229,7 @@ class Workbench:
                     f"data._target_ must return a torch Dataset or rramsweep.datasets.Data, {node['_target_']} "
                     f"returned {type(data).__name__}: wrap x and y in Data"
                 )
-            return data
+            return data if self._inputs is None else data.spread(self._inputs)
 
         return self._keep("data", node, load)
 
@@ -234,12 +245,3 @@ class Workbench:
             self._kept[key] = make()
         kept: T = self._kept[key]
         return kept
-
-
-def _weights_digest(model: nn.Module) -> str:
-    sha = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
-    tensors = {**dict(model.named_buffers()), **model.state_dict()}
-    for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:32]
