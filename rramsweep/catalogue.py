@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +125,19 @@ def _option(path: Path) -> Option:
     comment = [line for line in _header(text) if not line.startswith("@package")]
     meaning, *source = comment or [""]
     document = read_yaml(path) or {}
-    parameters, sets = {}, []
+    parameters: dict[str, Parameter] = {}
+    sets, equation = [], _equation(document.get("_target_"))
     for entry in document.get("defaults", []):
         if isinstance(entry, dict):
             sets += [f"{key.removeprefix('override ').strip().lstrip('/')}={value}" for key, value in entry.items()]
-        elif (path.parent / f"{entry}.yaml").is_file():  # what this option begins with
+        elif (path.parent / f"{entry}.yaml").is_file():  # the option that this one begins with
             base = _option(path.parent / f"{entry}.yaml")
-            parameters, sets = {p.name: p for p in base.parameters}, [*base.sets, *sets]
-    parameters |= {p.name: p for p in _parameters(text)}
-    return Option(path.stem, meaning, source, _equation(document.get("_target_")), sets, list(parameters.values()))
+            parameters |= {p.name: p for p in base.parameters}
+            sets, equation = [*sets, *base.sets], equation or base.equation
+    for p in _parameters(text):
+        known = parameters.get(p.name, p)
+        parameters[p.name] = replace(p, comment=p.comment or known.comment)
+    return Option(path.stem, meaning, source, equation, sets, list(parameters.values()))
 
 
 def _header(text: str) -> list[str]:
