@@ -6,8 +6,8 @@ import copy
 import difflib
 import fnmatch
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -163,8 +163,9 @@ class ReadSlot:
         module = array.module
         self.carrier = carrier
         self.reads = 0
-        self._linear = product(array)
-        self._forward = module.forward
+        self._array = array
+        # A copy without the replaced forward: functional_call on the module itself would come back here.
+        self._plain = without_hooks(module)
         self._bias = cast("Tensor | None", module.bias)
         self._spatial = array.weight.dim() - 2
         self._layer: ProgrammedLayer | None = None
@@ -179,34 +180,27 @@ class ReadSlot:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._layer is None or self._rng is None:
-            return cast(Tensor, self._forward(x, *args, **kwargs))
+            return cast(Tensor, self._plain.forward(x, *args, **kwargs))
         noise = self._layer.spec.read_noise
         assert not isinstance(noise, Ideal)
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
-            return self._linear(x, weight, *args, **kwargs)
+            swapped = {self._array.parameter: self._array.take(weight)}
+            if self._bias is not None:
+                swapped["bias"] = torch.zeros_like(self._bias)
+            return cast(Tensor, functional_call(self._plain, swapped, (x, *args), kwargs))
 
         y = noise(linear, x, self._layer, self._rng.child(str(self.reads)))
         self.reads += 1
         return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
 
 
-def product(array: WeightArray) -> Callable[..., Tensor]:
-    """`linear(x, W, *args, **kwargs)`: the layer's own forward with other weights, as on the array, and no bias."""
-    # A copy of its own: called in the place of the layer's forward or in a hook of it, the layer itself would come
-    # back to where it was called.
-    plain = copy.copy(array.module)
-    plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
-    bias = cast("Tensor | None", array.module.bias)
-
-    def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        swapped = {array.parameter: array.take(weight)}
-        if bias is not None:
-            swapped["bias"] = torch.zeros_like(bias)
-        return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
-
-    return linear
-
-
 def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     return None
+
+
+def without_hooks(module: nn.Module) -> nn.Module:
+    """A shallow copy to be called in the place of a layer's forward or in a hook of it: its hooks act once, there."""
+    plain = copy.copy(module)
+    plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
+    return plain

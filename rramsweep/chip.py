@@ -45,16 +45,8 @@ class LayerSpec:
             effect.check(self.device)
 
     def notes(self, t_s: float) -> list[str]:
-        """What a user should know of these effects on this device at this time, one sentence each."""
-        notes = [note for effect in self._calibrated() for note in effect.notes(self.device, t_s)]
-        for slot in (*STAGES, "read_noise"):
-            effect = getattr(self, slot)
-            if t_s == 0 and hasattr(effect, "t0_s"):
-                notes.append(
-                    f"{slot}={type(effect).__name__} is a law of time from t0_s={effect.t0_s} on, but is asked for "
-                    "at t_s=0, just after programming: give the time of reading, like t_s=1h"
-                )
-        return notes
+        """What the effects have to say of this device and this time."""
+        return [note for effect in self._calibrated() for note in effect.notes(self.device, t_s)]
 
     def _calibrated(self) -> list[Calibrated]:
         effects = [getattr(self, slot) for slot in (*STAGES, "read_noise")]

@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from rramsweep.analog import product
+from rramsweep.analog import without_hooks
 from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
-from rramsweep.chip import LayerSpec, ProgrammedLayer, apply_stage, map_layer, program
+from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer, program
 from rramsweep.device import Device
 from rramsweep.effects import Ideal
 from rramsweep.streams import Stream
@@ -63,6 +64,20 @@ class Moments:
             "mvm_slope": _ratio(covariance, max(var_y, 0.0)),
             "mvm_correlation": _ratio(covariance, spread),
         }
+
+
+def notes_of(spec: LayerSpec, t_s: float) -> list[str]:
+    """What a user should know of a layer's effects on its device at this time, one sentence each."""
+    notes = spec.notes(t_s)
+    for slot in (*STAGES, "read_noise"):
+        effect = getattr(spec, slot)
+        # A law of time that has notes says so itself.
+        if t_s == 0 and hasattr(effect, "t0_s") and not hasattr(effect, "notes"):
+            notes.append(
+                f"{slot}={type(effect).__name__} is a law of time from t0_s={effect.t0_s} on, but is asked for at "
+                "t_s=0, just after programming: give the time of reading, like t_s=1h"
+            )
+    return notes
 
 
 @torch.inference_mode()
@@ -137,7 +152,7 @@ def _products(
     hooks = []
     for name, array in arrays.items():
         if array.readable:
-            look = _looking(product(array), weights[name], layers[name], seed, moments[name])
+            look = _looking(_product(array), weights[name], layers[name], seed, moments[name])
             hooks.append(array.module.register_forward_hook(look, with_kwargs=True))
     try:
         for part in torch.split(x, BATCH):
@@ -146,6 +161,19 @@ def _products(
         for hook in hooks:
             hook.remove()
     return moments
+
+
+def _product(array: WeightArray) -> Callable[..., Tensor]:
+    """`linear(x, W, ...)`: the layer's own forward with other weights, as on the array, and no bias."""
+    plain, bias = without_hooks(array.module), cast("Tensor | None", array.module.bias)
+
+    def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        swapped = {array.parameter: array.take(weight)}
+        if bias is not None:
+            swapped["bias"] = torch.zeros_like(bias)
+        return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
+
+    return linear
 
 
 def _looking(

@@ -19,6 +19,7 @@ from rramsweep.build import arguments, build
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.datasets import Data, from_dataset
+from rramsweep.inspection import notes_of
 from rramsweep.layers import CELL_GROUPS, changed, layer_rules
 from rramsweep.metrics import Metric, checked, identity, scale_of
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
@@ -123,7 +124,7 @@ class Workbench:
     def notes(self, point: Point) -> list[str]:
         """What the effects of a point's layers have to say of their devices and of its time, each sentence once."""
         specs = {id(spec): spec for spec in self._specs(point.config).values()}
-        return list(dict.fromkeys(note for spec in specs.values() for note in spec.notes(point.config["t_s"])))
+        return list(dict.fromkeys(note for spec in specs.values() for note in notes_of(spec, point.config["t_s"])))
 
     def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of; layers under the same rules share one."""

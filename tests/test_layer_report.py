@@ -20,7 +20,7 @@ PYRRAM = [*POINT, "technology=pyrram"]
 
 @dataclass(frozen=True)
 class Later:
-    """A law of time that has something to say."""
+    """A law of time that says nothing of itself."""
 
     version: ClassVar[int] = 1
     t0_s: float = 1.0
@@ -28,14 +28,22 @@ class Later:
     def __call__(self, cells, rng):
         return cells.g_uS
 
+
+@dataclass(frozen=True)
+class Told(Later):
+    """One that was fitted, and does."""
+
     def check(self, device):
         return None
 
     def notes(self, device, t_s):
-        return ["the window was scaled by 2.5: take the device of the fit"]
+        return [NOTE]
 
 
+NOTE = "the window was scaled by 2.5: take the device of the fit"
+AT_ZERO = "drift=Later is a law of time from t0_s=1.0 on, but is asked for at t_s=0"
 LATER = [*POINT, "drift=ideal", f"drift._target_={__name__}.Later", "allow_targets=[tests]"]
+BOTH = [*LATER, "programming=ideal", f"programming._target_={__name__}.Told"]
 
 
 def test_a_config_and_its_overrides_give_the_same_rows(workdir):
@@ -108,25 +116,21 @@ def test_the_verbs_help_and_flags(workdir, capfd):
     assert line == "rramsweep: rramsweep inspect takes NAME=VALUE as a sweep does, but got --fast: leave it out"
 
 
-NOTE = "the window was scaled by 2.5: take the device of the fit"
-AT_ZERO = "drift=Later is a law of time from t0_s=1.0 on, but is asked for at t_s=0"
-
-
 def test_notes_of_effects_are_told_by_inspect(workdir):
-    first, second = rs.inspect(LATER, chips=1).attrs["warnings"]
+    first, second = rs.inspect(BOTH, chips=1).attrs["warnings"]
     assert first == NOTE
     assert second.startswith(AT_ZERO)
     assert "like t_s=1h" in second
-    assert rs.inspect([*LATER, "t_s=1h"], chips=1).attrs["warnings"] == [NOTE]
+    assert rs.inspect([*BOTH, "t_s=1h"], chips=1).attrs["warnings"] == [NOTE]
 
 
 def test_notes_are_told_once_when_a_sweep_begins_and_kept_in_its_plan(workdir, capsys):
-    main(["-m", *LATER, "t_s=0,1h", "chips=1", "name=later"])
+    main(["-m", *BOTH, "t_s=0,1h", "chips=1", "name=later"])
     out = capsys.readouterr().out
     assert out.count(f"note: {NOTE}") == 1
     assert out.count(f"note: {AT_ZERO}") == 1
     (folder,) = Path("outputs/later").iterdir()
-    first, second = Plan.load(folder / "plan.json").settings["notes"]
-    assert first == NOTE
-    assert second.startswith(AT_ZERO)
-    assert json.loads((folder / "plan.json").read_text())["settings"]["notes"] == [first, second]
+    notes = json.loads((folder / "plan.json").read_text())["settings"]["notes"]
+    assert notes[0] == NOTE
+    assert notes[1].startswith(AT_ZERO)
+    assert Plan.load(folder / "plan.json").settings["notes"] == notes
