@@ -74,8 +74,7 @@ def execute(
     n_todo = Work(plan, store, bool(plan.settings["retry_failed"])).left()
     if n_todo:
         store.prepare()
-    notes = list(dict.fromkeys(note for point in plan.points for note in workbench.notes(point)))
-    plan = replace(plan, settings={**plan.settings, "notes": notes})
+    plan = replace(plan, settings={**plan.settings, "notes": workbench.notes})
     try:
         path = plan.save(folder)
     except OSError as error:
@@ -88,7 +87,7 @@ def execute(
     stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
     console.print(f"{plan.settings['name']}: points {len(plan.points)}, trials {trials}{stored}")
     _print_baselines(plan, workbench, console)
-    for note in notes:
+    for note in workbench.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     stopped: BaseException | None = None
     try:

@@ -82,8 +82,7 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
         labels = {**point.choices, **point.params}
         seen.append(({name: labels.get(name) for name in swept}, rows))
     table = layer_table(seen)
-    notes = dict.fromkeys(note for point in points for note in workbench.notes(point))
-    table.attrs["warnings"] = [*table.attrs["warnings"], *notes]
+    table.attrs["warnings"] = [*table.attrs["warnings"], *workbench.notes]
     return table
 
 

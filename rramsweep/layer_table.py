@@ -59,9 +59,9 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
     row = table.iloc[int(error.fillna(0.0).argmax())]
     if error.max() > MVM_LIMIT:
         found.append(
-            f"the relative MVM error of {_where(row, by)} is {_percent(error.max())}, and above {_percent(MVM_LIMIT)} "
-            f"hardly the product that was trained{_others(error > MVM_LIMIT)}: PyRRAM-Sim's three stages, placeholders "
-            "of no technology, give about 42 % [D], so take the errors of a measured device or other mapping settings"
+            f"the relative MVM error of {_where(row, by)} is {_percent(error.max())}, above {_percent(MVM_LIMIT)}, "
+            "about what PyRRAM-Sim's three stages, placeholders of no technology, give [D]"
+            f"{_others(error > MVM_LIMIT)}: take the errors of a measured device, an earlier time or another mapping"
         )
     row = table.iloc[int(table["saturated_share"].argmax())]
     if row["saturated_share"] > SATURATED_LIMIT:

@@ -49,6 +49,7 @@ class Workbench:
         self._batch_size = batch_size
         self._inputs = inputs
         self._kept: dict[str, Any] = {}
+        self._notes: dict[str, None] = {}
 
     def point(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> Point:
         """The point of a resolved config.
@@ -65,6 +66,8 @@ class Workbench:
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._network(node["model"])
         specs = self._specs(node)
+        for spec in {id(spec): spec for spec in specs.values()}.values():
+            self._notes |= dict.fromkeys(notes_of(spec, node["t_s"]))
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -121,10 +124,10 @@ class Workbench:
         node = point.config
         return self._network(node["model"])[0], self._specs(node), self._data(node["data"])
 
-    def notes(self, point: Point) -> list[str]:
-        """What the effects of a point's layers have to say of their devices and of its time, each sentence once."""
-        specs = {id(spec): spec for spec in self._specs(point.config).values()}
-        return list(dict.fromkeys(note for spec in specs.values() for note in notes_of(spec, point.config["t_s"])))
+    @property
+    def notes(self) -> list[str]:
+        """What effects have to say of the devices and times of the points so far, each sentence once."""
+        return list(self._notes)
 
     def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of; layers under the same rules share one."""
