@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -237,8 +237,7 @@ def _stuck_share(layer: ProgrammedLayer, seed: int, t_s: float) -> float:
     ends = []
     for before_uS in (device.g_min_uS + 0.25 * device.span_uS, device.g_min_uS + 0.75 * device.span_uS):
         cells = {cell: torch.full_like(g_uS, before_uS) for cell, g_uS in layer.g_uS.items()}
-        standing = ProgrammedLayer(layer.name, layer.spec, layer.full_scale, layer.target_uS, cells)
-        ends.append(apply_stage(standing, "faults", faults, seed, t_s).g_uS)
+        ends.append(apply_stage(replace(layer, g_uS=cells), "faults", faults, seed, t_s).g_uS)
     stuck = torch.stack([ends[0][cell] == ends[1][cell] for cell in layer.g_uS])
     return float(stuck.any(0).float().mean())
 

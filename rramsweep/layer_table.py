@@ -21,7 +21,7 @@ PUSHED_LIMIT = 0.5
 
 
 def layer_table(points: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]) -> pd.DataFrame:
-    """One row a point and layer, means over the chips; `attrs["warnings"]` holds a sentence for each that makes sense.
+    """One row a point and layer, means over the chips; `attrs["warnings"]` says what makes little sense.
 
     Args:
         points: for each point its labels (the swept columns) and the rows of `inspection.inspect_layers`.
