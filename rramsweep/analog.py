@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import fnmatch
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import replace
@@ -210,7 +211,7 @@ class ReadSlot:
         self.reads = 0
         self._array = array
         # A copy without the replaced forward: functional_call on the module itself would come back here.
-        self._plain = copy.copy(module)
+        self._plain = without_hooks(module)
         self._bias = cast("Tensor | None", module.bias)
         self._spatial = array.weight.dim() - 2
         self._layer: ProgrammedLayer | None = None
@@ -242,3 +243,10 @@ class ReadSlot:
 
 def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     return None
+
+
+def without_hooks(module: nn.Module) -> nn.Module:
+    """A shallow copy to be called in the place of a layer's forward or in a hook of it: its hooks act once, there."""
+    plain = copy.copy(module)
+    plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
+    return plain

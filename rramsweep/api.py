@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from rramsweep.config import CONFIG_NAME, choices, compose, container, loader, point_plan
+from rramsweep.config import choices, compose, container, point_plan
 from rramsweep.plan import Plan
-from rramsweep.planning import compose_plan
+from rramsweep.planning import plan_of
 from rramsweep.report import results
 from rramsweep.shard import Work, run_shard
 from rramsweep.store import Store
@@ -45,12 +44,7 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
     Raises:
         ValueError: any point refuses its parameters (before the first chip), or the store cannot be written.
     """
-    if isinstance(overrides, str):
-        raise ValueError(f"sweep takes a list of overrides, got the string {overrides!r}: put it in brackets")
-    config_loader = loader()
-    master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
-    params = {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
-    plan, _, workbench = compose_plan(config_loader, master, params, overrides, "rramsweep.sweep")
+    plan, _, workbench = plan_of(overrides, "rramsweep.sweep")
     return _compute(plan, workbench)
 
 

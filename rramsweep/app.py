@@ -28,6 +28,7 @@ from rramsweep.config import (
     refuse_axes,
 )
 from rramsweep.driver import SweepError, execute, run_plan_shard
+from rramsweep.help_screen import show_help
 from rramsweep.messages import explain
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
@@ -96,7 +97,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         try:
             verb = arguments[0] if arguments else ""
-            if verb in VERBS:
+            if any(argument.startswith("allow_targets=") for argument in arguments):
+                _see_users_packages()  # a sweep composes its points before any job begins
+            if verb not in VERBS and {"-h", "--help"} & set(arguments):
+                show_help(report.console())
+            elif verb in VERBS:
                 VERBS[verb](arguments[1:], report.console())
             elif verb == "plan":
                 # A single run would make its folder before it is asked what to do.
@@ -127,8 +132,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _hydra(arguments: Sequence[str]) -> None:
     register()
-    if any(argument.startswith("allow_targets=") for argument in arguments):
-        _see_users_packages()  # a sweep composes its points before any job begins
     argv, full = sys.argv, os.environ.get(FULL_ERROR)
     sys.argv = [argv[0], *arguments]
     # Hydra prints a shortened traceback of its own unless told to raise; `main` makes one line of the cause.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -15,7 +14,7 @@ from rramsweep.build import arguments, build, fit
 from rramsweep.datasets import Data, from_dataset
 from rramsweep.fusing import Fold, fold_batchnorm, safe_folds
 from rramsweep.metrics import Metric, checked
-from rramsweep.models.checkpoint import embedded_path, load_checkpoint
+from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
 from rramsweep.models.eager import eager
 from rramsweep.plan import describe, flatten
 
@@ -30,10 +29,12 @@ class Components:
 
     Args:
         allow: packages that a `_target_` may name beside rramsweep.
+        inputs: so many inputs of each data set at most; None takes all.
     """
 
-    def __init__(self, allow: Sequence[str] = ()) -> None:
+    def __init__(self, allow: Sequence[str] = (), inputs: int | None = None) -> None:
         self._allow = tuple(allow)
+        self._inputs = inputs
         self._kept: dict[str, Any] = {}
 
     def keep(self, kind: str, node: Any, make: Callable[[], T]) -> T:
@@ -96,7 +97,7 @@ class Components:
         for name, tensor in model.named_parameters():
             if not tensor.isfinite().all():
                 raise ValueError(f"weights must be finite, but {name} holds NaN or infinity: train or load it again")
-        return model.eval(), f"{describe(given)} sha256 {_weights_digest(model)}"
+        return model.eval(), f"{describe(given)} sha256 {weights_digest(model)}"
 
     def data(self, node: Mapping[str, Any]) -> Data:
         """The inputs and targets of a data node."""
@@ -113,7 +114,7 @@ class Components:
                     f"data._target_ must return a torch Dataset or rramsweep.datasets.Data, {node['_target_']} "
                     f"returned {type(data).__name__}: wrap x and y in Data"
                 )
-            return data
+            return data if self._inputs is None else data.spread(self._inputs)
 
         return self.keep("data", node, load)
 
@@ -129,12 +130,3 @@ class Components:
 def folds_batchnorm(node: Mapping[str, Any]) -> bool:
     """Whether a point asks for batch norms folded before mapping."""
     return cast(bool, fit(node["analog"].get("fold_batchnorm", False), bool, "analog.fold_batchnorm"))
-
-
-def _weights_digest(model: nn.Module) -> str:
-    sha = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
-    tensors = {**dict(model.named_buffers()), **model.state_dict()}
-    for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:32]

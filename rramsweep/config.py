@@ -131,9 +131,9 @@ class Settings:
         """What is fixed of how networks are run."""
         return Wish(self.batch_size, self.memory_format, self.threads, alone=self.shards == 1)
 
-    def workbench(self) -> Workbench:
-        """A workbench for this run."""
-        return Workbench(self.allow_targets, self.wish())
+    def workbench(self, inputs: int | None = None) -> Workbench:
+        """A workbench for this run, that looks at so many inputs at most."""
+        return Workbench(self.allow_targets, self.wish(), inputs=inputs)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

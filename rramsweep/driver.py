@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -76,6 +77,7 @@ def execute(
     if n_todo:
         store.prepare()
         plan = tuned(plan, store, workbench)
+    plan = replace(plan, settings={**plan.settings, "notes": workbench.notes})
     try:
         path = plan.save(folder)
     except OSError as error:
@@ -88,6 +90,8 @@ def execute(
     stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
     console.print(f"{plan.settings['name']}: points {len(plan.points)}, trials {trials}{stored}")
     _print_baselines(plan, workbench, console)
+    for note in workbench.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     stopped: BaseException | None = None
     try:
         if n_todo:

@@ -15,13 +15,26 @@ from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rramsweep.build import suggest
-from rramsweep.config import Settings, choices, container, parse, plan_settings
+from rramsweep.config import CONFIG_NAME, Settings, choices, container, parse, plan_settings
+from rramsweep.config import loader as own_loader
 from rramsweep.plan import GROUPS, Plan, merge
 from rramsweep.streams import SEED_LIMIT
 from rramsweep.workbench import POINT_KEYS, Workbench
+
+
+def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -> tuple[Plan, Settings, Workbench]:
+    """The plan of `rramsweep -m OVERRIDES...`; arguments and errors as of `compose_plan`."""
+    if isinstance(overrides, str):
+        name = command.rpartition(".")[2]
+        raise ValueError(f"{name} takes a list of overrides, got the string {overrides!r}: put it in brackets")
+    config_loader = own_loader()
+    master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
+    params = {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
+    return compose_plan(config_loader, master, params, overrides, command, inputs)
 
 
 def compose_plan(
@@ -30,6 +43,7 @@ def compose_plan(
     params: Mapping[str, str],
     arguments: Sequence[str],
     command: str,
+    inputs: int | None = None,
 ) -> tuple[Plan, Settings, Workbench]:
     """Compose and validate every point of a sweep.
 
@@ -39,6 +53,7 @@ def compose_plan(
         params: swept axes of an experiment; an argument of the same key replaces them.
         arguments: the command line's overrides.
         command: kept in the plan, to be repeated.
+        inputs: see `Workbench`.
 
     Raises:
         ValueError: an axis that is no axis, `chips` beside a swept seed, or any point that refuses its parameters.
@@ -51,7 +66,7 @@ def compose_plan(
     resolved = resolve_all(loader, master, axes)
     first = next(resolved)
     settings = Settings.of(first[0], arguments)
-    workbench = settings.workbench()
+    workbench = settings.workbench(inputs)
     if seeds is None:
         seeds = list(settings.seeds())
     points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]

@@ -1,15 +1,16 @@
-"""The verbs of the command line that run no chip: report, store, explain."""
+"""The verbs of the command line beside a sweep itself: inspect, list, report, store, explain."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from inspect import cleandoc
 from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 
-from rramsweep import report
+from rramsweep import catalogue, layer_report, report
 from rramsweep.store import Store
 
 DEFAULT_STORE = "outputs/store"
@@ -18,6 +19,36 @@ DEFAULT_STORE = "outputs/store"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{self.prog} takes {self.format_usage().partition(self.prog)[2].strip()}, but {message}")
+
+
+def inspect_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep inspect [OVERRIDES]`: what a few chips do to each layer, before any accuracy.
+
+    Takes what `rramsweep -m` takes; `chips=N` looks at N chips, 5 without it. Prints a row a layer and what makes
+    little sense; writes inspect.csv and inspect.png.
+    """
+    overrides = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    if {"-h", "--help"} & set(overrides):
+        console.print(cleandoc(inspect_verb.__doc__ or ""), markup=False)
+        return
+    flags = [argument for argument in overrides if argument.startswith("-")]
+    if flags:
+        raise ValueError(f"rramsweep inspect takes NAME=VALUE as a sweep does, but got {flags[0]}: leave it out")
+    table = layer_report.inspect(overrides)
+    folder = layer_report.new_folder()
+    layer_report.write(table, folder)
+    layer_report.show(table, folder, console)
+
+
+def list_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep list [GROUP]`: the groups with their options; of a group every option with parameters and source."""
+    parser = _Parser("rramsweep list", description=list_verb.__doc__)
+    parser.add_argument("group", nargs="?", metavar="GROUP", help="such as device, drift or technology")
+    group = parser.parse_args(arguments).group
+    if group is None:
+        catalogue.show_groups(console)
+    else:
+        catalogue.show_group(group, console)
 
 
 def report_verb(arguments: Sequence[str], console: Console) -> None:
@@ -72,6 +103,8 @@ def _existing(folder: str) -> Store:
 
 
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
+    "inspect": inspect_verb,
+    "list": list_verb,
     "report": report_verb,
     "store": store_verb,
     "explain": explain_verb,

@@ -9,15 +9,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from rramsweep.analog import AnalogNetwork
 from rramsweep.arrays import private_copy
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.components import Components, folds_batchnorm
+from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish, measure
 from rramsweep.fusing import fuse, multiply
+from rramsweep.inspection import notes_of
 from rramsweep.layers import CELL_GROUPS, changed, layer_rules
 from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point, describe, identify
@@ -38,14 +40,20 @@ class Workbench:
         allow: packages that a `_target_` may name beside rramsweep.
         wish: what is fixed of how networks are run; never part of a point.
         executions: `{kind: arguments of Execution}`, measured before; see `kind`.
+        inputs: so many inputs of the data at most (points are then others than a sweep's); None takes all.
     """
 
     def __init__(
-        self, allow: Sequence[str] = (), wish: Wish = DEFAULT, executions: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        allow: Sequence[str] = (),
+        wish: Wish = DEFAULT,
+        executions: Mapping[str, Mapping[str, Any]] | None = None,
+        inputs: int | None = None,
     ) -> None:
-        self._parts = Components(allow)
+        self._parts = Components(allow, inputs)
         self.wish = wish
         self.executions = dict(executions or {})
+        self._notes: dict[str, None] = {}
 
     def point(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> Point:
         """The point of a resolved config.
@@ -62,6 +70,8 @@ class Workbench:
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._parts.network(node["model"])
         specs = self._specs(node)
+        for spec in {id(spec): spec for spec in specs.values()}.values():
+            self._notes |= dict.fromkeys(notes_of(spec, node["t_s"]))
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -138,6 +148,16 @@ class Workbench:
             return describe_shares(shares(model, self._rules(node), self._parts.data(node["data"]).x[:1]))
 
         return self._parts.keep("shares", [node["model"], node["data"], list(self._rules(node))], count)
+
+    def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
+        """A point's network (not to be changed), what each weight on the array is made of, and the data."""
+        node = point.config
+        return self._parts.folded(node), self._specs(node), self._parts.data(node["data"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What effects have to say of the devices and times of the points so far, each sentence once."""
+        return list(self._notes)
 
     def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of; layers under the same rules share one."""

@@ -118,6 +118,16 @@ def test_a_read_effect_that_adds_nothing_is_invisible():
 
 
 @torch.inference_mode()
+def test_hooks_of_the_users_own_act_once_beside_the_read_slot():
+    model = nn.Sequential(nn.Linear(10, 4)).eval()
+    model[0].register_forward_pre_hook(lambda module, args: (args[0] + 1,))
+    model[0].register_forward_hook(lambda module, args, output: 2 * output)
+    analog = on_array(model, LayerSpec(UNLIMITED, Differential(), read_noise=Plain()))
+    x = torch.randn(6, 10)
+    torch.testing.assert_close(analog.chip(1)(x), model(x))
+
+
+@torch.inference_mode()
 def test_every_read_draws_anew_and_a_chip_repeats_them():
     model = nn.Sequential(nn.Linear(10, 4)).eval()
     analog = on_array(model, LayerSpec(UNLIMITED, Differential(), read_noise=White()))

@@ -105,6 +105,13 @@ class Data:
             raise ValueError(f"limit must be in 1..{len(self)}, got {limit}: use null (None) for all")
         return Data(self.x[:limit], self.y[:limit], self.name, self.n_classes)
 
+    def spread(self, most: int) -> Data:
+        """At most so many inputs, evenly spaced over the stored order, for a look that need not be at all of them."""
+        if len(self) <= most:
+            return self
+        chosen = torch.linspace(0, len(self) - 1, most, dtype=torch.float64).round().long()
+        return Data(self.x[chosen], self.y[chosen], self.name, self.n_classes)
+
     def digest(self) -> str:
         """Hex SHA-256 of dtype, shape and bytes of `x` and `y`: the same text on every machine.
 

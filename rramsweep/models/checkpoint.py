@@ -6,6 +6,7 @@ Weights are data and are read as data: `torch.load(weights_only=True)`, never a 
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -33,6 +34,16 @@ def embedded_path(name: str) -> Path:
             f"embedded weights exist for {', '.join(known)}, got {name!r}: choose one of these or give a file"
         )
     return WEIGHTS / f"{name}.pt"
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Hex SHA-256, cut to 32 digits, of a network's class and of every weight and buffer with its name."""
+    sha = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    tensors = {**dict(model.named_buffers()), **model.state_dict()}
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:32]
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> None:

@@ -1,0 +1,95 @@
+"""The table of `inspect`: each layer's errors over a few chips, and what in them makes little sense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+LAYER = "layer"
+
+# A limit of ours, not a measured one: PyRRAM-Sim's three placeholder stages give 0.418 (Gaussian weights, W_max = 4
+# std) [D].
+MVM_LIMIT = 0.40
+
+# A percentile of W_max below 99 is seldom meant; 99.9 saturates a thousandth.
+SATURATED_LIMIT = 0.01
+
+# Most of the cells that should hold a weight hold the end of the window.
+PUSHED_LIMIT = 0.5
+
+
+def layer_table(points: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]) -> pd.DataFrame:
+    """One row a point and layer, means over the chips; `attrs["warnings"]` says what makes little sense.
+
+    Args:
+        points: for each point its labels (the swept columns) and the rows of `inspection.inspect_layers`.
+
+    Returns:
+        The labels' columns, `layer`, `chips`, the mean of every fact, and behind the two errors their smallest and
+        largest chip (`mvm_error_min`, `mvm_error_max`, `weight_error_min`, `weight_error_max`). `attrs["by"]` names
+        the labels' columns.
+    """
+    tables = []
+    for labels, rows in points:
+        facts = pd.DataFrame(list(rows))
+        facts = facts.astype(dict.fromkeys(facts.columns.difference([LAYER, "seed"]), "float64"))
+        by_layer = facts.drop(columns="seed").groupby(LAYER, sort=False)
+        table = by_layer.mean()
+        for error in ("mvm_error", "weight_error"):
+            for end in ("max", "min"):
+                table.insert(list(table).index(error) + 1, f"{error}_{end}", by_layer[error].agg(end))
+        table.insert(0, "chips", by_layer.size())
+        table = table.reset_index()
+        for name in reversed(list(labels)):
+            table.insert(0, name, pd.Series([labels[name]] * len(table), dtype="object").infer_objects())
+        tables.append(table)
+    whole = pd.concat(tables, ignore_index=True)
+    whole.attrs["by"] = list(points[0][0])
+    whole.attrs["warnings"] = warnings_of(whole)
+    return whole
+
+
+def warnings_of(table: pd.DataFrame) -> list[str]:
+    """What in a layer table makes little sense, one sentence with its remedy for each kind, at its worst place."""
+    by = table.attrs["by"]
+    found = []
+    error = table["mvm_error"].fillna(table["weight_error"])  # of fused kernels only the latter is known
+    row = table.iloc[int(error.fillna(0.0).argmax())]
+    if error.max() > MVM_LIMIT:
+        found.append(
+            f"the relative MVM error of {_where(row, by)} is {_percent(error.max())}, above {_percent(MVM_LIMIT)}, "
+            "about what PyRRAM-Sim's three stages, placeholders of no technology, give [D]"
+            f"{_others(error > MVM_LIMIT)}: take the errors of a measured device, an earlier time or another mapping"
+        )
+    row = table.iloc[int(table["saturated_share"].argmax())]
+    if row["saturated_share"] > SATURATED_LIMIT:
+        found.append(
+            f"{_percent(row['saturated_share'])} of the weights of {_where(row, by)} are larger than W_max and saturate"
+            f"{_others(table['saturated_share'] > SATURATED_LIMIT)}: raise mapping.percentile or use mapping.w_max=max"
+        )
+    row = table.iloc[int(table["pushed_share"].argmax())]
+    if row["pushed_share"] > PUSHED_LIMIT:
+        found.append(
+            f"{_percent(row['pushed_share'])} of the cells of {_where(row, by)} whose weights ask for a conductance "
+            f"inside the window sit at its edge{_others(table['pushed_share'] > PUSHED_LIMIT)}: lower the errors, give "
+            "the device finer levels, or use mapping.scale=per_channel"
+        )
+    return found
+
+
+def _where(row: pd.Series[Any], by: Sequence[str]) -> str:
+    return f"layer {row[LAYER]}{f' at {_place({name: row[name] for name in by})}' if by else ''}"
+
+
+def _place(labels: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in labels.items())
+
+
+def _others(over: pd.Series[bool]) -> str:
+    return f" (so in {int(over.sum())} of {len(over)} rows)" if over.sum() > 1 else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
