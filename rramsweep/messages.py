@@ -51,7 +51,10 @@ def _unknown_key(match: re.Match[str]) -> str:
     owners = _parameters(group) if "." in key else {}
     if key in owners:
         others = " or ".join(f"{group}={option}" for option in owners[key])
-        return f"{key} is not there to be set, because it is a parameter of {others}: choose that too"
+        return (
+            f"{key} is not there to be set, because it is a parameter of {others}: choose that too, or where {group} is "
+            f"swept write {key}=choice(VALUE)"
+        )
     return f"{key} is not there to be set: {suggest(key, owners or [*GROUPS, *_settings()])}"
 
 

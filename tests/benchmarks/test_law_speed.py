@@ -27,7 +27,7 @@ def nanoseconds(chain, t_s, target):
     start = time.thread_time()
     g = target
     for stage, effect in chain.items():
-        g = DEVICE.confine(effect(Cells(g, target, DEVICE, t_s), Stream(0, ("layer", "p", stage))))
+        g = DEVICE.confine_(effect(Cells(g, target, DEVICE, t_s), Stream(0, ("layer", "p", stage))))
     return (time.thread_time() - start) / N * 1e9
 
 

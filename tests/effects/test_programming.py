@@ -179,7 +179,7 @@ def test_no_accepted_cell_lies_outside_its_window(parent):
 def test_the_edge_of_the_window_censors(g, s, mean, sd):
     # 12.2: piled up at the ends, neither drawn again nor reflected
     x = torch.from_numpy(sample(Polynomial([float(s)], 0, 100), float(g), float(g), DEVICE))
-    moments_match(Device(1.0, 100.0).confine(x).numpy(), mean, sd)
+    moments_match(Device(1.0, 100.0).confine_(x).numpy(), mean, sd)
 
 
 @pytest.mark.parametrize(
