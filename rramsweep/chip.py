@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 
@@ -71,7 +72,7 @@ class LayerSpec:
 
 def _refuse_double_counting(effects: Map[str, Effect]) -> None:
     before: list[str] = []  # stages whose error stands already
-    covered_s = 0.0  # up to this time after the write, by a total
+    covered_s = 0.0  # up to this time after the write, by a total or by a relaxation that holds the drift
     for stage, effect in effects.items():
         if isinstance(effect, Ideal):
             continue
@@ -85,11 +86,17 @@ def _refuse_double_counting(effects: Map[str, Effect]) -> None:
             covered_s = getattr(effect, "at_s", 0.0)
         elif covered_s > 0 and (stage == "relaxation" or hasattr(effect, "t0_s")):
             t0_s = getattr(effect, "t0_s", 0.0)
+            if covered_s == math.inf:
+                raise ValueError(
+                    f"{stage}={name} must begin where {' and '.join(before)} ends, but that holds all later times, "
+                    f"which would be counted twice: set {stage}=ideal"
+                )
             if t0_s < covered_s:
                 raise ValueError(
                     f"{stage}={name} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
                     f"begins at {t0_s:g} s and would be counted twice: set {stage}=ideal or take a law from then on"
                 )
+        covered_s = max(covered_s, getattr(effect, "until_s", 0.0))
         before.append(stage)
 
 

@@ -52,8 +52,8 @@ def _unknown_key(match: re.Match[str]) -> str:
     if key in owners:
         others = " or ".join(f"{group}={option}" for option in owners[key])
         return (
-            f"{key} is not there to be set, because it is a parameter of {others}: choose that too, or where {group} is "
-            f"swept write {key}=choice(VALUE)"
+            f"{key} is not there to be set, because it is a parameter of {others}: choose that too, or where {group} "
+            f"is swept write {key}=choice(VALUE)"
         )
     return f"{key} is not there to be set: {suggest(key, owners or [*GROUPS, *_settings()])}"
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from rramsweep.chip import STAGES, LayerSpec, apply_stage, map_layer, program
 from rramsweep.device import Device
-from rramsweep.effects import Gaussian, RelativeDrift
+from rramsweep.effects import Gaussian, HfOxRelaxation, RelativeDrift
 from rramsweep.mapping import Differential
 from tests.laws import moments_match
 
@@ -245,6 +245,7 @@ class Late:
         ({"programming": Total(), "drift": Total()}, "drift=Total is the total error .* set programming=ideal"),
         ({"programming": Total(1.0), "relaxation": Late(0.01)}, "must begin where programming ends, at t0_s >= 1 s"),
         ({"programming": Total(1.0), "relaxation": Gaussian(0.07)}, "begins at 0 s and would be counted twice"),
+        ({"relaxation": HfOxRelaxation(), "drift": Late(1e6)}, "holds all later times"),
         ({"relaxation": Total(float("inf")), "drift": Late(1.0)}, "drift=Late must begin where relaxation ends"),
     ],
 )

@@ -75,6 +75,7 @@ class HfOxRelaxation:
     version: ClassVar[int] = 1
     kind: ClassVar[str] = "increment"
     t0_s: ClassVar[float] = 0.0
+    until_s: ClassVar[float] = math.inf
 
     strength: float = 1.0
     scale: bool = False

@@ -22,7 +22,8 @@ class Effect(Protocol):
     A law is an `increment` on the conductance that stands, or the `total` error against the target. Which of the two
     stands in an attribute `kind`; an effect without one is an increment. A total that was measured some time after
     the write has that time as `at_s` (infinity: it is a law of time and contains all of it), and an increment that
-    is a law of time the time from which it counts as `t0_s`; `chip.LayerSpec` refuses what would count twice.
+    is a law of time the time from which it counts as `t0_s`, and as `until_s` that up to which it holds the drift too;
+    `chip.LayerSpec` refuses what would count twice.
     """
 
     version: ClassVar[int]
