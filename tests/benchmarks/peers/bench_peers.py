@@ -161,7 +161,7 @@ def markdown(rows: list[dict[str, Any]], notes: list[str], caption: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="how often each tool has its turn on each network")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each tool has its turn on each network")
     parser.add_argument("--threads", type=int, default=2, help="threads of every tool")
     parser.add_argument("--resnet20", default=os.environ.get(RESNET20), help=f"weights; default ${RESNET20}")
     parser.add_argument("--cifar10", default=os.environ.get(CIFAR10), help=f"pictures, an .npz; default ${CIFAR10}")
