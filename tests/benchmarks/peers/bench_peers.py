@@ -69,9 +69,12 @@ class Tool:
         self.about = self._answer()
 
     def ask(self, verb: str, network: str) -> dict[str, Any]:
-        """The answer to `prepare` or `run`; `error` in it says what the tool raised."""
-        print(verb, network, file=self._process.stdin, flush=True)
-        return self._answer()
+        """The answer to `prepare` or `run`; `error` in it says what the tool raised, or how it ended."""
+        try:
+            print(verb, network, file=self._process.stdin, flush=True)
+            return self._answer()
+        except (RuntimeError, BrokenPipeError) as error:
+            return {"error": str(error)}
 
     def close(self) -> None:
         self._process.communicate()
@@ -89,18 +92,17 @@ def measure(tools: list[Tool], networks: list[str], rounds: int) -> tuple[list[d
     rows: list[dict[str, Any]] = []
     wrong = []
     for network in networks:
-        prepared = {}
-        for tool in tools:
-            answer = tool.ask("prepare", network)
-            if "error" in answer:
-                wrong.append(f"{tool.name} on {NETWORKS[network]}: {answer['error']}")
-            else:
-                prepared[tool] = answer
-        took: dict[Tool, list[dict[str, float]]] = {tool: [] for tool in prepared}
+        prepared = {tool: tool.ask("prepare", network) for tool in tools}
+        took: dict[Tool, list[dict[str, Any]]] = {tool: [] for tool in tools if "error" not in prepared[tool]}
         for _ in range(rounds):
             for tool, times in took.items():
                 time.sleep(PAUSE_S)
                 times.append(tool.ask("run", network))
+        for tool in tools:
+            errors = [answer["error"] for answer in (prepared[tool], *took.get(tool, ())) if "error" in answer]
+            if errors:
+                wrong.append(f"{tool.name} on {NETWORKS[network]}: {errors[0]}")
+                took.pop(tool, None)
         for tool, times in took.items():
             rows.append({"network": NETWORKS[network], **tool.about, **prepared[tool], **summary(times)})
             print(f"{rows[-1]['network']:32} {tool.name:18} {rows[-1]['ratio']:.2f} of the fastest digital forward")
@@ -159,7 +161,7 @@ def markdown(rows: list[dict[str, Any]], notes: list[str], caption: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="how often each tool has its turn on each network")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each tool has its turn on each network")
     parser.add_argument("--threads", type=int, default=2, help="threads of every tool")
     parser.add_argument("--resnet20", default=os.environ.get(RESNET20), help=f"weights; default ${RESNET20}")
     parser.add_argument("--cifar10", default=os.environ.get(CIFAR10), help=f"pictures, an .npz; default ${CIFAR10}")
@@ -188,10 +190,12 @@ def main() -> None:
     for tool in tools:
         tool.close()
 
+    if not rows:
+        sys.exit("\n".join(["nothing was measured:", *notes, *wrong]))
     machine = {"date": f"{datetime.date.today()}", "processor": processor(), "threads": options.threads}
     caption = (
         f"One chip programmed and evaluated, over the digital forward pass of the same network in the same process. "
-        f"{machine['date']}, {machine['processor']}, {machine['threads']} threads, medians of {options.rounds} rounds."
+        f"{machine['date']}, {machine['processor']}, threads: {machine['threads']}, medians of {options.rounds} rounds."
     )
     text = markdown(rows, [*notes, *wrong], caption)
     (options.out / "peers.md").write_text(text)

@@ -41,7 +41,7 @@ def prepare(network: str, model: nn.Module, data: Data) -> Prepared:
             raise RuntimeError(row["error"])
         return float(row["accuracy"])
 
-    return Prepared(trial, bench.batch_size)
+    return Prepared(trial, bench.execution.batch_size)
 
 
 serve("rramsweep", rramsweep.__version__, "programming error, relaxation and relative drift of each cell", prepare)
