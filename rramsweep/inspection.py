@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rramsweep.analog import without_hooks
 from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer, program
 from rramsweep.device import Device
 from rramsweep.effects import Ideal
+from rramsweep.slot import without_hooks
 from rramsweep.streams import Stream
 
 # Inputs a forward pass: the products of a wide convolution are held beside each other.

@@ -7,8 +7,9 @@ The nearest it has to programming error, relaxation and drift of a resistive pai
 - `forward.is_perfect`, so that inputs and outputs are not converted and the product is exact: the library's fast path;
 - no drift compensation, one tile a layer however large, biases digital.
 
-`TorchInferenceRPUConfig`, whose products torch computes, was faster on every network than `InferenceRPUConfig`, whose
-products the library's own C++ tiles compute. The batch size is the fastest for each network.
+`TorchInferenceRPUConfig`, whose products torch computes, was faster on the MLP, the small CNN and LeNet-5 than
+`InferenceRPUConfig`, whose products the library's own C++ tiles compute. The batch size is the fastest for each
+network.
 """
 
 from __future__ import annotations

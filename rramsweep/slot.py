@@ -1,0 +1,75 @@
+"""The read slot: where read noise wraps the analog product of a layer."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rramsweep.arrays import WeightArray
+from rramsweep.chip import ProgrammedLayer
+from rramsweep.effects import Ideal
+from rramsweep.streams import Stream
+
+
+class ReadSlot:
+    """Stands in for a layer's forward, so that read noise can wrap its analog product.
+
+    The effect gets `linear(x, W)`: the layer's own forward with other weights and no bias, so that a subclass
+    that pads or reshapes keeps doing so. W lies as on the array. The digital bias is added behind it. Every call of
+    the layer is a read of its own, with a random stream of its own.
+
+    Args:
+        array: the layer.
+        carrier: the array whose cells are read; another one than the layer's own if weights are tied.
+    """
+
+    def __init__(self, array: WeightArray, carrier: str) -> None:
+        module = array.module
+        self.carrier = carrier
+        self.reads = 0
+        self._array = array
+        # A copy without the replaced forward: functional_call on the module itself would come back here.
+        self._plain = without_hooks(module)
+        self._bias = cast("Tensor | None", module.bias)
+        self._spatial = array.weight.dim() - 2
+        self._layer: ProgrammedLayer | None = None
+        self._rng: Stream | None = None
+        module.forward = self
+        # torch's transformer layers take the weights past the forward of their layers unless a hook is there.
+        module.register_forward_pre_hook(_seen)
+
+    def read(self, layer: ProgrammedLayer | None, rng: Stream | None) -> None:
+        """From now on read this layer; None reads the module's weights as they are."""
+        self._layer, self._rng, self.reads = layer, rng, 0
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self._layer is None or self._rng is None:
+            return cast(Tensor, self._plain.forward(x, *args, **kwargs))
+        noise = self._layer.spec.read_noise
+        assert not isinstance(noise, Ideal)
+
+        def linear(x: Tensor, weight: Tensor) -> Tensor:
+            swapped = {self._array.parameter: self._array.take(weight)}
+            if self._bias is not None:
+                swapped["bias"] = torch.zeros_like(self._bias)
+            return cast(Tensor, functional_call(self._plain, swapped, (x, *args), kwargs))
+
+        y = noise(linear, x, self._layer, self._rng.child(str(self.reads)))
+        self.reads += 1
+        return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
+
+
+def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
+    return None
+
+
+def without_hooks(module: nn.Module) -> nn.Module:
+    """A shallow copy to be called in the place of a layer's forward or in a hook of it: its hooks act once, there."""
+    plain = copy.copy(module)
+    plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
+    return plain
