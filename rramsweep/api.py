@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ __all__ = ["compose", "run", "sweep"]
 
 def run(cfg: DictConfig) -> pd.DataFrame:
     """Run the chips of one point and return their rows, those of the command line.
+
+    What effects have to say of the device and time is a `UserWarning`, as in `sweep`.
 
     Args:
         cfg: from `compose`.
@@ -49,6 +52,8 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
 
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
+    for note in workbench.notes:
+        warnings.warn(note, UserWarning, stacklevel=3)
     store = Store(Path(plan.settings["store"]))
     work = Work(plan, store, bool(plan.settings["retry_failed"]))
     if work.left():

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
+import rramsweep as rs
 from rramsweep.build import resolve
 from rramsweep.config import choices, compose, conf_dir, container, loader
 from rramsweep.layers import CELL_GROUPS
@@ -138,3 +139,9 @@ def test_code_may_not_allow_itself_from_a_yaml(tmp_path):
     with pytest.raises(ValueError, match="must come from the command line"):
         Settings.of(config, ["chips=3"])
     assert Settings.of(config, ["allow_targets=[mylab]"]).allow_targets == ["mylab"]
+
+
+def test_notes_of_effects_are_warnings_in_python(workdir):
+    cfg = compose(["model=digits_mlp", "data=digits", "data.limit=20", "chips=1", "drift=log_time"])
+    with pytest.warns(UserWarning, match="does nothing at t_s=0"):
+        rs.run(cfg)
