@@ -157,26 +157,36 @@ def map_layer(
     weight = weight.detach()
     w_max = full_scale(name, weight, spec, parts) if w_max is None else w_max
     targets = spec.mapping.targets(weight, w_max, spec.device)
-    target_uS = {cell: spec.device.quantise(g) for cell, g in targets.items()}
+    target_uS = {cell: spec.device.quantise(targets.pop(cell)) for cell in list(targets)}
     return ProgrammedLayer(name, spec, w_max, target_uS, target_uS)
 
 
 def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
     """One stage of `STAGES` on every cell array of a layer, from the streams `(seed, layer, cell, stage)`."""
-    spec = layer.spec
     if isinstance(effect, Ideal):
         return layer
-    g_uS = {}
-    for cell, now_uS in layer.g_uS.items():
-        cells = Cells(now_uS, layer.target_uS[cell], spec.device, t_s)
-        after_uS = effect(cells, Stream(seed, (layer.name, cell, stage)))
-        # In place, for memory: an effect gives a new tensor, or the old one, which lies inside the window already.
-        g_uS[cell] = after_uS if stage == "faults" or after_uS is now_uS else spec.device.confine_(after_uS)
-    return replace(layer, g_uS=g_uS)
+    return replace(
+        layer, g_uS={cell: _after(layer, cell, g, stage, effect, seed, t_s) for cell, g in layer.g_uS.items()}
+    )
 
 
 def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
     """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
-    for stage in STAGES:
-        layer = apply_stage(layer, stage, getattr(layer.spec, stage), seed, t_s)
-    return layer if layer.t_s == t_s else replace(layer, t_s=t_s)
+    g_uS = dict(layer.g_uS)
+    # One array of cells after the other, so that fewer of them are in memory at once.
+    for cell in g_uS:
+        for stage in STAGES:
+            g_uS[cell] = _after(layer, cell, g_uS[cell], stage, getattr(layer.spec, stage), seed, t_s)
+    return replace(layer, g_uS=g_uS, t_s=t_s)
+
+
+def _after(
+    layer: ProgrammedLayer, cell: str, now_uS: Tensor, stage: str, effect: Effect, seed: int, t_s: float
+) -> Tensor:
+    """The conductances of one cell array after one stage."""
+    if isinstance(effect, Ideal):
+        return now_uS
+    cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
+    after_uS = effect(cells, Stream(seed, (layer.name, cell, stage)))
+    # In place, for memory: an effect gives a new tensor, or the old one, which lies inside the window already.
+    return after_uS if stage == "faults" or after_uS is now_uS else layer.spec.device.confine_(after_uS)

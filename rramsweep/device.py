@@ -78,7 +78,7 @@ class Device:
         if step is None:
             return g_uS.clamp(self.g_min_uS, self.g_max_uS)
         top = math.floor(self.span_uS / step + 1e-6)
-        level = ((g_uS - self.g_min_uS) / step).round_().clamp_(0, top)
+        level = (g_uS - self.g_min_uS).div_(step).round_().clamp_(0, top)
         return level.mul_(step).add_(self.g_min_uS).clamp_(max=self.g_max_uS)
 
     def confine_(self, g_uS: Tensor) -> Tensor:
