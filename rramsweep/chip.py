@@ -177,7 +177,8 @@ def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLa
     for cell in g_uS:
         for stage in STAGES:
             g_uS[cell] = _after(layer, cell, g_uS[cell], stage, getattr(layer.spec, stage), seed, t_s)
-    return replace(layer, g_uS=g_uS, t_s=t_s)
+    unmoved = layer.t_s == t_s and all(g_uS[cell] is layer.g_uS[cell] for cell in g_uS)
+    return layer if unmoved else replace(layer, g_uS=g_uS, t_s=t_s)
 
 
 def _after(
@@ -187,6 +188,17 @@ def _after(
     if isinstance(effect, Ideal):
         return now_uS
     cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
+    versions = _versions(cells)
     after_uS = effect(cells, Stream(seed, (layer.name, cell, stage)))
+    if _versions(cells) != versions:  # the next chip would begin from what this one left
+        raise ValueError(
+            f"an effect must leave its cells alone, but {stage}={type(effect).__name__} changes them in "
+            "place: return a new tensor (x * y for x.mul_(y))"
+        )
     # In place, for memory: an effect gives a new tensor, or the old one, which lies inside the window already.
     return after_uS if stage == "faults" or after_uS is now_uS else layer.spec.device.confine_(after_uS)
+
+
+def _versions(cells: Cells) -> list[int]:
+    """Counts of what was done in place to the cells; tensors of inference mode have none."""
+    return [g._version for g in (cells.g_uS, cells.target_uS) if not g.is_inference()]

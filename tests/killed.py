@@ -48,7 +48,9 @@ def main() -> None:
         time.sleep(0.2)
         if kill % 2:  # on a busy machine all moments might fall into the start of a sweep
             wait_for_rows(store, child)
-        time.sleep(rng.uniform(0, longest_s))
+            time.sleep(rng.uniform(0, longest_s / 10))
+        else:
+            time.sleep(rng.uniform(0, longest_s))
         os.kill(child, getattr(signal, signal_name))
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

@@ -167,6 +167,24 @@ def test_strength_zero_and_ideal_are_the_same_chip():
     assert program(ideal, 4) is ideal
 
 
+class InPlace:
+    version = 1
+
+    def __init__(self, what):
+        self.what = what
+
+    def __call__(self, cells, rng):
+        return getattr(cells, self.what).mul_(1.5)
+
+
+@pytest.mark.parametrize("what", ["g_uS", "target_uS"])
+def test_an_effect_that_changes_its_cells_in_place_is_refused(what):
+    """The next chip would begin from what this one left."""
+    layer = map_layer("fc", torch.randn(3, 4), LayerSpec(CLIP, Differential(), drift=InPlace(what)))
+    with pytest.raises(ValueError, match="drift=InPlace changes them in place"):
+        program(layer, 0)
+
+
 class Mark:
     """A stage that adds a power of ten, so that a sum tells which stages ran; and its own name to a list."""
 

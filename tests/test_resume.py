@@ -42,13 +42,13 @@ def killed(kills: int, signal_name: str, longest_s: float, seed: int, *overrides
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(workdir):
-    codes = killed(20, "SIGKILL", 2.5, 7, "-m", *SWEEP, "chips=60", "store=s")
+    codes = killed(20, "SIGKILL", 2.5, 7, "-m", *SWEEP, "chips=240", "store=s")
     assert codes.count(-9) >= 10, "the kills must come while the sweep runs"
     assert Store(Path("s")).facts().num_rows > 0
     for path in Path("s").glob("*.tmp"):
         path.unlink()  # what a kill left half-written is under a temporary name only
-    resumed = rs.sweep([*SWEEP, "chips=60", "store=s"])
-    same(resumed, rs.sweep([*SWEEP, "chips=60", "store=fresh"]))
+    resumed = rs.sweep([*SWEEP, "chips=240", "store=s"])
+    same(resumed, rs.sweep([*SWEEP, "chips=240", "store=fresh"]))
     assert not list(Path("s").glob("*.damaged"))
 
 
