@@ -21,6 +21,7 @@ SWEEP = [
     "model=digits_cnn",
     "data=digits",
     "batch_size=250",
+    "memory_format=contiguous",
     "threads=1",
     "technology=drift_alone,pyrram",
     "drift.relative_drift=0,0.3",
