@@ -107,8 +107,8 @@ class AnalogNetwork:
             for name, weight in self._digital.items()
         }
         # Mapped anew for each chip, for memory, but where that would cost a small layer more time than it saves bytes.
-        self._small: dict[str, ProgrammedLayer] = {}
-        self._small = {name: self._mapped(name) for name, weight in self._digital.items() if weight.numel() <= SMALL}
+        small = [name for name, weight in self._digital.items() if weight.numel() <= SMALL]
+        self._small = {name: self._map(name) for name in small}
         read = [name for name in specs if specs[name].noisy_read]
         fused = [name for name in read if not arrays[name].readable]
         if fused:
@@ -152,8 +152,9 @@ class AnalogNetwork:
         return self._model
 
     def _mapped(self, name: str) -> ProgrammedLayer:
-        if name in self._small:
-            return self._small[name]
+        return self._small.get(name) or self._map(name)
+
+    def _map(self, name: str) -> ProgrammedLayer:
         array, w_max = self._arrays[name], self._w_max[name]
         return map_layer(name, self._digital[name], self._specs[name], array.parts, w_max)
 

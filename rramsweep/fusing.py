@@ -126,6 +126,14 @@ def multiply(layer: nn.Module, scale: Tensor) -> None:
         weight.mul_(scale.view(-1, *[1] * (weight.dim() - 1)))
 
 
+def fused(model: nn.Module, folds: Sequence[Fold]) -> nn.Module:
+    """A private copy of a network with these batch norms in the weights of their layers."""
+    copied = private_copy(model)
+    for name, scale in fuse(copied, folds).items():
+        multiply(copied.get_submodule(name), scale)
+    return copied
+
+
 def fold_batchnorm(model: nn.Module, x: Tensor) -> nn.Module:
     """A copy of a network with each batch norm taken into the layer before it, where that is exact.
 
@@ -139,10 +147,8 @@ def fold_batchnorm(model: nn.Module, x: Tensor) -> nn.Module:
     Raises:
         ValueError: the copy gives other outputs than the network on `x` (a forward that looks at its own weights).
     """
-    folded = private_copy(model)
-    folds = find_folds(folded, x)
-    for name, scale in fuse(folded, folds).items():
-        multiply(folded.get_submodule(name), scale)
+    folds = find_folds(private_copy(model), x)
+    folded = fused(model, folds)
     for fold in folds:  # no normalisation is left, and none should be counted as digital work
         parent, _, leaf = fold.norm.rpartition(".")
         setattr(folded.get_submodule(parent), leaf, nn.Identity())
@@ -160,11 +166,9 @@ def fold_batchnorm(model: nn.Module, x: Tensor) -> nn.Module:
 
 def safe_folds(model: nn.Module, x: Tensor) -> list[Fold]:
     """`find_folds`, or none if the network then answers otherwise on `x`. The network is not changed."""
-    fused = private_copy(model)
-    folds = find_folds(fused, x)
-    for name, scale in fuse(fused, folds).items():
-        multiply(fused.get_submodule(name), scale)
-    return folds if agrees(fused, private_copy(model), x) else []
+    plain = private_copy(model)
+    folds = find_folds(plain, x)
+    return folds if agrees(fused(model, folds), plain, x) else []
 
 
 @torch.no_grad()

@@ -6,17 +6,16 @@ import math
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer, program
 from rramsweep.device import Device
 from rramsweep.effects import Ideal
-from rramsweep.slot import without_hooks
+from rramsweep.slot import product
 from rramsweep.streams import Stream
 
 # Inputs a forward pass: the products of a wide convolution are held beside each other.
@@ -152,7 +151,7 @@ def _products(
     hooks = []
     for name, array in arrays.items():
         if array.readable:
-            look = _looking(_product(array), weights[name], layers[name], seed, moments[name])
+            look = _looking(product(array), weights[name], layers[name], seed, moments[name])
             hooks.append(array.module.register_forward_hook(look, with_kwargs=True))
     try:
         for part in torch.split(x, BATCH):
@@ -161,19 +160,6 @@ def _products(
         for hook in hooks:
             hook.remove()
     return moments
-
-
-def _product(array: WeightArray) -> Callable[..., Tensor]:
-    """`linear(x, W, ...)`: the layer's own forward with other weights, as on the array, and no bias."""
-    plain, bias = without_hooks(array.module), cast("Tensor | None", array.module.bias)
-
-    def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        swapped = {array.parameter: array.take(weight)}
-        if bias is not None:
-            swapped["bias"] = torch.zeros_like(bias)
-        return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
-
-    return linear
 
 
 def _looking(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -32,9 +33,9 @@ class ReadSlot:
         module = array.module
         self.carrier = carrier
         self.reads = 0
-        self._array = array
-        # A copy without the replaced forward: functional_call on the module itself would come back here.
+        # Copies without the replaced forward: a call of the module itself would come back here.
         self._plain = without_hooks(module)
+        self._product = product(array)
         self._bias = cast("Tensor | None", module.bias)
         self._spatial = array.weight.dim() - 2
         self._layer: ProgrammedLayer | None = None
@@ -54,10 +55,7 @@ class ReadSlot:
         assert not isinstance(noise, Ideal)
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
-            swapped = {self._array.parameter: self._array.take(weight)}
-            if self._bias is not None:
-                swapped["bias"] = torch.zeros_like(self._bias)
-            return cast(Tensor, functional_call(self._plain, swapped, (x, *args), kwargs))
+            return self._product(x, weight, *args, **kwargs)
 
         y = noise(linear, x, self._layer, self._rng.child(str(self.reads)))
         self.reads += 1
@@ -66,6 +64,19 @@ class ReadSlot:
 
 def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     return None
+
+
+def product(array: WeightArray) -> Callable[..., Tensor]:
+    """`linear(x, W, ...)`: a layer's own forward with other weights, as on the array, and no bias."""
+    plain, bias = without_hooks(array.module), cast("Tensor | None", array.module.bias)
+
+    def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        swapped = {array.parameter: array.take(weight)}
+        if bias is not None:
+            swapped["bias"] = torch.zeros_like(bias)
+        return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
+
+    return linear
 
 
 def without_hooks(module: nn.Module) -> nn.Module:

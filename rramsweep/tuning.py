@@ -10,7 +10,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from rramsweep.execution import Wish
 from rramsweep.files import write_atomic
@@ -35,19 +36,22 @@ def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> 
     """
     workbench.wish = wish_of(plan.settings)  # as the jobs of a launcher will see it
     path = store.root / EXECUTIONS_FILE
-    known: dict[str, dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else {}
+    known = _read(path)
     kinds: dict[str, Point] = {}
     for point in plan.points:
         kinds.setdefault(workbench.kind(point), point)
     new = {kind: dataclasses.asdict(workbench.measure(kinds[kind])) for kind in kinds if kind not in known}
     if new and keep:
         # Another sweep may have measured meanwhile: what is there first counts.
-        now = json.loads(path.read_bytes()) if path.exists() else {}
-        known = {**new, **now}
+        known = {**new, **_read(path)}
         write_atomic(path, json.dumps(known, indent=1).encode())
     known = {**new, **known}
     workbench.executions = {kind: known[kind] for kind in kinds}
     return replace(plan, settings={**plan.settings, "executions": workbench.executions})
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return cast("dict[str, dict[str, Any]]", json.loads(path.read_bytes())) if path.exists() else {}
 
 
 def wish_of(settings: Mapping[str, Any]) -> Wish:

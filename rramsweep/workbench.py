@@ -18,7 +18,7 @@ from rramsweep.clock import seconds
 from rramsweep.components import Components, folds_batchnorm
 from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish, measure
-from rramsweep.fusing import fuse, multiply
+from rramsweep.fusing import fused
 from rramsweep.inspection import notes_of
 from rramsweep.layers import CELL_GROUPS, changed, layer_rules
 from rramsweep.metrics import identity, scale_of
@@ -130,9 +130,7 @@ class Workbench:
     def measure(self, point: Point) -> Execution:
         """The fastest way found to run a point's network (`execution.measure`)."""
         node = point.config
-        model = private_copy(self._parts.folded(node))
-        for name, scale in fuse(model, self._parts.folds(node)).items():
-            multiply(model.get_submodule(name), scale)
+        model = fused(self._parts.folded(node), self._parts.folds(node))
         return measure(model, self._parts.data(node["data"]).x, self.wish)
 
     def _execution(self, point: Point) -> Execution:

@@ -33,7 +33,7 @@ import rramsweep as rs
 from rramsweep.arrays import private_copy
 from rramsweep.config import choices, container
 from rramsweep.execution import Execution, Wish
-from rramsweep.fusing import fuse, multiply, safe_folds
+from rramsweep.fusing import fused, safe_folds
 from rramsweep.trial import run_trial
 from rramsweep.workbench import Workbench
 
@@ -59,10 +59,7 @@ def forward(network, batches):
 folds = safe_folds(plain, data.x[:4])
 hand = []
 for name in ("contiguous", "channels_last") if data.x.dim() == 4 else ("contiguous",):
-    network = private_copy(model)
-    for layer, scale in fuse(network, folds).items():
-        multiply(network.get_submodule(layer), scale)
-    network = network.to(memory_format=Execution(1, name).format)
+    network = fused(model, folds).to(memory_format=Execution(1, name).format)
     for size in (8, 16, 32, 64, 128, 256, 512, 1024, 2048):
         if size < 2 * len(data.x):
             batches = Execution(size, name).batches(data.x)
