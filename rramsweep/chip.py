@@ -120,6 +120,13 @@ class ProgrammedLayer:
     g_uS: Map[str, Tensor]
     t_s: float = 0.0
 
+    def to(self, device: torch.device) -> ProgrammedLayer:
+        """The same cells in the memory of a device; this one where they are there already."""
+        if self.full_scale.device == device:
+            return self
+        target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
+        return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
+
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, in the digital weight's shape and unit."""
         return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
@@ -189,7 +196,7 @@ def _after(
         return now_uS
     cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
     versions = _versions(cells)
-    after_uS = effect(cells, Stream(seed, (layer.name, cell, stage)))
+    after_uS = effect(cells, Stream(seed, (layer.name, cell, stage), now_uS.device))
     if _versions(cells) != versions:  # the next chip would begin from what this one left
         raise ValueError(
             f"an effect must leave its cells alone, but {stage}={type(effect).__name__} changes them in "

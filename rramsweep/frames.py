@@ -35,7 +35,7 @@ METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: p
 COUNTED = ("n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy")
 OF_LOGITS = ("agreement", "loss")
 # How a trial was run, which older stores do not know.
-EXECUTION = ("batch_size", "memory_format", "threads")
+EXECUTION = ("batch_size", "memory_format", "threads", "accelerator")
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rramsweep.accelerator import Accelerator
 from rramsweep.analog import AnalogNetwork
 from rramsweep.arrays import private_copy
 from rramsweep.chip import LayerSpec
@@ -28,7 +29,10 @@ from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
 
 # Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s")
+POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s", "accelerator")
+
+# Those of the ideal chip.
+BASELINE_KEYS = ("model", "data", "metric", "device", "mapping", "analog", "accelerator")
 
 DEFAULT = Wish()
 
@@ -72,6 +76,8 @@ class Workbench:
         specs = self._specs(node)
         for spec in {id(spec): spec for spec in specs.values()}.values():
             self._notes |= dict.fromkeys(notes_of(spec, node["t_s"]))
+        accelerator = self._accelerator(node)
+        accelerator.check()
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -83,6 +89,7 @@ class Workbench:
                 f"layers {describe(list(specs))}",
                 *(["fold_batchnorm v1"] if folds_batchnorm(node) else []),
                 *self._spec_lines(node),
+                *accelerator.identity,
             ]
         )
         params = {k: v for key in POINT_KEYS for k, v in self._parts.flat(key, node[key]).items()}
@@ -108,14 +115,19 @@ class Workbench:
             self._execution(point),
         )
         network = AnalogNetwork(
-            self._parts.folded(node), self._specs(node), node["t_s"], self._parts.folds(node), execution.format
+            self._parts.folded(node),
+            self._specs(node),
+            node["t_s"],
+            self._parts.folds(node),
+            execution.format,
+            self._accelerator(node),
         )
         batches = self._parts.keep("batches", [node["data"], repr(execution)], lambda: execution.batches(data.x))
         network.check_reads(batches[0][:1])
         digital = self._digital(node)
         ideal: float = self._parts.keep(
             "ideal",
-            [*(node[key] for key in ("model", "data", "metric", "device", "mapping", "analog")), repr(execution)],
+            [*(node[key] for key in BASELINE_KEYS), repr(execution)],
             lambda: self._ideal(network, batches, node),
         )
         return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution)
@@ -125,13 +137,18 @@ class Workbench:
         node = point.config
         model = {key: value for key, value in node["model"].items() if key != "checkpoint"}
         shape = list(self._parts.data(node["data"]).x.shape)
-        return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish)], sort_keys=True)
+        where = repr(self._accelerator(node))
+        return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
 
     def measure(self, point: Point) -> Execution:
         """The fastest way found to run a point's network (`execution.measure`)."""
         node = point.config
         model = fused(self._parts.folded(node), self._parts.folds(node))
-        return measure(model, self._parts.data(node["data"]).x, self.wish)
+        return measure(model, self._parts.data(node["data"]).x, self.wish, self._accelerator(node))
+
+    def _accelerator(self, node: Mapping[str, Any]) -> Accelerator:
+        found: Accelerator = self._parts.component("accelerator", node["accelerator"])
+        return found
 
     def _execution(self, point: Point) -> Execution:
         found = self.executions.get(self.kind(point)) if self.executions else None
@@ -196,7 +213,7 @@ class Workbench:
     def _ideal(self, network: AnalogNetwork, batches: Sequence[Tensor], node: Mapping[str, Any]) -> float:
         try:
             targets, metric = self._parts.data(node["data"]).y, self._parts.metric(node["metric"])
-            return evaluate(network.ideal(), batches, targets, metric).score
+            return evaluate(network.ideal(), batches, targets, metric, network.accelerator).score
         except ValueError:
             raise
         except Exception as error:

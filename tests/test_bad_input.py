@@ -659,7 +659,7 @@ def test_one_line_before_any_chip(files, capfd, monkeypatch, arguments, says):
     def no_chip(*_):
         raise AssertionError("a chip was begun")
 
-    monkeypatch.setattr("rramsweep.shard.run_trial", no_chip)
+    monkeypatch.setattr("rramsweep.passes.run_trial", no_chip)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

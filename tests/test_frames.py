@@ -360,6 +360,7 @@ def test_the_schema_is_what_the_readme_says():
         **{"score": real, "digital_score": real, "ideal_score": real},
         **{"accuracy": real, "digital_accuracy": real, "ideal_accuracy": real, "agreement": real},
         **{"loss": real, "seconds": real, "batch_size": whole, "memory_format": text, "threads": whole},
+        **{"accelerator": text},
     }
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))
