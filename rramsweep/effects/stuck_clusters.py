@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from rramsweep.device import Cells
-from rramsweep.effects.stuck_values import check_stuck, stick
+from rramsweep.device import Cells, Device
+from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.streams import Stream
 
 # Radii in cell pitches: below, neighbours hardly share a disc; above, a cluster is wider than most arrays.
@@ -88,6 +89,10 @@ class StuckClusters:
         p_hrs = self.p_stuck_hrs / free if self.p_stuck_hrs < free else 1.0
         hrs = self._stuck(p_hrs, cells.lines, rng.child("hrs")).masked_fill_(lrs, False)
         return stick(self, cells, lrs.view(cells.g_uS.shape), hrs.view(cells.g_uS.shape), rng)
+
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+        """Stuck conductances outside the window."""
+        return stuck_notes(self, device)
 
     def _stuck(self, p: float, lines: tuple[int, int], rng: Stream) -> Tensor:
         """One process over the array: bool of shape (bit lines, word lines)."""
