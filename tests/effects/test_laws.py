@@ -1,4 +1,8 @@
-"""Every effect against its closed form (physics reference, sections 2.1 and 4), and the harness against mutations."""
+"""Every effect against its closed form (physics reference, sections 2.1, 4, 5, 8), and the harness against mutations.
+
+A new effect adds its closed form to `LAWS`; `test_every_effect_has_a_law` fails while it has none here or in a table of
+its topic's own file.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
+from rramsweep import effects
 from rramsweep.device import Cells, Device
-from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck
+from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck, Variation
 from rramsweep.streams import Stream
+from tests.effects import test_faults, test_programming, test_read_noise, test_table, test_time_laws, test_variation
 from tests.laws import Law, follows
 
 DEVICE = Device(1.0, 100.0, edge="none")
@@ -23,6 +31,18 @@ def _normal(name, make, g, target, sd):
 
 def _clamped(c):
     return math.sqrt(1 - 2 * c * stats.norm.pdf(c) + 2 * (c * c - 1) * stats.norm.sf(c))
+
+
+def _stuck(p_lrs, p_hrs, g, cv_lrs=0.0, cv_hrs=0.0):
+    """12.10 a cell: a mixture of cells at g_max, at g_min, each with its spread, and of those that are not stuck."""
+    parts = ((p_lrs, 100.0, cv_lrs), (p_hrs, 1.0, cv_hrs), (1 - p_lrs - p_hrs, g, 0.0))
+    mean = sum(p * at for p, at, _ in parts)
+    second = sum(p * at**2 * (1 + cv**2) for p, at, cv in parts)
+
+    def make(k):
+        return Stuck(k * p_lrs, k * p_hrs, distribution="lognormal", cv_lrs=cv_lrs, cv_hrs=cv_hrs)
+
+    return Law(f"stuck {p_lrs} {p_hrs}", make, g, g, mean, math.sqrt(second - mean**2))
 
 
 LAWS = [
@@ -57,20 +77,7 @@ LAWS = [
         for c in (1.0, 3.0)
     ),
     Law("drift clamped at 3", lambda k: RelativeDrift(k * 0.1, z_max=3.0), 50.0, 40.0, 50.0, 4.0 * _clamped(3.0)),
-    # Two atoms besides the cells that are not stuck: mean and variance of a three-point law
-    *(
-        Law(
-            f"stuck {p_l} {p_h}",
-            lambda k, a=p_l, b=p_h: Stuck(k * a, k * b),
-            40.0,
-            40.0,
-            p_l * 100 + p_h * 1 + (1 - p_l - p_h) * 40,
-            math.sqrt(
-                p_l * 100**2 + p_h * 1 + (1 - p_l - p_h) * 40**2 - (p_l * 100 + p_h * 1 + (1 - p_l - p_h) * 40) ** 2
-            ),
-        )
-        for p_l, p_h in ((0.1, 0.05), (0.05, 0.3))
-    ),
+    *(_stuck(p_l, p_h, 40.0) for p_l, p_h in ((0.1, 0.05), (0.05, 0.3))),
 ]
 STRENGTH_ZERO = [Gaussian(), RelativeDrift(), RelativeDrift(reference="current"), Gaussian(z_max=3.0), Stuck()]
 
@@ -84,6 +91,73 @@ def test_follows_its_law(law):
 def test_harness_catches_five_percent_more_strength(law):
     with pytest.raises(AssertionError):
         follows(law, law.make(1.05), DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("law", "mutant"),
+    [
+        (_stuck(0.1, 0.05, 40.0), Stuck(0.05, 0.1)),  # swapped rates
+        (_stuck(0.05, 0.3, 40.0), Stuck(0.05, 0.3 * 0.95)),  # LRS overwrites HRS
+        (_stuck(0.05, 0.3, 40.0), Stuck(0.05**2, 0.3**2)),
+        (_normal("target", None, 30.0, 60.0, 12.0), RelativeDrift(0.2, reference="current")),
+        (_normal("current", None, 30.0, 60.0, 6.0), RelativeDrift(0.2)),
+        (_normal("of g_max", None, 30.0, 60.0, 3.0), Gaussian(alpha_prop=0.03)),
+        (_normal("of G", None, 30.0, 60.0, 0.9), Gaussian(alpha_ind=0.03)),
+    ],
+    ids=["swapped", "overlapping", "squared", "current for target", "target for current", "G for g_max", "g_max for G"],
+)
+def test_harness_catches_another_law(law, mutant):
+    with pytest.raises(AssertionError):
+        follows(law, mutant, DEVICE)
+
+
+@settings(max_examples=15)
+@given(ind=st.floats(0, 0.3), prop=st.floats(0, 0.5), g=st.floats(1, 100), target=st.floats(1, 100))
+def test_any_gaussian_follows_its_law(ind, prop, g, target):
+    sd = math.hypot(ind * 100, prop * g)
+    if sd > 1e-3 * g:  # else float32 rounds the error itself
+        effect = Gaussian(ind, prop)
+        follows(_normal("any", lambda k: effect, g, target, sd), effect, DEVICE)
+
+
+@settings(max_examples=15)
+@given(r=st.floats(0.01, 1), now=st.floats(1, 100), target=st.floats(1, 100), of=st.sampled_from(["target", "current"]))
+def test_any_relative_drift_follows_its_law(r, now, target, of):
+    effect = RelativeDrift(r, reference=of)
+    sd = r * (target if of == "target" else now)
+    follows(_normal("any", lambda k: effect, now, target, sd), effect, DEVICE)
+
+
+@settings(max_examples=15)
+@given(
+    p_lrs=st.floats(0, 0.5),
+    p_hrs=st.floats(0.01, 0.5),
+    g=st.floats(5, 95),
+    cv_lrs=st.floats(0, 1),
+    cv_hrs=st.floats(0, 1),
+)
+def test_any_stuck_cells_follow_their_law(p_lrs, p_hrs, g, cv_lrs, cv_hrs):
+    law = _stuck(p_lrs, p_hrs, g, cv_lrs, cv_hrs)
+    follows(law, law.make(1.0), DEVICE)
+
+
+@settings(max_examples=15)
+@given(sigma=st.floats(0.01, 0.5), g=st.floats(1, 100), of=st.sampled_from(["conductance", "g_max"]))
+def test_any_variation_from_device_to_device_follows_its_law(sigma, g, of):
+    effect = Variation(sigma, of)
+    follows(_normal("any", lambda k: effect, g, g, sigma * (g if of == "conductance" else 100.0)), effect, DEVICE)
+
+
+def test_every_effect_has_a_law():
+    tables = (LAWS, test_programming.LAWS, test_time_laws.LAWS, test_variation.LAWS)
+    proven = {type(law.make(1.0)) for table in tables for law in table}
+    proven |= {type(make(0.1, 0.1)) for make in test_faults.PATTERNS.values()}
+    proven |= {type(make(1.0)) for make, *_ in test_read_noise.NOISES.values()}
+    proven |= {effects.Table, Ideal}  # from a file: test_table has its laws; nothing to prove
+    assert test_table.test_a_table_follows_its_law
+    public = {getattr(effects, name) for name in effects.__all__}
+    laws = {found for found in public if hasattr(found, "version") and not getattr(found, "_is_protocol", False)}
+    assert laws == proven
 
 
 @pytest.mark.parametrize("effect", STRENGTH_ZERO, ids=repr)
