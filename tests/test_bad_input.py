@@ -375,7 +375,7 @@ CASES = [
     (["read_noise=thermal_shot", "read_noise.temperature_K=-27"], r"temperature_K must be finite and at least 0"),
     (["read_noise=rtn", "read_noise.tau=50"], r"for 50 % give 0.5"),
     (["read_noise=one_over_f", "read_noise.t_read_s=0"], r"t_read_s must lie above 0"),
-    (["read_noise=cmo_hfox"], r"CMOReadNoise covers, 8..90 uS, got 1..100 uS"),
+    (["read_noise=cmo_hfox"], r"what read_noise=cmo_hfox covers, 8..90 uS, got 1..100 uS"),
     (
         ["faults=stuck", "faults.distribution=beta"],
         r"distribution must be one of normal, uniform, lognormal, got 'beta'",

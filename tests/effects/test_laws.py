@@ -17,7 +17,7 @@ from scipy import stats
 
 from rramsweep import effects
 from rramsweep.device import Cells, Device
-from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck, Variation
+from rramsweep.effects import Gaussian, GaussianTail, Ideal, RelativeDrift, Stuck, Variation
 from rramsweep.streams import Stream
 from tests.effects import test_faults, test_programming, test_read_noise, test_table, test_time_laws, test_variation
 from tests.laws import Law, follows
@@ -31,6 +31,18 @@ def _normal(name, make, g, target, sd):
 
 def _clamped(c):
     return math.sqrt(1 - 2 * c * stats.norm.pdf(c) + 2 * (c * c - 1) * stats.norm.sf(c))
+
+
+def _tail(ind, prop, share, ratio, g):
+    sd = math.hypot(ind * 100, prop * g)
+    core = sd / math.sqrt(1 - share + share * ratio**2)
+
+    def cdf(x):
+        return (1 - share) * stats.norm.cdf(x, g, core) + share * stats.norm.cdf(x, g, ratio * core)
+
+    return Law(
+        f"tail {share} {ratio} g={g}", lambda k: GaussianTail(k * ind, k * prop, share, ratio), g, 90.0, g, sd, cdf
+    )
 
 
 def _stuck(p_lrs, p_hrs, g, cv_lrs=0.0, cv_hrs=0.0):
@@ -77,9 +89,18 @@ LAWS = [
         for c in (1.0, 3.0)
     ),
     Law("drift clamped at 3", lambda k: RelativeDrift(k * 0.1, z_max=3.0), 50.0, 40.0, 50.0, 4.0 * _clamped(3.0)),
+    *(_tail(0.03, 0.0, share, ratio, 40.0) for share, ratio in ((0.134, 3.62), (0.088, 3.07), (0.0, 5.0), (1.0, 2.0))),
+    _tail(0.03, 0.2, 0.134, 3.62, 30.0),
     *(_stuck(p_l, p_h, 40.0) for p_l, p_h in ((0.1, 0.05), (0.05, 0.3))),
 ]
-STRENGTH_ZERO = [Gaussian(), RelativeDrift(), RelativeDrift(reference="current"), Gaussian(z_max=3.0), Stuck()]
+STRENGTH_ZERO = [
+    Gaussian(),
+    RelativeDrift(),
+    RelativeDrift(reference="current"),
+    Gaussian(z_max=3.0),
+    Stuck(),
+    GaussianTail(),
+]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
@@ -97,6 +118,8 @@ def test_harness_catches_five_percent_more_strength(law):
     ("law", "mutant"),
     [
         (_stuck(0.1, 0.05, 40.0), Stuck(0.05, 0.1)),  # swapped rates
+        (_tail(0.03, 0.0, 0.134, 3.62, 40.0), Gaussian(0.03)),
+        (_tail(0.03, 0.0, 0.134, 3.62, 40.0), GaussianTail(0.03, 0.0, 0.134, 2.5)),
         (_stuck(0.05, 0.3, 40.0), Stuck(0.05, 0.3 * 0.95)),  # LRS overwrites HRS
         (_stuck(0.05, 0.3, 40.0), Stuck(0.05**2, 0.3**2)),
         (_normal("target", None, 30.0, 60.0, 12.0), RelativeDrift(0.2, reference="current")),
@@ -104,7 +127,17 @@ def test_harness_catches_five_percent_more_strength(law):
         (_normal("of g_max", None, 30.0, 60.0, 3.0), Gaussian(alpha_prop=0.03)),
         (_normal("of G", None, 30.0, 60.0, 0.9), Gaussian(alpha_ind=0.03)),
     ],
-    ids=["swapped", "overlapping", "squared", "current for target", "target for current", "G for g_max", "g_max for G"],
+    ids=[
+        "swapped",
+        "no tail",
+        "a narrower tail",
+        "overlapping",
+        "squared",
+        "current for target",
+        "target for current",
+        "G for g_max",
+        "g_max for G",
+    ],
 )
 def test_harness_catches_another_law(law, mutant):
     with pytest.raises(AssertionError):
@@ -118,6 +151,51 @@ def test_any_gaussian_follows_its_law(ind, prop, g, target):
     if sd > 1e-3 * g:  # else float32 rounds the error itself
         effect = Gaussian(ind, prop)
         follows(_normal("any", lambda k: effect, g, target, sd), effect, DEVICE)
+
+
+@settings(max_examples=15)
+@given(
+    ind=st.floats(0.01, 0.3), prop=st.floats(0, 0.5), share=st.floats(0, 1), ratio=st.floats(1, 6), g=st.floats(1, 99)
+)
+def test_any_tail_follows_its_law(ind, prop, share, ratio, g):
+    law = _tail(ind, prop, share, ratio, g)
+    follows(law, law.make(1.0), DEVICE)
+
+
+def test_without_a_tail_it_is_gaussian_draw_by_draw():
+    g = torch.rand(1000) * 99 + 1
+    cells, rng = Cells(g, g.flip(0), DEVICE, 0.0), Stream(1, ("a", "p", "relaxation"))
+    for tail in ((0.0, 3.0), (0.5, 1.0)):
+        torch.testing.assert_close(GaussianTail(0.03, 0.1, *tail)(cells, rng), Gaussian(0.03, 0.1)(cells, rng))
+
+
+@pytest.mark.parametrize(
+    ("tail", "measured"),
+    [((0.134, 3.62), (0.0495, 0.025, 0.0078)), ((0.088, 3.07), (0.029, 0.0125, 0.0031))],
+    ids=["1 s", "1e5 s"],
+)
+def test_the_tail_is_that_of_measured_cells(tail, measured):
+    # Physics reference, 3.2: shares beyond 3, 4, 6 robust sigma, to 15 % (the fit has two numbers for three).
+    g = torch.full((2_000_000,), 50.0)
+    x = (GaussianTail(0.05, 0.0, *tail)(Cells(g, g, DEVICE, 0.0), Stream(0)) - g).double().numpy()
+    low, high = np.quantile(x, stats.norm.cdf([-1.0, 1.0]))
+    assert 0.56 < (high - low) / 2 / x.std() < 0.87
+    for sigmas, share in zip((3, 4, 6), measured, strict=True):
+        found = float((np.abs(x) > sigmas * (high - low) / 2).mean())
+        assert found == pytest.approx(share, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GaussianTail(1.5), "alpha_ind must lie in 0..1"),
+        (lambda: GaussianTail(0.1, tail_share=-0.1), "tail_share must lie in 0..1"),
+        (lambda: GaussianTail(0.1, tail_ratio=0.5), "tail_ratio must be finite and at least 1, got 0.5"),
+    ],
+)
+def test_a_tail_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 @settings(max_examples=15)
