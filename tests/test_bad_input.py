@@ -567,6 +567,12 @@ CASES = [
         r"=cmo_hfox_0p2 covers, 8..90 uS, got 100..700",
     ),
     ([*DIGITS, "technology=neurram", "relaxation=gaussian"], r"relaxation=gaussian must begin where programming ends"),
+    (
+        [*DIGITS, "device=neurram", "relaxation=hfox", "drift.relative_drift=0.1"],
+        r"drift=relative must begin where relaxation ends, but that holds all later times",
+    ),
+    (["relaxation=gaussian_tail", "relaxation.tail_ratio=0.5"], r"tail_ratio must be finite and at least 1, got 0.5"),
+    (["faults=clusters", "faults.p_stuck_hrs=0.7"], r"at most 0.15 centres a cell to be clusters"),
     (["programming=milo2021", "programming.outside=widen"], r"outside must be one of refuse, clamp, scale"),
     (["programming=milo2021", "programming.coefficients=3"], r"programming.coefficients must be a list of float"),
     (["programming=milo2021", "programming.coefficients=[]"], r"coefficients must be finite numbers c0, c1, ..., got"),
