@@ -74,7 +74,7 @@ def test_a_sensible_setting_has_no_warning():
         ([row("a", 0, 0.42, by_faults=0.9)], r"from stuck cells \(90 %\): lower the rates", "rates of faults"),
         ([row("a", 0, 0.42, by_read_noise=2.0)], r"from read noise \(200 %\)", "lower read_noise"),
         ([row("a", 0, None, 0.6)], "the relative MVM error of layer a is 60 %", "measured device"),
-        ([row("a", 0, 0.5), row("b", 0, 0.6)], "layer b is 60 %, above 40 %, .* in 2 of 2 rows", "measured device"),
+        ([row("a", 0, 0.5), row("b", 0, 0.6)], "layer b is 60 %, above 40 % .* in 2 of 2 rows", "measured device"),
         ([row("a", 0, 0.1, saturated_share=0.05)], "5 % of the weights of layer a", "raise mapping.percentile"),
         ([row("a", 0, 0.1, pushed_share=0.7)], "70 % of the cells of layer a", "finer levels"),
         ([row("a", 0, 0.1), row("b", 0, 0.1, pushed_share=0.51)], "cells of layer b", "per_channel"),
