@@ -21,7 +21,7 @@ from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish, measure
 from rramsweep.fusing import fused
 from rramsweep.inspection import notes_of
-from rramsweep.layers import CELL_GROUPS, changed, layer_rules
+from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules
 from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point, describe, identify
 from rramsweep.shares import describe_shares, shares
@@ -73,9 +73,7 @@ class Workbench:
         node = {key: config[key] for key in POINT_KEYS}
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._parts.network(node["model"])
-        specs = self._specs(node)
-        for spec in {id(spec): spec for spec in specs.values()}.values():
-            self._notes |= dict.fromkeys(notes_of(spec, node["t_s"]))
+        specs = self._specs(node, choices)
         accelerator = self._accelerator(node)
         accelerator.check()
         self._digital(node)  # what does not fit together is refused while nothing has run yet
@@ -116,7 +114,7 @@ class Workbench:
         )
         network = AnalogNetwork(
             self._parts.folded(node),
-            self._specs(node),
+            self._specs(node, point.choices),
             node["t_s"],
             self._parts.folds(node),
             execution.format,
@@ -167,23 +165,30 @@ class Workbench:
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
         """A point's network (not to be changed), what each weight on the array is made of, and the data."""
         node = point.config
-        return self._parts.folded(node), self._specs(node), self._parts.data(node["data"])
+        return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
 
     @property
     def notes(self) -> list[str]:
         """What effects have to say of the devices and times of the points so far, each sentence once."""
         return list(self._notes)
 
-    def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
-        """What every weight on the array is made of; layers under the same rules share one."""
+    def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
+        """What every weight on the array is made of, its notes taken; layers under the same rules share one."""
         rules = self._rules(node)
-        specs = {labels: self._spec(changed(node, node["analog"], labels)) for labels in set(rules.values())}
-        for spec in specs.values():
-            spec.check_time(node["t_s"])
+        specs = {labels: self._spec(node, labels, choices) for labels in dict.fromkeys(rules.values())}
         return {name: specs[labels] for name, labels in rules.items()}
 
-    def _spec(self, groups: Mapping[str, Any]) -> LayerSpec:
-        return LayerSpec(**{group: self._parts.component(group, groups[group]) for group in CELL_GROUPS})
+    def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
+        groups = changed(node, node["analog"], labels)
+        options = {group: choices[group] for group in CELL_GROUPS if groups[group] is node[group]}
+        parts = {group: self._parts.component(group, groups[group]) for group in CELL_GROUPS}
+        try:
+            spec = LayerSpec(**parts)
+            spec.check_time(node["t_s"])
+        except ValueError as error:
+            raise ValueError(in_options(str(error), groups, options)) from None
+        self._notes |= dict.fromkeys(in_options(note, groups, options) for note in notes_of(spec, node["t_s"]))
+        return spec
 
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         keys = [node["model"], node["analog"]]

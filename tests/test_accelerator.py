@@ -9,7 +9,7 @@ from torch import nn
 import rramsweep as rs
 from rramsweep import passes
 from rramsweep.accelerator import Accelerator
-from rramsweep.chip import LayerSpec, map_layer
+from rramsweep.chip import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.config import choices, container
 from rramsweep.device import Device
 from rramsweep.execution import Execution, Wish, measure
@@ -17,9 +17,18 @@ from rramsweep.mapping import ConstantSum, Differential, Offset
 from rramsweep.streams import Stream
 from rramsweep.trial import run_trial
 from rramsweep.workbench import Workbench
+from tests.effects import test_faults, test_laws, test_programming, test_time_laws, test_variation
+from tests.laws import Law
 from tests.test_execution import Clock, Costs
 
 POINT = ["model=digits_cnn", "data=digits", "data.limit=60", "technology=pyrram", "drift.relative_drift=0.2"]
+LAWS = [
+    *(law for table in (test_laws, test_programming, test_time_laws, test_variation) for law in table.LAWS),
+    *(
+        Law(name, lambda _, make=make: make(0.1, 0.1), 20.0, 20.0, 0.0, 0.0)
+        for name, make in test_faults.PATTERNS.items()
+    ),
+]
 FIXED = ["batch_size=50", "memory_format=contiguous", "threads=1"]
 
 
@@ -188,6 +197,22 @@ def test_cells_are_mapped_where_the_weights_are(mapping, monkeypatch):
     layer = map_layer("fc", weight, spec, w_max=w_max)
     assert {g.device.type for g in layer.target_uS.values()} == {"meta"}
     assert layer.weight().device.type == "meta"
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_every_effect_computes_where_its_cells_are(law, monkeypatch):
+    """On torch's device `meta`, which has shapes and no numbers: tensors of the CPU beside its own are refused."""
+    monkeypatch.setattr(Stream, "generator", lambda _: None)
+    target = torch.full((4, 6), law.target_uS, device="meta")
+    device = Device(0.0, 40.0) if "HfOx" in repr(law.make(1.0)) else Device(1.0, 100.0)
+    layer = ProgrammedLayer("fc", LayerSpec(device, Differential()), target, {"p": target}, {"p": target})
+    try:
+        after = apply_stage(layer, "drift", law.make(1.0), seed=1, t_s=law.t_s)
+    except (RuntimeError, NotImplementedError) as error:
+        if "not on the expected device" in str(error) or "meta" not in str(error):
+            raise
+        pytest.skip("the law decides by a number of a cell, of which there are none here")
+    assert after.g_uS["p"].device.type == "meta"
 
 
 def test_point_ids_of_cpu_runs_name_no_accelerator():
