@@ -85,17 +85,19 @@ def plot_heatmap(
     fits = box.width * points >= _TEXT_WIDTH * len(across) and box.height * points >= _TEXT_HEIGHT * len(upwards)
     if fits:
         _write_means(ax, mesh, mean, half, metric)
+    told = [f"mean over {span(table.loc[table['n'] > 0, 'n'])} chips {of_what(chips)}"]
     if is_number(table[x]) and is_number(table[y]) and min(mean.shape) > 1 and yield_drop is not None:
         _draw_contours(ax, {name: grid(table[name]) for name, _, _ in CONTOURS}, yield_level)
+        if not (table["yield_low"] >= yield_level).any():
+            told.append(f"no cell's lower end of the yield's 95 % interval reaches {100 * yield_level:g} %")
     _name_axes(ax, x, y, across, upwards)
     bar = ax.figure.colorbar(mesh, cax=ax.inset_axes((1.03, 0, 0.04, 1)))
     bar.set_label(metric.label)
     bar.outline.set_visible(False)
     legend_above(ax)
-    told = [f"mean over {span(table.loc[table['n'] > 0, 'n'])} chips {of_what(chips)}"]
     if np.isfinite(half).any():
         most = metric.number(np.nanmax(half) / metric.factor, digits=1)
-        told.append(f"{'± half ' if fits else ''}95 % t interval, at most ±{most}")
+        told.insert(1, f"{'±: half the 95 % t interval' if fits else '95 % t interval'}, at most ±{most}")
     if np.isnan(mean).any():
         told.append("white: no chip")
     write_caption(ax, told)
@@ -121,7 +123,7 @@ def _write_means(ax: Axes, mesh: Any, mean: Floats, half: Floats, metric: Scale)
 
 def _draw_contours(ax: Axes, shares: dict[str, Floats], level: float) -> None:
     words = {"yield_share": f"yield {100 * level:g} %", "yield_low": "lower end of its 95 % interval"}
-    words["yield_high"] = "upper end"
+    words["yield_high"] = "upper end of its 95 % interval"
     for name, dashes, width in CONTOURS:
         share = shares[name]
         if not np.nanmin(share) < level <= np.nanmax(share):

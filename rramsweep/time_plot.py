@@ -50,7 +50,7 @@ def plot_over_time(
     if len(marks) > 1:
         # The place of time 0 is the one tick that names no time above it.
         zero = {at: "0" for at, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True) if _is_zero(label)}
-        ax.set_xticks([*zero, *marks], [*zero.values(), *marks.values()])
+        ax.set_xticks([*zero, *marks], [*zero.values(), *marks.values()], rotation=0, ha="center")
         ax.minorticks_off()
     ax.set_xlabel("time since programming, t_s" if len(marks) > 1 else label_of(TIME))
     return ax
