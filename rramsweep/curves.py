@@ -54,12 +54,12 @@ def draw_means(ax: Axes, table: pd.DataFrame, mean: str, bands: Bands, factor: f
                     ax.vlines(part["where"], factor * part[low], factor * part[high], linewidth=width, **style)
 
 
-def flat(values: "pd.Series[Any]") -> bool:
+def flat(values: pd.Series[Any]) -> bool:
     """Whether all values are one, but for rounding."""
     return bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
 
 
-def span(values: "pd.Series[Any]") -> str:
+def span(values: pd.Series[Any]) -> str:
     """A count in words: one number, or from the smallest to the largest."""
     return f"{values.min()}" if values.nunique() == 1 else f"{values.min()}–{values.max()}"
 

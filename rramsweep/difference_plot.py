@@ -33,7 +33,8 @@ def plot_differences(
         ax: where to draw, as in `plot_robustness`.
 
     Returns:
-        The Axes. Its artists have a gid: ``mean:`` and ``interval:`` before the group's name, ``baseline``, ``caption``.
+        The Axes. Its artists have a gid: ``mean:`` and ``interval:`` before the group's name, ``baseline``,
+        ``caption``.
 
     Raises:
         ValueError: what `compare` refuses, a baseline in other columns than ``x`` and ``group``, a frame of several

@@ -24,10 +24,10 @@ def plot_ecdf(
 ) -> Axes:
     """Draw the empirical distribution of the score over chips, one stair for each value of ``group``.
 
-    ``F(s)`` is the share of chips with a score at or below s, from a group's first chip to its last: every chip is a step of 1/n and a dot at its top. The
-    band holds the whole distribution that the chips come from with 95 % (`intervals.ecdf_band`), so it is wider than
-    an interval for one s. Vertical: the digital network, the ideal chip and the score from which a chip is good, where
-    all groups share them.
+    ``F(s)`` is the share of chips with a score at or below s, drawn from a group's first chip to its last: every chip
+    is a step of 1/n and a dot at its top. The band holds the whole distribution that the chips come from with 95 %
+    (`intervals.ecdf_band`), so it is wider than an interval for one s. Vertical: the digital network, the ideal chip
+    and the score from which a chip is good, where all groups share them.
 
     Args:
         frame: a results frame of one metric with one point in each value of ``group``.
@@ -55,8 +55,8 @@ def plot_ecdf(
         scores = metric.factor * np.sort(chips.loc[chips["cell"] == level.cell, "score"].to_numpy(dtype=np.float64))
         share = np.arange(1, len(scores) + 1) / len(scores)
         low, high = ecdf_band(np.append(0.0, share), len(scores))
-        steps = (100 * y for y in (np.append(0.0, share), low, high))
-        draw_steps(ax, level, np.append(scores[0], scores), *steps, "ecdf")
+        s, stair = np.append(scores[0], scores), np.append(0.0, share)
+        draw_steps(ax, level, s, 100 * stair, 100 * low, 100 * high, "ecdf")
         style: dict[str, Any] = {"color": level.colour, "linewidths": 0, "zorder": 4, "gid": f"chips:{level.name}"}
         ax.scatter(scores, 100 * share, s=4, **style)
     for column, words, grey, dashes in BASELINES:

@@ -91,7 +91,7 @@ def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict
     if several and (group is None or frame[group].nunique(dropna=False) <= _PANELS):
         chosen["ecdf"] = Choice(plot_ecdf, {"group": x}, group)
         chosen["yield"] = Choice(plot_yield, {"group": x}, group)
-    of = group if group in swept and not is_number(frame[group]) else x
+    of = group if group is not None and group in swept and not is_number(frame[group]) else x
     values = frame[of].dropna()
     baseline = {of: values.min() if is_number(values) else values.iloc[0]}
     if several and _paired(frame, baseline, [name for name in (group, x) if name is not None]):

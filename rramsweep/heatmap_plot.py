@@ -21,7 +21,11 @@ from rramsweep.style import axes_or_new, legend_above, styled, write_caption
 from rramsweep.summary import allowed_drop, summarize
 
 # A contour's line, and those of its interval's ends.
-CONTOURS = (("yield_share", "-", 1.3), ("yield_low", (0, (4, 1.5)), 0.8), ("yield_high", (0, (1, 1)), 0.8))
+CONTOURS: tuple[tuple[str, Any, float], ...] = (
+    ("yield_share", "-", 1.3),
+    ("yield_low", (0, (4, 1.5)), 0.8),
+    ("yield_high", (0, (1, 1)), 0.8),
+)
 # Points that two short numbers above each other need.
 _TEXT_WIDTH, _TEXT_HEIGHT = 19.0, 15.0
 
@@ -104,7 +108,7 @@ def plot_heatmap(
     return ax
 
 
-def _places(values: "pd.Series[Any]") -> tuple[Any, list[Any]]:
+def _places(values: pd.Series[Any]) -> tuple[Any, list[Any]]:
     """The place of each value and the values in order: numbers ascend, null last; names as they appear."""
     code, found = pd.factorize(values, sort=is_number(values), use_na_sentinel=False)
     return code, list(found)
@@ -115,9 +119,11 @@ def _write_means(ax: Axes, mesh: Any, mean: Floats, half: Floats, metric: Scale)
     for (row, column), value in np.ndenumerate(mean):
         if np.isnan(value):
             continue
-        lines = [metric.number(v / metric.factor, digits=1) for v in (value, half[row, column])]
+        lines = [metric.number(float(v) / metric.factor, digits=1) for v in (value, half[row, column])]
         text = lines[0] if lines[1] == "-" else f"{lines[0]}\n±{lines[1]}"
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": mpl.rcParams["legend.fontsize"]}
+        # In the cell's own colour, so that a contour does not cross the digits.
+        style["path_effects"] = [effects.withStroke(linewidth=2, foreground=mesh.cmap(mesh.norm(value)))]
         ax.text(column, row, text, color="black" if shown[row, column] > 0.5 else "white", gid="mean", **style)
 
 

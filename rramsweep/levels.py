@@ -37,8 +37,8 @@ def levels_of(table: pd.DataFrame, group: str | None) -> list[Level]:
     colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
     step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _NAMED else 1
     return [
-        Level(int(cell), name_of(value), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
-        for i, (cell, value) in enumerate(values.items())
+        Level(cell, name_of(value), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        for i, (cell, value) in enumerate(zip(values.index.tolist(), values, strict=True))
     ]
 
 

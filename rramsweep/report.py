@@ -17,8 +17,8 @@ from rich.table import Table
 
 from rramsweep import frames
 from rramsweep.cells import inputs_word, resolve_by, scales
-from rramsweep.files import write_atomic
 from rramsweep.figures import joined, main_axis
+from rramsweep.files import write_atomic
 from rramsweep.frames import ENDED, METRIC
 from rramsweep.plan import PLAN_FILE, Plan, merge
 from rramsweep.plots import plot_robustness

@@ -41,9 +41,8 @@ def axes_or_new(ax: Axes | None, height: float = 3.0) -> Axes:
         import matplotlib.pyplot as plt
 
         ax = plt.subplots(figsize=(STYLE["figure.figsize"][0], height), layout="constrained")[1]
-    for axis in ("x", "y"):
-        size, width, length = (mpl.rcParams[f"{axis}tick.{name}"] for name in ("labelsize", "major.width", "major.size"))
-        ax.tick_params(axis=axis, labelsize=size, width=width, length=length)
+    rc = mpl.rcParams
+    ax.tick_params(labelsize=rc["xtick.labelsize"], width=rc["xtick.major.width"], length=rc["xtick.major.size"])
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -62,8 +64,8 @@ def plot_yield(
         low, high = np.array([wilson(int(k), len(mine)) for k in good]).T
         draw_steps(ax, level, metric.factor * drop, 100 * good / len(mine), 100 * low, 100 * high, "yield")
     if yield_drop is not None:
-        style = {"color": "#777777", "linestyle": (0, (1, 2)), "linewidth": 0.9, "gid": "yield_drop"}
-        ax.axvline(metric.factor * yield_drop, label=f"yield_drop {metric.factor * yield_drop:g}", **style)
+        style: dict[str, Any] = {"color": "#777777", "linestyle": (0, (1, 2)), "linewidth": 0.9, "gid": "yield_drop"}
+        ax.axvline(metric.factor * yield_drop, label=f"yield_drop = {yield_drop:g}", **style)
     right = up_to or min(end, 5 * yield_drop) if yield_drop else up_to or end
     if right > 0:  # else no chip loses anything
         ax.set_xlim(-0.02 * metric.factor * right, metric.factor * right)
