@@ -26,6 +26,7 @@ _HOMES = {
     "plot_yield": "rramsweep.yield_plot",
     "plot_over_time": "rramsweep.time_plot",
     "plot_differences": "rramsweep.difference_plot",
+    "figures_for": "rramsweep.figures",
     "plot_inspect": "rramsweep.layer_plot",
     "Device": "rramsweep.device",
     "LayerSpec": "rramsweep.chip",
