@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,22 +17,21 @@ from rich.table import Table
 
 from rramsweep import frames
 from rramsweep.cells import inputs_word, resolve_by, scales
+from rramsweep.figures import joined, main_axis
 from rramsweep.files import write_atomic
-from rramsweep.frames import METRIC
+from rramsweep.frames import ENDED, METRIC
 from rramsweep.plan import PLAN_FILE, Plan, merge
 from rramsweep.plots import plot_robustness
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
 from rramsweep.store import Store, select
+from rramsweep.style import styled
 from rramsweep.summary import summarize
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
 FIGURE_FILE = "robustness.png"
 LOG_WIDTH = 140
-
-# Column of what ended a point: `interval`, `cap`, or null while it goes on.
-ENDED = "stopping.ended"
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -105,16 +103,17 @@ def _draw(frame: pd.DataFrame, axes: Sequence[str], path: Path) -> None:
     FigureCanvasAgg(figure)
     for part, ax in zip(parts, figure.subplots(len(parts), squeeze=False)[:, 0], strict=True):
         varied = [name for name in axes if part[name].nunique(dropna=False) > 1]
-        x, group, labelled = _axes(part, varied or list(axes))
-        plot_robustness(labelled, x=x, group=group, ax=ax)
+        axis = main_axis(part, varied or axes)
+        group, labelled = joined(part, varied or axes)
+        plot_robustness(labelled, x=axis, group=group, ax=ax)
     save_figure(figure, path)
 
 
 def save_figure(fig: Figure, path: str | Path) -> None:
-    """Save at 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
+    """Save at the style's 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
     buffer = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
-        fig.savefig(buffer, dpi=300, format=Path(path).suffix.lstrip(".") or "png")
+    with styled():
+        fig.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png")
     write_atomic(Path(path), buffer.getvalue())
 
 
@@ -192,18 +191,6 @@ def _plan(folder: Path) -> Plan | None:
 def _varies(plan: Plan, name: str) -> bool:
     values = {repr({**p.choices, **p.params}.get(name)) for p in plan.points}
     return len(values) > 1
-
-
-def _axes(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str, str | None, pd.DataFrame]:
-    """The x axis (the numeric axis with most levels), the column that tells curves apart, and the frame with it."""
-    numeric = [name for name in swept if pd.api.types.is_numeric_dtype(frame[name].dtype)]
-    x = max(numeric or swept, key=lambda name: frame[name].nunique())
-    others = [name for name in swept if name != x]
-    if len(others) < 2:
-        return x, others[0] if others else None, frame
-    label = ", ".join(others)
-    text = frame[others].astype("object").map(lambda v: "none" if pd.isna(v) else str(v))
-    return x, label, frame.assign(**{label: text.agg(", ".join, axis=1)})
 
 
 def _percent(share: float) -> str:
