@@ -19,6 +19,7 @@ from rramsweep import catalogue
 from rramsweep.build import OWN
 from rramsweep.catalogue import Option, Parameter
 from rramsweep.files import write_atomic
+from rramsweep.layers import CELL_GROUPS
 from rramsweep.plan import GROUPS, RUN_FILE, Plan
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -74,6 +75,8 @@ def components(plan: Plan) -> Iterator[dict[str, Any]]:
             option = catalogue.option(group, name)
             if option is None:
                 option = Option(name, "", [], _docstring(target))
+            # The docstring of a network or a metric is of its class; what the option makes of it is its meaning.
+            equation = option.equation if group in CELL_GROUPS or not option.meaning else ""
             known = {parameter.name: parameter for parameter in option.parameters}
             prefix = f"{group}."
             names = dict.fromkeys(key for point in points for key in point.params if key.startswith(prefix))
@@ -83,7 +86,7 @@ def components(plan: Plan) -> Iterator[dict[str, Any]]:
                 "target": target if not target.startswith(f"{OWN}.") else "",
                 "meaning": option.meaning,
                 "source": option.source,
-                "equation": option.equation,
+                "equation": equation.replace("`", ""),
                 "sets": option.sets,
                 "tags": {tag: catalogue.TAGS[tag] for tag in option.tags()},
                 "parameters": [

@@ -17,6 +17,8 @@ from rramsweep.scores import FRACTION, NAME, Scale
 
 # The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.
 GOAL = 0.9
+# More sentences than these are no answer that anyone reads; a count then stands before them.
+READABLE = 8
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Answer:
     Args:
         sentences: one for each combination of the axes that is not the range itself.
         notes: what a reader must know to take them as they are meant.
+        headline: how many points keep what they must, where there are more than `READABLE` sentences; else empty.
     """
 
     sentences: list[str]
     notes: list[str]
+    headline: str = ""
 
 
 def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> Answer:
@@ -66,7 +70,8 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> A
             sentences.append(chips.sentence([*where, *absent], part.loc[[alone]], None))
         if has_x.any():
             sentences.append(chips.sentence(where, part[has_x].sort_values(str(x), kind="stable"), x))
-    return Answer(sentences, _notes(frame, summary, x is not None))
+    headline = _headline(summary) if len(sentences) > READABLE else ""
+    return Answer(sentences, _notes(frame, summary, x is not None), headline)
 
 
 class _Words:
@@ -98,26 +103,32 @@ class _Words:
         carried = rows.iloc[: max(k, 1)]
         last = carried.iloc[-1]
         place = _at(x, last) if len(carried) == 1 else f"{x} {until} {_value(x, last)}"
-        said = f"{_joined([*where, place])}: {self._share(carried, scale)}"
+        here = _joined([*where, place])
+        if last["n"] == 0:
+            return f"{here}: no chip finished."
+        if k == 0 and x is not None:
+            asked = f"{_percent(_goal(last['n']))} % of chips {self._keeps(scale)}"
+            shown = f"it {self._shows(last)} ({self._over(carried)})"
+            return f"{here}: already this first level is not shown to keep {asked}; {shown}."
+        said = f"{here}: at least {_percent(carried['yield_bound'].min())} % of chips stay {self._keeps(scale)}"
+        said = f"{said} ({self._over(carried)})"
         if x is None:
             return f"{said}."
-        if k == 0:
-            more = f"already this first level is not shown to keep {_percent(_goal(last['n']))} % of chips good"
-            return f"{said}; {more}." if last["n"] > 0 else f"{_joined([*where, place])}: no chip finished."
         if k == len(rows):
             return f"{said}; no further level was swept."
-        beyond = rows.iloc[k]
-        shown = f"at least {_percent(beyond['yield_bound'])} %" if beyond["n"] > 0 else "nothing, no chip finished"
-        return f"{said}; the next level, {_value(x, beyond)}, shows {shown}."
+        return f"{said}; the next level, {_value(x, rows.iloc[k])}, {self._shows(rows.iloc[k])}."
 
-    def _share(self, rows: pd.DataFrame, scale: Scale) -> str:
-        bound = _percent(rows["yield_bound"].min())
+    def _keeps(self, scale: Scale) -> str:
         drop = f"{100 * self._drop:g} points" if scale.unit == FRACTION else f"{self._drop:g} {scale.unit}".rstrip()
-        side = "below" if scale.higher_is_better else "above"
-        return (
-            f"at least {bound} % of chips stay at most {drop} {side} digital in {scale.name} "
-            f"(lower {100 * CONFIDENCE:g} % bound over {_chips(rows)}{' a level' * (len(rows) > 1)} {self._of})"
-        )
+        return f"at most {drop} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
+
+    def _over(self, rows: pd.DataFrame) -> str:
+        each = " a level" if len(rows) > 1 else ""
+        return f"lower {100 * CONFIDENCE:g} % bound over {_chips(rows)}{each} {self._of}"
+
+    @staticmethod
+    def _shows(row: Any) -> str:
+        return f"shows at least {_percent(row['yield_bound'])} %" if row["n"] > 0 else "shows nothing: no chip finished"
 
     def _mean(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale) -> str:
         bad, worst = ("score_low", "at least") if scale.higher_is_better else ("score_high", "at most")
@@ -134,26 +145,34 @@ class _Words:
         )
 
 
+def _headline(summary: pd.DataFrame) -> str:
+    if summary["yield_bound"].isna().all():
+        return f"{len(summary)} points, of a metric without a yield."
+    kept = int((summary["yield_bound"] >= summary["n"].map(_goal) - 1e-12).sum())
+    least = _percent(_goal(summary["n"].min()))
+    return f"{kept} of {len(summary)} points are each shown to keep at least {least} % of chips good."
+
+
 def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
     notes = []
     bounds = summary[summary["yield_bound"].notna()]
     if len(bounds):
         notes.append(
-            "Bounds, not estimates: the one-sided exact (Clopper-Pearson) lower bound on the share of good chips, rounded "
-            "down. Each sentence holds at this confidence for itself, not all of them at once."
+            "Bounds, not estimates: the one-sided exact (Clopper-Pearson) lower bound on the share of good chips, "
+            "rounded down. Each sentence holds at this confidence for itself, not all of them at once."
         )
         few = int(bounds["n"].min())
         needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(GOAL))
         if few < needed:
             notes.append(
-                f"{few} {'chip' if few == 1 else 'chips'} without a failure can show {_percent(_goal(few))} % and no more; "
-                f"{needed} show {_percent(GOAL)} %."
+                f"{few} {'chip' if few == 1 else 'chips'} without a failure can show {_percent(_goal(few))} % "
+                f"and no more; {needed} show {_percent(GOAL)} %."
             )
         if ranges:
             notes.append(
-                f"A range ends before the first level that is not shown to keep {_percent(GOAL)} % of chips good (or what "
-                "so few chips can show at most); that share is a choice made here. Levels are taken in order, so that "
-                "the whole range keeps it at this confidence; the share named is the smallest bound of the range."
+                f"A range ends before the first level that is not shown to keep {_percent(GOAL)} % of chips good (or "
+                "what so few chips can show at most); that share is a choice made here. Levels are taken in order, so "
+                "that the whole range keeps it at this confidence; the share named is the smallest bound of the range."
             )
     if summary["yield_bound"].isna().any():
         notes.append(

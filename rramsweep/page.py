@@ -60,6 +60,7 @@ def render(
         rows=[_row(row, summary.attrs["by"]) for _, row in summary.iterrows()],
         components=[c for c in used if c["option"] != "ideal"],
         ideal=[c["group"] for c in used if c["option"] == "ideal"],
+        chosen={c["group"] for c in used if c["option"] != "ideal"},
         tags={tag: meaning for c in used for tag, meaning in c["tags"].items()},
         failures=_failures(frame),
         errors_shown=_ERRORS_SHOWN,
@@ -186,7 +187,7 @@ def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, used: Iterable[Row]) -> list[str]:
     warnings = list(plan.settings.get("notes", [])) if plan else []
     missing = plan.n_trials - len(frame) if plan else 0
-    ended = summary["stopping.ended"] if "stopping.ended" in summary else None
+    ended = summary.get("stopping.ended")
     if ended is None and missing > 0:
         warnings.append(
             f"{missing} of {plan.n_trials if plan else 0} trials are missing: run the same command to go on."
@@ -217,32 +218,23 @@ def _unsourced(comment: str) -> bool:
 
 
 def _components(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Those of all runs, the latest account of each; jobs of one sweep have one each."""
-    latest = {(c["group"], c["option"]): c for run in runs for c in run["components"]}
-    for c in latest.values():
-        for p in c["parameters"]:
-            same = (
-                q
-                for run in runs
-                for d in run["components"]
-                for q in d["parameters"]
-                if q["name"] == p["name"] and d["group"] == c["group"] and d["option"] == c["option"]
-            )
-            p["values"] = list(dict.fromkeys(value for q in same for value in q["values"]))
-    return list(latest.values())
+    """Those of all runs, the latest account of each with the values of all; jobs of one sweep have one each."""
+    found: dict[tuple[str, str], Row] = {}
+    for c in (c for run in runs for c in run["components"]):
+        before = found.get((c["group"], c["option"]), {"parameters": []})["parameters"]
+        values = {p["name"]: p["values"] for p in before}
+        parameters = [
+            {**p, "values": list(dict.fromkeys([*values.get(p["name"], []), *p["values"]]))} for p in c["parameters"]
+        ]
+        found[c["group"], c["option"]] = {**c, "parameters": parameters}
+    return list(found.values())
 
 
 def _took(run: Mapping[str, Any]) -> str:
     if run["ended"] is None:
         return "did not end by itself"
     seconds = (datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"])).total_seconds()
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.1f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _ways(frame: pd.DataFrame) -> list[str]:
