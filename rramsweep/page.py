@@ -17,6 +17,7 @@ from rramsweep.axis import name_of
 from rramsweep.cells import inputs_word
 from rramsweep.frames import METRIC
 from rramsweep.plan import Plan
+from rramsweep.plots import SOURCE_RANGE
 from rramsweep.scores import Scale
 
 PAGE_FILE = "report.html"
@@ -203,6 +204,9 @@ def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, use
         warnings.append(
             "The number of chips followed a stopping rule; the intervals take it as fixed, which costs coverage."
         )
+    for name, (low, high, beyond) in SOURCE_RANGE.items():
+        if name in frame and not pd.to_numeric(frame[name], errors="coerce").dropna().between(low, high).all():
+            warnings.append(f"{beyond[0].upper()}{beyond[1:]}.")
     for c in used:
         about = " ".join([c["meaning"], *c["source"]])
         if _unsourced(about):

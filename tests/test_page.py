@@ -86,6 +86,13 @@ def test_placeholders_are_warned_of(html):
     assert "programming=gaussian holds placeholders" in html[html.index('id="warnings"') :]
 
 
+def test_values_outside_a_sources_range_are_warned_of(html):
+    beyond = "elative drift above 0.2 lies outside the range its source gives"
+    assert beyond in html
+    frame = join([point("a", {"drift.relative_drift": 0.2})], facts(ok("a", 0, 8)), [])
+    assert beyond not in render(frame)
+
+
 def test_the_run_is_recorded_when_it_runs_and_only_shown_later(folder, html, monkeypatch):
     (run,) = json.loads((folder / "run.json").read_bytes())
     assert run["started"] <= run["ended"]
