@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,12 +17,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rramsweep import frames
+from rramsweep import frames, page
+from rramsweep.answer import answer
 from rramsweep.cells import inputs_word, resolve_by, scales
 from rramsweep.figures import joined, main_axis
 from rramsweep.files import write_atomic
 from rramsweep.frames import ENDED, METRIC
-from rramsweep.plan import PLAN_FILE, Plan, merge
+from rramsweep.page import PAGE_FILE
+from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
 from rramsweep.plots import plot_robustness
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
@@ -75,7 +79,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write `results.parquet`, `summary.csv` and `robustness.png` of a sweep's folder.
+    """Write `results.parquet`, `summary.csv`, `robustness.png` and `report.html` of a sweep's folder.
 
     Returns:
         The results and their summary.
@@ -88,15 +92,19 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
-    if (frame["status"] == "ok").any():
-        _draw(frame, [name for name in summary.attrs["by"] if name != ENDED], folder / FIGURE_FILE)
+    axes = [name for name in summary.attrs["by"] if name != ENDED]
+    drawn = _draw(frame, axes, folder / FIGURE_FILE) if (frame["status"] == "ok").any() else []
+    pictures = {path.stem: path.read_bytes() for path in drawn}
+    said = answer(frame, summary, axes)
+    html = page.render(frame, summary, said, _plan(folder), _runs(folder), pictures)
+    write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 
 
-def _draw(frame: pd.DataFrame, axes: Sequence[str], path: Path) -> None:
-    """A panel for each metric, if anything varies."""
+def _draw(frame: pd.DataFrame, axes: Sequence[str], path: Path) -> list[Path]:
+    """A panel for each metric, if anything varies; the files that were written."""
     if all(frame[name].nunique(dropna=False) < 2 for name in axes):
-        return
+        return []
     parts = [part for _, part in frame.groupby(list(METRIC), sort=False)]
     parts = [part for part in parts if (part["status"] == "ok").any()]
     figure = Figure(figsize=(5.6, 4.2 * len(parts)), layout="constrained")
@@ -107,6 +115,7 @@ def _draw(frame: pd.DataFrame, axes: Sequence[str], path: Path) -> None:
         group, labelled = joined(part, varied or axes)
         plot_robustness(labelled, x=axis, group=group, ax=ax)
     save_figure(figure, path)
+    return [path]
 
 
 def save_figure(fig: Figure, path: str | Path) -> None:
@@ -186,6 +195,12 @@ def _plan(folder: Path) -> Plan | None:
     plan = merge([Plan.load(path) for path in paths])
     # One such job cannot tell a swept override from a fixed one; of all of them, what varies was swept.
     return replace(plan, swept=[name for name in plan.swept if _varies(plan, name)])
+
+
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    """What the runs of a sweep wrote down of themselves, earliest first."""
+    paths = [folder / RUN_FILE] if (folder / RUN_FILE).is_file() else folder.glob(f"jobs/*/{RUN_FILE}")
+    return sorted((run for path in paths for run in json.loads(path.read_bytes())), key=lambda run: run["started"])
 
 
 def _varies(plan: Plan, name: str) -> bool:

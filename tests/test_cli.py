@@ -44,7 +44,8 @@ def quickstart(workdir, capsys):
 
 def test_quickstart_leaves_plan_table_summary_and_figure(quickstart):
     folder, printed = quickstart
-    assert {p.name for p in folder.iterdir()} == {"plan.json", "results.parquet", "summary.csv", "robustness.png"}
+    tables = {"plan.json", "run.json", "results.parquet", "summary.csv"}
+    assert {p.name for p in folder.iterdir()} == tables | {"robustness.png", "report.html"}
     frame = frames.read(folder / "results.parquet")
     assert len(frame) == 36
     assert frame.attrs["swept"] == ["technology", "drift.relative_drift"]
