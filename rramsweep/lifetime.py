@@ -48,8 +48,8 @@ def time_to_failure(
         - ``last_s``: the last time swept
         - ``life_s``: the first time at which ``S < yield_target``; null where S never falls so low
         - ``life_low_s``, ``life_high_s``: where the lower and the upper bound of S fall below it (Brookmeyer and
-          Crowley, Biometrics 38, 29, 1982); null where one does not. At S = 1 or 0 Greenwood's variance tells nothing: the
-          bounds are then 1 at the one, and at the other 0 and what the upper one was before
+          Crowley, Biometrics 38, 29, 1982); null where one does not. Greenwood's variance tells nothing at S = 1 and
+          S = 0: both bounds are 1 at the one, at the other they are 0 and what the upper one was before
 
         ``attrs`` hold ``by``, ``yield_target`` and ``yield_drop``.
 
