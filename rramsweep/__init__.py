@@ -20,6 +20,7 @@ _HOMES = {
     "load": "rramsweep.report",
     "summarize": "rramsweep.summary",
     "compare": "rramsweep.comparison",
+    "time_to_failure": "rramsweep.lifetime",
     "plot_robustness": "rramsweep.plots",
     "plot_heatmap": "rramsweep.heatmap_plot",
     "plot_ecdf": "rramsweep.ecdf_plot",
