@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rramsweep.axis import UNITS, name_of
+from rramsweep.axis import UNITS, is_number, name_of
 from rramsweep.cells import inputs_word, scales
 from rramsweep.intervals import CONFIDENCE
 from rramsweep.scores import FRACTION, NAME, Scale
@@ -54,7 +54,7 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> A
         return Answer(["No chip has finished: there is no answer yet."], [])
     metrics = scales(frame)
     varied = [name for name in axes if summary[name].nunique(dropna=False) > 1]
-    numeric = [name for name in varied if _is_numeric(summary[name])]
+    numeric = [name for name in varied if is_number(summary[name])]
     x = max(numeric, key=lambda name: summary[name].nunique()) if numeric else None
     keys = [name for name in varied if name != x]
     if len(metrics) > 1 and not any(name.split(".")[0] == "metric" for name in keys):
@@ -189,10 +189,6 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
 def _goal(n: float) -> float:
     """What n chips must show for a range to go on: `GOAL`, or what they show without a failure where that is less."""
     return min(GOAL, (1 - CONFIDENCE) ** (1 / n)) if n > 0 else GOAL
-
-
-def _is_numeric(values: pd.Series[Any]) -> bool:
-    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
 def _percent(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,14 @@ from rramsweep.yield_plot import plot_yield
 
 # More panels than this in one figure are no longer read beside each other.
 _PANELS = 3
+CAPTIONS = {
+    "robustness": "The score over what was swept",
+    "over_time": "The score over the time since programming",
+    "heatmap": "The mean score of each pair of values, and where the yield falls below 90 %",
+    "ecdf": "How the chips are distributed",
+    "yield": "The share of good chips over the loss that a good chip may have",
+    "differences": "How much each loses against the baseline, chip by chip",
+}
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,18 @@ def figures_for(frame: pd.DataFrame) -> dict[str, Figure]:
     for part in parts:
         if not (part["status"] == "ok").any():
             continue
-        ending = "" if len(parts) == 1 else "-" + Scale.of(part.iloc[0]).name.replace(" ", "-")
+        ending = "" if len(parts) == 1 else "-" + re.sub(r"[^\w.]+", "-", _words(part, parts)).strip("-")
         varied = [name for name in swept if part[name].nunique(dropna=False) > 1]
         label, part = joined(part, varied)
         for name, choice in choose(part, varied, label).items():
             figures[name + ending] = _figure(part, choice)
     return figures
+
+
+def caption_of(name: str) -> str:
+    """What a figure of `figures_for` shows, in words."""
+    plot, _, metric = name.partition("-")
+    return CAPTIONS[plot] + (f" ({metric.replace('-', ' ')})" if metric else "")
 
 
 def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict[str, Choice]:
@@ -113,6 +128,12 @@ def joined(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str | None, pd.Da
     label = ", ".join(others)
     text = frame[others].astype("object").map(name_of)
     return label, frame.assign(**{label: text.agg(", ".join, axis=1)})
+
+
+def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:
+    """The name of a part's metric, with its unit where another metric has the same name."""
+    scale, names = Scale.of(part.iloc[0]), [Scale.of(other.iloc[0]).name for other in parts]
+    return scale.name if names.count(scale.name) == 1 else f"{scale.name} {scale.unit}"
 
 
 def _paired(frame: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str]) -> bool:

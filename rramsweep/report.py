@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
@@ -20,12 +19,11 @@ from rich.table import Table
 from rramsweep import frames, page
 from rramsweep.answer import answer
 from rramsweep.cells import inputs_word, resolve_by, scales
-from rramsweep.figures import joined, main_axis
+from rramsweep.figures import caption_of, figures_for
 from rramsweep.files import write_atomic
-from rramsweep.frames import ENDED, METRIC
+from rramsweep.frames import ENDED
 from rramsweep.page import PAGE_FILE
 from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
-from rramsweep.plots import plot_robustness
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
 from rramsweep.store import Store, select
@@ -34,7 +32,6 @@ from rramsweep.summary import summarize
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
-FIGURE_FILE = "robustness.png"
 LOG_WIDTH = 140
 
 
@@ -79,7 +76,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write `results.parquet`, `summary.csv`, `robustness.png` and `report.html` of a sweep's folder.
+    """Write `results.parquet`, `summary.csv`, the plots of `figures_for` as PNG, and `report.html` of a sweep's folder.
 
     Returns:
         The results and their summary.
@@ -92,38 +89,27 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
-    axes = [name for name in summary.attrs["by"] if name != ENDED]
-    drawn = _draw(frame, axes, folder / FIGURE_FILE) if (frame["status"] == "ok").any() else []
-    pictures = {path.stem: path.read_bytes() for path in drawn}
-    said = answer(frame, summary, axes)
+    pictures = {}
+    for name, figure in figures_for(frame).items():
+        png = save_figure(figure, folder / f"{name}.png")
+        pictures[f"{caption_of(name)}: {name}.png"] = png
+    said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED])
     html = page.render(frame, summary, said, _plan(folder), _runs(folder), pictures)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 
 
-def _draw(frame: pd.DataFrame, axes: Sequence[str], path: Path) -> list[Path]:
-    """A panel for each metric, if anything varies; the files that were written."""
-    if all(frame[name].nunique(dropna=False) < 2 for name in axes):
-        return []
-    parts = [part for _, part in frame.groupby(list(METRIC), sort=False)]
-    parts = [part for part in parts if (part["status"] == "ok").any()]
-    figure = Figure(figsize=(5.6, 4.2 * len(parts)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for part, ax in zip(parts, figure.subplots(len(parts), squeeze=False)[:, 0], strict=True):
-        varied = [name for name in axes if part[name].nunique(dropna=False) > 1]
-        axis = main_axis(part, varied or axes)
-        group, labelled = joined(part, varied or axes)
-        plot_robustness(labelled, x=axis, group=group, ax=ax)
-    save_figure(figure, path)
-    return [path]
+def save_figure(fig: Figure, path: str | Path) -> bytes:
+    """Save at the style's 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses.
 
-
-def save_figure(fig: Figure, path: str | Path) -> None:
-    """Save at the style's 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
+    Returns:
+        What the file holds.
+    """
     buffer = io.BytesIO()
     with styled():
         fig.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png")
     write_atomic(Path(path), buffer.getvalue())
+    return buffer.getvalue()
 
 
 def console(quiet: bool = False) -> Console:

@@ -42,10 +42,11 @@ def quickstart(workdir, capsys):
     return folder, capsys.readouterr()
 
 
-def test_quickstart_leaves_plan_table_summary_and_figure(quickstart):
+def test_quickstart_leaves_plan_tables_figures_and_page(quickstart):
     folder, printed = quickstart
     tables = {"plan.json", "run.json", "results.parquet", "summary.csv"}
-    assert {p.name for p in folder.iterdir()} == tables | {"robustness.png", "report.html"}
+    figures = {"robustness.png", "ecdf.png", "yield.png", "differences.png"}
+    assert {p.name for p in folder.iterdir()} == tables | figures | {"report.html"}
     frame = frames.read(folder / "results.parquet")
     assert len(frame) == 36
     assert frame.attrs["swept"] == ["technology", "drift.relative_drift"]
