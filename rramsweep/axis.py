@@ -16,9 +16,10 @@ OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductanc
 
 def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
     """For each cell: ``at`` (place on the axis' own scale), ``curve`` (else a category), ``lane`` (width)."""
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    v = values.to_numpy(dtype=np.float64, na_value=np.nan) if number else np.full(len(values), np.nan)
+    v = values.to_numpy(dtype=np.float64, na_value=np.nan) if is_number(values) else np.full(len(values), np.nan)
     finite = np.isfinite(v)
+    if ax.get_xscale() == "log":
+        finite &= v > 0  # zero has no place on a logarithm, so it stands apart
     if not finite.any():
         at = pd.factorize(values, use_na_sentinel=False)[0].astype(np.float64)
         ax.set_xlim(-0.6, at.max() + 0.6)
@@ -33,9 +34,16 @@ def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
     if len(levels) == 1:
         ax.set_xlim(*data_at(ax, [levels[0] - span / 2, levels[0] + span / 2]))
     at[v == np.inf] = levels[-1] + 0.15 * span
-    at[np.isnan(at)] = levels[0] - 0.15 * span
+    apart = np.isfinite(v) & ~finite
+    at[apart] = levels[0] - 0.15 * span
+    at[np.isnan(at)] = levels[0] - (0.3 if apart.any() else 0.15) * span
     lane = min(0.05 * span, 0.4 * np.diff(levels, append=np.inf).min())
     return {"at": at, "curve": finite & (len(levels) > 1), "lane": np.where(finite, lane, 0.1 * span)}
+
+
+def is_number(values: "pd.Series[Any]") -> bool:
+    """Whether a column holds numbers: neither text nor yes and no."""
+    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 
 def data_at(ax: Axes, at: Any) -> Any:

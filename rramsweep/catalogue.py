@@ -115,6 +115,12 @@ def options(group: str) -> list[Option]:
     return [_option(conf_dir() / group / f"{name}.yaml") for name in known[group]]
 
 
+def option(group: str, name: str) -> Option | None:
+    """One option of a group, or None where the package has no file of it: it is a user's own."""
+    path = conf_dir() / group / f"{name}.yaml"
+    return _option(path) if path.is_file() else None
+
+
 def chosen() -> dict[str, str]:
     """The option that each group has by default."""
     entries = read_yaml(conf_dir() / f"{CONFIG_NAME}.yaml")["defaults"]

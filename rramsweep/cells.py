@@ -17,6 +17,19 @@ def scales(frame: pd.DataFrame) -> list[Scale]:
     return [Scale.of(row) for row in frame[list(METRIC)].drop_duplicates().to_dict("records")]
 
 
+def one_metric(frame: pd.DataFrame) -> Scale:
+    """The metric of a frame's rows, of which a plot can show one.
+
+    Raises:
+        ValueError: there are several.
+    """
+    metrics = scales(frame)
+    if len(metrics) > 1:
+        names = ", ".join(metric.label for metric in metrics)
+        raise ValueError(f"a plot must be of one metric, got {names}: filter the frame")
+    return metrics[0] if metrics else Scale("score", "", True)
+
+
 def inputs_word(frame: pd.DataFrame) -> str:
     """What to call the rows of the data: images where right ones are counted, else inputs."""
     return "images" if frame["n_correct"].notna().any() else "inputs"
@@ -83,6 +96,19 @@ def cells(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, Codes
         raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst])))
     once = ~rows.duplicated().to_numpy()
     return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
+
+
+def finished(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The chips that finished, each once, with the number of its cell in ``cell``, as in `cells`.
+
+    Raises:
+        ValueError: none did, or a cell holds more than one point.
+    """
+    chips, cell, _ = cells(without_images(frame)[0], keys)
+    chips = chips.assign(cell=cell)[chips["status"] == "ok"]
+    if chips.empty:
+        raise ValueError("a plot needs a chip with status ok, got none: see the frame's error column")
+    return chips
 
 
 def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:

@@ -141,7 +141,7 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
     """
     is_base = np.ones(len(heads), dtype=bool)
     for name, value in baseline.items():
-        has = _equal(list(heads[name]), value)
+        has = equal_to(list(heads[name]), value)
         if not has.any():
             near = _nearest(list(dict.fromkeys(heads[name].dropna())), value)
             near += ["None"] if heads[name].isna().any() else []
@@ -169,7 +169,7 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
     return base
 
 
-def _equal(values: Sequence[Any], value: Any) -> npt.NDArray[np.bool_]:
+def equal_to(values: Sequence[Any], value: Any) -> npt.NDArray[np.bool_]:
     """Which values are ``value``: exactly, or if none is, numbers to 12 digits, as in a point's identity."""
     if not pd.api.types.is_scalar(value):
         return np.zeros(len(values), dtype=bool)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rramsweep import report
+from rramsweep import account, report
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
 from rramsweep.preview import preview
@@ -80,6 +80,7 @@ def execute(
     plan = replace(plan, settings={**plan.settings, "notes": workbench.notes})
     try:
         path = plan.save(folder)
+        account.begin(plan, path.parent)
     except OSError as error:
         raise ValueError(
             f"the output folder must be writable, {folder} is not ({error.strerror}): change it"
@@ -103,6 +104,7 @@ def execute(
     except (Exception, KeyboardInterrupt) as error:
         stopped = error
     try:
+        account.end(folder)
         frame = _report(folder, store, console, stopped)
     except OSError as error:
         raise _unreported(folder, store, plan, trials, stopped, error) from error

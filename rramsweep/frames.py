@@ -38,6 +38,8 @@ OF_LOGITS = ("agreement", "loss")
 EXECUTION = ("batch_size", "memory_format", "threads", "accelerator")
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
+# Column of what ended a point: `interval`, `cap`, or null while it goes on.
+ENDED = "stopping.ended"
 
 # Under this key pandas itself keeps `attrs`, so that a plain pd.read_parquet finds `swept` too.
 _ATTRS_KEY = b"PANDAS_ATTRS"

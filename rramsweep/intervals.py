@@ -45,6 +45,17 @@ def share_bound(successes: Codes, n: Codes) -> Floats:
     return np.where(n == 0, np.nan, np.where(successes == 0, 0.0, bound))
 
 
+def ecdf_band(share: Floats, n: int) -> tuple[Floats, Floats]:
+    """95 % band of a whole distribution about the empirical one of n values, ``F -+ sqrt(ln(2 / 0.05) / (2 n))``.
+
+    Dvoretzky, Kiefer and Wolfowitz with Massart's constant (Annals of Probability 18, 1269, 1990): whatever the
+    distribution, it lies within the band everywhere at once with at least 95 %. No interval for one value: there
+    `wilson` is narrower. Cut to 0..1.
+    """
+    half = np.sqrt(np.log(2 / (1 - CONFIDENCE)) / (2 * n))
+    return np.clip(share - half, 0, 1), np.clip(share + half, 0, 1)
+
+
 def lower_rank(n: Codes, quantile: float, alpha: float) -> Codes:
     """Rank r (1 the smallest of n) of an order statistic that lies at or below a quantile; 0 where n is too small.
 

@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 
 from rramsweep.axis import name_of
 from rramsweep.layer_table import LAYER
-from rramsweep.plots import COLOURS, MARKERS
-
-_SMALL, _TEXT = 6.0, 7.0  # points
+from rramsweep.style import axes_or_new, colour_of, columns_for, legend_above, marker_of, styled
 
 # More names than this cannot be read beside each other in one column of a journal.
 _NAMES = 24
 
 
+@styled()
 def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the relative MVM error of every layer: mean over the chips (marker) and their range (bar), in percent.
 
@@ -37,33 +36,25 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     if LAYER not in table or "by" not in table.attrs:
         raise ValueError("plot_inspect takes the table of rramsweep.inspect, got another frame: call inspect first")
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        ax = plt.subplots(figsize=(89 / 25.4, 3.0), layout="constrained")[1]
+    ax = axes_or_new(ax)
     by = table.attrs["by"]
     layers = list(dict.fromkeys(table[LAYER]))
     parts = table.groupby(by, sort=False, dropna=False) if by else [((), table)]
     groups = [(", ".join(map(name_of, key)), part) for key, part in parts]
     for index, (name, part) in enumerate(groups):
         at = part[LAYER].map(layers.index) + 0.7 * ((index + 0.5) / len(groups) - 0.5)
-        marker = MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
-        _draw(ax, part, at, name, COLOURS[index % len(COLOURS)], marker)
+        _draw(ax, part, at, name, colour_of(index), marker_of(index))
     ax.set_ylim(bottom=0)
     step = -(-len(layers) // _NAMES)
     ax.set_xticks(np.arange(0, len(layers), step), layers[::step], rotation=40, ha="right", rotation_mode="anchor")
     ax.set_xlim(-0.6, len(layers) - 0.4)
     chips = table["chips"].max()
-    ax.set_xlabel("layer" if chips == 1 else f"layer; mean of {chips} chips and their range", fontsize=_TEXT)
+    ax.set_xlabel("layer" if chips == 1 else f"layer; mean of {chips} chips and their range")
     fused = bool(table["mvm_error"].isna().any())
-    ax.set_ylabel(f"relative MVM error{', open: weight error' if fused else ''} (%)", fontsize=_TEXT)
-    ax.tick_params(labelsize=_SMALL, width=0.6, length=3)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_ylabel(f"relative MVM error{', open: weight error' if fused else ''} (%)")
     if by:
-        columns = 3 if max(len(name) for name, _ in groups) < 12 else 2
-        style: dict[str, Any] = {"fontsize": _SMALL, "title_fontsize": _SMALL, "frameon": False, "borderaxespad": 0.2}
-        style |= {"title": ", ".join(name.rpartition(".")[2] for name in by), "alignment": "left", "ncols": columns}
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), **style)
+        title = ", ".join(name.rpartition(".")[2] for name in by)
+        legend_above(ax, title, columns_for([name for name, _ in groups]))
     return ax
 
 
@@ -75,7 +66,7 @@ def _draw(ax: Axes, part: pd.DataFrame, at: pd.Series[float], name: str, colour:
             continue
         low, high = 100 * part.loc[mine, f"{error}_min"], 100 * part.loc[mine, f"{error}_max"]
         ax.vlines(at[mine], low, high, color=colour, linewidth=1.0, zorder=2, gid=f"range:{name}")
-        style: dict[str, Any] = {"linestyle": "none", "marker": marker, "markersize": 4, "zorder": 3}
+        style: dict[str, Any] = {"linestyle": "none", "marker": marker, "zorder": 3}
         style |= {"color": colour, "markerfacecolor": fill, "markeredgewidth": 0.8, "gid": f"{what}:{name}"}
         ax.plot(at[mine], 100 * part.loc[mine, error], label=label, **style)
         label = None

@@ -21,6 +21,8 @@ SCHEME = 1
 PLAN_SCHEME = 2  # 2: a point names its metric
 
 PLAN_FILE = "plan.json"
+# What each run of the plan was made with; the plan itself is the same whenever the same is asked for.
+RUN_FILE = "run.json"
 
 # Config groups of a point, in the order of the table's columns. `technology` only sets the others.
 GROUPS = (

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rramsweep import frames
+from rramsweep import frames, page
+from rramsweep.answer import answer
 from rramsweep.cells import inputs_word, resolve_by, scales
+from rramsweep.figures import caption_of, figures_for
 from rramsweep.files import write_atomic
-from rramsweep.frames import METRIC
-from rramsweep.plan import PLAN_FILE, Plan, merge
-from rramsweep.plots import plot_robustness
+from rramsweep.frames import ENDED
+from rramsweep.page import PAGE_FILE
+from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
 from rramsweep.store import Store, select
+from rramsweep.style import styled
 from rramsweep.summary import summarize
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
-FIGURE_FILE = "robustness.png"
 LOG_WIDTH = 140
-
-# Column of what ended a point: `interval`, `cap`, or null while it goes on.
-ENDED = "stopping.ended"
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -77,7 +76,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write `results.parquet`, `summary.csv` and `robustness.png` of a sweep's folder.
+    """Write `results.parquet`, `summary.csv`, the plots of `figures_for` as PNG, and `report.html` of a sweep's folder.
 
     Returns:
         The results and their summary.
@@ -90,32 +89,27 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
-    if (frame["status"] == "ok").any():
-        _draw(frame, [name for name in summary.attrs["by"] if name != ENDED], folder / FIGURE_FILE)
+    pictures = {}
+    for name, figure in figures_for(frame).items():
+        png = save_figure(figure, folder / f"{name}.png")
+        pictures[f"{caption_of(name)}: {name}.png"] = png
+    said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED])
+    html = page.render(frame, summary, said, _plan(folder), _runs(folder), pictures)
+    write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 
 
-def _draw(frame: pd.DataFrame, axes: Sequence[str], path: Path) -> None:
-    """A panel for each metric, if anything varies."""
-    if all(frame[name].nunique(dropna=False) < 2 for name in axes):
-        return
-    parts = [part for _, part in frame.groupby(list(METRIC), sort=False)]
-    parts = [part for part in parts if (part["status"] == "ok").any()]
-    figure = Figure(figsize=(5.6, 4.2 * len(parts)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for part, ax in zip(parts, figure.subplots(len(parts), squeeze=False)[:, 0], strict=True):
-        varied = [name for name in axes if part[name].nunique(dropna=False) > 1]
-        x, group, labelled = _axes(part, varied or list(axes))
-        plot_robustness(labelled, x=x, group=group, ax=ax)
-    save_figure(figure, path)
+def save_figure(fig: Figure, path: str | Path) -> bytes:
+    """Save at the style's 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses.
 
-
-def save_figure(fig: Figure, path: str | Path) -> None:
-    """Save at 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses."""
+    Returns:
+        What the file holds.
+    """
     buffer = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
-        fig.savefig(buffer, dpi=300, format=Path(path).suffix.lstrip(".") or "png")
+    with styled():
+        fig.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png")
     write_atomic(Path(path), buffer.getvalue())
+    return buffer.getvalue()
 
 
 def console(quiet: bool = False) -> Console:
@@ -189,21 +183,15 @@ def _plan(folder: Path) -> Plan | None:
     return replace(plan, swept=[name for name in plan.swept if _varies(plan, name)])
 
 
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    """What the runs of a sweep wrote down of themselves, earliest first."""
+    paths = [folder / RUN_FILE] if (folder / RUN_FILE).is_file() else folder.glob(f"jobs/*/{RUN_FILE}")
+    return sorted((run for path in paths for run in json.loads(path.read_bytes())), key=lambda run: run["started"])
+
+
 def _varies(plan: Plan, name: str) -> bool:
     values = {repr({**p.choices, **p.params}.get(name)) for p in plan.points}
     return len(values) > 1
-
-
-def _axes(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str, str | None, pd.DataFrame]:
-    """The x axis (the numeric axis with most levels), the column that tells curves apart, and the frame with it."""
-    numeric = [name for name in swept if pd.api.types.is_numeric_dtype(frame[name].dtype)]
-    x = max(numeric or swept, key=lambda name: frame[name].nunique())
-    others = [name for name in swept if name != x]
-    if len(others) < 2:
-        return x, others[0] if others else None, frame
-    label = ", ".join(others)
-    text = frame[others].astype("object").map(lambda v: "none" if pd.isna(v) else str(v))
-    return x, label, frame.assign(**{label: text.agg(", ".join, axis=1)})
 
 
 def _percent(share: float) -> str:

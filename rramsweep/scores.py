@@ -53,6 +53,11 @@ class Scale:
         return f"{self.name} ({unit})" if unit else self.name
 
     @property
+    def distance(self) -> str:
+        """Shown unit of a difference of two scores: percentages differ by percentage points."""
+        return "percentage points" if self.unit == FRACTION else self.unit
+
+    @property
     def words(self) -> str:
         """Unit and direction, for messages and identities."""
         return f"{self.unit or 'no unit'}, {'higher' if self.higher_is_better else 'lower'} is better"

@@ -123,6 +123,16 @@ def good_chips(chips: pd.DataFrame, drop: Floats, higher: Any) -> Any:
     return np.where(counted, lost - gained <= allowed, good)
 
 
+def losses(chips: pd.DataFrame, higher: Any) -> Floats:
+    """How much worse than digital each finished chip is, in the metric's unit; below 0 where it is better."""
+    score, digital = (chips[name].to_numpy(dtype=np.float64) for name in ("score", "digital_score"))
+    lost, gained, images = (_whole(chips, name) for name in ("n_lost", "n_gained", "n_images"))
+    counted = chips["n_correct"].notna().to_numpy(dtype=bool)
+    # Of whole numbers, so that equal losses are equal numbers.
+    worse: Floats = np.where(counted, (lost - gained) / images, np.where(higher, digital - score, score - digital))
+    return worse
+
+
 def moments(values: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
     """Mean, standard deviation (ddof 1) and 95 % t interval of each cell's values, by name; ``n`` counts them."""
     stat = pd.Series(values).groupby(cell).agg(["mean", "std", "sem", "min", "max"]).reindex(range(len(n)))

@@ -52,7 +52,7 @@ def list_verb(arguments: Sequence[str], console: Console) -> None:
 
 
 def report_verb(arguments: Sequence[str], console: Console) -> None:
-    """`rramsweep report DIR`: tables and figures again, from a sweep's folder alone."""
+    """`rramsweep report DIR`: tables, plots and report.html again, from a sweep's folder alone."""
     parser = _Parser("rramsweep report", description=report_verb.__doc__)
     parser.add_argument("folder", metavar="DIR", help="a sweep's folder, outputs/<name>/<date>_<time>")
     folder = Path(parser.parse_args(arguments).folder)

@@ -42,9 +42,11 @@ def quickstart(workdir, capsys):
     return folder, capsys.readouterr()
 
 
-def test_quickstart_leaves_plan_table_summary_and_figure(quickstart):
+def test_quickstart_leaves_plan_tables_figures_and_page(quickstart):
     folder, printed = quickstart
-    assert {p.name for p in folder.iterdir()} == {"plan.json", "results.parquet", "summary.csv", "robustness.png"}
+    tables = {"plan.json", "run.json", "results.parquet", "summary.csv"}
+    figures = {"robustness.png", "ecdf.png", "yield.png", "differences.png"}
+    assert {p.name for p in folder.iterdir()} == tables | figures | {"report.html"}
     frame = frames.read(folder / "results.parquet")
     assert len(frame) == 36
     assert frame.attrs["swept"] == ["technology", "drift.relative_drift"]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from rramsweep.layer_plot import plot_inspect
 from rramsweep.layer_table import STEPS, layer_table
-from rramsweep.plots import COLOURS
+from rramsweep.style import COLOURS
 
 
 def row(layer, seed, error, weight_error=0.2, **facts):

@@ -7,8 +7,9 @@ from matplotlib import colors
 from matplotlib.figure import Figure
 
 from rramsweep.frames import join
-from rramsweep.plots import COLOURS, plot_robustness
+from rramsweep.plots import plot_robustness
 from rramsweep.report import save_figure
+from rramsweep.style import COLOURS
 from tests.test_frames import facts, failed, ok, point
 
 DRIFT = "drift.relative_drift"

@@ -40,7 +40,11 @@ def test_a_sweep_runs_from_another_folder(command, tmp_path):
     done = subprocess.run([command, "-m", *axes], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs" / "sweep").iterdir()
-    assert {"plan.json", "results.parquet", "summary.csv", "robustness.png"} <= {p.name for p in folder.iterdir()}
+    made = {p.name for p in folder.iterdir()}
+    assert {"plan.json", "results.parquet", "summary.csv", "robustness.png", "report.html"} <= made
+    style = "import rramsweep.style as s; print(s.COLOURS[0])"
+    drawn = subprocess.run([command.parent / "python", "-c", style], cwd=tmp_path, capture_output=True, text=True)
+    assert drawn.stdout.strip() == "#0072B2", drawn.stderr
     again = subprocess.run([command, "report", folder], cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
 

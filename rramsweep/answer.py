@@ -1,0 +1,215 @@
+"""What a sweep answers, in sentences that its chips carry: lower bounds on the yield, never point estimates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rramsweep.axis import UNITS, is_number, name_of
+from rramsweep.cells import inputs_word, scales
+from rramsweep.intervals import CONFIDENCE
+from rramsweep.scores import FRACTION, NAME, Scale
+
+# The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.
+GOAL = 0.9
+# More sentences than these are no answer that anyone reads; a count then stands before them.
+READABLE = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer in words.
+
+    Args:
+        sentences: one for each combination of the axes that is not the range itself.
+        notes: what a reader must know to take them as they are meant.
+        headline: how many points keep what they must, where there are more than `READABLE` sentences; else empty.
+    """
+
+    sentences: list[str]
+    notes: list[str]
+    headline: str = ""
+
+
+def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> Answer:
+    """The answer of a sweep.
+
+    With a numeric axis (of several the one with most levels) each combination of the others has a sentence on how far
+    it goes: levels are taken in order, from the end where the mean score is better, until the first whose
+    `yield_bound` is below `GOAL`, or, with fewer chips than can show that, until the first with a chip that is not
+    good. The share named is the smallest bound of the range. Without a numeric axis each cell has its sentence, and
+    where the metric has no yield, the sentence names the bad end of the mean's 95 % t interval.
+
+    Args:
+        frame: results.
+        summary: of `summarize`, one row a cell.
+        axes: columns of ``summary`` that may tell its cells apart.
+    """
+    if not (frame["status"] == "ok").any():
+        return Answer(["No chip has finished: there is no answer yet."], [])
+    metrics = scales(frame)
+    varied = [name for name in axes if summary[name].nunique(dropna=False) > 1]
+    numeric = [name for name in varied if is_number(summary[name])]
+    x = max(numeric, key=lambda name: summary[name].nunique()) if numeric else None
+    keys = [name for name in varied if name != x]
+    if len(metrics) > 1 and not any(name.split(".")[0] == "metric" for name in keys):
+        keys.append(NAME)
+    chips = _Words(frame, summary)
+    groups = summary.groupby(keys, sort=False, dropna=False) if keys else [((), summary)]
+    sentences = []
+    for values, part in groups:
+        where = [name_of(value, "" if key == NAME else key) for key, value in zip(keys, values, strict=True)]
+        has_x = part[x].notna() if x else pd.Series(False, index=part.index)
+        for alone in part.index[~has_x]:
+            absent = [f"{x} = none"] if x else []
+            sentences.append(chips.sentence([*where, *absent], part.loc[[alone]], None))
+        if has_x.any():
+            sentences.append(chips.sentence(where, part[has_x].sort_values(str(x), kind="stable"), x))
+    headline = _headline(summary) if len(sentences) > READABLE else ""
+    return Answer(sentences, _notes(frame, summary, x is not None), headline)
+
+
+class _Words:
+    """The words that all sentences of one sweep share."""
+
+    def __init__(self, frame: pd.DataFrame, summary: pd.DataFrame) -> None:
+        network = "this network" if frame["model"].nunique() <= 1 else "its network"
+        images = sorted(frame["n_images"].dropna().unique())
+        count = f"{images[0]}" if len(images) == 1 else f"{images[0]}–{images[-1]}"
+        self._of = f"of {network} on these {count} {inputs_word(frame)}"
+        self._drop = summary.attrs["yield_drop"]
+
+    def sentence(self, where: Sequence[str], rows: pd.DataFrame, x: str | None) -> str:
+        """One sentence on rows that differ in ``x`` alone, sorted by it, or on one row."""
+        scale = Scale.of(rows.iloc[0])
+        done = rows[rows["n"] > 0]
+        if done.empty:
+            return f"{_joined([*where, _at(x, rows.iloc[0])])}: no chip finished."
+        first, last = done.iloc[0]["score_mean"], done.iloc[-1]["score_mean"]
+        falling = (last > first) if scale.higher_is_better else (last < first)
+        rows = rows.iloc[::-1] if falling else rows
+        if rows["yield_bound"].isna().all():
+            return self._mean(where, done, x, scale)
+        return self._range(where, rows, x, scale, "down to" if falling else "up to")
+
+    def _range(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale, until: str) -> str:
+        good = (rows["n"] > 0) & (rows["yield_bound"] >= rows["n"].map(_goal) - 1e-12)
+        k = len(rows) if good.all() else int(np.argmin(good.to_numpy()))
+        carried = rows.iloc[: max(k, 1)]
+        last = carried.iloc[-1]
+        place = _at(x, last) if len(carried) == 1 else f"{x} {until} {_value(x, last)}"
+        here = _joined([*where, place])
+        if last["n"] == 0:
+            return f"{here}: no chip finished."
+        if k == 0 and x is not None:
+            asked = f"{_percent(_goal(last['n']))} % of chips {self._keeps(scale)}"
+            shown = f"it {self._shows(last)} ({self._over(carried)})"
+            return f"{here}: already this first level is not shown to keep {asked}; {shown}."
+        said = f"{here}: at least {_percent(carried['yield_bound'].min())} % of chips stay {self._keeps(scale)}"
+        said = f"{said} ({self._over(carried)})"
+        if x is None:
+            return f"{said}."
+        if k == len(rows):
+            return f"{said}; no further level was swept."
+        return f"{said}; the next level, {_value(x, rows.iloc[k])}, {self._shows(rows.iloc[k])}."
+
+    def _keeps(self, scale: Scale) -> str:
+        drop = f"{100 * self._drop:g} points" if scale.unit == FRACTION else f"{self._drop:g} {scale.unit}".rstrip()
+        return f"at most {drop} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
+
+    def _over(self, rows: pd.DataFrame) -> str:
+        each = " a level" if len(rows) > 1 else ""
+        return f"lower {100 * CONFIDENCE:g} % bound over {_chips(rows)}{each} {self._of}"
+
+    @staticmethod
+    def _shows(row: Any) -> str:
+        return f"shows at least {_percent(row['yield_bound'])} %" if row["n"] > 0 else "shows nothing: no chip finished"
+
+    def _mean(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale) -> str:
+        bad, worst = ("score_low", "at least") if scale.higher_is_better else ("score_high", "at most")
+        ends = rows.iloc[[0, -1]] if len(rows) > 1 else rows
+        said = []
+        for _, row in ends.iterrows():
+            place = _at(x, row)
+            text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {scale.text(row[bad])}"
+            said.append(f"{text}{f' at {place}' if place else ''}")
+        return (
+            f"{_joined([*where, f'mean {scale.name}'])}: {', '.join(said)}; digital "
+            f"{scale.text(rows.iloc[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
+            f"{_chips(rows)} {self._of})."
+        )
+
+
+def _headline(summary: pd.DataFrame) -> str:
+    if summary["yield_bound"].isna().all():
+        return f"{len(summary)} points, of a metric without a yield."
+    kept = int((summary["yield_bound"] >= summary["n"].map(_goal) - 1e-12).sum())
+    least = _percent(_goal(summary["n"].min()))
+    return f"{kept} of {len(summary)} points are each shown to keep at least {least} % of chips good."
+
+
+def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
+    notes = []
+    bounds = summary[summary["yield_bound"].notna()]
+    if len(bounds):
+        notes.append(
+            "Bounds, not estimates: the one-sided exact (Clopper-Pearson) lower bound on the share of good chips, "
+            "rounded down. Each sentence holds at this confidence for itself, not all of them at once."
+        )
+        few = int(bounds["n"].min())
+        needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(GOAL))
+        if few < needed:
+            notes.append(
+                f"{few} {'chip' if few == 1 else 'chips'} without a failure can show {_percent(_goal(few))} % "
+                f"and no more; {needed} show {_percent(GOAL)} %."
+            )
+        if ranges:
+            notes.append(
+                f"A range ends before the first level that is not shown to keep {_percent(GOAL)} % of chips good (or "
+                "what so few chips can show at most); that share is a choice made here. Levels are taken in order, so "
+                "that the whole range keeps it at this confidence; the share named is the smallest bound of the range."
+            )
+    if summary["yield_bound"].isna().any():
+        notes.append(
+            "Without yield_drop=VALUE, how much worse than digital a good chip may be, this metric has no yield: only "
+            "the mean can be bounded."
+        )
+    failed = int((frame["status"] == "failed").sum())
+    if failed:
+        notes.append(f"{failed} failed {'trial is' if failed == 1 else 'trials are'} left out of every number.")
+    notes.append("Other weights, or other images, are another question: no interval here answers it.")
+    return notes
+
+
+def _goal(n: float) -> float:
+    """What n chips must show for a range to go on: `GOAL`, or what they show without a failure where that is less."""
+    return min(GOAL, (1 - CONFIDENCE) ** (1 / n)) if n > 0 else GOAL
+
+
+def _percent(share: float) -> str:
+    # Down, never up: a bound must not promise more than it shows.
+    return f"{math.floor(100 * share + 1e-9)}"
+
+
+def _value(x: str | None, row: Any) -> str:
+    unit = next((unit for ending, unit in UNITS.items() if x and x.endswith(ending)), "")
+    return f"{name_of(row[x])} {unit}".rstrip()
+
+
+def _at(x: str | None, row: Any) -> str:
+    return f"{x} = {_value(x, row)}" if x else ""
+
+
+def _chips(rows: pd.DataFrame) -> str:
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    return f"{low}–{high} chips" if low < high else f"{low} {'chip' if low == 1 else 'chips'}"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    words = ", ".join(part for part in parts if part)
+    return words or "The point asked for"

@@ -1,0 +1,51 @@
+"""Stairs of several levels in one plot: how each looks, and how a stair with its band is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rramsweep.axis import is_number, name_of
+from rramsweep.intervals import Floats
+from rramsweep.style import colour_of, dashes_of, shades
+
+# Of more ordered levels the legend names only some: the shades between them tell the rest.
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Level:
+    """One value of the column that tells stairs apart: its cell, its name, its look, and whether the legend has it."""
+
+    cell: int
+    name: str
+    colour: str
+    dashes: Any
+    named: bool
+
+
+def levels_of(table: pd.DataFrame, group: str | None) -> list[Level]:
+    """The levels of a summary by ``group``: numbers ascend in shades, names in order of appearance have colours."""
+    if group is None:
+        return [Level(int(table.index[0]), "chips", colour_of(0), "-", False)]
+    ordered = is_number(table[group])
+    values = table[group].sort_values(na_position="last") if ordered else table[group]
+    n = len(values)
+    colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
+    step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _NAMED else 1
+    return [
+        Level(cell, name_of(value), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        for i, (cell, value) in enumerate(zip(values.index.tolist(), values, strict=True))
+    ]
+
+
+def draw_steps(ax: Axes, level: Level, x: Floats, y: Floats, low: Floats, high: Floats, what: str) -> None:
+    """A stair that takes its value at each x and holds it up to the next, with its band."""
+    style: dict[str, Any] = {"color": level.colour, "linewidth": 1.0, "linestyle": level.dashes, "zorder": 3}
+    label = level.name if level.named else "_nolegend_"
+    ax.step(x, y, where="post", gid=f"{what}:{level.name}", label=label, **style)
+    style = {"color": level.colour, "alpha": 0.12, "linewidth": 0, "zorder": 0, "gid": f"band:{level.name}"}
+    ax.fill_between(x, low, high, step="post", **style)

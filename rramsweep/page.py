@@ -1,0 +1,247 @@
+"""One self-contained page of a sweep: the answer, what was asked, figures, the table, sources, what went wrong."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from rramsweep.answer import Answer
+from rramsweep.axis import name_of
+from rramsweep.cells import inputs_word
+from rramsweep.frames import METRIC
+from rramsweep.plan import Plan
+from rramsweep.plots import SOURCE_RANGE
+from rramsweep.scores import Scale
+
+PAGE_FILE = "report.html"
+TEMPLATE = "report.html.j2"
+
+# What an option says of itself when its number is none that a source gives.
+_PLACEHOLDER = "placeholder"
+_FROM_MEMORY = "[M"
+_ERRORS_SHOWN = 20
+
+Row = dict[str, Any]
+
+
+def render(
+    frame: pd.DataFrame,
+    summary: pd.DataFrame,
+    said: Answer,
+    plan: Plan | None,
+    runs: Sequence[Mapping[str, Any]],
+    pictures: Mapping[str, bytes],
+) -> str:
+    """The page as HTML, in one piece: images are data in it, and it asks no network for anything.
+
+    Args:
+        frame: results.
+        summary: of `summarize`, one row a cell; ``attrs["by"]`` names the columns that tell cells apart.
+        said: the answer.
+        plan: what was asked; None where the folder has none.
+        runs: what `run.json` holds, earliest first; empty for a folder of before there was one.
+        pictures: caption -> PNG, in the order in which they are shown.
+    """
+    used = _components(runs)
+    return _template().render(
+        name=plan.settings["name"] if plan else "results",
+        answer=said,
+        asked=_asked(frame, summary, plan),
+        command=plan.settings["command"] if plan else None,
+        baselines=_baselines(frame, summary.attrs["by"]),
+        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        head=_head(summary),
+        rows=[_row(row, summary.attrs["by"]) for _, row in summary.iterrows()],
+        components=[c for c in used if c["option"] != "ideal"],
+        ideal=[c["group"] for c in used if c["option"] == "ideal"],
+        chosen={c["group"] for c in used if c["option"] != "ideal"},
+        tags={tag: meaning for c in used for tag, meaning in c["tags"].items()},
+        failures=_failures(frame),
+        errors_shown=_ERRORS_SHOWN,
+        warnings=_warnings(frame, summary, plan, used),
+        runs=[{**run, "took": _took(run)} for run in runs],
+        chip_seconds=float(frame["seconds"].sum()),
+        ways=_ways(frame),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("rramsweep"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE)
+
+
+def _asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict[str, str]:
+    asked = {}
+    for name in summary.attrs["by"]:
+        levels = [name_of(value) for value in summary[name].drop_duplicates()] if name in summary else []
+        asked[name] = f"{len(levels)}: {', '.join(levels[:40])}{', ...' if len(levels) > 40 else ''}"
+    asked = {f"axis {name}": text for name, text in asked.items() if not name.startswith("stopping.")}
+    asked = asked or {"axes": "none, one point"}
+    done = int((frame["status"] == "ok").sum())
+    if plan is None:
+        return {**asked, "trials": f"{done} finished"}
+    asked["points"] = str(len(plan.points))
+    rule = plan.settings.get("stopping", {})
+    fixed = rule.get("_target_", "").endswith(".Fixed") or not rule
+    asked["chips a point"] = str(plan.settings["chips"]) if fixed else ", ".join(f"{k} {v}" for k, v in rule.items())
+    asked["trials"] = f"{done} finished of {'' if fixed else 'at most '}{plan.n_trials}"
+    asked["first seed"] = str(plan.settings["seed"])
+    if len(frame):
+        counts = sorted(frame["n_images"].dropna().unique())
+        asked[f"{inputs_word(frame)} a chip"] = ", ".join(str(count) for count in counts)
+    drop = summary.attrs["yield_drop"]
+    asked["yield_drop"] = "none" if drop is None else f"{drop:g}"
+    times = {point.config.get("t_s") for point in plan.points}
+    asked["t_s"] = ", ".join(str(time) for time in times) if len(times) < 5 else f"{len(times)} times"
+    analog = {
+        k: v for p in plan.points for k, v in p.params.items() if k.startswith("analog.") and v not in ("[]", None)
+    }
+    return asked | {name: str(value) for name, value in analog.items() if value not in ('["*"]', False)}
+
+
+def _baselines(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
+    groups = ["model", "data", "device", "mapping"]
+    axes = [name for name in by if name.split(".")[0] in (*groups, "analog") and name not in groups]
+    keys = [*groups, *axes, *METRIC, "n_images"]
+    done = frame[frame["status"] == "ok"]
+    rows = done[[*keys, "digital_score", "ideal_score"]].drop_duplicates([*keys, "ideal_score"])
+    shown = []
+    for _, row in rows.iterrows():
+        scale = Scale.of(row)
+        scores = [scale.text(row[name]) for name in ("digital_score", "ideal_score")]
+        shown.append([name_of(row[name]) for name in (*groups, *axes)] + [scale.name, str(row["n_images"]), *scores])
+    return {
+        "head": [*groups, *axes, "metric", inputs_word(frame) if len(frame) else "inputs", "digital", "ideal chip"],
+        "rows": shown,
+    }
+
+
+def _head(summary: pd.DataFrame) -> list[dict[str, str]]:
+    by = [{"name": name, "hint": "axis"} for name in summary.attrs["by"]]
+    metrics = summary[list(METRIC)].drop_duplicates() if len(summary) else summary.head(0)
+    unit = Scale.of(metrics.iloc[0]) if len(metrics) == 1 else None
+    of = f"{unit.label}" if unit else "score"
+    tail = ("5 % quantile" if unit.higher_is_better else "95 % quantile") if unit else "bad tail"
+    return [
+        *by,
+        {"name": "chips", "hint": "chips that finished"},
+        {"name": "failed", "hint": "trials that did not"},
+        {"name": f"mean {of}", "hint": "mean over chips"},
+        {"name": "from", "hint": "lower end of the 95 % t interval of the mean"},
+        {"name": "to", "hint": "upper end of the 95 % t interval of the mean"},
+        {"name": tail, "hint": "of the chips, the bad side"},
+        {"name": "yield at least, %", "hint": "one-sided lower 95 % bound on the share of good chips (yield_bound)"},
+        {"name": "yield seen, %", "hint": "share of good chips among these (yield_share)"},
+    ]
+
+
+def _row(row: Any, by: Sequence[str]) -> list[dict[str, Any]]:
+    scale = Scale.of(row)
+    tail = row["q05" if scale.higher_is_better else "q95"]
+    scores = [row["score_mean"], row["score_low"], row["score_high"], tail]
+    shares = [row["yield_bound"], row["yield_share"]]
+    return [
+        *(
+            {"text": name_of(row[name]), "key": _key(row[name]), "number": not isinstance(row[name], str)}
+            for name in by
+        ),
+        *({"text": f"{row[name]:.0f}", "key": int(row[name]), "number": True} for name in ("n", "n_failed")),
+        *({"text": scale.number(value), "key": _key(value), "number": True} for value in scores),
+        *({"text": _percent(value), "key": _key(value), "number": True} for value in shares),
+    ]
+
+
+def _key(value: Any) -> Any:
+    """What a column is sorted by: empty for a null, which comes last either way."""
+    return "" if pd.isna(value) else value
+
+
+def _percent(share: float) -> str:
+    # Down: a bound must not promise more than it shows, and the share seen loses nothing by it.
+    return "-" if pd.isna(share) else f"{math.floor(1000 * share + 1e-9) / 10:.1f}"
+
+
+def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    failed = frame[frame["status"] == "failed"]
+    groups = failed.groupby("error", sort=False, dropna=False)
+    rows = [
+        {"error": str(error), "n": len(part), "points": part["point_id"].nunique(), "seed": int(part["seed"].min())}
+        for error, part in groups
+    ]
+    return sorted(rows, key=lambda row: -row["n"])
+
+
+def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, used: Iterable[Row]) -> list[str]:
+    warnings = list(plan.settings.get("notes", [])) if plan else []
+    missing = plan.n_trials - len(frame) if plan else 0
+    ended = summary.get("stopping.ended")
+    if ended is None and missing > 0:
+        warnings.append(
+            f"{missing} of {plan.n_trials if plan else 0} trials are missing: run the same command to go on."
+        )
+    if ended is not None:
+        capped, open_ = int((ended == "cap").sum()), int(ended.isna().sum())
+        if capped:
+            warnings.append(
+                f"{capped} of {len(ended)} points ended at the cap of chips, with a wider interval than asked."
+            )
+        if open_:
+            warnings.append(f"{open_} of {len(ended)} points have not ended: run the same command to go on.")
+        warnings.append(
+            "The number of chips followed a stopping rule; the intervals take it as fixed, which costs coverage."
+        )
+    for name, (low, high, beyond) in SOURCE_RANGE.items():
+        if name in frame and not pd.to_numeric(frame[name], errors="coerce").dropna().between(low, high).all():
+            warnings.append(f"{beyond[0].upper()}{beyond[1:]}.")
+    for c in used:
+        about = " ".join([c["meaning"], *c["source"]])
+        if _unsourced(about):
+            warnings.append(f"{c['group']}={c['option']} holds placeholders: {about}")
+        for p in c["parameters"]:
+            if _unsourced(p["comment"]):
+                warnings.append(f"{p['name']} = {', '.join(p['values'])} is a placeholder: {p['comment']}")
+    return list(dict.fromkeys(warnings))
+
+
+def _unsourced(comment: str) -> bool:
+    return _PLACEHOLDER in comment.lower() or _FROM_MEMORY in comment
+
+
+def _components(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Those of all runs, the latest account of each with the values of all; jobs of one sweep have one each."""
+    found: dict[tuple[str, str], Row] = {}
+    for c in (c for run in runs for c in run["components"]):
+        before = found.get((c["group"], c["option"]), {"parameters": []})["parameters"]
+        values = {p["name"]: p["values"] for p in before}
+        parameters = [
+            {**p, "values": list(dict.fromkeys([*values.get(p["name"], []), *p["values"]]))} for p in c["parameters"]
+        ]
+        found[c["group"], c["option"]] = {**c, "parameters": parameters}
+    return list(found.values())
+
+
+def _took(run: Mapping[str, Any]) -> str:
+    if run["ended"] is None:
+        return "did not end by itself"
+    seconds = (datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"])).total_seconds()
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _ways(frame: pd.DataFrame) -> list[str]:
+    """How trials were run, each way once: part of what makes their scores repeatable to the last bit."""
+    rows = frame[["batch_size", "memory_format", "threads"]].drop_duplicates().dropna()
+    return [f"batch_size={b} memory_format={m} threads={t}" for b, m, t in rows.itertuples(index=False)]

@@ -1,0 +1,96 @@
+"""One look for all plots: what `rramsweep.mplstyle` says, and what stands around the data.
+
+The style holds while a plot is drawn and no longer: rcParams are afterwards what they were.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("rramsweep.mplstyle"), use_default_template=False)
+COLOURS: tuple[str, ...] = tuple(STYLE["axes.prop_cycle"].by_key()["color"])
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1.5, 1.5)))
+# Column of the table -> what its line is called, its grey, its dashes.
+BASELINES = (
+    ("digital_score", "digital", "#000000", (0, (6, 2))),
+    ("ideal_score", "ideal chip", "#777777", (0, (2, 1.2))),
+    ("limit", "yield limit", "#777777", (0, (1, 2))),
+)
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in the style; also a decorator."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def axes_or_new(ax: Axes | None, height: float = 3.0) -> Axes:
+    """The Axes given, in the style's ticks and frame; else those of a new figure, one column wide."""
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots(figsize=(STYLE["figure.figsize"][0], height), layout="constrained")[1]
+    rc = mpl.rcParams
+    ax.tick_params(labelsize=rc["xtick.labelsize"], width=rc["xtick.major.width"], length=rc["xtick.major.size"])
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def colour_of(index: int) -> str:
+    """Colour of the group with this number."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def marker_of(index: int) -> str:
+    """Marker of the group: with its colour it is unique among 49."""
+    return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
+def dashes_of(index: int) -> Any:
+    """Dashes of the group's line, so that lines without markers differ in grey too."""
+    return DASHES[index % len(DASHES)]
+
+
+def shades(n: int) -> list[str]:
+    """Colours of n ordered levels, dark to light; the lightest still shows on white."""
+    return [to_hex(mpl.colormaps[mpl.rcParams["image.cmap"]](at)) for at in np.linspace(0.0, 0.85, max(n, 2))][:n]
+
+
+def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
+    """A legend where a title would stand, each name once: of several artists of one name the last is shown."""
+    handles = {handle.get_label(): handle for handle in ax.get_legend_handles_labels()[0]}
+    if handles:
+        style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
+        ax.legend(handles=list(handles.values()), title=title, ncols=ncols, **style)
+
+
+def columns_for(names: Sequence[str]) -> int:
+    """How many names of a legend fit beside each other in one column of a journal."""
+    longest = max(map(len, names), default=0)
+    return 5 if longest < 6 else 3 if longest < 16 else 2 if longest < 36 else 1
+
+
+def room(ax: Axes) -> int:
+    """How many small letters fit beside each other under the Axes: they are about half as wide as high."""
+    width = ax.get_window_extent().width / ax.figure.dpi * 72
+    return max(20, int(width / (0.5 * mpl.rcParams["legend.fontsize"])))
+
+
+def write_caption(ax: Axes, parts: Sequence[str]) -> None:
+    """What the drawn is, below the Axes."""
+    # Hung on the axis label, which knows how tall the tick labels are.
+    below = (ax.transAxes, ax.xaxis.label)
+    style: dict[str, Any] = {"fontsize": mpl.rcParams["legend.fontsize"], "color": "#444444", "va": "top", "ha": "left"}
+    style |= {"textcoords": "offset points", "xycoords": below, "gid": "caption"}
+    ax.annotate(textwrap.fill("; ".join(parts), room(ax)), (0, 0), xytext=(0, -3), **style)

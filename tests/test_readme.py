@@ -1,0 +1,187 @@
+"""Every command and Python block of README.md, wherever it stands there.
+
+Commands run in this process in a fast form: the same words, then fewer chips, inputs and images. Composed only, without
+running, are those with a launcher: Slurm and a Ray cluster are not to be had in CI, and tests/test_launchers.py
+runs the launchers of one machine. Of `make` the targets are looked up, as CI itself is `make test`. `pip install`
+is not tried here; tests/test_wheel.py installs the package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+import rramsweep as rs
+from rramsweep.app import main
+from rramsweep.config import conf_dir
+from rramsweep.models import resnet20
+from rramsweep.planning import plan_of
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PROSE = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+PYTHON = [text for language, text in FENCES if language == "python"]
+FEWER = ["chips=2"]
+NETWORK = "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, {outputs}))\n"
+PICTURES = """import torch
+from torch.utils.data import TensorDataset
+
+
+def Pictures(root):
+    return TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
+"""
+
+
+def _commands():
+    """Commands in blocks (indented, or fenced as a shell's) and in code spans, without comments, each once."""
+    blocks = re.findall(r"(?:^ {4}\S.*\n(?: {4,}\S.*\n)*)", PROSE, re.MULTILINE)
+    blocks += [text for language, text in FENCES if language in ("", "bash", "sh", "console", "text")]
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"(?<!`)`((?:python -m )?rramsweep -?\w[^`]*)`(?!`)", PROSE)
+    words = [shlex.split(line, comments=True) for line in [*lines, *spans] if _is_command(line)]
+    return list(dict.fromkeys(tuple(one) for one in words))
+
+
+def _is_command(line):
+    return bool(re.match(r"(\w+=\S+ )*make [\w-]+|(python -m )?rramsweep +[-\w]", line)) and "..." not in line.replace(
+        "<...>", ""
+    )
+
+
+COMMANDS = [words for words in _commands() if "rramsweep" in words]
+MADE = [words for words in _commands() if "make" in words]
+LAUNCHED = [words for words in COMMANDS if any(word.startswith("hydra/launcher=") for word in words)]
+RUN = [words for words in COMMANDS if words not in LAUNCHED]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with every file that the README takes as given, and one sweep already run."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("readme")
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        rng = np.random.default_rng(0)
+        labels = np.arange(20) % 10
+        Path("mylab").mkdir()
+        Path("mylab/sets.py").write_text(PICTURES)
+        np.savez("my.npz", x=rng.random((20, 1, 8, 8), dtype=np.float32), y=labels)
+        np.savez("measured.npz", x=rng.random((20, 64), dtype=np.float32), y=rng.random((20, 1)))
+        pictures = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+        np.savez("cifar10_jpegq75_test5k.npz", x=pictures, y=labels)
+        torch.save(resnet20().state_dict(), "resnet20-12fca82f.th")
+        torch.save(torchvision.models.resnet18().state_dict(), "resnet18-f37072fd.pth")
+        for name in "ab":
+            Path(f"imagenet/val/{name}").mkdir(parents=True)
+            Image.fromarray(pictures[0]).resize((64, 64)).save(f"imagenet/val/{name}/{name}.png")
+        yield folder
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] == "mylab":
+            del sys.modules[name]
+
+
+def _network(outputs):
+    """`mylab.nets` and its weights, with so many outputs."""
+    Path("mylab/nets.py").write_text(NETWORK.format(outputs=outputs))
+    sys.modules.pop("mylab.nets", None)
+    importlib.invalidate_caches()
+    torch.save({"1.weight": torch.randn(outputs, 64), "1.bias": torch.zeros(outputs)}, "net.pt")
+
+
+def _folder(experiment):
+    """A folder of a fast run of an experiment, made if there is none."""
+    made = Path("outputs", experiment)
+    if not made.is_dir():
+        main(["-m", f"experiment={experiment}", "model=digits_mlp", "data=digits", "data.limit=20", *FEWER])
+    return str(max(made.iterdir()))
+
+
+def _fast(words):
+    """The arguments of a command with placeholders filled in and fewer of everything."""
+    words = [re.sub(r"outputs/(\w+)/<\.\.\.>", lambda m: _folder(m[1]), word) for word in words]
+    words = [rs.load(_folder("quickstart"))["point_id"].iloc[0] if word == "POINT_ID" else word for word in words]
+    words = [word for word in words[words.index("rramsweep") + 1 :] if not word.startswith("[")]
+    if not any("=" in word for word in words):
+        return words
+    fewer = list(FEWER)
+    if any(word.startswith("seed=") for word in words):
+        fewer = ["seed=range(0,2)"]
+    if "stopping=interval" in words:
+        fewer = ["stopping.min_chips=2", "stopping.batch=2", "stopping.max_chips=4"]
+    if words[0] == "inspect":
+        return [*words, *fewer]
+    return [*words, "data.limit=2" if "data=image_folder" in words else "data.limit=20", *fewer]
+
+
+def test_what_was_found_is_what_a_reader_sees():
+    """The parser sees each kind: a command it silently missed would be one that nobody runs."""
+    assert len(PYTHON) == README.count("```python")
+    assert len(MADE) >= 3
+    assert len(LAUNCHED) >= 5
+    heads = {words[words.index("rramsweep") + 1] for words in COMMANDS}
+    assert {"-m", "inspect", "list", "report", "plan", "store", "explain"} <= heads
+    shown = re.findall(r"^ {4}rramsweep .*", README, re.MULTILINE)
+    assert len(RUN) >= len(set(shown))
+
+
+@pytest.mark.parametrize("words", RUN, ids=" ".join)
+def test_a_command_runs(words, here):
+    _network(1 if "metric=mse" in words else 10)
+    if words[words.index("rramsweep") + 1] in ("store", "explain"):
+        _folder("quickstart")
+    main(_fast(words))
+
+
+@pytest.mark.parametrize("words", LAUNCHED, ids=" ".join)
+def test_a_command_with_a_launcher_composes(words, here):
+    arguments = [word for word in words[words.index("rramsweep") + 1 :] if word != "-m"]
+    plan, settings, _ = plan_of(arguments, "test")
+    assert settings.shards > 1
+    assert plan.n_trials >= settings.shards
+
+
+@pytest.mark.parametrize("words", MADE, ids=" ".join)
+def test_a_target_of_make_is_there(words):
+    target = words[words.index("make") + 1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda text: next(line for line in reversed(text.splitlines()) if line))
+def test_a_python_block_runs(block, here, monkeypatch):
+    sweep, compose = rs.sweep, rs.compose
+    monkeypatch.setattr(rs, "sweep", lambda given: sweep([*given, *FEWER, "data.limit=20"]), raising=False)
+    monkeypatch.setattr(rs, "compose", lambda given: compose([*given, *FEWER, "data.limit=20"]), raising=False)
+    text = re.sub(r"outputs/(\w+)/<\.\.\.>", lambda m: _folder(m[1]), block)
+    module = {"__name__": "readme", "rs": rs}  # blocks after the first go on with its import
+    sys.modules["readme"] = type(sys)("readme")  # where a dataclass looks for its annotations
+    try:
+        exec(compile(text, "README.md", "exec"), module)
+    finally:
+        del sys.modules["readme"]
+
+
+def test_every_experiment_is_named():
+    names = {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")}
+    assert all(f"`{name}`" in README for name in names)
+    assert set(re.findall(r"experiment=(\w+)", README)) <= names
+
+
+def test_every_file_that_is_pointed_at_is_there():
+    linked = re.findall(r"\]\(([^):]+)\)", README) + re.findall(
+        r"`((?:notebooks|tests|conf|rramsweep)/[^`* ]*)`", README
+    )
+    assert linked
+    missing = [name for name in linked if not os.path.exists(ROOT / name.partition("#")[0]) and "<" not in name]
+    assert not missing
