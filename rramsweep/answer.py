@@ -13,7 +13,7 @@ import pandas as pd
 from rramsweep.axis import UNITS, is_number, name_of
 from rramsweep.cells import inputs_word, scales
 from rramsweep.intervals import CONFIDENCE
-from rramsweep.scores import FRACTION, NAME, Scale
+from rramsweep.scores import FRACTION, NAME, Scale, drop_for
 
 # The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.
 GOAL = 0.9
@@ -119,8 +119,10 @@ class _Words:
         return f"{said}; the next level, {_value(x, rows.iloc[k])}, {self._shows(rows.iloc[k])}."
 
     def _keeps(self, scale: Scale) -> str:
-        drop = f"{100 * self._drop:g} points" if scale.unit == FRACTION else f"{self._drop:g} {scale.unit}".rstrip()
-        return f"at most {drop} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
+        drop = drop_for([scale], self._drop)  # each metric's own where several were swept
+        assert drop is not None, "a metric with a bound on its yield has a drop"
+        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.unit}".rstrip()
+        return f"at most {told} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
 
     def _over(self, rows: pd.DataFrame) -> str:
         each = " a level" if len(rows) > 1 else ""

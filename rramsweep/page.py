@@ -14,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from rramsweep.answer import Answer
 from rramsweep.axis import name_of
-from rramsweep.cells import inputs_word
+from rramsweep.cells import inputs_word, scales
 from rramsweep.frames import METRIC
 from rramsweep.plan import Plan
 from rramsweep.plots import SOURCE_RANGE
-from rramsweep.scores import Scale
+from rramsweep.scores import Scale, drop_for
 
 PAGE_FILE = "report.html"
 TEMPLATE = "report.html.j2"
@@ -103,8 +103,9 @@ def _asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dic
     if len(frame):
         counts = sorted(frame["n_images"].dropna().unique())
         asked[f"{inputs_word(frame)} a chip"] = ", ".join(str(count) for count in counts)
-    drop = summary.attrs["yield_drop"]
-    asked["yield_drop"] = "none" if drop is None else f"{drop:g}"
+    drops = {metric.name: drop_for([metric], summary.attrs["yield_drop"]) for metric in scales(frame)}
+    told = {name: "none" if drop is None else f"{drop:g}" for name, drop in drops.items()}
+    asked["yield_drop"] = ", ".join(told.values() if len(told) == 1 else (f"{told[name]} ({name})" for name in told))
     times = {point.config.get("t_s") for point in plan.points}
     asked["t_s"] = ", ".join(str(time) for time in times) if len(times) < 5 else f"{len(times)} times"
     analog = {

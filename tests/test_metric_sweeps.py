@@ -268,8 +268,12 @@ def test_a_sweep_over_metrics_reports_each_in_its_own_unit(workdir, capsys):
     summary = rs.summarize(frame)
     assert summary["yield_share"].notna().tolist() == [True, True, False]
     assert summary["accuracy_mean"].notna().tolist() == [True, True, False]
-    drawn = {path.stem.partition("-")[2] for path in folder().glob("robustness*.png")}
+    drawn = {path.stem.partition("-")[2] for path in folder().glob("ecdf-*.png")}
     assert drawn == {"top-1-accuracy", "top-5-accuracy", "cross-entropy"}
+    html = (folder() / "report.html").read_text()
+    assert "of chips stay at most 2 points below digital in top-5 accuracy" in html
+    assert "mean cross-entropy: at most" in html
+    assert "0.02 (top-1 accuracy), 0.02 (top-5 accuracy), none (cross-entropy)" in html
     top1, top5 = (frame[frame["metric"] == name].set_index("seed") for name in ("top1", "top5"))
     assert (top5["n_correct"] >= top1["n_correct"]).all()
     assert top5["agreement"].equals(top1["agreement"])

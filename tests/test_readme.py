@@ -13,12 +13,14 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+import yaml
 from PIL import Image
 
 import rramsweep as rs
@@ -172,6 +174,17 @@ def test_a_python_block_runs(block, here, monkeypatch):
         del sys.modules["readme"]
 
 
+def test_the_first_python_block_prints_what_stands_below_it(here, capsys):
+    """Within an image or two of 350: others than our processors may turn a logit's tie."""
+    exec(compile(PYTHON[0], "README.md", "exec"), {"__name__": "readme"})
+    shown = next(text for language, text in FENCES if language == "text").split()
+    printed = capsys.readouterr().out.split()
+    assert len(printed) == len(shown)
+    for said, was in zip(shown, printed, strict=True):
+        assert said == was or float(said) == pytest.approx(float(was), abs=0.02)
+    assert len(PYTHON[0].splitlines()) <= 12
+
+
 def test_every_experiment_is_named():
     names = {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")}
     assert all(f"`{name}`" in README for name in names)
@@ -185,3 +198,11 @@ def test_every_file_that_is_pointed_at_is_there():
     assert linked
     missing = [name for name in linked if not os.path.exists(ROOT / name.partition("#")[0]) and "<" not in name]
     assert not missing
+
+
+def test_papers_beside_the_readme_name_the_version_of_the_package():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["version"] == project["version"] == rs.__version__
+    assert (citation["title"], citation["license"]) == (project["name"], project["license"])
+    assert re.search(rf"^## .*\b{re.escape(rs.__version__)}", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
