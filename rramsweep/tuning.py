@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from rramsweep.execution import Wish
+from rramsweep.execution import Execution, Wish
 from rramsweep.files import write_atomic
 from rramsweep.plan import Plan, Point
 from rramsweep.store import Store
@@ -33,6 +33,7 @@ def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> 
 
     Raises:
         OSError: the store cannot be written.
+        ValueError: what the store holds of this is damaged.
     """
     workbench.wish = wish_of(plan.settings)  # as the jobs of a launcher will see it
     path = store.root / EXECUTIONS_FILE
@@ -51,7 +52,18 @@ def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> 
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    return cast("dict[str, dict[str, Any]]", json.loads(path.read_bytes())) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+        for arguments in found.values():
+            Execution(**arguments)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must hold how networks are run, as rramsweep measured it, but does not ({error}): remove it, and "
+            "it is measured again"
+        ) from error
+    return cast("dict[str, dict[str, Any]]", found)
 
 
 def wish_of(settings: Mapping[str, Any]) -> Wish:

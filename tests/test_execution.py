@@ -111,6 +111,14 @@ def test_it_is_measured_once_a_store_and_kept_there(workdir, monkeypatch):
     assert more["memory_format"].tolist() == [kept["memory_format"]] * 4
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": {"batch_size": 0}}', '{"a": {"batch": 3}}'])
+def test_a_damaged_file_of_measurements_is_named(workdir, text):
+    Path("outputs/store").mkdir(parents=True)
+    Path("outputs/store/executions.json").write_text(text)
+    with pytest.raises(ValueError, match=r"executions.json must hold how networks are run.*: remove it"):
+        rs.sweep([*POINT, "chips=2"])
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_each_layer_is_done_once_whatever_the_threads(threads, monkeypatch):
     monkeypatch.setattr("rramsweep.parallel.WORTH_IT", 0)
