@@ -60,7 +60,7 @@ def plot_differences(
     draw_means(ax, table, "difference_mean", (("interval", "difference_low", "difference_high", 0.4),), metric.factor)
     told = ", ".join(f"{name} = {name_of(value)}" for name, value in baseline.items())
     style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
-    ax.axhline(0, gid="baseline", label=f"baseline: {told}", **style)
+    ax.axhline(0, gid="baseline", label="baseline", **style)
     if not table["curve"].all():
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))
@@ -73,5 +73,5 @@ def plot_differences(
     over = f"mean with paired 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
     if table["n"].max() == 1:
         over = f"one chip {of_what(chips)}, so no interval"
-    write_caption(ax, [over, f"{'below' if metric.higher_is_better else 'above'} 0 is worse"])
+    write_caption(ax, [over, f"baseline: {told}", f"{'below' if metric.higher_is_better else 'above'} 0 is worse"])
     return ax

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,24 @@ def shades(n: int) -> list[str]:
 
 
 def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
-    """A legend where a title would stand, each name once: of several artists of one name the last is shown."""
-    handles = {handle.get_label(): handle for handle in ax.get_legend_handles_labels()[0]}
+    """A legend where a title would stand, each name once: of several artists of one name the last is shown.
+
+    In ``ncols`` columns, or in fewer where these are wider than the Axes: a wider legend would make it narrow.
+    """
+    handles = {str(handle.get_label()): handle for handle in ax.get_legend_handles_labels()[0]}
     if handles:
+        names = list(handles)
+        fitting = [n for n in range(ncols, 1, -1) if _width(names, n) <= room(ax)]
         style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
-        ax.legend(handles=list(handles.values()), title=title, ncols=ncols, **style)
+        ax.legend(handles=list(handles.values()), title=title, ncols=fitting[0] if fitting else 1, **style)
+
+
+def _width(names: Sequence[str], n: int) -> int:
+    """Letters across a legend of n columns, which fill one after the other; a line and gaps take seven beside each."""
+    per, more = divmod(len(names), n)
+    ends = np.cumsum([0] + [per + (i < more) for i in range(n)])
+    columns = [names[low:high] for low, high in pairwise(ends)]
+    return sum(max(map(len, column), default=0) + 7 for column in columns if column)
 
 
 def columns_for(names: Sequence[str]) -> int:
