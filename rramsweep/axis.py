@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.frames import CHOICES
+from rramsweep.schema import CHOICES
 
 LABELS = {"drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$"}
 # What a column's name ends in -> its unit; fractions keep their name and say of what.

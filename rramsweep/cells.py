@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rramsweep.frames import FACTS, METRIC
 from rramsweep.intervals import Codes
+from rramsweep.schema import FACTS, METRIC
 from rramsweep.scores import Scale
 
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from rramsweep.cells import cells, need_facts, resolve_by, without_images
-from rramsweep.frames import METRIC
 from rramsweep.intervals import Codes, Floats
+from rramsweep.schema import METRIC
 from rramsweep.scores import HIGHER, Scale
 from rramsweep.summary import moments
 

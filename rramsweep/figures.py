@@ -17,9 +17,9 @@ from rramsweep.cells import need_facts, resolve_by, without_images
 from rramsweep.comparison import equal_to
 from rramsweep.difference_plot import plot_differences
 from rramsweep.ecdf_plot import plot_ecdf
-from rramsweep.frames import ENDED, METRIC
 from rramsweep.heatmap_plot import plot_heatmap
 from rramsweep.plots import plot_robustness
+from rramsweep.schema import ENDED, METRIC
 from rramsweep.scores import Scale
 from rramsweep.style import STYLE, styled
 from rramsweep.time_plot import TIME, plot_over_time

@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from rramsweep.answer import Answer
 from rramsweep.axis import name_of
 from rramsweep.cells import inputs_word, scales
-from rramsweep.frames import METRIC
 from rramsweep.plan import Plan
 from rramsweep.plots import SOURCE_RANGE
+from rramsweep.schema import METRIC
 from rramsweep.scores import Scale, drop_for
 
 PAGE_FILE = "report.html"

@@ -21,9 +21,9 @@ from rramsweep.answer import answer
 from rramsweep.cells import inputs_word, resolve_by, scales
 from rramsweep.figures import caption_of, figures_for
 from rramsweep.files import write_atomic
-from rramsweep.frames import ENDED
 from rramsweep.page import PAGE_FILE
 from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
+from rramsweep.schema import ENDED
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
 from rramsweep.store import Store, select

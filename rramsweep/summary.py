@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
-from rramsweep.frames import METRIC
 from rramsweep.intervals import CONFIDENCE, Codes, Floats, crossed_errors, lower_rank, share_bound, t_interval, wilson
+from rramsweep.schema import METRIC
 from rramsweep.scores import FRACTION, HIGHER, UNIT, YIELD_DROP, drop_for
 from rramsweep.store import ACCURACY_OF
 

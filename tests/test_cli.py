@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 import rramsweep as rs
-from rramsweep import frames
+from rramsweep import frames, schema
 from rramsweep.app import main
 
 # Run in one way, so that sweeps of different stores agree to the last bit.
 DIGITS = ["model=digits_mlp", "data=digits", "data.limit=100", "batch_size=50", "threads=1"]
 LEVELS = "drift.relative_drift=0,0.2"
-FACTS = [name for name in frames.FACTS if name != "seconds"]
+FACTS = [name for name in schema.FACTS if name != "seconds"]
 
 
 def run(*arguments: str) -> Path:
@@ -50,8 +50,8 @@ def test_quickstart_leaves_plan_tables_figures_and_page(quickstart):
     frame = frames.read(folder / "results.parquet")
     assert len(frame) == 36
     assert frame.attrs["swept"] == ["technology", "drift.relative_drift"]
-    assert list(frame.columns[: len(frames.FACTS)]) == list(frames.FACTS)
-    assert set(frames.CHOICES) <= set(frame.columns)
+    assert list(frame.columns[: len(schema.FACTS)]) == list(schema.FACTS)
+    assert set(schema.CHOICES) <= set(frame.columns)
     assert frame["drift.relative_drift"].dtype == "float64"
     assert set(frame["technology"]) == {"drift_alone", "pyrram"}
     assert frame["device.g_max_uS"].unique().tolist() == [100.0]

@@ -12,7 +12,8 @@ from scipy import stats
 
 import rramsweep as rs
 from rramsweep.comparison import compare
-from rramsweep.frames import FACTS, join
+from rramsweep.frames import join
+from rramsweep.schema import FACTS
 from rramsweep.summary import summarize
 from tests.test_frames import facts, failed, ok, point
 

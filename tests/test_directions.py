@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from rramsweep.comparison import compare
-from rramsweep.frames import COUNTED, FACTS, OF_LOGITS, check, join, read, write
+from rramsweep.frames import check, join, read, write
 from rramsweep.plots import plot_robustness
+from rramsweep.schema import COUNTED, FACTS, OF_LOGITS
 from rramsweep.scores import Scale
 from rramsweep.stopping import Interval
 from rramsweep.summary import summarize

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rramsweep.frames import CHOICES, FACTS, METRIC, check, join, read, write
+from rramsweep.frames import check, join, read, write
+from rramsweep.schema import CHOICES, FACTS, METRIC
 from rramsweep.summary import summarize
 
 OPTIONS = {

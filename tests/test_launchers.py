@@ -23,7 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
 import rramsweep as rs
-from rramsweep import frames
+from rramsweep import frames, schema
 from rramsweep.config import CONFIG_NAME, conf_dir, loader
 from rramsweep.messages import EXTRAS
 from rramsweep.sweeper import register
@@ -49,7 +49,7 @@ LAUNCHERS = {
     "ray": PLAIN_RAY,
     "ray_local": RAY,
 }
-FACTS = [name for name in frames.FACTS if name != "seconds"]
+FACTS = [name for name in schema.FACTS if name != "seconds"]
 TIMEOUT_S = 120.0
 
 VICTIM = '''

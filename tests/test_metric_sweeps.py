@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import rramsweep as rs
-from rramsweep import frames
+from rramsweep import schema
 from rramsweep.app import main
 
 PACKAGE = '''
@@ -128,7 +128,7 @@ def test_a_regression_network_from_the_command_line(lab):
     assert "q05" not in done.stdout
     frame = rs.load(folder())
     assert (frame["status"] == "ok").all()
-    assert frame[[*frames.COUNTED, *frames.OF_LOGITS]].isna().all().all()
+    assert frame[[*schema.COUNTED, *schema.OF_LOGITS]].isna().all().all()
     with np.load("regressor.npz") as arrays:
         assert frame["digital_score"].to_numpy() == pytest.approx((arrays["noise"].astype(float) ** 2).mean(), rel=1e-4)
     summary = rs.summarize(frame)
@@ -213,7 +213,7 @@ def test_a_language_model_from_the_command_line(lab, capsys):
     still = frame[frame["drift.relative_drift"] == 0]
     assert (still["agreement"] > 0.98).all()
     assert (frame.loc[frame["drift.relative_drift"] == 0.3, "agreement"] < 0.98).all()
-    assert frame[list(frames.COUNTED)].isna().all().all()
+    assert frame[list(schema.COUNTED)].isna().all().all()
     assert (rs.compare(frame, {"drift.relative_drift": 0.0})["worse_share"].tolist()) == [0, 1]
 
 
@@ -242,7 +242,7 @@ def test_a_users_own_metric_that_counts_gets_the_columns_of_counts(lab):
     frame = rs.sweep([*numbers("linear"), *own, "drift.relative_drift=0.1", "chips=6"])
     assert (frame["score"] == frame["accuracy"]).all()
     assert (frame["accuracy"] == frame["n_correct"] / 64).all()
-    assert frame[list(frames.OF_LOGITS)].isna().all().all()
+    assert frame[list(schema.OF_LOGITS)].isna().all().all()
     summary = rs.summarize(frame)
     assert summary.attrs["by"] == ["metric.tolerance"]
     assert summary["se_images"].notna().all()

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import rramsweep as rs
-from rramsweep import frames
+from rramsweep import schema
 from rramsweep.app import main
 from rramsweep.store import Store
 
@@ -26,7 +26,7 @@ SWEEP = [
     "technology=drift_alone,pyrram",
     "drift.relative_drift=0,0.3",
 ]
-METRICS = [name for name in frames.FACTS if name != "seconds"]
+METRICS = [name for name in schema.FACTS if name != "seconds"]
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame) -> None:

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from rramsweep.frames import FACTS, METRIC, join
+from rramsweep.frames import join
 from rramsweep.intervals import crossed_errors, lower_rank, share_bound
+from rramsweep.schema import FACTS, METRIC
 from rramsweep.summary import summarize
 from tests.test_frames import chips, facts, failed, ok, point, sweep
 

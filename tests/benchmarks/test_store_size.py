@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from rramsweep import shard
-from rramsweep.frames import FACTS
 from rramsweep.plan import Plan, Point, digest
+from rramsweep.schema import FACTS
 from rramsweep.store import Store
 
 TRIALS, N_IMAGES = 100_000, 1000
