@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from rramsweep.accelerator import CPU, Accelerator, together
 from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer, full_scale, map_layer, program
 from rramsweep.fusing import Fold, fuse, multiply
@@ -82,6 +83,7 @@ class AnalogNetwork:
         folds: batch norms that are taken into the weights after programming (`fusing.find_folds`); those of layers with
             read noise stay as they are, because the noise acts before the batch norm.
         memory_format: of the copy's weights; `torch.channels_last` asks for inputs of the same format.
+        accelerator: where the copy runs, and where its chips are drawn.
 
     Raises:
         ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
@@ -94,14 +96,16 @@ class AnalogNetwork:
         t_s: float = 0.0,
         folds: Sequence[Fold] = (),
         memory_format: torch.memory_format = torch.contiguous_format,
+        accelerator: Accelerator = CPU,
     ) -> None:
-        self.t_s = t_s
+        self.t_s, self.accelerator = t_s, accelerator
         self._specs = specs
-        self._model = private_copy(model).requires_grad_(False).to(memory_format=memory_format)
+        self._model = private_copy(model).requires_grad_(False)
         arrays = find_arrays(self._model)
         own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
-        self._digital = {name: array.lay(_weight_of(own[name], array)) for name, array in self._arrays.items()}
+        home = accelerator.draws_at
+        self._digital = {n: array.lay(_weight_of(own[n], array)).to(home) for n, array in self._arrays.items()}
         self._w_max = {
             name: full_scale(name, weight, specs[name], self._arrays[name].parts)
             for name, weight in self._digital.items()
@@ -120,6 +124,8 @@ class AnalogNetwork:
         self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in read])
         for name in self._scales.keys() - self._arrays.keys():
             multiply(self._model.get_submodule(name), self._scales[name])
+        self._scales = {name: scale.to(home) for name, scale in self._scales.items()}
+        self._model.to(accelerator.at, accelerator.dtype).to(memory_format=memory_format)
         # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
         self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
@@ -148,8 +154,27 @@ class AnalogNetwork:
             layer = kept[slot.carrier]
             if name != slot.carrier:
                 layer = replace(layer, spec=replace(layer.spec, read_noise=self._specs[name].read_noise))
-            slot.read(layer, Stream(seed, (name, "read_noise")))
+            there = self.accelerator.at
+            slot.read(layer.to(there), Stream(seed, (name, "read_noise"), self.accelerator.draws_at, there))
         return self._model
+
+    @property
+    def reads(self) -> bool:
+        """Whether a layer has read noise: its chips are run one at a time, because each call draws anew."""
+        return bool(self._slots)
+
+    def chips(self, seeds: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """Chips as one function: inputs (inputs, ...) to outputs (chips, inputs, ...); not for read noise."""
+        names = {id(p): name for name, p in self._model.named_parameters()}
+        stacks = {n: array.weight.new_empty((len(seeds), *array.weight.shape)) for n, array in self._arrays.items()}
+
+        def fill(name: str) -> None:
+            mapped = self._mapped(name)
+            for weight, seed in zip(stacks[name], seeds, strict=True):
+                self._write(name, program(mapped, seed, self.t_s).weight(), weight)
+
+        self._in_parallel(fill)
+        return together(self._model, {names[id(self._arrays[n].weight)]: stack for n, stack in stacks.items()})
 
     def _mapped(self, name: str) -> ProgrammedLayer:
         return self._small.get(name) or self._map(name)
@@ -159,10 +184,10 @@ class AnalogNetwork:
         return map_layer(name, self._digital[name], self._specs[name], array.parts, w_max)
 
     @torch.no_grad()
-    def _write(self, name: str, weight: Tensor) -> None:
+    def _write(self, name: str, weight: Tensor, into: Tensor) -> None:
         if name in self._scales:
             weight = weight * self._scales[name].view(-1, *[1] * (weight.dim() - 1))
-        self._arrays[name].weight.copy_(self._arrays[name].take(weight))
+        into.copy_(self._arrays[name].take(weight))
 
     @torch.inference_mode()
     def check_reads(self, x: Tensor) -> None:
@@ -176,7 +201,7 @@ class AnalogNetwork:
         """
         if not self._slots:
             return
-        self.chip(0)(x)
+        self.chip(0)(self.accelerator.take(x))
         unread = [name for name, slot in self._slots.items() if slot.reads == 0]
         if unread:
             raise ValueError(
@@ -185,11 +210,13 @@ class AnalogNetwork:
             )
 
     def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:
-        sizes = {name: array.weight.numel() for name, array in self._arrays.items()}
-        in_parallel(sizes, lambda name: self._write(name, weight(name)))
+        self._in_parallel(lambda name: self._write(name, weight(name), self._arrays[name].weight))
         for slot in self._slots.values():
             slot.read(None, None)
         return self._model
+
+    def _in_parallel(self, do: Callable[[str], None]) -> None:
+        in_parallel({name: array.weight.numel() for name, array in self._arrays.items()}, do)
 
 
 def _weight_of(own: WeightArray, private: WeightArray) -> Tensor:

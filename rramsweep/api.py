@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from rramsweep.config import choices, compose, container, point_plan
+from rramsweep.config import choices, container, point_plan
+from rramsweep.config import compose as compose_config
+from rramsweep.messages import one_line
 from rramsweep.plan import Plan
 from rramsweep.planning import plan_of
 from rramsweep.report import results
@@ -19,6 +21,19 @@ from rramsweep.tuning import tuned
 from rramsweep.workbench import Workbench
 
 __all__ = ["compose", "run", "sweep"]
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the config of one point, as `rramsweep OVERRIDES...` does.
+
+    Returns:
+        The config, and in `choices` the option chosen in each group.
+
+    Raises:
+        ValueError: an unknown group, option or key, or a sweep.
+    """
+    with one_line():
+        return compose_config(overrides)
 
 
 def run(cfg: DictConfig) -> pd.DataFrame:
@@ -45,9 +60,11 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
     Trials are kept in the store as on the command line, so that a second call computes nothing.
 
     Raises:
-        ValueError: any point refuses its parameters (before the first chip), or the store cannot be written.
+        ValueError: an unknown group, option or key, a point that refuses its parameters (before the first chip), or
+            the store cannot be written.
     """
-    plan, _, workbench = plan_of(overrides, "rramsweep.sweep")
+    with one_line():
+        plan, _, workbench = plan_of(overrides, "rramsweep.sweep")
     return _compute(plan, workbench)
 
 

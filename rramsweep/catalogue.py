@@ -34,6 +34,7 @@ MEANINGS = {
     "model": "the network and its weights",
     "data": "the inputs",
     "metric": "what scores a chip",
+    "accelerator": "what computes: the CPU or a GPU",
     "stopping": "how many chips a point gets",
     "hydra/launcher": "where a sweep's shards run",
 }

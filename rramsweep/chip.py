@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping as Map
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from rramsweep.consistency import checked, few_levels, in_slot, is_nothing, refuse_double_counting, standstill
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.mapping import Mapping
@@ -41,10 +43,10 @@ class LayerSpec:
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:
-        _refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
-        for effect in self._effects():
+        refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
+        for slot, effect in self._effects().items():
             if isinstance(effect, Calibrated):
-                effect.check(self.device)
+                checked(slot, effect, partial(effect.check, self.device))
 
     def check_time(self, t_s: float) -> None:
         """Refuse a time since programming that one of the effects does not cover.
@@ -52,52 +54,28 @@ class LayerSpec:
         Raises:
             ValueError: see `Timed`.
         """
-        for effect in self._effects():
+        for slot, effect in self._effects().items():
             if isinstance(effect, Timed):
-                effect.check_time(t_s)
+                checked(slot, effect, partial(effect.check_time, t_s))
 
     @property
     def noisy_read(self) -> bool:
         """Whether a read differs from the product: read noise of strength zero is none."""
-        return not isinstance(self.read_noise, Ideal) and not getattr(self.read_noise, "silent", False)
+        return not is_nothing(self.read_noise)
 
     def notes(self, t_s: float) -> list[str]:
-        """What the effects have to say of this device and this time."""
-        noted = [effect for effect in self._effects() if isinstance(effect, Noted)]
-        return [note for effect in noted for note in effect.notes(self.device, t_s)]
+        """What a user should know of the effects on this device, with this mapping and at this time."""
+        told = [
+            in_slot(slot, effect, note)
+            for slot, effect in self._effects().items()
+            if isinstance(effect, Noted)
+            for note in effect.notes(self.device, t_s)
+        ]
+        errors = {stage: getattr(self, stage) for stage in _ERRORS}
+        return [*told, *standstill(errors, t_s), *few_levels(self.mapping, self.device)]
 
-    def _effects(self) -> list[object]:
-        return [getattr(self, slot) for slot in (*STAGES, "read_noise")]
-
-
-def _refuse_double_counting(effects: Map[str, Effect]) -> None:
-    before: list[str] = []  # stages whose error stands already
-    covered_s = 0.0  # up to this time after the write, by a total or by a relaxation that holds the drift
-    for stage, effect in effects.items():
-        if isinstance(effect, Ideal):
-            continue
-        name = type(effect).__name__
-        if getattr(effect, "kind", "increment") == "total":
-            if before:
-                raise ValueError(
-                    f"{stage}={name} is the total error against the target and must stand alone, but "
-                    f"{' and '.join(before)} would be counted twice: set {' and '.join(f'{b}=ideal' for b in before)}"
-                )
-            covered_s = getattr(effect, "at_s", 0.0)
-        elif covered_s > 0 and (stage == "relaxation" or hasattr(effect, "t0_s")):
-            t0_s = getattr(effect, "t0_s", 0.0)
-            if covered_s == math.inf:
-                raise ValueError(
-                    f"{stage}={name} must begin where {' and '.join(before)} ends, but that holds all later times, "
-                    f"which would be counted twice: set {stage}=ideal"
-                )
-            if t0_s < covered_s:
-                raise ValueError(
-                    f"{stage}={name} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
-                    f"begins at {t0_s:g} s and would be counted twice: set {stage}=ideal or take a law from then on"
-                )
-        covered_s = max(covered_s, getattr(effect, "until_s", 0.0))
-        before.append(stage)
+    def _effects(self) -> dict[str, object]:
+        return {slot: getattr(self, slot) for slot in (*STAGES, "read_noise")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +97,13 @@ class ProgrammedLayer:
     target_uS: Map[str, Tensor]
     g_uS: Map[str, Tensor]
     t_s: float = 0.0
+
+    def to(self, device: torch.device) -> ProgrammedLayer:
+        """The same cells in the memory of a device; this one where they are there already."""
+        if self.full_scale.device == device:
+            return self
+        target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
+        return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
 
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, in the digital weight's shape and unit."""
@@ -189,7 +174,9 @@ def _after(
         return now_uS
     cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
     versions = _versions(cells)
-    after_uS = effect(cells, Stream(seed, (layer.name, cell, stage)))
+    device = now_uS.device
+    with device if device.type != "cpu" else nullcontext():  # what an effect makes without saying where
+        after_uS = effect(cells, Stream(seed, (layer.name, cell, stage), device))
     if _versions(cells) != versions:  # the next chip would begin from what this one left
         raise ValueError(
             f"an effect must leave its cells alone, but {stage}={type(effect).__name__} changes them in "

@@ -58,6 +58,7 @@ class Settings:
     batch_size: int | None
     memory_format: str | None
     threads: int | None
+    chips_per_pass: int | None
     shards: int
     retry_failed: bool
     allow_targets: list[str]
@@ -129,7 +130,7 @@ class Settings:
 
     def wish(self) -> Wish:
         """What is fixed of how networks are run."""
-        return Wish(self.batch_size, self.memory_format, self.threads, alone=self.shards == 1)
+        return Wish(self.batch_size, self.memory_format, self.threads, self.chips_per_pass, alone=self.shards == 1)
 
     def workbench(self, inputs: int | None = None) -> Workbench:
         """A workbench for this run, that looks at so many inputs at most."""

@@ -35,7 +35,7 @@ METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: p
 COUNTED = ("n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy")
 OF_LOGITS = ("agreement", "loss")
 # How a trial was run, which older stores do not know.
-EXECUTION = ("batch_size", "memory_format", "threads")
+EXECUTION = ("batch_size", "memory_format", "threads", "accelerator")
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 # Column of what ended a point: `interval`, `cap`, or null while it goes on.
@@ -130,6 +130,9 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
+    for name in EXECUTION:
+        if name not in table.column_names and "point_id" in table.column_names:
+            table = table.append_column(pa.field(name, FACTS[name]), pa.nulls(len(table), FACTS[name]))
     frame = _to_pandas(table)
     frame.attrs = json.loads((table.schema.metadata or {}).get(_ATTRS_KEY, b"{}"))
     return check(frame)

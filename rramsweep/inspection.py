@@ -5,27 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Map
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
-from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer, program
-from rramsweep.device import Device
+from rramsweep.cell_facts import of_cells, of_weights, program_by_steps, ratio
+from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, map_layer
 from rramsweep.effects import Ideal
 from rramsweep.slot import product
 from rramsweep.streams import Stream
 
 # Inputs a forward pass: the products of a wide convolution are held beside each other.
 BATCH = 16
-
-# A conductance this near to an edge, as a part of the window, is at it: a thousandth of the finest level in use.
-AT_EDGE = 1e-6
-
-# The used part of the window lies between these quantiles of the target conductances.
-USED = (0.01, 0.99)
 
 
 @dataclass(eq=False)
@@ -39,10 +33,13 @@ class Moments:
     zz: float = 0.0
     yz: float = 0.0
     dd: float = 0.0
+    noise_dd: float = 0.0
 
-    def add(self, y: Tensor, z: Tensor) -> None:
-        """Take in the products of one call."""
+    def add(self, y: Tensor, z: Tensor, quiet: Tensor | None = None) -> None:
+        """Take in the products of one call; `quiet` are the chip's without its read noise, where it has any."""
         y, z = y.double(), z.double()
+        if quiet is not None:
+            self.noise_dd += float((z - quiet).square().sum())
         self.n += y.numel()
         self.y += float(y.sum())
         self.z += float(z.sum())
@@ -58,11 +55,15 @@ class Moments:
         covariance = self.yz - self.y * self.z / n
         spread = math.sqrt(max(var_y, 0.0) * max(var_z, 0.0))
         return {
-            "mvm_error": _ratio(math.sqrt(self.dd), math.sqrt(self.yy)),
-            "mvm_bias": _ratio((self.z - self.y) / n, math.sqrt(self.yy / n)),
-            "mvm_slope": _ratio(covariance, max(var_y, 0.0)),
-            "mvm_correlation": _ratio(covariance, spread),
+            "mvm_error": ratio(math.sqrt(self.dd), math.sqrt(self.yy)),
+            "mvm_bias": ratio((self.z - self.y) / n, math.sqrt(self.yy / n)),
+            "mvm_slope": ratio(covariance, max(var_y, 0.0)),
+            "mvm_correlation": ratio(covariance, spread),
         }
+
+    def noise(self) -> dict[str, float | None]:
+        """`by_read_noise`, what read noise adds to the relative MVM error."""
+        return {"by_read_noise": ratio(math.sqrt(self.noise_dd), math.sqrt(self.yy))}
 
 
 def notes_of(spec: LayerSpec, t_s: float) -> list[str]:
@@ -104,6 +105,10 @@ def inspect_layers(
     `w_max_over_std`, max|W| / std(W); `saturated_share` that the window cuts off, |W| > W_max;
     `stuck_share` with at least one stuck cell.
 
+    Where the error comes from: `by_mapping` (and quantisation), `by_programming`, ..., `by_faults`, the |dW| / |W|
+    that each step of the chip adds to what stood before it, and `by_read_noise`, |z - z without it| / |y|. Squares of
+    independent steps add up; an edge that clips, or a stuck cell, takes earlier errors away again.
+
     Args:
         model: any PyTorch network; it is copied.
         specs: `{array name: LayerSpec}` for every weight on the array.
@@ -118,21 +123,23 @@ def inspect_layers(
     arrays = own_weights(find_arrays(private), specs)
     weights = {name: array.lay(array.weight).clone() for name, array in arrays.items()}
     mapped = {name: map_layer(name, weights[name], specs[name], array.parts) for name, array in arrays.items()}
-    fixed = {name: _of_weights(weights[name], layer) for name, layer in mapped.items()}
+    fixed = {name: of_weights(weights[name], layer) for name, layer in mapped.items()}
     rows = []
     for seed in seeds:
-        layers = {name: program(layer, seed, t_s) for name, layer in mapped.items()}
-        moments = _products(private, arrays, weights, layers, x, seed)
-        for name, layer in layers.items():
+        chips = {name: program_by_steps(layer, weights[name], seed, t_s) for name, layer in mapped.items()}
+        moments = _products(private, arrays, weights, {name: layer for name, (layer, _) in chips.items()}, x, seed)
+        for name, (layer, steps) in chips.items():
             error = (layer.weight() - weights[name]).norm()
             rows.append(
                 {
                     "layer": name,
                     "seed": seed,
                     **moments[name].facts(),
-                    "weight_error": _ratio(float(error), float(weights[name].norm())),
-                    **_of_cells(weights[name], layer, seed, t_s),
+                    "weight_error": ratio(float(error), float(weights[name].norm())),
+                    **of_cells(weights[name], layer, seed, t_s),
                     **fixed[name],
+                    **steps,
+                    **moments[name].noise(),
                 }
             )
     return rows
@@ -177,61 +184,11 @@ def _looking(
         def analog(x: Tensor, w: Tensor) -> Tensor:
             return linear(x, w, *others, **given)
 
+        quiet = analog(inputs, chip_weight)
         if isinstance(noise, Ideal):
-            z = analog(inputs, chip_weight)
+            moments.add(analog(inputs, weight), quiet)
         else:
-            z = noise(analog, inputs, layer, stream.child(str(reads)))
+            moments.add(analog(inputs, weight), noise(analog, inputs, layer, stream.child(str(reads))), quiet)
         reads += 1
-        moments.add(analog(inputs, weight), z)
 
     return look
-
-
-def _of_weights(weight: Tensor, layer: ProgrammedLayer) -> dict[str, float | None]:
-    """What a layer's weights and their targets are on every chip."""
-    size = weight.abs()
-    targets = torch.cat([g.flatten() for g in layer.target_uS.values()])
-    low, high = (float(targets.kthvalue(max(1, math.ceil(q * len(targets)))).values) for q in USED)
-    return {
-        "window_used": (high - low) / layer.spec.device.span_uS,
-        "w_max_over_std": _ratio(float(size.max()), float(weight.std(correction=0))),
-        "saturated_share": float((size > layer.full_scale * (1 + 1e-6)).float().mean()),
-    }
-
-
-def _of_cells(weight: Tensor, layer: ProgrammedLayer, seed: int, t_s: float) -> dict[str, float | None]:
-    """Where a layer's cells sit on one chip, and which are stuck."""
-    device, mapping = layer.spec.device, layer.spec.mapping
-    edge, inside = [], []
-    for cell, asked_uS in mapping.targets(weight, layer.full_scale, device).items():
-        edge.append(_at_edge(layer.g_uS[cell], device))
-        inside.append(~_at_edge(asked_uS, device))
-    at_edge, asked_inside = torch.stack(edge), torch.stack(inside)
-    n_inside = int(asked_inside.sum())
-    return {
-        "edge_share": float(at_edge.float().mean()),
-        "pushed_share": int((at_edge & asked_inside).sum()) / n_inside if n_inside else 0.0,
-        "stuck_share": _stuck_share(layer, seed, t_s),
-    }
-
-
-def _stuck_share(layer: ProgrammedLayer, seed: int, t_s: float) -> float:
-    """Share of weights with a cell that ends at one conductance wherever it stood before: that is what stuck means."""
-    faults, device = layer.spec.faults, layer.spec.device
-    if isinstance(faults, Ideal):
-        return 0.0
-    ends = []
-    for before_uS in (device.g_min_uS + 0.25 * device.span_uS, device.g_min_uS + 0.75 * device.span_uS):
-        cells = {cell: torch.full_like(g_uS, before_uS) for cell, g_uS in layer.g_uS.items()}
-        ends.append(apply_stage(replace(layer, g_uS=cells), "faults", faults, seed, t_s).g_uS)
-    stuck = torch.stack([ends[0][cell] == ends[1][cell] for cell in layer.g_uS])
-    return float(stuck.any(0).float().mean())
-
-
-def _at_edge(g_uS: Tensor, device: Device) -> Tensor:
-    near = AT_EDGE * device.span_uS
-    return (g_uS <= device.g_min_uS + near) | (g_uS >= device.g_max_uS - near)
-
-
-def _ratio(value: float, of: float) -> float | None:
-    return value / of if of > 0 else None

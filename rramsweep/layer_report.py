@@ -19,6 +19,7 @@ from rramsweep.files import write_atomic
 from rramsweep.inspection import inspect_layers
 from rramsweep.layer_plot import plot_inspect
 from rramsweep.layer_table import LAYER, layer_table
+from rramsweep.messages import one_line
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
 
@@ -70,7 +71,8 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
         points, swept = [workbench.point(config, choices(what))], []
         seeds: Sequence[int] = settings.seeds()
     else:
-        plan, settings, workbench = plan_of(what, "rramsweep.inspect", inputs)
+        with one_line():
+            plan, settings, workbench = plan_of(what, "rramsweep.inspect", inputs)
         points, seeds, swept = list(plan.points), plan.seeds[0], list(plan.swept)
         if chips is None and any(override.get_key_element() == "chips" for override in parse(what)):
             chips = settings.chips

@@ -13,6 +13,20 @@ LAYER = "layer"
 # std) [D].
 MVM_LIMIT = 0.40
 
+# Columns of what each step adds to the error -> what it is, and what helps against it.
+STEPS = {
+    "by_mapping": ("mapping and quantisation", "give the device more levels, or use mapping.scale=per_channel"),
+    "by_programming": ("programming", "take the programming error of a measured device"),
+    "by_relaxation": ("relaxation", "take the relaxation of a measured device or an earlier t_s"),
+    "by_drift": ("drift", "take a smaller drift or an earlier t_s"),
+    "by_variation": ("variation", "lower variation.sigma"),
+    "by_faults": ("stuck cells", "lower the rates of faults"),
+    "by_read_noise": ("read noise", "lower read_noise"),
+}
+
+# A step with so large a part of the sum of the steps' squares is named as a cause; else the largest one is.
+CAUSE = 0.25
+
 # A percentile of W_max below 99 is seldom meant; 99.9 saturates a thousandth.
 SATURATED_LIMIT = 0.01
 
@@ -59,9 +73,9 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
     row = table.iloc[int(error.fillna(0.0).argmax())]
     if error.max() > MVM_LIMIT:
         found.append(
-            f"the relative MVM error of {_where(row, by)} is {_percent(error.max())}, above {_percent(MVM_LIMIT)}, "
-            "about what PyRRAM-Sim's three stages, placeholders of no technology, give [D]"
-            f"{_others(error > MVM_LIMIT)}: take the errors of a measured device, an earlier time or another mapping"
+            f"the relative MVM error of {_where(row, by)} is {_percent(error.max())}, above {_percent(MVM_LIMIT)} "
+            "(PyRRAM-Sim's three stages, placeholders of no technology, give about that much [D])"
+            f"{_others(error > MVM_LIMIT)}{_causes(row)}; or use another mapping"
         )
     row = table.iloc[int(table["saturated_share"].argmax())]
     if row["saturated_share"] > SATURATED_LIMIT:
@@ -77,6 +91,14 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
             "the device finer levels, or use mapping.scale=per_channel"
         )
     return found
+
+
+def _causes(row: pd.Series[Any]) -> str:
+    """Which steps the error of a row comes from, the largest first, each with its own |dW| / |W|; what helps."""
+    squares = row[list(STEPS)].astype("float64").fillna(0.0).pow(2).sort_values(ascending=False, kind="stable")
+    causes = [str(name) for name in squares.index if squares[name] >= CAUSE * squares.sum()] or [str(squares.index[0])]
+    told = " and ".join(f"{STEPS[name][0]} ({_percent(row[name])})" for name in causes)
+    return f", and comes mostly from {told}: {'; '.join(STEPS[name][1] for name in causes)}"
 
 
 def _where(row: pd.Series[Any], by: Sequence[str]) -> str:

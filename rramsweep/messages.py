@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from rramsweep.build import suggest
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
@@ -11,6 +15,19 @@ from rramsweep.plan import GROUPS
 
 # Hydra's name of a launcher that comes with a plugin -> the extra that installs it.
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turns what Hydra and OmegaConf refuse within it into a ValueError of one line, as on the command line.
+
+    Raises:
+        ValueError: they refused.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
 
 
 def explain(error: BaseException) -> str:

@@ -7,11 +7,11 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from rramsweep.passes import run_trials
 from rramsweep.plan import Plan, Point
 from rramsweep.shard import Work
 from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
-from rramsweep.trial import run_trial
 from rramsweep.workbench import Workbench
 
 PROBE_CHIPS = 3
@@ -60,11 +60,11 @@ def _seconds_a_trial(plan: Plan, workbench: Workbench) -> float:
 
 def _probe(point: Point, workbench: Workbench) -> float:
     bench = workbench.bench(point)
-    run_trial(bench, 0)  # the first one pays for what later ones find in place
+    chips = max(PROBE_CHIPS, bench.execution.chips_per_pass)
+    list(run_trials(bench, range(chips)))  # the first ones pay for what later ones find in place
     started = time.perf_counter()
-    for seed in range(PROBE_CHIPS):
-        run_trial(bench, seed)
-    return (time.perf_counter() - started) / PROBE_CHIPS
+    list(run_trials(bench, range(chips)))
+    return (time.perf_counter() - started) / chips
 
 
 def _duration(seconds: float) -> str:

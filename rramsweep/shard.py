@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rramsweep.passes import run_trials
 from rramsweep.plan import Plan, Point
 from rramsweep.progress import Tally
 from rramsweep.stopping import Fixed, in_order, stopping_of
 from rramsweep.store import Store
-from rramsweep.trial import failure, run_trial
+from rramsweep.trial import failure
 from rramsweep.workbench import Workbench
 
 # At most this much work is lost to a kill. Shorter makes more and smaller fragments, hence more bytes a row.
@@ -174,5 +175,4 @@ def _trials(point: Point, seeds: Sequence[int], workbench: Workbench) -> Iterato
         for seed in seeds:
             yield {"point_id": point.point_id, "seed": seed, **failure(error)}, None
         return
-    for seed in seeds:
-        yield run_trial(bench, seed)
+    yield from run_trials(bench, seeds)

@@ -55,9 +55,9 @@ class ReadSlot:
         assert not isinstance(noise, Ideal)
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
-            return self._product(x, weight, *args, **kwargs)
+            return self._product(x, weight.to(x.dtype), *args, **kwargs)
 
-        y = noise(linear, x, self._layer, self._rng.child(str(self.reads)))
+        y = noise(linear, x, self._layer, self._rng.child(str(self.reads))).to(x.dtype)
         self.reads += 1
         return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
 

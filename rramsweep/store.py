@@ -47,6 +47,7 @@ FACTS = pa.schema(
         pa.field("batch_size", pa.int64()),  # from here on how the trial was run; null in rows of older versions
         pa.field("memory_format", pa.string()),
         pa.field("threads", pa.int64()),
+        pa.field("accelerator", pa.string()),  # cpu, or what the GPU is
     ]
 )
 

@@ -20,6 +20,8 @@ STREAMS_VERSION = 1
 
 SEED_LIMIT = 2**63
 
+CPU = torch.device("cpu")
+
 # Layout of torch's CPU generator state: initial seed (u64), left (i32), seeded (i32), next (u64), then the 624
 # Mersenne words in one u64 each. `manual_seed` would fill them from 32 bits only, so seeds s and s + 2**32 would
 # give the same chip; the words are filled from a hash of the whole name instead.
@@ -45,11 +47,13 @@ class Stream:
     needs several independent draws takes a `child` for each.
 
     Values are bit-identical under one vector instruction set of torch's CPU kernels (AVX2 and newer on x86-64);
-    other processors differ in the last bits of a normal draw, as torch's own generator does.
+    other processors differ in the last bits of a normal draw, as torch's own generator does. A GPU draws others.
 
     Args:
         seed: the chip, `0 <= seed < 2**63`.
         name: what the numbers are for, e.g. `("conv1", "p", "drift")`.
+        device: where numbers are drawn.
+        to: where they go; None leaves them there.
 
     Raises:
         ValueError: the seed is out of range.
@@ -57,6 +61,8 @@ class Stream:
 
     seed: int
     name: tuple[str, ...] = ()
+    device: torch.device = CPU
+    to: torch.device | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEED_LIMIT:
@@ -64,7 +70,7 @@ class Stream:
 
     def child(self, *name: str) -> Stream:
         """An independent stream whose name continues this one's."""
-        return Stream(self.seed, (*self.name, *name))
+        return Stream(self.seed, (*self.name, *name), self.device, self.to)
 
     def shared(self) -> Stream:
         """The stream of the same chip and stage that all layers and cell arrays have in common.
@@ -72,11 +78,14 @@ class Stream:
         For what one draw moves on the whole chip, such as a chip-to-chip gain; `(layer, cell, stage, ...)` becomes
         `("*", "*", stage, ...)`.
         """
-        return Stream(self.seed, ("*", "*", *self.name[2:]))
+        return Stream(self.seed, ("*", "*", *self.name[2:]), self.device, self.to)
 
     def generator(self) -> torch.Generator:
-        """A fresh torch CPU generator at the start of this stream."""
+        """A fresh torch generator at the start of this stream."""
         key = repr((STREAMS_VERSION, self.seed, *self.name)).encode()
+        if self.device.type != "cpu":  # counter-based there, so that 64 bits of the name are the whole state
+            seed = int.from_bytes(hashlib.shake_128(key).digest(8), "little")
+            return torch.Generator(self.device).manual_seed(seed)
         state = array("I", _TEMPLATE)
         state[_FIRST_WORD : _FIRST_WORD + 2 * _WORDS : 2] = array("I", hashlib.shake_128(key).digest(4 * _WORDS))
         generator = torch.Generator()
@@ -85,8 +94,14 @@ class Stream:
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal draws, float32, for a whole layer at once (values depend on the length)."""
-        return torch.empty(tuple(shape)).normal_(generator=self.generator())
+        return self._sent(self._empty(shape).normal_(generator=self.generator()))
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """Uniform draws in [0, 1), float32."""
-        return torch.empty(tuple(shape)).uniform_(generator=self.generator())
+        return self._sent(self._empty(shape).uniform_(generator=self.generator()))
+
+    def _empty(self, shape: Sequence[int]) -> Tensor:
+        return torch.empty(tuple(shape), device=self.device)
+
+    def _sent(self, draws: Tensor) -> Tensor:
+        return draws if self.to is None else draws.to(self.to)

@@ -17,6 +17,9 @@ AXES = ("g_uS", "t_s")
 VALUES = ("mu_uS", "sigma_uS")
 NEEDED = ("g_uS", *VALUES)
 
+# No device's window ends below (`device.PLAUSIBLE_G_MAX_US`): a table that does is in another unit.
+SMALLEST_G_MAX_US = 1e-2
+
 Array = NDArray[np.float64]
 
 
@@ -47,6 +50,11 @@ class Grid:
         _ascending("g_uS", self.g_uS, 2)
         if self.g_uS[0] < 0:
             raise ValueError(f"g_uS must be at least 0, got {self.g_uS[0]:g}: give conductances in uS")
+        if self.g_uS[-1] < SMALLEST_G_MAX_US:
+            raise ValueError(
+                f"g_uS must reach {SMALLEST_G_MAX_US:g} uS, got {self.g_uS[-1]:g} at most, which looks like siemens: "
+                "give the table in microsiemens (1e-4 S = 100 uS)"
+            )
         if self.t_s is not None:
             _ascending("t_s", self.t_s, 1)
             if self.t_s[0] <= 0:

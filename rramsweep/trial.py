@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from rramsweep.accelerator import CPU, Accelerator
 from rramsweep.analog import AnalogNetwork
 from rramsweep.execution import Execution
 from rramsweep.logits import are_logits, cross_entropy
@@ -59,14 +60,36 @@ class Bench:
     execution: Execution
 
 
-@torch.inference_mode()
-def evaluate(model: nn.Module, batches: Sequence[Tensor], targets: Tensor, metric: Metric) -> Answers:
+def evaluate(
+    model: nn.Module, batches: Sequence[Tensor], targets: Tensor, metric: Metric, accelerator: Accelerator = CPU
+) -> Answers:
     """Run every input through a network.
 
     Raises:
         ValueError: the outputs are not one finite tensor, or not what the metric can score on this data.
     """
-    return score(torch.cat([_tensor(model(x)) for x in batches]), targets, metric)
+    return score(outputs(model, batches, accelerator), targets, metric)
+
+
+@torch.inference_mode()
+def outputs(
+    network: Callable[[Tensor], object], batches: Sequence[Tensor], accelerator: Accelerator, inputs: int = 0
+) -> Tensor:
+    """What a network, or several in one pass, says of all inputs; on the CPU.
+
+    Args:
+        network: of inputs as the accelerator takes them.
+        batches: the inputs.
+        accelerator: where it runs.
+        inputs: the axis that counts them in the outputs.
+
+    Raises:
+        ValueError: the outputs are not one tensor.
+    """
+    with accelerator.arithmetic():
+        parts = [_tensor(network(accelerator.take(x))) for x in batches]
+    answers = torch.cat(parts, dim=inputs)
+    return answers if accelerator == CPU else answers.float().cpu()
 
 
 def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
@@ -112,11 +135,16 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
     started = time.perf_counter()
     row: dict[str, Any] = {"point_id": bench.point_id, "seed": seed}
     try:
-        chip = evaluate(bench.network.chip(seed), bench.batches, bench.targets, bench.metric)
+        chip = evaluate(bench.network.chip(seed), bench.batches, bench.targets, bench.metric, bench.network.accelerator)
     except Exception as error:
         return {**row, **failure(error), "seconds": time.perf_counter() - started}, None
+    return {**row, **facts(bench, chip), "seconds": time.perf_counter() - started}, chip.correct
+
+
+def facts(bench: Bench, chip: Answers) -> dict[str, Any]:
+    """The columns of a row that come from a chip's answers."""
     digital = bench.digital
-    row |= {
+    row: dict[str, Any] = {
         "status": "ok",
         "error": None,
         "n_images": len(bench.targets),
@@ -127,6 +155,7 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
         "batch_size": bench.execution.batch_size,
         "memory_format": bench.execution.memory_format,
         "threads": torch.get_num_threads(),
+        "accelerator": bench.network.accelerator.name,
     }
     if chip.predictions is not None and digital.predictions is not None:
         row["agreement"] = int((digital.predictions == chip.predictions).sum()) / chip.predictions.numel()
@@ -140,7 +169,7 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
             "digital_accuracy": n_digital / len(bench.targets),
             "ideal_accuracy": bench.ideal_score,
         }
-    return {**row, "seconds": time.perf_counter() - started}, chip.correct
+    return row
 
 
 def failure(error: Exception) -> dict[str, Any]:

@@ -56,5 +56,5 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 def wish_of(settings: Mapping[str, Any]) -> Wish:
     """What a plan's settings fix of how networks are run."""
-    batch_size, memory_format, threads = (settings.get(name) for name in ("batch_size", "memory_format", "threads"))
-    return Wish(batch_size, memory_format, threads, alone=settings["shards"] == 1)
+    names = ("batch_size", "memory_format", "threads", "chips_per_pass")
+    return Wish(alone=settings["shards"] == 1, **{name: settings.get(name) for name in names})

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rramsweep.accelerator import Accelerator
 from rramsweep.analog import AnalogNetwork
 from rramsweep.arrays import private_copy
 from rramsweep.chip import LayerSpec
@@ -20,7 +21,7 @@ from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish, measure
 from rramsweep.fusing import fused
 from rramsweep.inspection import notes_of
-from rramsweep.layers import CELL_GROUPS, changed, layer_rules
+from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules
 from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point, describe, identify
 from rramsweep.shares import describe_shares, shares
@@ -28,7 +29,10 @@ from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
 
 # Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s")
+POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s", "accelerator")
+
+# Those of the ideal chip.
+BASELINE_KEYS = ("model", "data", "metric", "device", "mapping", "analog", "accelerator")
 
 DEFAULT = Wish()
 
@@ -69,9 +73,9 @@ class Workbench:
         node = {key: config[key] for key in POINT_KEYS}
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._parts.network(node["model"])
-        specs = self._specs(node)
-        for spec in {id(spec): spec for spec in specs.values()}.values():
-            self._notes |= dict.fromkeys(notes_of(spec, node["t_s"]))
+        specs = self._specs(node, choices)
+        accelerator = self._accelerator(node)
+        accelerator.check()
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -83,6 +87,7 @@ class Workbench:
                 f"layers {describe(list(specs))}",
                 *(["fold_batchnorm v1"] if folds_batchnorm(node) else []),
                 *self._spec_lines(node),
+                *accelerator.identity,
             ]
         )
         params = {k: v for key in POINT_KEYS for k, v in self._parts.flat(key, node[key]).items()}
@@ -108,14 +113,19 @@ class Workbench:
             self._execution(point),
         )
         network = AnalogNetwork(
-            self._parts.folded(node), self._specs(node), node["t_s"], self._parts.folds(node), execution.format
+            self._parts.folded(node),
+            self._specs(node, point.choices),
+            node["t_s"],
+            self._parts.folds(node),
+            execution.format,
+            self._accelerator(node),
         )
         batches = self._parts.keep("batches", [node["data"], repr(execution)], lambda: execution.batches(data.x))
         network.check_reads(batches[0][:1])
         digital = self._digital(node)
         ideal: float = self._parts.keep(
             "ideal",
-            [*(node[key] for key in ("model", "data", "metric", "device", "mapping", "analog")), repr(execution)],
+            [*(node[key] for key in BASELINE_KEYS), repr(execution)],
             lambda: self._ideal(network, batches, node),
         )
         return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution)
@@ -125,13 +135,18 @@ class Workbench:
         node = point.config
         model = {key: value for key, value in node["model"].items() if key != "checkpoint"}
         shape = list(self._parts.data(node["data"]).x.shape)
-        return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish)], sort_keys=True)
+        where = repr(self._accelerator(node))
+        return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
 
     def measure(self, point: Point) -> Execution:
         """The fastest way found to run a point's network (`execution.measure`)."""
         node = point.config
         model = fused(self._parts.folded(node), self._parts.folds(node))
-        return measure(model, self._parts.data(node["data"]).x, self.wish)
+        return measure(model, self._parts.data(node["data"]).x, self.wish, self._accelerator(node))
+
+    def _accelerator(self, node: Mapping[str, Any]) -> Accelerator:
+        found: Accelerator = self._parts.component("accelerator", node["accelerator"])
+        return found
 
     def _execution(self, point: Point) -> Execution:
         found = self.executions.get(self.kind(point)) if self.executions else None
@@ -150,23 +165,30 @@ class Workbench:
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
         """A point's network (not to be changed), what each weight on the array is made of, and the data."""
         node = point.config
-        return self._parts.folded(node), self._specs(node), self._parts.data(node["data"])
+        return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
 
     @property
     def notes(self) -> list[str]:
         """What effects have to say of the devices and times of the points so far, each sentence once."""
         return list(self._notes)
 
-    def _specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
-        """What every weight on the array is made of; layers under the same rules share one."""
+    def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
+        """What every weight on the array is made of, its notes taken; layers under the same rules share one."""
         rules = self._rules(node)
-        specs = {labels: self._spec(changed(node, node["analog"], labels)) for labels in set(rules.values())}
-        for spec in specs.values():
-            spec.check_time(node["t_s"])
+        specs = {labels: self._spec(node, labels, choices) for labels in dict.fromkeys(rules.values())}
         return {name: specs[labels] for name, labels in rules.items()}
 
-    def _spec(self, groups: Mapping[str, Any]) -> LayerSpec:
-        return LayerSpec(**{group: self._parts.component(group, groups[group]) for group in CELL_GROUPS})
+    def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
+        groups = changed(node, node["analog"], labels)
+        options = {group: choices[group] for group in CELL_GROUPS if groups[group] is node[group]}
+        parts = {group: self._parts.component(group, groups[group]) for group in CELL_GROUPS}
+        try:
+            spec = LayerSpec(**parts)
+            spec.check_time(node["t_s"])
+        except ValueError as error:
+            raise ValueError(in_options(str(error), groups, options)) from None
+        self._notes |= dict.fromkeys(in_options(note, groups, options) for note in notes_of(spec, node["t_s"]))
+        return spec
 
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         keys = [node["model"], node["analog"]]
@@ -196,7 +218,7 @@ class Workbench:
     def _ideal(self, network: AnalogNetwork, batches: Sequence[Tensor], node: Mapping[str, Any]) -> float:
         try:
             targets, metric = self._parts.data(node["data"]).y, self._parts.metric(node["metric"])
-            return evaluate(network.ideal(), batches, targets, metric).score
+            return evaluate(network.ideal(), batches, targets, metric, network.accelerator).score
         except ValueError:
             raise
         except Exception as error:

@@ -375,7 +375,7 @@ CASES = [
     (["read_noise=thermal_shot", "read_noise.temperature_K=-27"], r"temperature_K must be finite and at least 0"),
     (["read_noise=rtn", "read_noise.tau=50"], r"for 50 % give 0.5"),
     (["read_noise=one_over_f", "read_noise.t_read_s=0"], r"t_read_s must lie above 0"),
-    (["read_noise=cmo_hfox"], r"CMOReadNoise covers, 8..90 uS, got 1..100 uS"),
+    (["read_noise=cmo_hfox"], r"what read_noise=cmo_hfox covers, 8..90 uS, got 1..100 uS"),
     (
         ["faults=stuck", "faults.distribution=beta"],
         r"distribution must be one of normal, uniform, lognormal, got 'beta'",
@@ -557,13 +557,22 @@ CASES = [
     (["programming=cmo_hfox"], r"programming has no option 'cmo_hfox': did you mean .*cmo_hfox_2"),
     (["device=neuram"], r"device has no option 'neuram': did you mean neurram"),
     (["technology=ibm_cmo"], r"technology has no option 'ibm_cmo': did you mean ibm_cmo_hfox"),
-    ([*DIGITS, "programming=wan2022"], r"what Polynomial covers, 0..39.26 uS, got 1..100 uS: .* outside to scale"),
+    ([*DIGITS, "programming=wan2022"], r"what programming=wan2022 covers, 0..39.26 uS, got 1..100 uS: .* to scale"),
     (
         [*DIGITS, "programming=milo2021", "programming.outside=scale"],
         r"22.22..100 uS after scaling by 0.4444, got 1..100",
     ),
-    ([*DIGITS, "technology=ibm_cmo_hfox", "device=hpe_dpe"], r"what Polynomial covers, 8..90 uS, got 100..700 uS"),
-    ([*DIGITS, "technology=neurram", "relaxation=gaussian"], r"relaxation=Gaussian must begin where programming ends"),
+    (
+        [*DIGITS, "technology=ibm_cmo_hfox", "device=hpe_dpe"],
+        r"=cmo_hfox_0p2 covers, 8..90 uS, got 100..700",
+    ),
+    ([*DIGITS, "technology=neurram", "relaxation=gaussian"], r"relaxation=gaussian must begin where programming ends"),
+    (
+        [*DIGITS, "device=neurram", "relaxation=hfox", "drift.relative_drift=0.1"],
+        r"drift=relative must begin where relaxation ends, but that holds all later times",
+    ),
+    (["relaxation=gaussian_tail", "relaxation.tail_ratio=0.5"], r"tail_ratio must be finite and at least 1, got 0.5"),
+    (["faults=clusters", "faults.p_stuck_hrs=0.7"], r"at most 0.15 centres a cell to be clusters"),
     (["programming=milo2021", "programming.outside=widen"], r"outside must be one of refuse, clamp, scale"),
     (["programming=milo2021", "programming.coefficients=3"], r"programming.coefficients must be a list of float"),
     (["programming=milo2021", "programming.coefficients=[]"], r"coefficients must be finite numbers c0, c1, ..., got"),
@@ -590,7 +599,7 @@ CASES = [
     (table("siemens.csv"), r"lacks g_uS, mu_uS, sigma_uS: it has g_S, mu_S, sigma_S"),
     (table("gap.csv"), r"one row for each conductance and time, g_uS=100, t_s=100 has 0"),
     (table("word.csv"), r"a row must hold numbers, row 1 has 1, 0, two"),
-    (table("narrow.csv"), r"what Table covers, 10..40 uS, got 1..100 uS"),
+    (table("narrow.csv"), r"what programming=table covers, 10..40 uS, got 1..100 uS"),
     (table("law.csv", "programming.kind=sum"), r"kind must be one of total, increment, got 'sum'"),
     (table("law.csv", "relaxation=table", "relaxation.path=law.csv", "relaxation.kind=total"), r"must stand alone"),
     (table("timed.csv", "relaxation.kind=total", group="relaxation"), r"t_s must lie in the times .*, got 0 s"),
@@ -659,7 +668,7 @@ def test_one_line_before_any_chip(files, capfd, monkeypatch, arguments, says):
     def no_chip(*_):
         raise AssertionError("a chip was begun")
 
-    monkeypatch.setattr("rramsweep.shard.run_trial", no_chip)
+    monkeypatch.setattr("rramsweep.passes.run_trial", no_chip)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

@@ -264,6 +264,8 @@ class Late:
         ({"programming": Total(1.0), "relaxation": Late(0.01)}, "must begin where programming ends, at t0_s >= 1 s"),
         ({"programming": Total(1.0), "relaxation": Gaussian(0.07)}, "begins at 0 s and would be counted twice"),
         ({"relaxation": HfOxRelaxation(), "drift": Late(1e6)}, "holds all later times"),
+        ({"relaxation": HfOxRelaxation(scale=True), "drift": RelativeDrift(0.1)}, "=RelativeDrift .* drift incl"),
+        ({"relaxation": Total(float("inf")), "drift": RelativeDrift(0.1)}, "counted twice: set drift=ideal"),
         ({"relaxation": Total(float("inf")), "drift": Late(1.0)}, "drift=Late must begin where relaxation ends"),
     ],
 )
@@ -278,7 +280,8 @@ def test_an_error_is_never_counted_twice(effects, message):
         {"programming": Total(), "relaxation": Gaussian(0.07), "drift": RelativeDrift(0.1)},
         {"programming": Total(1.0), "drift": RelativeDrift(0.1)},
         {"programming": Total(1.0), "drift": Late(1.0)},
-        {"relaxation": Total(float("inf")), "variation": Gaussian(0.01), "drift": RelativeDrift(0.1)},
+        {"relaxation": Total(float("inf")), "variation": Gaussian(0.01), "drift": RelativeDrift(0.0)},
+        {"relaxation": HfOxRelaxation(scale=True), "drift": RelativeDrift(0.0)},
     ],
 )
 def test_errors_that_follow_each_other_stack(effects):

@@ -190,16 +190,16 @@ def test_a_failing_point_leaves_the_others_alone(workdir, monkeypatch, capsys):
 
 
 def test_an_interrupt_keeps_what_is_done_reports_it_and_can_be_resumed(workdir, monkeypatch, capsys):
-    from rramsweep import shard
+    from rramsweep import passes
 
-    trial = shard.run_trial
+    trial = passes.run_trial
 
     def interrupted(bench, seed):
         if seed == 3:
             raise KeyboardInterrupt
         return trial(bench, seed)
 
-    monkeypatch.setattr(shard, "run_trial", interrupted)
+    monkeypatch.setattr(passes, "run_trial", interrupted)
     with pytest.raises(SystemExit) as exit_:
         run("-m", *DIGITS, LEVELS, "chips=5")
     assert exit_.value.code == 130
@@ -207,7 +207,7 @@ def test_an_interrupt_keeps_what_is_done_reports_it_and_can_be_resumed(workdir, 
     (folder,) = Path("outputs/sweep").iterdir()
     assert rs.load(folder).seed.tolist() == [0, 1, 2]
     assert (folder / "summary.csv").exists()
-    monkeypatch.setattr(shard, "run_trial", trial)
+    monkeypatch.setattr(passes, "run_trial", trial)
     same(rs.load(run("-m", *DIGITS, LEVELS, "chips=5", "name=on")), rs.sweep([*DIGITS, LEVELS, "chips=5", "store=f"]))
 
 
@@ -228,10 +228,10 @@ def test_the_sweeps_own_yield_drop_is_the_summarys(workdir):
 def test_threads_are_those_asked_for_and_put_back(workdir, monkeypatch):
     import torch
 
-    from rramsweep import shard
+    from rramsweep import passes
 
-    trial, seen = shard.run_trial, []
-    monkeypatch.setattr(shard, "run_trial", lambda b, s: (seen.append(torch.get_num_threads()), trial(b, s))[1])
+    trial, seen = passes.run_trial, []
+    monkeypatch.setattr(passes, "run_trial", lambda b, s: (seen.append(torch.get_num_threads()), trial(b, s))[1])
     before = torch.get_num_threads()
     rs.sweep([*DIGITS, "chips=1", "threads=1"])
     assert seen == [1]

@@ -141,6 +141,21 @@ def test_code_may_not_allow_itself_from_a_yaml(tmp_path):
     assert Settings.of(config, ["allow_targets=[mylab]"]).allow_targets == ["mylab"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["relaxation=hfx"], "^relaxation has no option 'hfx': did you mean hfox"),
+        (["drift.relative=0.1"], "^drift.relative is not there to be set"),
+        (["relaxtion=hfox"], "relaxtion"),
+    ],
+)
+def test_what_hydra_refuses_is_one_line_in_python(workdir, overrides, message):
+    for call in (rs.compose, rs.sweep, rs.inspect):
+        with pytest.raises(ValueError, match=message) as caught:
+            call(overrides)
+        assert "\n" not in str(caught.value)
+
+
 def test_notes_of_effects_are_warnings_in_python(workdir):
     cfg = compose(["model=digits_mlp", "data=digits", "data.limit=20", "chips=1", "drift=log_time"])
     with pytest.warns(UserWarning, match="does nothing at t_s=0"):

@@ -311,6 +311,15 @@ def test_the_file_holds_the_schemas_types(tmp_path):
     assert {schema.field(name).type for name in CHOICES} == {pa.string()}
 
 
+def test_a_file_from_before_trials_said_where_they_ran_is_read(tmp_path):
+    frame = chips(8, 7)
+    write(frame, tmp_path / "r.parquet")
+    pq.write_table(pq.read_table(tmp_path / "r.parquet").drop_columns(["accelerator"]), tmp_path / "old.parquet")
+    old = read(tmp_path / "old.parquet")
+    assert old["accelerator"].isna().all()
+    pd.testing.assert_frame_equal(old.drop(columns="accelerator"), frame.drop(columns="accelerator"))
+
+
 def test_a_frame_that_is_wrong_is_neither_written_nor_read(tmp_path):
     good, bad = chips(8, 7), chips(8, 7)
     bad.loc[0, "accuracy"] = 2.0
@@ -360,6 +369,7 @@ def test_the_schema_is_what_the_readme_says():
         **{"score": real, "digital_score": real, "ideal_score": real},
         **{"accuracy": real, "digital_accuracy": real, "ideal_accuracy": real, "agreement": real},
         **{"loss": real, "seconds": real, "batch_size": whole, "memory_format": text, "threads": whole},
+        **{"accelerator": text},
     }
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))

@@ -7,14 +7,15 @@ import pytest
 from matplotlib.figure import Figure
 
 from rramsweep.layer_plot import plot_inspect
-from rramsweep.layer_table import layer_table
+from rramsweep.layer_table import STEPS, layer_table
 from rramsweep.style import COLOURS
 
 
 def row(layer, seed, error, weight_error=0.2, **facts):
     base = {"layer": layer, "seed": seed, "mvm_error": error, "weight_error": weight_error}
     shares = {"edge_share": 0.4, "pushed_share": 0.1, "stuck_share": 0.0, "saturated_share": 0.0}
-    return {**base, **shares, "window_used": 0.5, "w_max_over_std": 4.0, **facts}
+    steps = dict.fromkeys(STEPS, 0.0) | {"by_relaxation": 0.3, "by_drift": 0.2}
+    return {**base, **shares, **steps, "window_used": 0.5, "w_max_over_std": 4.0, **facts}
 
 
 def two_points():
@@ -60,8 +61,20 @@ def test_a_sensible_setting_has_no_warning():
     ("rows", "says", "remedy"),
     [
         ([row("a", 0, 0.42), row("b", 0, 0.3)], "the relative MVM error of layer a is 42 %", "measured device"),
+        (
+            [row("a", 0, 0.42)],
+            r"mostly from relaxation \(30 %\) and drift \(20 %\): take",
+            "smaller drift",
+        ),
+        (
+            [row("a", 0, 0.42, by_mapping=0.9)],
+            r"mostly from mapping and quantisation \(90 %\): give",
+            "more levels",
+        ),
+        ([row("a", 0, 0.42, by_faults=0.9)], r"from stuck cells \(90 %\): lower the rates", "rates of faults"),
+        ([row("a", 0, 0.42, by_read_noise=2.0)], r"from read noise \(200 %\)", "lower read_noise"),
         ([row("a", 0, None, 0.6)], "the relative MVM error of layer a is 60 %", "measured device"),
-        ([row("a", 0, 0.5), row("b", 0, 0.6)], "layer b is 60 %, above 40 %, .* in 2 of 2 rows", "measured device"),
+        ([row("a", 0, 0.5), row("b", 0, 0.6)], "layer b is 60 %, above 40 % .* in 2 of 2 rows", "measured device"),
         ([row("a", 0, 0.1, saturated_share=0.05)], "5 % of the weights of layer a", "raise mapping.percentile"),
         ([row("a", 0, 0.1, pushed_share=0.7)], "70 % of the cells of layer a", "finer levels"),
         ([row("a", 0, 0.1), row("b", 0, 0.1, pushed_share=0.51)], "cells of layer b", "per_channel"),

@@ -295,7 +295,7 @@ def rs_store():
 
 def test_chips_of_a_store_from_before_metrics_still_count(workdir, capsys, monkeypatch):
     """Scheme 1 had no scores: every row was a top-1 accuracy. Its chips are read, and the store moves on."""
-    from rramsweep import shard
+    from rramsweep import passes
     from rramsweep.store import FACTS, Store
 
     command = ["model=digits_mlp", "data=digits", "data.limit=50", "drift.relative_drift=0.2", "chips=3"]
@@ -308,11 +308,11 @@ def test_chips_of_a_store_from_before_metrics_still_count(workdir, capsys, monke
     store._fragments["facts"].add(old)
     (root / "store.json").write_text(json.dumps({"scheme": 1, "what": "rramsweep facts"}))
     assert store.facts().schema == FACTS
-    trial = shard.run_trial
-    monkeypatch.setattr(shard, "run_trial", None)
+    trial = passes.run_trial
+    monkeypatch.setattr(passes, "run_trial", None)
     pd.testing.assert_frame_equal(rs.run(rs.compose(command)), frame)
     assert json.loads((root / "store.json").read_text())["scheme"] == 1, "nothing was written"
-    monkeypatch.setattr(shard, "run_trial", trial)
+    monkeypatch.setattr(passes, "run_trial", trial)
     more = rs.run(rs.compose([*command[:-1], "chips=5"]))
     assert json.loads((root / "store.json").read_text())["scheme"] == 2
     assert more["score"].equals(more["accuracy"])

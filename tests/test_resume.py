@@ -63,11 +63,11 @@ def test_an_interrupt_reports_what_there_is_and_exits_130(workdir):
 
 
 def test_more_chips_and_finer_levels_compute_only_what_is_missing(workdir, monkeypatch):
-    from rramsweep import shard
+    from rramsweep import passes
 
     calls = []
-    trial = shard.run_trial
-    monkeypatch.setattr(shard, "run_trial", lambda b, s: (calls.append((b.point_id, s)), trial(b, s))[1])
+    trial = passes.run_trial
+    monkeypatch.setattr(passes, "run_trial", lambda b, s: (calls.append((b.point_id, s)), trial(b, s))[1])
     levels = ["model=digits_mlp", "data=digits", "data.limit=50"]
     rs.sweep([*levels, "drift.relative_drift=0.1,0.2", "chips=4"])
     assert len(calls) == 8

@@ -60,6 +60,7 @@ BAD_CSV = [
     (HEAD + "1,2,3\n1,2,4\n", r"one row for each conductance and time, g_uS=1 has 2"),
     (HEAD + "1,2,3\n2,2,-4\n", r"sigma_uS must be at least 0, got -4"),
     (HEAD + "-1,2,3\n2,2,4\n", r"g_uS must be at least 0, got -1"),
+    (HEAD + "1e-6,0,1e-7\n1e-4,0,1e-6\n", r"must reach 0.01 uS, got 0.0001 at most, which looks like siemens: .* uS\)"),
     (HEAD + "1,nan,3\n2,2,4\n", r"mu_uS must be finite"),
     (HEAD + "1,2,inf\n2,2,4\n", r"sigma_uS must be finite"),
     (TIMED + "1,1,0,1\n2,1,0,1\n1,10,0,1\n", r"one row for each conductance and time, g_uS=2, t_s=10 has 0"),

@@ -7,6 +7,7 @@ are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise i
 
 from rramsweep.effects.cmo_relaxation import CmoRelaxation
 from rramsweep.effects.gaussian import Gaussian
+from rramsweep.effects.gaussian_tail import GaussianTail
 from rramsweep.effects.hfox_relaxation import HfOxRelaxation
 from rramsweep.effects.ideal import Ideal
 from rramsweep.effects.inverse_proportional import InverseProportional
@@ -33,6 +34,7 @@ __all__ = [
     "CmoRelaxation",
     "Effect",
     "Gaussian",
+    "GaussianTail",
     "HfOxRelaxation",
     "Ideal",
     "InverseProportional",

@@ -1,4 +1,4 @@
-"""Conductance error that grows as conductance falls."""
+"""Conductance error whose spread grows as conductance falls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rramsweep.streams import Stream
 
 @dataclass(frozen=True)
 class InverseProportional:
-    """`G' = G + alpha_inv (g_max^2 / G_t) z`, z ~ N(0, 1) independent per cell: sigma goes with resistance.
+    """`G' = G + alpha_inv (g_max^2 / G_t) z`, z ~ N(0, 1) independent per cell: sigma(G) goes with 1 / G.
 
     Source: CrossSim's inverse-proportional generic device [R: `generic_device.py`], where G is in units of g_max.
     An increment on what stands.
 
-    It is not the level deviation of OxRAM theory, whose *resistance* error is proportional to resistance
+    It is not the level deviation of OxRAM theory, whose error *of the resistance* is proportional to resistance
     (Sci. Rep. 2018, s41598-018-35838-x [R: abstract]): to first order that is an error in proportion to conductance.
     Over an on/off ratio of r the spread grows r times, so that with a large one it soon exceeds the window.
 

@@ -15,6 +15,13 @@ from rramsweep.effects.checks import begins, drift_notes, finite
 from rramsweep.effects.walk import combine, wiener
 from rramsweep.streams import Stream
 
+# The rates of conf/drift/log_time.yaml and the window that they were measured in [X].
+MEASURED = {"mean_uS_per_decade": -0.30, "variance_uS2_per_decade": 2.13}
+MEASURED_G_MAX_US = 40.0
+
+# Windows whose ends differ by less than this part count as one: 39.26 and 40 uS are one device.
+WINDOW = 0.05
+
 
 @dataclass(frozen=True)
 class LogTimeWalk:
@@ -72,8 +79,16 @@ class LogTimeWalk:
         change_uS = walk.mul_(math.sqrt(self.variance_uS2_per_decade)).add_(self.mean_uS_per_decade * s)
         return change_uS.add_(cells.g_uS)
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
-        return drift_notes(t_s, self.t0_s, self._acceleration())
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+        """When it begins, how fast time runs, and measured rates in another window than theirs."""
+        notes = drift_notes(t_s, self.t0_s, self._acceleration())
+        kept = [f"{name}={rate:g}" for name, rate in MEASURED.items() if getattr(self, name) == rate]
+        if kept and abs(device.g_max_uS / MEASURED_G_MAX_US - 1) > WINDOW:
+            notes.append(
+                f"{' and '.join(kept)} of LogTimeWalk were measured in a window up to {MEASURED_G_MAX_US:g} uS and are "
+                f"not scaled to one up to {device.g_max_uS:g} uS: give the rates of your device"
+            )
+        return notes
 
     def _acceleration(self) -> float:
         return acceleration(self.temperature_K, self.activation_energy_eV, self.reference_temperature_K)

@@ -23,7 +23,8 @@ class Effect(Protocol):
     stands in an attribute `kind`; an effect without one is an increment. A total that was measured some time after
     the write has that time as `at_s` (infinity: it is a law of time and contains all of it), and an increment that
     is a law of time the time from which it counts as `t0_s`, and as `until_s` that up to which it holds the drift too;
-    `chip.LayerSpec` refuses what would count twice.
+    `chip.LayerSpec` refuses what would count twice. An effect of strength zero that stands in a slot by default says
+    so by an attribute `silent`, and counts for nothing.
     """
 
     version: ClassVar[int]

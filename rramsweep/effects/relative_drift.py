@@ -23,7 +23,8 @@ class RelativeDrift:
     README [R2], which says that it is typically below 0.20 [R2]: beyond that the value is an extrapolation.
 
     It is not a law of time (`t_s` plays no part), and not what measured filamentary RRAM shows, where sigma
-    falls toward g_max.
+    falls toward g_max. It is the drift of a device's life in one number, so it is refused beside a law that holds the
+    drift at all later times already (`HfOxRelaxation`, `CmoRelaxation`, a total over times).
 
     Args:
         relative_drift: sigma as a fraction of G_ref, 0..1.
@@ -47,8 +48,13 @@ class RelativeDrift:
         if self.reference not in REFERENCES:
             raise ValueError(f"reference must be one of {', '.join(REFERENCES)}, got {self.reference!r}: pick one")
 
+    @property
+    def silent(self) -> bool:
+        """Whether it does nothing: the default of `drift`, which may stand beside any law."""
+        return self.relative_drift == 0
+
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
-        if self.relative_drift == 0:
+        if self.silent:
             return cells.g_uS
         z = clamped_normal(rng, cells.g_uS.shape, self.z_max)
         reference_uS = cells.target_uS if self.reference == "target" else cells.g_uS

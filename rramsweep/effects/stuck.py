@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
-from rramsweep.device import Cells
-from rramsweep.effects.stuck_values import check_stuck, stick
+from rramsweep.device import Cells, Device
+from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.streams import Stream
 
 
@@ -27,8 +28,10 @@ class Stuck:
     `s^2 = ln(1 + cv^2)`. Window and edge do not bound them: measured cells were stuck at about 500 and 10 uS beside
     a window of 133-233 uS (Yousuf et al. 2025 [R2]).
 
-    "SA0" and "SA1" mean opposite things in different papers, so they are not used. Source of the default rates:
-    C.-Y. Chen et al., IEEE Trans. Computers 64(1) 180-190 (2015), 1.75 % and 9.04 % as cited by others [R2].
+    "SA0" and "SA1" mean opposite things in different papers, so they are not used: stuck at LRS, high conductance, is
+    SA0 for Chen L. et al., DATE 2017 [R2] and PytorX [R], and SA1 for Charan et al., JXCDC 2020 [R2]. Source of the
+    default rates: C.-Y. Chen et al., IEEE Trans. Computers 64(1) 180-190 (2015), 1.75 % and 9.04 % as cited by
+    others [R2], read as 1.75 % at LRS: the other reading swaps the two.
 
     It is not a model of line failures (`StuckLines`), of clusters (`StuckClusters`), or of faults that grow with
     cycling.
@@ -65,3 +68,7 @@ class Stuck:
             return cells.g_uS
         u = rng.uniform(cells.g_uS.shape)
         return stick(self, cells, u < self.p_stuck_lrs, u >= 1 - self.p_stuck_hrs, rng)
+
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+        """Stuck conductances outside the window."""
+        return stuck_notes(self, device)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from rramsweep.device import Cells
-from rramsweep.effects.stuck_values import check_stuck, stick
+from rramsweep.device import Cells, Device
+from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.streams import Stream
 
 LINES = ("bit", "word", "both")
@@ -84,6 +85,10 @@ class StuckLines:
             hrs.expand(bit_lines, word_lines).reshape(shape),
             rng,
         )
+
+    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+        """Stuck conductances outside the window."""
+        return stuck_notes(self, device)
 
     def _failed(self, u: Tensor, share: float) -> tuple[Tensor, Tensor]:
         return u < self.p_stuck_lrs * share, u >= 1 - self.p_stuck_hrs * share

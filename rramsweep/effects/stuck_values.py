@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from rramsweep.device import Cells
+from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import fraction
 from rramsweep.streams import Stream
 
@@ -60,6 +60,25 @@ def check_stuck(law: StuckCells) -> None:
                 f"{name} must lie in 0..{highest:.3g} for a {law.distribution} distribution of stuck values, got "
                 f"{cv}: 0 fixes them, and lognormal takes any"
             )
+
+
+def stuck_notes(law: StuckCells, device: Device) -> list[str]:
+    """Where a stuck cell sits outside the window, and how large a weight that is."""
+    outside = [
+        f"{name}={g_uS:g}"
+        for name, p, g_uS in (
+            ("g_lrs_uS", law.p_stuck_lrs, law.g_lrs_uS),
+            ("g_hrs_uS", law.p_stuck_hrs, law.g_hrs_uS),
+        )
+        if p > 0 and g_uS is not None and not device.g_min_uS <= g_uS <= device.g_max_uS
+    ]
+    if not outside:
+        return []
+    return [
+        f"{type(law).__name__} has {' and '.join(outside)} outside the window of {device.g_min_uS:g}.."
+        f"{device.g_max_uS:g} uS: right where it was measured beside this window, else give "
+        "null or values of your device"
+    ]
 
 
 def stick(law: StuckCells, cells: Cells, lrs: Tensor, hrs: Tensor, rng: Stream) -> Tensor:

@@ -160,10 +160,11 @@ class _Intervals:
     def of(self, g_uS: Tensor) -> tuple[Tensor, Tensor]:
         step = (g_uS - self._low_uS).mul_(self._steps_per_uS).int().clamp_(max=STEPS - 1)
         # index_select here and below, because indexing with a tensor is seven times slower.
-        interval = self._first.index_select(0, step)
+        first, upper_uS, rows_uS = (row.to(g_uS.device) for row in (self._first, self._upper_uS, self._rows_uS))
+        interval = first.index_select(0, step)
         for _ in range(self._most):
-            interval += g_uS >= self._upper_uS.index_select(0, interval)
-        return interval, g_uS - self._rows_uS.index_select(0, interval)
+            interval += g_uS >= upper_uS.index_select(0, interval)
+        return interval, g_uS - rows_uS.index_select(0, interval)
 
 
 class _Lines:
@@ -175,5 +176,5 @@ class _Lines:
         self._law_uS = torch.from_numpy(law_uS).float()
 
     def at(self, interval: Tensor, above_uS: Tensor) -> Tensor:
-        slope = self._slope.index_select(0, interval)
-        return slope.mul_(above_uS).add_(self._law_uS.index_select(0, interval))
+        slope = self._slope.to(interval.device).index_select(0, interval)
+        return slope.mul_(above_uS).add_(self._law_uS.to(interval.device).index_select(0, interval))

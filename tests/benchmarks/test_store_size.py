@@ -33,7 +33,7 @@ class Clock:
 
 
 def made_up(clock: Clock, chips_per_s: float):
-    """In the place of `run_trial`: numbers as scattered as real ones, since what repeats would compress."""
+    """In the place of `run_trials`: numbers as scattered as real ones, since what repeats would compress."""
     rng = np.random.default_rng(0)
     right = torch.from_numpy(rng.beta(2.0, 0.5, N_IMAGES))
     digital = right > 0.4
@@ -65,7 +65,8 @@ class Bench:
 def test_a_hundred_thousand_trials(tmp_path, monkeypatch, points):
     clock = Clock()
     monkeypatch.setattr(shard, "time", clock)
-    monkeypatch.setattr(shard, "run_trial", made_up(clock, CHIPS_PER_S))
+    trial = made_up(clock, CHIPS_PER_S)
+    monkeypatch.setattr(shard, "run_trials", lambda point_id, seeds: (trial(point_id, seed) for seed in seeds))
     text = "rramsweep point, scheme 1\n" + "a line of an effect with its parameters, a=0.1, b=0.2\n" * 12
     texts = [f"{text}{i}" for i in range(points)]
     plan = Plan(

@@ -21,6 +21,7 @@ RESNET20 = [
     f"model.checkpoint={SHARED}/resnet_cifar10/resnet20-12fca82f.th",
     f"data.path={SHARED}/cifar10_jpegq75_test5k.npz",
 ]
+DIGITS = ["data=digits", "data.split=all", "technology=pyrram", "drift.relative_drift=0.1"]
 ROUNDS = 15
 
 # In a process of its own, because the allocator is set up where a process starts.
@@ -103,11 +104,11 @@ def test_lenet():
 
 
 def test_mlp():
-    cost(["model=digits_mlp", "data=digits", "technology=pyrram", "drift.relative_drift=0.1"], rounds=60)
+    cost(["model=digits_mlp", *DIGITS], rounds=60)
 
 
 def test_small_cnn():
-    cost(["model=digits_cnn", "data=digits", "technology=pyrram", "drift.relative_drift=0.1"], rounds=60)
+    cost(["model=digits_cnn", *DIGITS], rounds=60)
 
 
 @pytest.mark.skipif(not (SHARED / "resnet_cifar10").is_dir(), reason="needs the development data")

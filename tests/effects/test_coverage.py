@@ -32,7 +32,7 @@ def test_a_window_inside_is_taken_as_it_is(device, outside):
 
 @pytest.mark.parametrize("device", [Device(9.0, 50.0), Device(10.0, 51.0), Device(0.0, 100.0), Device(60.0, 70.0)])
 def test_a_window_outside_is_refused(device):
-    with pytest.raises(ValueError, match=r"what Polynomial covers, 10..50 uS, got .* set outside to scale or clamp$"):
+    with pytest.raises(ValueError, match=r"programming=Polynomial covers, 10..50 uS, .* outside to scale or clamp$"):
         LayerSpec(device, Differential(), fit())
 
 
@@ -42,8 +42,8 @@ def test_clamped_the_nearest_end_holds_and_is_told():
     assert sigma_of(effect, 1.0) == pytest.approx(2.0, rel=1e-5)
     assert sigma_of(effect, 90.0) == pytest.approx(6.0, rel=1e-5)
     assert spec.notes(0.0) == [
-        "Polynomial was not measured below 10 uS and above 50 uS, where a window of 1..100 uS gets the law of the "
-        "nearest end"
+        "programming=Polynomial was not measured below 10 uS and above 50 uS, where a window of 1..100 uS gets the law "
+        "of the nearest end"
     ]
 
 
@@ -51,7 +51,9 @@ def test_scaled_it_says_by_what_factor():
     device = Device(20.0, 100.0, edge="none")
     effect = fit("scale")
     spec = LayerSpec(device, Differential(), effect)
-    assert spec.notes(0.0) == ["Polynomial covers 10..50 uS and is scaled by 2 to a window that ends at 100 uS"]
+    assert spec.notes(0.0) == [
+        "programming=Polynomial covers 10..50 uS and is scaled by 2 to a window that ends at 100 uS"
+    ]
     assert not effect.notes(Device(10.0, 50.0), 0.0)
 
 

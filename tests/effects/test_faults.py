@@ -323,6 +323,8 @@ def test_a_stuck_cell_without_spread_is_the_point_that_it_was():
         (lambda: Stuck(0.1, 0.1, cv_hrs=math.inf, distribution="lognormal"), "cv_hrs must lie in 0..inf"),
         (lambda: StuckLines(0.1, 0.1, lines="row"), "lines must be one of bit, word, both"),
         (lambda: StuckClusters(0.1, 0.1, radius_cells=0.2), "radius_cells must lie in 1..100"),
+        (lambda: StuckClusters(0.4, 0.3), "at most 0.15 centres a cell .* clusters of 6.28 cells need 0.19: lower"),
+        (lambda: StuckClusters(0.1, 0.1, radius_cells=1.0, fill=0.2), "0.628 cells need 0.36: .* or use faults=stuck"),
         (lambda: StuckClusters(0.1, 0.1, fill=0.0), "fill must lie in 0.2..1"),
         (lambda: StuckClusters(0.1, 0.1, fill=math.nan), "fill must lie in 0.2..1"),
     ],

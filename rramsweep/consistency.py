@@ -1,0 +1,131 @@
+"""Whether the parts of a layer's spec belong together: what would count twice is refused, what is odd is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Mapping as Map
+
+import torch
+
+from rramsweep.device import Device
+from rramsweep.effects import Effect, Ideal
+from rramsweep.mapping import Mapping
+
+# Above this error of the ideal chip the levels are told of: half of what `inspect` warns of. A pair of cells of 8
+# levels (conf/device/ihp_hfo2) has 0.165, one of 4 levels 0.38.
+IDEAL_ERROR_LIMIT = 0.20
+
+# Normal weights fill the window at so many standard deviations, as in the closed forms of whole layers.
+W_MAX_STD = 4.0
+WEIGHTS = 2001
+
+
+def refuse_double_counting(effects: Map[str, Effect]) -> None:
+    """Refuse errors after the write of which one contains another.
+
+    A total error against the target stands alone; after a law that holds the error up to some time (`at_s` of a
+    total, `until_s` of an increment) only what begins then may follow, and after one that holds all later times
+    nothing, whether it asks for the time or not: `RelativeDrift` is the retention that a measured law contains.
+
+    Args:
+        effects: `{stage: effect}` of programming, relaxation and drift, in this order.
+
+    Raises:
+        ValueError: names both stages and the remedy.
+    """
+    before: list[str] = []  # stages whose error stands already
+    covered_s = 0.0  # up to this time after the write, by a total or by a relaxation that holds the drift
+    for stage, effect in effects.items():
+        if is_nothing(effect):
+            continue
+        name = label(stage, effect)
+        if getattr(effect, "kind", "increment") == "total":
+            if before:
+                raise ValueError(
+                    f"{name} is the total error against the target and must stand alone, but "
+                    f"{' and '.join(before)} would be counted twice: set {' and '.join(f'{b}=ideal' for b in before)}"
+                )
+            covered_s = getattr(effect, "at_s", 0.0)
+        elif covered_s == math.inf:
+            raise ValueError(
+                f"{name} must begin where {' and '.join(before)} ends, but that holds all later times, its drift "
+                f"included, which would be counted twice: set {stage}=ideal"
+            )
+        elif covered_s > 0 and (stage == "relaxation" or hasattr(effect, "t0_s")):
+            t0_s = getattr(effect, "t0_s", 0.0)
+            if t0_s < covered_s:
+                raise ValueError(
+                    f"{name} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
+                    f"begins at {t0_s:g} s and would be counted twice: set {stage}=ideal or take a law from then on"
+                )
+        covered_s = max(covered_s, getattr(effect, "until_s", 0.0))
+        before.append(stage)
+
+
+def standstill(effects: Map[str, Effect], t_s: float) -> list[str]:
+    """A note where a chip is read later than its programming error was, and no law moves the cells in between."""
+    programming = effects["programming"]
+    at_s = getattr(programming, "at_s", 0.0)
+    moved = not all(is_nothing(effects[stage]) for stage in ("relaxation", "drift"))
+    if getattr(programming, "kind", "increment") != "total" or moved or t_s <= at_s:
+        return []
+    return [
+        f"{label('programming', programming)} is the error at {at_s:g} s after the write and no relaxation or drift "
+        f"follows it, so the cells stand still and a chip read at {t_s:g} s is that of {at_s:g} s: add a law that "
+        f"begins there, or set t_s={at_s:g}"
+    ]
+
+
+def few_levels(mapping: Mapping, device: Device) -> list[str]:
+    """A note where mapping and quantisation alone take much of the weights."""
+    error = ideal_error(mapping, device)
+    if error <= IDEAL_ERROR_LIMIT:
+        return []
+    levels = f"{device.levels} levels" if device.levels else f"steps of {device.step_uS:g} uS"
+    return [
+        f"a device of {levels} leaves the weights of an ideal chip {100 * error:.2g} % from the digital ones, without "
+        f"any effect (normal weights that fill the window at {W_MAX_STD:g} standard deviations) [D]: take a network "
+        "trained for so few levels, mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels"
+    ]
+
+
+def ideal_error(mapping: Mapping, device: Device) -> float:
+    """|W_ideal - W| / |W| of normal weights with W_max = 4 standard deviations, mapped and quantised.
+
+    Levels spaced by s standard deviations give about s / sqrt(12): 4 / (L - 1) for L levels of a one-sided pair,
+    twice that for a constant sum or an offset.
+    """
+    w = torch.special.ndtri((torch.arange(WEIGHTS, dtype=torch.float64) + 0.5) / WEIGHTS).float()
+    full_scale = torch.tensor(W_MAX_STD)
+    targets = mapping.targets(w, full_scale, device)
+    cells = {cell: device.quantise(g_uS) for cell, g_uS in targets.items()}
+    return float((mapping.weight(cells, full_scale, device) - w).norm() / w.norm())
+
+
+def is_nothing(effect: object) -> bool:
+    """Whether an effect does nothing: it is Ideal, or says of itself that its strength is zero."""
+    return isinstance(effect, Ideal) or bool(getattr(effect, "silent", False))
+
+
+def label(slot: str, effect: object) -> str:
+    """How a message names an effect; `layers.in_options` puts the option there that a user chose."""
+    return f"{slot}={type(effect).__name__}"
+
+
+def in_slot(slot: str, effect: object, text: str) -> str:
+    """What an effect says of itself, with the slot that it is in."""
+    name = type(effect).__name__
+    return text.replace(name, label(slot, effect), 1) if name in text else f"{label(slot, effect)}: {text}"
+
+
+def checked(slot: str, effect: object, check: Callable[[], None]) -> None:
+    """Run an effect's own check; what it refuses is told with its slot.
+
+    Raises:
+        ValueError: as the check does.
+    """
+    try:
+        check()
+    except ValueError as error:
+        raise ValueError(in_slot(slot, effect, str(error))) from None
