@@ -27,8 +27,10 @@ SLOW_S = 0.5
 # A candidate must be this much faster than the one before, so that noise alone changes nothing.
 GAIN = 0.97
 
-# So many batch sizes in a row without a gain end the search in their direction.
+# So many batch sizes in a row without a gain end the search in their direction, once a pass takes so many seconds: a
+# larger one costs time, and memory. Shorter ones are all tried, because a single measurement may be off.
 PATIENCE = 2
+LONG_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,10 @@ def measure(
     def faster(candidates: Iterable[Execution], patience: int = 1) -> Execution:
         chosen, lost = best, 0
         for candidate in candidates:
-            if lost == patience or time.perf_counter() > until:
+            long = cost(chosen) * candidate.chips_per_pass * candidate.batch_size > LONG_S
+            if (lost >= patience and long) or time.perf_counter() > until:
+                break
+            if cost(candidate) == float("inf") > cost(chosen):  # it does not fit, nor will larger ones
                 break
             gained = cost(candidate) < GAIN * cost(chosen)
             chosen, lost = (candidate, 0) if gained else (chosen, lost + 1)
