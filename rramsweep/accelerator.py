@@ -46,19 +46,15 @@ class Accelerator:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"accelerator.device must be cpu, cuda or cuda:N, got {self.device!r}: pick one")
+            raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}: pick one")
         if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"accelerator.precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}: pick one"
-            )
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}: pick one")
         if self.rng_device not in ("cpu", "cuda"):
-            raise ValueError(f"accelerator.rng_device must be cpu or cuda, got {self.rng_device!r}: pick one")
+            raise ValueError(f"rng_device must be cpu or cuda, got {self.rng_device!r}: pick one")
         if self.device == "cpu" and self.rng_device != "cpu":
-            raise ValueError(
-                f"accelerator.rng_device must be cpu where accelerator.device is, got {self.rng_device!r}: set both"
-            )
+            raise ValueError(f"rng_device must be cpu where device is, got {self.rng_device!r}: set both")
         if self.device == "cpu" and self.precision == "tf32":
-            raise ValueError("accelerator.precision=tf32 is of GPUs, got it with accelerator.device=cpu: use float32")
+            raise ValueError("precision=tf32 is of GPUs, got it with device=cpu: use float32")
 
     def check(self) -> None:
         """Refuse a GPU that is not here.

@@ -100,7 +100,8 @@ class Wish:
             ValueError: a fixed value is out of range.
         """
         batch_size = min(BATCH, max(n, 1)) if self.batch_size is None else self.batch_size
-        return Execution(batch_size, self.memory_format or "contiguous", self.threads, self.chips_per_pass or 1)
+        chips = 1 if self.chips_per_pass is None else self.chips_per_pass
+        return Execution(batch_size, self.memory_format or "contiguous", self.threads, chips)
 
 
 @torch.inference_mode()

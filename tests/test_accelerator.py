@@ -232,11 +232,11 @@ def test_tf32_is_on_where_it_is_asked_for_alone(precision):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"device": "gpu"}, r"accelerator.device must be cpu, cuda or cuda:N, got 'gpu'"),
-        ({"precision": "fp16"}, r"accelerator.precision must be one of float32, tf32, bfloat16, got 'fp16'"),
-        ({"precision": "tf32"}, r"accelerator.precision=tf32 is of GPUs"),
-        ({"rng_device": "mps"}, r"accelerator.rng_device must be cpu or cuda"),
-        ({"rng_device": "cuda"}, r"accelerator.rng_device must be cpu where accelerator.device is"),
+        ({"device": "gpu"}, r"device must be cpu, cuda or cuda:N, got 'gpu'"),
+        ({"precision": "fp16"}, r"precision must be one of float32, tf32, bfloat16, got 'fp16'"),
+        ({"precision": "tf32"}, r"precision=tf32 is of GPUs"),
+        ({"rng_device": "mps"}, r"rng_device must be cpu or cuda"),
+        ({"rng_device": "cuda"}, r"rng_device must be cpu where device is"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given, says):

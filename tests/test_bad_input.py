@@ -341,6 +341,8 @@ CASES = [
     (["t_s=-1"], r"t_s must be a time in seconds >= 0, got -1"),
     (["yield_drop=2"], r"yield_drop must lie in 0..1"),
     (["batch_size=0"], r"batch_size must be at least 1"),
+    (["chips_per_pass=0"], r"chips_per_pass must be at least 1"),
+    (["accelerator.precision=fp16"], r"accelerator: precision must be one of float32, tf32, bfloat16, got 'fp16'"),
     (["threads=0"], r"threads must be at least 1"),
     (["memory_format=nhwc"], r"memory_format must be one of contiguous, channels_last, got 'nhwc'"),
     (["analog.fold_batchnorm=3"], r"analog.fold_batchnorm must be bool, got 3"),
