@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rramsweep.axis import UNITS, is_number, name_of
-from rramsweep.cells import inputs_word, scales
+from rramsweep.cells import inputs_word, scales, span
 from rramsweep.intervals import CONFIDENCE
 from rramsweep.scores import FRACTION, NAME, Scale, drop_for
 
@@ -79,9 +79,7 @@ class _Words:
 
     def __init__(self, frame: pd.DataFrame, summary: pd.DataFrame) -> None:
         network = "this network" if frame["model"].nunique() <= 1 else "its network"
-        images = sorted(frame["n_images"].dropna().unique())
-        count = f"{images[0]}" if len(images) == 1 else f"{images[0]}–{images[-1]}"
-        self._of = f"of {network} on these {count} {inputs_word(frame)}"
+        self._of = f"of {network} on these {span(frame['n_images'])} {inputs_word(frame)}"
         self._drop = summary.attrs["yield_drop"]
 
     def sentence(self, where: Sequence[str], rows: pd.DataFrame, x: str | None) -> str:

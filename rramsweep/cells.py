@@ -128,3 +128,8 @@ def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int) -> str:
     else:
         remedy = "which no column tells apart (other weights, images or code): add point_id to by"
     return f"a cell must hold one point, cell {where} holds {held}, {remedy}"
+
+
+def span(values: "pd.Series[Any]") -> str:
+    """A count in words: one number, or from the smallest to the largest."""
+    return f"{values.min()}" if values.nunique() == 1 else f"{values.min()}–{values.max()}"

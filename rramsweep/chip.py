@@ -10,7 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rramsweep.consistency import checked, few_levels, in_slot, is_nothing, refuse_double_counting, standstill
+from rramsweep.consistency import (
+    checked,
+    few_levels,
+    in_slot,
+    is_nothing,
+    refuse_double_counting,
+    standstill,
+    too_early,
+)
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.mapping import Mapping
@@ -72,7 +80,8 @@ class LayerSpec:
             for note in effect.notes(self.device, t_s)
         ]
         errors = {stage: getattr(self, stage) for stage in _ERRORS}
-        return [*told, *standstill(errors, t_s), *few_levels(self.mapping, self.device)]
+        levels = few_levels(self.mapping, self.device)
+        return [*told, *standstill(errors, t_s), *levels, *too_early(self._effects(), t_s)]
 
     def _effects(self) -> dict[str, object]:
         return {slot: getattr(self, slot) for slot in (*STAGES, "read_noise")}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Mapping as Map
+from functools import cache
 
 import torch
+from torch import Tensor
 
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Ideal
@@ -77,6 +79,16 @@ def standstill(effects: Map[str, Effect], t_s: float) -> list[str]:
     ]
 
 
+def too_early(effects: Map[str, object], t_s: float) -> list[str]:
+    """A note for each law of time that is asked for just after programming, unless it has notes and says so itself."""
+    return [
+        f"{label(slot, effect)} is a law of time from t0_s={effect.t0_s} on, but is asked for at t_s=0, just after "
+        "programming: give the time of reading, like t_s=1h"
+        for slot, effect in effects.items()
+        if t_s == 0 and hasattr(effect, "t0_s") and not hasattr(effect, "notes")
+    ]
+
+
 def few_levels(mapping: Mapping, device: Device) -> list[str]:
     """A note where mapping and quantisation alone take much of the weights."""
     error = ideal_error(mapping, device)
@@ -96,11 +108,18 @@ def ideal_error(mapping: Mapping, device: Device) -> float:
     Levels spaced by s standard deviations give about s / sqrt(12): 4 / (L - 1) for L levels of a one-sided pair,
     twice that for a constant sum or an offset.
     """
-    w = torch.special.ndtri((torch.arange(WEIGHTS, dtype=torch.float64) + 0.5) / WEIGHTS).float()
+    w = _normal_weights()
     full_scale = torch.tensor(W_MAX_STD)
     targets = mapping.targets(w, full_scale, device)
     cells = {cell: device.quantise(g_uS) for cell, g_uS in targets.items()}
     return float((mapping.weight(cells, full_scale, device) - w).norm() / w.norm())
+
+
+@cache
+def _normal_weights() -> Tensor:
+    """Quantiles of the standard normal, the same for every device: each point of a sweep asks for them."""
+    quantiles: Tensor = torch.special.ndtri((torch.arange(WEIGHTS, dtype=torch.float64) + 0.5) / WEIGHTS)
+    return quantiles.float()
 
 
 def is_nothing(effect: object) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.axis import data_at, name_of, positions
-from rramsweep.cells import inputs_word
+from rramsweep.cells import inputs_word, span
 from rramsweep.style import colour_of, marker_of
 
 Bands = Sequence[tuple[str, str, str, float]]
@@ -57,11 +57,6 @@ def draw_means(ax: Axes, table: pd.DataFrame, mean: str, bands: Bands, factor: f
 def flat(values: pd.Series[Any]) -> bool:
     """Whether all values are one, but for rounding."""
     return bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
-
-
-def span(values: pd.Series[Any]) -> str:
-    """A count in words: one number, or from the smallest to the largest."""
-    return f"{values.min()}" if values.nunique() == 1 else f"{values.min()}–{values.max()}"
 
 
 def of_what(chips: pd.DataFrame) -> str:

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.axis import label_of, name_of, name_places
-from rramsweep.cells import finished, need_facts, one_metric, resolve_by
+from rramsweep.cells import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.comparison import compare, equal_to
-from rramsweep.curves import draw_means, of_what, place, span
+from rramsweep.curves import draw_means, of_what, place
 from rramsweep.style import axes_or_new, legend_above, room, styled, write_caption
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import label_of
-from rramsweep.cells import finished, need_facts, one_metric
-from rramsweep.curves import flat, of_what, span
+from rramsweep.cells import finished, need_facts, one_metric, span
+from rramsweep.curves import flat, of_what
 from rramsweep.intervals import ecdf_band
-from rramsweep.levels import draw_steps, levels_of
+from rramsweep.levels import draw_steps, levels_of, name_levels
 from rramsweep.plots import limit_of
-from rramsweep.style import BASELINES, axes_or_new, columns_for, legend_above, styled, write_caption
+from rramsweep.style import BASELINES, axes_or_new, styled, write_caption
 from rramsweep.summary import allowed_drop, summarize
 
 
@@ -67,8 +66,7 @@ def plot_ecdf(
     ax.set_ylim(-2, 102)
     ax.set_xlabel(metric.label)
     ax.set_ylabel("chips at or below (%)")
-    names = [text for text in ax.get_legend_handles_labels()[1] if not text.startswith("_")]
-    legend_above(ax, None if group is None else label_of(group), columns_for(names))
+    name_levels(ax, group)
     band = "band: 95 %, for the whole distribution (Dvoretzky, Kiefer, Wolfowitz)"
     write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a dot", band])
     return ax

@@ -27,6 +27,9 @@ SLOW_S = 0.5
 # A candidate must be this much faster than the one before, so that noise alone changes nothing.
 GAIN = 0.97
 
+# Chips a pass are tried up to two to this power: 2,048 copies of even a small network fill a GPU's cores.
+DOUBLINGS = 11
+
 # So many batch sizes in a row without a gain end the search in their direction, once a pass takes so many seconds: a
 # larger one costs time, and memory. Shorter ones are all tried, because a single measurement may be off.
 PATIENCE = 2
@@ -170,7 +173,7 @@ def measure(
         if wish.threads is None and wish.alone and before > 1 and accelerator.is_cpu:
             best = faster([replace(best, threads=1)])
         if wish.chips_per_pass is None and not accelerator.is_cpu:
-            best = faster((replace(best, chips_per_pass=2**n) for n in range(1, 12)), PATIENCE)
+            best = faster((replace(best, chips_per_pass=2**n) for n in range(1, DOUBLINGS + 1)), PATIENCE)
     finally:
         torch.set_num_threads(before)
     return best

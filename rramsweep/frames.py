@@ -114,7 +114,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
     for name in EXECUTION:
-        if name not in table.column_names and "point_id" in table.column_names:
+        if name not in table.column_names:
             table = table.append_column(pa.field(name, FACTS[name]), pa.nulls(len(table), FACTS[name]))
     frame = _to_pandas(table)
     frame.attrs = json.loads((table.schema.metadata or {}).get(_ATTRS_KEY, b"{}"))

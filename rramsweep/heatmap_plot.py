@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from rramsweep.axis import is_number, label_of, name_of
-from rramsweep.cells import finished, need_facts, one_metric
-from rramsweep.curves import of_what, span
+from rramsweep.cells import finished, need_facts, one_metric, span
+from rramsweep.curves import of_what
 from rramsweep.intervals import Floats
 from rramsweep.scores import Scale
 from rramsweep.style import axes_or_new, legend_above, styled, write_caption

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.cell_facts import of_cells, of_weights, program_by_steps, ratio
-from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, map_layer
+from rramsweep.chip import LayerSpec, ProgrammedLayer, map_layer
 from rramsweep.effects import Ideal
 from rramsweep.slot import product
 from rramsweep.streams import Stream
@@ -64,20 +64,6 @@ class Moments:
     def noise(self) -> dict[str, float | None]:
         """`by_read_noise`, what read noise adds to the relative MVM error."""
         return {"by_read_noise": ratio(math.sqrt(self.noise_dd), math.sqrt(self.yy))}
-
-
-def notes_of(spec: LayerSpec, t_s: float) -> list[str]:
-    """What a user should know of a layer's effects on its device at this time, one sentence each."""
-    notes = spec.notes(t_s)
-    for slot in (*STAGES, "read_noise"):
-        effect = getattr(spec, slot)
-        # A law of time that has notes says so itself.
-        if t_s == 0 and hasattr(effect, "t0_s") and not hasattr(effect, "notes"):
-            notes.append(
-                f"{slot}={type(effect).__name__} is a law of time from t0_s={effect.t0_s} on, but is asked for at "
-                "t_s=0, just after programming: give the time of reading, like t_s=1h"
-            )
-    return notes
 
 
 @torch.inference_mode()

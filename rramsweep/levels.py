@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import is_number, name_of
+from rramsweep.axis import is_number, label_of, name_of
 from rramsweep.intervals import Floats
-from rramsweep.style import colour_of, dashes_of, shades
+from rramsweep.style import colour_of, columns_for, dashes_of, legend_above, shades
 
 # Of more ordered levels the legend names only some: the shades between them tell the rest.
 _NAMED = 8
@@ -49,3 +49,9 @@ def draw_steps(ax: Axes, level: Level, x: Floats, y: Floats, low: Floats, high: 
     ax.step(x, y, where="post", gid=f"{what}:{level.name}", label=label, **style)
     style = {"color": level.colour, "alpha": 0.12, "linewidth": 0, "zorder": 0, "gid": f"band:{level.name}"}
     ax.fill_between(x, low, high, step="post", **style)
+
+
+def name_levels(ax: Axes, group: str | None) -> None:
+    """The legend of a plot of stairs, under the name of the column that tells them apart."""
+    names = [text for text in ax.get_legend_handles_labels()[1] if not text.startswith("_")]
+    legend_above(ax, None if group is None else label_of(group), columns_for(names))

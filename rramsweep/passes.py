@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rramsweep.trial import Bench, facts, outputs, run_trial, score
+from rramsweep.trial import Bench, facts, failure, outputs, run_trial, score
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,7 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
                 log.warning("%d chips in one pass do not fit into memory: going on with %d", len(some), chips)
                 continue
             except Exception as error:  # anything that one user's effect or metric raises for one chip of many
-                log.warning(
-                    "a pass of %d chips failed (%s): each is run alone", len(some), " ".join(str(error).split())
-                )
+                log.warning("a pass of %d chips failed (%s): each is run alone", len(some), failure(error)["error"])
                 done = (run_trial(bench, seed) for seed in some)
             yield from done
         left = left[len(some) :]

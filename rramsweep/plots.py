@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.axis import data_at, label_of, name_places
-from rramsweep.cells import finished, need_facts, one_metric
-from rramsweep.curves import draw_means, flat, of_what, place, span
+from rramsweep.cells import finished, need_facts, one_metric, span
+from rramsweep.curves import draw_means, flat, of_what, place
 from rramsweep.scores import Scale
 from rramsweep.style import BASELINES, axes_or_new, colour_of, legend_above, room, styled, write_caption
 from rramsweep.summary import allowed_drop, summarize

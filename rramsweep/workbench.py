@@ -20,7 +20,6 @@ from rramsweep.components import Components, folds_batchnorm
 from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish, measure
 from rramsweep.fusing import fused
-from rramsweep.inspection import notes_of
 from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules
 from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point, describe, identify
@@ -187,7 +186,7 @@ class Workbench:
             spec.check_time(node["t_s"])
         except ValueError as error:
             raise ValueError(in_options(str(error), groups, options)) from None
-        self._notes |= dict.fromkeys(in_options(note, groups, options) for note in notes_of(spec, node["t_s"]))
+        self._notes |= dict.fromkeys(in_options(note, groups, options) for note in spec.notes(node["t_s"]))
         return spec
 
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import label_of
-from rramsweep.cells import finished, need_facts, one_metric
-from rramsweep.curves import of_what, span
+from rramsweep.cells import finished, need_facts, one_metric, span
+from rramsweep.curves import of_what
 from rramsweep.intervals import wilson
-from rramsweep.levels import draw_steps, levels_of
-from rramsweep.style import axes_or_new, columns_for, legend_above, styled, write_caption
+from rramsweep.levels import draw_steps, levels_of, name_levels
+from rramsweep.style import axes_or_new, styled, write_caption
 from rramsweep.summary import allowed_drop, losses, summarize
 
 
@@ -72,8 +71,7 @@ def plot_yield(
     ax.set_ylim(-2, 102)
     ax.set_xlabel(f"yield_drop: {metric.name}\nworse than digital by at most{_in(metric.distance)}")
     ax.set_ylabel("yield (% of chips)")
-    names = [text for text in ax.get_legend_handles_labels()[1] if not text.startswith("_")]
-    legend_above(ax, None if group is None else label_of(group), columns_for(names))
+    name_levels(ax, group)
     write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}", "band: 95 % Wilson interval at each threshold"])
     return ax
 

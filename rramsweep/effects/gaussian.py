@@ -44,13 +44,17 @@ class Gaussian:
         fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
-        sigma_ind_uS = self.alpha_ind * cells.device.g_max_uS
-        if sigma_ind_uS == 0 and self.alpha_prop == 0:
+        if self.alpha_ind == 0 and self.alpha_prop == 0:
             return cells.g_uS
-        z = clamped_normal(rng, cells.g_uS.shape, self.z_max)
-        if self.alpha_prop == 0:
-            return z.mul_(sigma_ind_uS).add_(cells.g_uS)
-        sigma_prop_uS = cells.g_uS * self.alpha_prop
-        if sigma_ind_uS == 0:
-            return z.mul_(sigma_prop_uS).add_(cells.g_uS)
-        return z.mul_(sigma_prop_uS.square_().add_(sigma_ind_uS**2).sqrt_()).add_(cells.g_uS)
+        return spread(clamped_normal(rng, cells.g_uS.shape, self.z_max), cells, self.alpha_ind, self.alpha_prop)
+
+
+def spread(x: Tensor, cells: Cells, alpha_ind: float, alpha_prop: float) -> Tensor:
+    """`G + sigma x` with the sigma of `Gaussian`, in the memory of x, whose draws have variance 1."""
+    sigma_ind_uS = alpha_ind * cells.device.g_max_uS
+    if alpha_prop == 0:
+        return x.mul_(sigma_ind_uS).add_(cells.g_uS)
+    sigma_prop_uS = cells.g_uS * alpha_prop
+    if alpha_ind == 0:
+        return x.mul_(sigma_prop_uS).add_(cells.g_uS)
+    return x.mul_(sigma_prop_uS.square_().add_(sigma_ind_uS**2).sqrt_()).add_(cells.g_uS)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells
 from rramsweep.effects.checks import finite, fraction
+from rramsweep.effects.gaussian import spread
 from rramsweep.streams import Stream
 
 
@@ -60,11 +61,7 @@ class GaussianTail:
         if self.tail_share > 0 and self.tail_ratio > 1:
             tail = (rng.child("tail").uniform(x.shape) < self.tail_share).to(x.dtype)
             x.mul_(tail.mul_(core * (self.tail_ratio - 1)).add_(core))
-        sigma_ind_uS = self.alpha_ind * cells.device.g_max_uS
-        if self.alpha_prop == 0:
-            return x.mul_(sigma_ind_uS).add_(cells.g_uS)
-        sigma_uS = (cells.g_uS * self.alpha_prop).square_().add_(sigma_ind_uS**2).sqrt_()
-        return x.mul_(sigma_uS).add_(cells.g_uS)
+        return spread(x, cells, self.alpha_ind, self.alpha_prop)
 
     def _core(self) -> float:
         """c, the core's standard deviation as a part of sigma."""
