@@ -28,6 +28,10 @@ GO_ON = "run the same command to go on"
 # Exit status after Ctrl-C, as of a shell.
 INTERRUPTED = 130
 
+# The workbench of the sweep that runs in this process, by its plan's path: the first job here takes it over, with the
+# data and the baselines it holds. Jobs in other processes, and later ones in this, build their own.
+_at_hand: dict[Path, Workbench] = {}
+
 
 class SweepError(RuntimeError):
     """A sweep that did not finish as asked, after its tables and plots were written.
@@ -97,12 +101,15 @@ def execute(
     try:
         if n_todo:
             ProgressFile.clear(folder)
+            _at_hand[path.absolute()] = workbench
             with Monitor(folder, n_todo, at_most=not fixed):
                 launch(path)
         else:
             console.print("every trial is in the store: nothing to compute")
     except (Exception, KeyboardInterrupt) as error:
         stopped = error
+    finally:
+        _at_hand.clear()
     try:
         account.end(folder)
         frame = _report(folder, store, console, stopped)
@@ -148,9 +155,10 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
     settings = plan.settings
     store = Store(Path(settings["store"]))
     work = Work(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
+    workbench = _at_hand.pop(path.absolute(), None) or Workbench(allow, wish_of(settings), settings.get("executions"))
     progress = ProgressFile(path.parent, shard)
     try:
-        run_shard(work, store, Workbench(allow, wish_of(settings), settings.get("executions")), progress)
+        run_shard(work, store, workbench, progress)
     finally:
         progress.write()
 
