@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
@@ -15,6 +14,7 @@ from rramsweep.accelerator import CPU, Accelerator, together
 from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer, full_scale, map_layer, program
 from rramsweep.fusing import Fold, fuse, multiply
+from rramsweep.names import nearest
 from rramsweep.parallel import in_parallel
 from rramsweep.slot import ReadSlot
 from rramsweep.streams import Stream
@@ -60,7 +60,7 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
     for pattern in patterns:
         matches = fnmatch.filter(names, pattern)
         if not matches:
-            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or list(names[:6])
+            near = nearest(pattern, names, cutoff=0.3) or list(names[:6])
             raise ValueError(
                 f"{where} must match analog layers, but {pattern!r} matches none: did you mean {', '.join(near)}?"
             )

@@ -16,7 +16,6 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from rramsweep import report
-from rramsweep.build import suggest
 from rramsweep.config import (
     CONFIG_NAME,
     HYDRA_VERSION_BASE,
@@ -30,6 +29,7 @@ from rramsweep.config import (
 from rramsweep.driver import SweepError, execute, run_plan_shard
 from rramsweep.help_screen import show_help
 from rramsweep.messages import explain
+from rramsweep.names import suggest
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
 
@@ -60,7 +60,17 @@ def task(cfg: DictConfig) -> None:
         try:
             _one_point(cfg, report.console())
         except Exception as error:
+            _remove_empty(Path(HydraConfig.get().runtime.output_dir))
             raise Abort(error) from error
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take back the folder that Hydra makes before a run is looked at, and what is above it, where nothing is in it."""
+    here = Path.cwd()
+    for made in (folder, *folder.parents):
+        if not made.is_relative_to(here) or made == here or any(made.iterdir()):
+            return
+        made.rmdir()
 
 
 def _see_users_packages() -> None:

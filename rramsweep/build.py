@@ -6,15 +6,19 @@ must fit the annotations, and what the name resolves to must live in an allowed 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
+import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rramsweep.names import suggest
+
 OWN = "rramsweep"
+
+_PERCENT = re.compile(r"[\d.]*\d ?%")
 
 
 def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: Sequence[str] = ()) -> Any:
@@ -121,24 +125,16 @@ def fit(value: Any, hint: Any, where: str) -> Any:
         if option not in (float, int, bool, str) and typing.get_origin(option) is not list:
             return value
     wanted = " or ".join(_kind(option) for option in options)
-    raise ValueError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}): correct the value")
+    remedy = "correct the value"
+    if isinstance(value, str) and float in plain and _PERCENT.fullmatch(value):
+        remedy = f"give a fraction, {float(value.rstrip('% ')) / 100:g}"
+    raise ValueError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}): {remedy}")
 
 
 def _kind(option: Any) -> str:
     if typing.get_origin(option) is list:
         return f"a list of {_kind(typing.get_args(option)[0])}, [one,two]"
     return "null" if option is type(None) else getattr(option, "__name__", str(option))
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`did you mean ...?` with the nearest names, or all of them when none is near."""
-    names = [n for n in known if n != "self"]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    if not names:
-        return "it takes none"
-    return f"it has {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
 
 
 def _import(name: str, where: str) -> Any:

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rramsweep.axis import UNITS
-from rramsweep.build import resolve, suggest
+from rramsweep.build import resolve
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
 from rramsweep.layers import CELL_GROUPS
+from rramsweep.names import suggest
 
 # In the order in which one asks; a folder of conf/ that is not named here comes last.
 MEANINGS = {

@@ -1,6 +1,5 @@
 """Sorting the rows of a results table into cells: which columns tell them apart, and that each holds one point."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rramsweep.intervals import Codes
+from rramsweep.names import nearest
 from rramsweep.schema import FACTS, METRIC
 from rramsweep.scores import Scale
 
@@ -68,8 +68,7 @@ def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
         if name in FACTS and name not in allowed:
             raise ValueError(f"by takes choices and parameters, got {name!r}, an outcome: drop it")
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
-            near += [full for full in allowed if full.rpartition(".")[2] == name and full not in near]
+            near = nearest(name, allowed)
             remedy = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(conditions)}"
             raise ValueError(f"columns must be in the frame, got {name!r}: {remedy}")
     return names

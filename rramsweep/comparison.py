@@ -4,7 +4,6 @@ A chip is its seed, and its draws do not depend on a parameter's value: chip 7 a
 drifted. What two points share then cancels in the difference of the two, and far fewer chips tell them apart.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from rramsweep.cells import cells, need_facts, resolve_by, without_images
 from rramsweep.intervals import Codes, Floats
+from rramsweep.names import nearest
 from rramsweep.schema import METRIC
 from rramsweep.scores import HIGHER, Scale
 from rramsweep.summary import moments
@@ -186,7 +186,7 @@ def _nearest(values: list[Any], value: Any) -> list[str]:
     if _is_number(value) and all(_is_number(one) for one in values):
         return [repr(_plain(one)) for one in sorted(values, key=lambda one: abs(one - value))[:3]]
     text = {str(_plain(one)): repr(_plain(one)) for one in values}
-    return [text[name] for name in difflib.get_close_matches(str(value), text, n=3, cutoff=0.5) or list(text)[:3]]
+    return [text[name] for name in nearest(str(value), text) or list(text)[:3]]
 
 
 def _unpaired(seed: Codes, cell: Codes, base: Codes, heads: pd.DataFrame, worst: int) -> str:

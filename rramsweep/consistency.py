@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Mapping as Map
+from dataclasses import fields, is_dataclass
 from functools import cache
 
 import torch
@@ -59,7 +60,7 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
             if t0_s < covered_s:
                 raise ValueError(
                     f"{name} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
-                    f"begins at {t0_s:g} s and would be counted twice: set {stage}=ideal or take a law from then on"
+                    f"begins at {t0_s:g} s and would be counted twice: set {stage}=ideal, or {_later(stage, effect)}"
                 )
         covered_s = max(covered_s, getattr(effect, "until_s", 0.0))
         before.append(stage)
@@ -96,9 +97,10 @@ def few_levels(mapping: Mapping, device: Device) -> list[str]:
         return []
     levels = f"{device.levels} levels" if device.levels else f"steps of {device.step_uS:g} uS"
     return [
-        f"a device of {levels} leaves the weights of an ideal chip {100 * error:.2g} % from the digital ones, without "
-        f"any effect (normal weights that fill the window at {W_MAX_STD:g} standard deviations) [D]: take a network "
-        "trained for so few levels, mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels"
+        f"{label('device', device)} of {levels} under {label('mapping', mapping)} leaves the weights of an ideal chip "
+        f"{100 * error:.2g} % from the digital ones, without any effect (normal weights that fill the "
+        f"window at {W_MAX_STD:g} standard deviations) [D, derived in closed form]: take a network trained for so few "
+        "levels, mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels"
     ]
 
 
@@ -132,10 +134,22 @@ def label(slot: str, effect: object) -> str:
     return f"{slot}={type(effect).__name__}"
 
 
+def _later(stage: str, effect: object) -> str:
+    if "t0_s" in _parameters(effect):
+        return f"let it begin then with {stage}.t0_s"
+    return "begin with an error of the write alone, as technology=neurram_relaxing does"
+
+
 def in_slot(slot: str, effect: object, text: str) -> str:
-    """What an effect says of itself, with the slot that it is in."""
+    """What an effect says of itself, with the slot that it is in: `set scale=true` as `set relaxation.scale=true`."""
     name = type(effect).__name__
+    for parameter in _parameters(effect):
+        text = text.replace(f"set {parameter}=", f"set {slot}.{parameter}=")
     return text.replace(name, label(slot, effect), 1) if name in text else f"{label(slot, effect)}: {text}"
+
+
+def _parameters(effect: object) -> list[str]:
+    return [field.name for field in fields(effect)] if is_dataclass(effect) else []
 
 
 def checked(slot: str, effect: object, check: Callable[[], None]) -> None:

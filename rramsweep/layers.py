@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from rramsweep.analog import analog_layers, matching
-from rramsweep.build import fit, suggest
+from rramsweep.build import fit
 from rramsweep.chip import STAGES
+from rramsweep.names import suggest
 
 # The groups that decide a chip, one for each field of a `LayerSpec`.
 CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise")

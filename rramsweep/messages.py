@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from rramsweep.build import suggest
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
+from rramsweep.names import suggest
 from rramsweep.plan import GROUPS
 
 # Hydra's name of a launcher that comes with a plugin -> the extra that installs it.
@@ -54,6 +54,13 @@ def _missing_extra(match: re.Match[str]) -> str:
     return (
         f"the launcher {name} must be installed to be chosen, but its plugin is not: pip install "
         f"'rramsweep[{EXTRAS[name]}]'"
+    )
+
+
+def _several_values(match: re.Match[str]) -> str:
+    return (
+        f"a single point takes one value, got {match['given']}: add -m to sweep over them, or put them in brackets "
+        "where the parameter is a list"
     )
 
 
@@ -102,6 +109,7 @@ def _parameters(group: str) -> dict[str, list[str]]:
 # What Hydra and OmegaConf say -> what helps.
 _REWRITES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (rf"Could not (?:find|load) 'hydra/launcher/(?P<launcher>{'|'.join(EXTRAS)})'", _missing_extra),
+    (r"Ambiguous value for argument '(?P<given>[^']+)'", _several_values),
     (r"Could not find '(?P<path>[^']+)'", _unknown_option),
     (r"Could not override '(?P<key>[^']+)'", _unknown_key),
     (r"Missing mandatory value: .*full_key: (?P<key>[\w.]+)", _missing),

@@ -73,6 +73,11 @@ class Workbench:
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._parts.network(node["model"])
         specs = self._specs(node, choices)
+        if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
+            told = (
+                f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise, which is drawn anew"
+            )
+            self._notes[f"{told} for each chip and call: these run one chip at a time"] = None
         accelerator = self._accelerator(node)
         accelerator.check()
         self._digital(node)  # what does not fit together is refused while nothing has run yet
@@ -206,10 +211,11 @@ class Workbench:
                 raise
             except Exception as error:  # a user's forward may raise anything: an embedding IndexError, many an assert
                 reason = (str(error).splitlines() or [repr(error)])[0]
+                channel = "; images need an axis of channels, x[:, None], or layout=NHW in an .npz"
                 raise ValueError(
                     f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of "
-                    f"shape {tuple(data.x.shape[1:])} says {reason!r}: choose a model and data that belong "
-                    "together"
+                    f"shape {tuple(data.x.shape[1:])} says {reason!r}: choose a model and data that belong together"
+                    f"{channel if data.x.dim() == 3 and data.x.is_floating_point() else ''}"
                 ) from None
 
         return self._parts.keep("digital", [node["model"], node["data"], node["metric"]], run)

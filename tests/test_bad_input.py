@@ -333,7 +333,7 @@ CASES = [
     (["device.levels=2.5", "device.step_uS=null"], r"device.levels must be int or null, got 2.5"),
     (["t_s=soon"], r"t_s must be a time in seconds"),
     (["analog.exclude=fc1"], r"analog.exclude must be a list"),
-    (["drift.relative_drift=0.1,0.2"], r"Ambiguous value|multirun"),
+    (["drift.relative_drift=0.1,0.2"], r"takes one value, got drift.relative_drift=0.1,0.2: add -m"),
     # values out of range
     (["chips=0"], r"chips must be at least 1, got 0"),
     (["seed=-1"], r"seed must be at least 0, got -1"),
@@ -353,15 +353,16 @@ CASES = [
     (["shards=0"], r"shards must be at least 1"),
     (["drift.relative_drift=-0.1"], r"relative_drift must lie in 0..1"),
     (["drift.relative_drift=20"], r"for 20 % give 0.2"),
+    (["drift.relative_drift=10%"], r"must be float, got '10%' \(str\): give a fraction, 0.1$"),
     (["drift.relative_drift=nan"], r"relative_drift must lie in 0..1"),
     (["drift.relative_drift=inf"], r"relative_drift must lie in 0..1"),
     (["drift.reference=goal"], r"reference must be one of target, current"),
     (["drift.z_max=0"], r"z_max must lie above 0"),
     # laws of time
-    (["relaxation=hfox"], r"measured in 0..40 uS, got a window of 1..100 uS: .*scale=true"),
+    (["relaxation=hfox"], r"measured in 0..40 uS, got a window of 1..100 uS: .*set relaxation.scale=true"),
     (["relaxation=hfox", "relaxation.scale=true", "t_s=1ms"], r"from 0.01 s on, got 0.001 s"),
     (["-m", *DIGITS, "relaxation=hfox", "device.g_max_uS=40", "t_s=1d,20y"], r"until 100000 s .*beyond_10y=true"),
-    (["relaxation=cmo_hfox"], r"fitted in 8..90 uS, got a window of 1..100 uS: .*scale=true"),
+    (["relaxation=cmo_hfox"], r"fitted in 8..90 uS, got a window of 1..100 uS: .*set relaxation.scale=true"),
     (["relaxation=cmo_hfox", "relaxation.strength=-1"], r"strength must be finite and at least 0, got -1"),
     (["drift=power_law", "drift.t0_s=0"], r"t0_s must be a time above 0 in seconds, got 0"),
     (["drift=power_law", "drift.nu_std=-0.1"], r"nu_std must be finite and at least 0, got -0.1"),
@@ -558,8 +559,12 @@ CASES = [
     (["programming=milo"], r"programming has no option 'milo': did you mean milo2021"),
     (["programming=cmo_hfox"], r"programming has no option 'cmo_hfox': did you mean .*cmo_hfox_2"),
     (["device=neuram"], r"device has no option 'neuram': did you mean neurram"),
+    (["technology=ibm"], r"technology has no option 'ibm': did you mean ibm_cmo_hfox"),
     (["technology=ibm_cmo"], r"technology has no option 'ibm_cmo': did you mean ibm_cmo_hfox"),
-    ([*DIGITS, "programming=wan2022"], r"what programming=wan2022 covers, 0..39.26 uS, got 1..100 uS: .* to scale"),
+    (
+        [*DIGITS, "programming=wan2022"],
+        r"what programming=wan2022 covers, 0..39.26 uS, got 1..100 uS: .*set programming.outside=scale",
+    ),
     (
         [*DIGITS, "programming=milo2021", "programming.outside=scale"],
         r"22.22..100 uS after scaling by 0.4444, got 1..100",
@@ -679,6 +684,7 @@ def test_one_line_before_any_chip(files, capfd, monkeypatch, arguments, says):
     assert re.search(says, line), line
     assert not Path("evil_was_here").exists()
     assert not list(Path().glob("outputs/store/facts-*")), "nothing was computed"
+    assert all(any(folder.iterdir()) for folder in Path().glob("outputs/sweep/*")), "no empty folder is left"
 
 
 def test_there_are_at_least_sixty_cases():

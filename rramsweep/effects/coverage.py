@@ -65,11 +65,11 @@ class Coverage:
         if low <= device.g_min_uS * (1 + CLOSE) and device.g_max_uS <= high * (1 + CLOSE):
             return
         scaled = self.outside == "scale"
-        remedy = "raise device.g_min_uS" if scaled else "take another device or law, or set outside to scale or clamp"
+        remedy = "raise device.g_min_uS" if scaled else "take another device or law, set outside=scale"
         raise ValueError(
             f"a device's window must lie in what {self.law} covers, {low:.4g}..{high:.4g} uS"
             f"{f' after scaling by {k:.4g}' if scaled else ''}, got {device.g_min_uS:g}..{device.g_max_uS:g} uS: "
-            f"{remedy}{', or set outside=clamp' if scaled else ''}"
+            f"{remedy}, or set outside=clamp"
         )
 
     def notes(self, device: Device) -> Sequence[str]:

@@ -88,7 +88,7 @@ def _read(path: Path) -> object:
             raise ValueError(
                 f"checkpoint must hold weights only, got a pickle of code or whole objects in {path}, which is never "
                 f"run: {_RESAVE}"
-            ) from error
+            ) from None  # torch's own words advise to run it
         raise ValueError(
             f"checkpoint must be a complete file from torch.save, got {path}, which cannot be read "
             f"({type(error).__name__}): copy it again or {_RESAVE}"

@@ -80,7 +80,20 @@ def test_a_device_of_few_levels_is_told_and_says_so_in_its_file(path):
     few = device.levels is not None and device.levels <= 4
     found = [note for note in notes(device=device) if "leaves the weights of an ideal chip" in note]
     assert bool(found) == few
+    assert all(note.startswith("device=Device of") and " under mapping=Differential " in note for note in found)
     assert ("So few levels" in path.read_text()) == few
+
+
+@pytest.mark.parametrize(
+    ("relaxation", "remedy"),
+    [
+        (Gaussian(0.07), "begin with an error of the write alone, as technology=neurram_relaxing does"),
+        (LogTimeWalk(-0.3, 1.0, t0_s=0.5), "let it begin then with relaxation.t0_s"),
+    ],
+)
+def test_what_would_count_twice_is_told_with_a_remedy_that_is_there(relaxation, remedy):
+    with pytest.raises(ValueError, match=f"set relaxation=ideal, or {remedy}$"):
+        LayerSpec(DEVICE, Differential(), programming=AT_1_S, relaxation=relaxation)
 
 
 @pytest.mark.parametrize("make", [Stuck, StuckLines, StuckClusters])
