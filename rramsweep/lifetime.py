@@ -48,8 +48,10 @@ def time_to_failure(
         - ``last_s``: the last time swept
         - ``life_s``: the first time at which ``S < yield_target``; null where S never falls so low
         - ``life_low_s``, ``life_high_s``: where the lower and the upper bound of S fall below it (Brookmeyer and
-          Crowley, Biometrics 38, 29, 1982); null where one does not. Greenwood's variance tells nothing at S = 1 and
-          S = 0: both bounds are 1 at the one, at the other they are 0 and what the upper one was before
+          Crowley, Biometrics 38, 29, 1982); null where one does not. ``life_low_s`` is null as well where the lower
+          bound is below at the first swept time already, unless that is 0: since when is not known. Greenwood's
+          variance tells nothing at S = 1 and S = 0: both bounds are 1 at the one, at the other they are 0 and what the
+          upper one was before
 
         ``attrs`` hold ``by``, ``yield_target`` and ``yield_drop``.
 
@@ -107,7 +109,10 @@ def _life(rows: pd.DataFrame, yield_target: float) -> dict[str, Any]:
     high = np.minimum.accumulate(high)
     below = {"life_s": share, "life_low_s": low, "life_high_s": high}
     life["n_censored"] = int((~failed).sum())
-    return life | {name: _first_below(curve, survival.quantiles, yield_target) for name, curve in below.items()}
+    life |= {name: _first_below(curve, survival.quantiles, yield_target) for name, curve in below.items()}
+    if 0 < life["life_low_s"] <= times_s[0]:
+        life["life_low_s"] = np.nan
+    return life
 
 
 def _first_below(curve: Floats, times_s: Floats, target: float) -> float:

@@ -73,8 +73,14 @@ def test_a_curve_for_each_other_column():
 
 def test_all_at_once_has_no_upper_end():
     row = time_to_failure(trajectories(*[(B, B, B)] * 5)).iloc[0]
-    assert (row["life_s"], row["life_low_s"]) == (1.0, 1.0)
+    assert row["life_s"] == 1.0
     assert np.isnan(row["life_high_s"])
+
+
+def test_what_fails_at_the_first_time_has_no_lower_end_unless_that_is_0():
+    dead = [(B, B, B)] * 5
+    assert np.isnan(time_to_failure(trajectories(*dead)).iloc[0]["life_low_s"])
+    assert time_to_failure(trajectories(*dead, times=(0.0, 1.0, 10.0))).iloc[0]["life_low_s"] == 0
 
 
 def test_another_yield_drop_counts_other_chips_as_good():
