@@ -16,7 +16,7 @@ from rramsweep.answer import Answer
 from rramsweep.axis import name_of
 from rramsweep.cells import inputs_word, scales
 from rramsweep.plan import Plan
-from rramsweep.plots import SOURCE_RANGE
+from rramsweep.plots import beyond_source
 from rramsweep.schema import METRIC
 from rramsweep.scores import Scale, drop_for
 
@@ -205,9 +205,7 @@ def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, use
         warnings.append(
             "The number of chips followed a stopping rule; the intervals take it as fixed, which costs coverage."
         )
-    for name, (low, high, beyond) in SOURCE_RANGE.items():
-        if name in frame and not pd.to_numeric(frame[name], errors="coerce").dropna().between(low, high).all():
-            warnings.append(f"{beyond[0].upper()}{beyond[1:]}.")
+    warnings += [f"{beyond[0].upper()}{beyond[1:]}." for beyond in beyond_source(frame)]
     for c in used:
         about = " ".join([c["meaning"], *c["source"]])
         if _unsourced(about):

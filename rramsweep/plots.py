@@ -22,6 +22,15 @@ SOURCE_RANGE: Ranges = {
 BANDS = (("spread", "q05", "q95", 0.15), ("interval", "score_low", "score_high", 0.4))
 
 
+def beyond_source(frame: pd.DataFrame) -> list[str]:
+    """A sentence for each parameter of which some value lies outside what its source covers."""
+    return [
+        words
+        for name, (low, high, words) in SOURCE_RANGE.items()
+        if name in frame and not pd.to_numeric(frame[name], errors="coerce").dropna().between(low, high).all()
+    ]
+
+
 @styled()
 def plot_robustness(
     frame: pd.DataFrame,
@@ -109,7 +118,6 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale) -> None:
         shared = flat(table[column])
         for index, name in enumerate(every[:1] if shared else every):
             mine = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
-            value = metric.factor * mine[column].to_numpy()
             low, high = (metric.text(end, digits=1) for end in (table[column].min(), table[column].max()))
             amount = high if shared else f"{low.removesuffix(' %')}–{high}"
             label = f"{words} {amount}" if index == 0 else "_nolegend_"
@@ -117,9 +125,18 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale) -> None:
             style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "zorder": 3}
             style |= {"gid": words, "label": label}
             if flat(mine[column]):
-                ax.axhline(value[0], **style)
-            else:
-                ax.plot(data_at(ax, mine["at"]), value, **style)
+                ax.axhline(metric.factor * mine[column].iloc[0], **style)
+                continue
+            for curve, part in mine.groupby("curve"):
+                value = metric.factor * part[column]
+                if curve:
+                    ax.plot(data_at(ax, part["at"]), value, **style)
+                else:  # nothing lies between two categories
+                    middle, half = (
+                        (part["at"], part["lane"] * len(every) / 2) if shared else (part["middle"], part["lane"] / 2)
+                    )
+                    ax.hlines(value, data_at(ax, middle - half), data_at(ax, middle + half), **style)
+                style["label"] = "_nolegend_"
 
 
 def _draw_outside(ax: Axes, values: "pd.Series[Any]", source: tuple[float, float, str]) -> list[str]:

@@ -23,6 +23,7 @@ from rramsweep.figures import caption_of, figures_for
 from rramsweep.files import write_atomic
 from rramsweep.page import PAGE_FILE
 from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
+from rramsweep.plots import beyond_source
 from rramsweep.schema import ENDED
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
@@ -152,6 +153,8 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
         )
     console.print(table)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
+    for beyond in beyond_source(frame):
+        console.print(f"note: {beyond}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
 

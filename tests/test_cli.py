@@ -238,6 +238,25 @@ def test_threads_are_those_asked_for_and_put_back(workdir, monkeypatch):
     assert torch.get_num_threads() == before
 
 
+def test_a_sweep_in_this_process_evaluates_its_baselines_once(workdir, monkeypatch):
+    from rramsweep import trial, workbench
+
+    seen = []
+    monkeypatch.setattr(workbench, "evaluate", lambda *a: (seen.append(1), trial.evaluate(*a))[1])
+    rs.sweep([*DIGITS, "chips=2"])
+    assert len(seen) == 2, "digital, ideal"
+    assert len(rs.sweep([*DIGITS, "chips=4", "shards=2"])) == 4
+
+
+def test_what_else_to_know_is_told_in_the_terminal(workdir, capsys):
+    run("-m", *DIGITS, "chips=1", "drift.relative_drift=0.1,0.3")
+    assert "note: relative drift above 0.2 lies outside the range its source gives" in capsys.readouterr().out
+    run(*DIGITS, "chips=2", "read_noise=white", "chips_per_pass=2")
+    assert "note: chips_per_pass=2 is not used where there is read noise" in capsys.readouterr().out
+    run(*DIGITS, "chips=2", "chips_per_pass=2")
+    assert "note:" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("call", [lambda: rs.sweep("chips=1"), lambda: rs.compose("chips=1"), lambda: rs.run({})])
 def test_python_calls_say_what_they_take(workdir, call):
     with pytest.raises(ValueError, match="takes a"):

@@ -247,6 +247,18 @@ def test_a_baseline_that_depends_on_x_follows_it(ax):
     assert "ideal chip 75.0–80.0 %" in legend(ax)
 
 
+def test_baselines_of_categories_stand_alone(ax):
+    """Nothing lies between two technologies: a stroke as wide as the place of each, and no line that joins them."""
+    frame = sweep([0.0])
+    frame["ideal_accuracy"] = frame["ideal_score"] = frame["technology"].map({"one": 0.79, "two": 0.4}).astype(float)
+    plot_robustness(frame, "technology", ax=ax)
+    (strokes,) = gid(ax, "ideal chip")
+    one, two = strokes.get_segments()
+    assert [one[:, 1].tolist(), two[:, 1].tolist()] == [[79, 79], [40, 40]]
+    assert one[0, 0] < 0 < one[1, 0] < two[0, 0] < 1 < two[1, 0]
+    assert "ideal chip 40.0–79.0 %" in legend(ax)
+
+
 def test_what_lies_outside_the_sources_range_is_shaded_and_said(ax):
     plot_robustness(sweep([0.0, 0.2, 0.4], ["one"]), DRIFT, ax=ax)
     (patch,) = gid(ax, "outside")
