@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rramsweep.axis import UNITS, is_number, name_of
+from rramsweep.axis import TIME, UNITS, is_number, name_of, text_of
 from rramsweep.cells import inputs_word, scales, span
 from rramsweep.intervals import CONFIDENCE
 from rramsweep.scores import FRACTION, NAME, Scale, drop_for
@@ -197,8 +197,8 @@ def _percent(share: float) -> str:
 
 
 def _value(x: str | None, row: Any) -> str:
-    unit = next((unit for ending, unit in UNITS.items() if x and x.endswith(ending)), "")
-    return f"{name_of(row[x])} {unit}".rstrip()
+    unit = next((unit for ending, unit in UNITS.items() if x and x != TIME and x.endswith(ending)), "")
+    return f"{text_of(row[x], x or '')} {unit}".rstrip()
 
 
 def _at(x: str | None, row: Any) -> str:

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.clock import in_words
 from rramsweep.schema import CHOICES
+
+TIME = "t_s"
 
 LABELS = {"drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$"}
 # What a column's name ends in -> its unit; fractions keep their name and say of what.
@@ -51,9 +54,18 @@ def data_at(ax: Axes, at: Any) -> Any:
     return ax.xaxis.get_transform().inverted().transform(np.asarray(at, dtype=np.float64))
 
 
+def text_of(value: Any, column: str = "") -> str:
+    """A value in words, that of ``t_s`` by the clock."""
+    if pd.isna(value):
+        return "none"
+    if column == TIME:
+        return in_words(float(value))
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
 def name_of(value: Any, column: str = "") -> str:
     """A value in words; a parameter's with its name before it."""
-    text = "none" if pd.isna(value) else f"{value:.12g}" if isinstance(value, float) else str(value)
+    text = text_of(value, column)
     # A column of several joined ones already says in its values what they are.
     return text if column in CHOICES or not column or ", " in column else f"{column} = {text}"
 

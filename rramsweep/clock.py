@@ -43,6 +43,14 @@ def seconds(value: object, name: str = "t_s") -> float:
     return number
 
 
+def in_words(t_s: float) -> str:
+    """A time as people say it, in the largest unit of which there is one: `90 min` is `1.5 h`; `seconds` reads it."""
+    if t_s == 0:
+        return "0 s"
+    unit = next((name for name, size in reversed(UNITS_S.items()) if t_s >= size * (1 - 1e-9)), "us")
+    return f"{t_s / UNITS_S[unit]:.6g} {unit}"
+
+
 def acceleration(
     temperature_K: float | None, activation_energy_eV: float | None, reference_temperature_K: float
 ) -> float:

@@ -28,7 +28,9 @@ def place(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFr
     return table.assign(lane=lane, middle=table["at"] + shift, where=where)
 
 
-def draw_means(ax: Axes, table: pd.DataFrame, mean: str, bands: Bands, factor: float) -> None:
+def draw_means(
+    ax: Axes, table: pd.DataFrame, mean: str, bands: Bands, factor: float, order: Sequence[str] | None = None
+) -> None:
     """Means of a placed table with their bands, joined on a curve, alone with bars as categories.
 
     Args:
@@ -37,10 +39,12 @@ def draw_means(ax: Axes, table: pd.DataFrame, mean: str, bands: Bands, factor: f
         mean: column of the means.
         bands: ``(gid before the group's name, column of the low end, of the high end, alpha)`` each.
         factor: what the columns are multiplied by to be shown.
+        order: of the groups' names, by which they have their colours; None is that of the table.
     """
     every = list(dict.fromkeys(table["group"]))
     width = min(8.0, 20.0 / len(every))
-    for index, name in enumerate(every):
+    for name in every:
+        index = (order or every).index(name)
         mine, colour = table[table["group"] == name].sort_values("at", kind="stable"), colour_of(index)
         for curve, part in mine.groupby("curve"):
             style: dict[str, Any] = {"color": colour, "marker": marker_of(index), "markeredgecolor": "white"}

@@ -51,13 +51,16 @@ def plot_differences(
         )
     table = compare(frame, baseline, keys)
     is_base = np.logical_and.reduce([equal_to(list(table[name]), value) for name, value in baseline.items()])
+    # The colours of the plot in which the baseline has its own.
+    order = None if group is None else list(dict.fromkeys(name_of(value, group) for value in table[group]))
     table = table[~is_base]
     if table.empty:
         raise ValueError("a plot of differences needs a cell beside the baseline, got none: sweep another value")
     chips = finished(frame, keys)
     ax = axes_or_new(ax, height=2.8)
     table = place(table, x, group, ax)
-    draw_means(ax, table, "difference_mean", (("interval", "difference_low", "difference_high", 0.4),), metric.factor)
+    bands = (("interval", "difference_low", "difference_high", 0.4),)
+    draw_means(ax, table, "difference_mean", bands, metric.factor, order)
     told = ", ".join(f"{name} = {name_of(value)}" for name, value in baseline.items())
     style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
     ax.axhline(0, gid="baseline", label="baseline", **style)

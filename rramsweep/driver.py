@@ -179,7 +179,8 @@ def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None
     title = f"baselines before any effect, {escape(names[0]) if len(names) == 1 else 'by metric'}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     shown = groups if len(names) > 1 else groups[:-1]
-    for column in (*shown, "inputs", "digital", "ideal chip"):
+    swept = [name for name in plan.swept if "." in name and name.split(".")[0] in groups]
+    for column in (*shown, *swept, "inputs", "digital", "ideal chip"):
         table.add_column(column)
     seen = set()
     for point in plan.points:
@@ -189,7 +190,8 @@ def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None
         seen.add(kind)
         bench, scale = workbench.bench(point), Scale.of(point.params)
         scores = [scale.text(score) for score in (bench.digital.score, bench.ideal_score)]
-        table.add_row(*(point.choices[key] for key in shown), str(len(bench.targets)), *scores)
+        values = (str(point.params.get(name, "-")) for name in swept)
+        table.add_row(*(point.choices[key] for key in shown), *values, str(len(bench.targets)), *scores)
     console.print(table)
     # Once for each network and choice of layers, not for each point.
     networks = {repr([p.config[key] for key in ("model", "data", "analog")]): p for p in plan.points}

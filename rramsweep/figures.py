@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rramsweep.axis import is_number, name_of
+from rramsweep.axis import TIME, is_number, name_of
 from rramsweep.cells import need_facts, resolve_by, without_images
 from rramsweep.comparison import equal_to
 from rramsweep.difference_plot import plot_differences
@@ -22,7 +22,7 @@ from rramsweep.plots import plot_robustness
 from rramsweep.schema import ENDED, METRIC
 from rramsweep.scores import Scale
 from rramsweep.style import STYLE, styled
-from rramsweep.time_plot import TIME, plot_over_time
+from rramsweep.time_plot import plot_over_time
 from rramsweep.yield_plot import plot_yield
 
 # More panels than this in one figure are no longer read beside each other.

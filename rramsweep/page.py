@@ -13,8 +13,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from rramsweep.answer import Answer
-from rramsweep.axis import name_of
+from rramsweep.axis import text_of
 from rramsweep.cells import inputs_word, scales
+from rramsweep.clock import in_words
 from rramsweep.plan import Plan
 from rramsweep.plots import beyond_source
 from rramsweep.schema import METRIC
@@ -87,7 +88,7 @@ def _template() -> Template:
 def _asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict[str, str]:
     asked = {}
     for name in summary.attrs["by"]:
-        levels = [name_of(value) for value in summary[name].drop_duplicates()] if name in summary else []
+        levels = [text_of(value, name) for value in summary[name].drop_duplicates()] if name in summary else []
         asked[name] = f"{len(levels)}: {', '.join(levels[:40])}{', ...' if len(levels) > 40 else ''}"
     asked = {f"axis {name}": text for name, text in asked.items() if not name.startswith("stopping.")}
     asked = asked or {"axes": "none, one point"}
@@ -106,8 +107,8 @@ def _asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dic
     drops = {metric.name: drop_for([metric], summary.attrs["yield_drop"]) for metric in scales(frame)}
     told = {name: "none" if drop is None else f"{drop:g}" for name, drop in drops.items()}
     asked["yield_drop"] = ", ".join(told.values() if len(told) == 1 else (f"{told[name]} ({name})" for name in told))
-    times = {point.config.get("t_s") for point in plan.points}
-    asked["t_s"] = ", ".join(str(time) for time in times) if len(times) < 5 else f"{len(times)} times"
+    times = {point.config["t_s"] for point in plan.points}
+    asked["t_s"] = ", ".join(in_words(time) for time in times) if len(times) < 5 else f"{len(times)} times"
     analog = {
         k: v for p in plan.points for k, v in p.params.items() if k.startswith("analog.") and v not in ("[]", None)
     }
@@ -124,7 +125,7 @@ def _baselines(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
     for _, row in rows.iterrows():
         scale = Scale.of(row)
         scores = [scale.text(row[name]) for name in ("digital_score", "ideal_score")]
-        shown.append([name_of(row[name]) for name in (*groups, *axes)] + [scale.name, str(row["n_images"]), *scores])
+        shown.append([text_of(row[name]) for name in (*groups, *axes)] + [scale.name, str(row["n_images"]), *scores])
     return {
         "head": [*groups, *axes, "metric", inputs_word(frame) if len(frame) else "inputs", "digital", "ideal chip"],
         "rows": shown,
@@ -157,7 +158,7 @@ def _row(row: Any, by: Sequence[str]) -> list[dict[str, Any]]:
     shares = [row["yield_bound"], row["yield_share"]]
     return [
         *(
-            {"text": name_of(row[name]), "key": _key(row[name]), "number": not isinstance(row[name], str)}
+            {"text": text_of(row[name], name), "key": _key(row[name]), "number": not isinstance(row[name], str)}
             for name in by
         ),
         *({"text": f"{row[name]:.0f}", "key": int(row[name]), "number": True} for name in ("n", "n_failed")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from rramsweep import frames, page
 from rramsweep.answer import answer
+from rramsweep.axis import text_of
 from rramsweep.cells import inputs_word, resolve_by, scales
 from rramsweep.figures import caption_of, figures_for
 from rramsweep.files import write_atomic
@@ -133,6 +135,8 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
         pad_edge=False,
         padding=(0, 1),
     )
+    # Where a network and its data lie is in the page; as columns they would leave the numbers no room.
+    by = [name for name in by if not (summary[name].nunique() == 1 and os.sep in str(summary[name].iloc[0]))]
     last = [name.rpartition(".")[2] for name in by]
     for name, short in zip(by, last, strict=True):
         table.add_column(short if last.count(short) == 1 else name, overflow="fold")
@@ -143,7 +147,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     for _, row in summary.iterrows():
         metric = Scale.of(row)
         table.add_row(
-            *("-" if pd.isna(row[name]) else str(row[name]) for name in by),
+            *("-" if pd.isna(row[name]) else text_of(row[name], name) for name in by),
             f"{row['n']:.0f}",
             metric.number(row["score_mean"]) if one else metric.text(row["score_mean"]),
             f"{metric.number(row['score_low'])}..{metric.number(row['score_high'])}",

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import label_of
+from rramsweep.axis import TIME, label_of
 from rramsweep.cells import need_facts, resolve_by
+from rramsweep.clock import UNITS_S
 from rramsweep.plots import plot_robustness
 from rramsweep.style import axes_or_new, styled
 
-TIME = "t_s"
-# Marks of a clock that people know, in seconds; a year is 365 days, as in `clock.seconds`.
-CLOCK = {1e-6: "1 µs", 1e-3: "1 ms", 1.0: "1 s", 60.0: "1 min", 3600.0: "1 h", 86400.0: "1 d", 2.592e6: "30 d"}
-CLOCK |= {3.1536e7: "1 y", 3.1536e8: "10 y", 3.1536e9: "100 y"}
+# Marks of a clock that people know, in seconds.
+CLOCK = {size: f"1 {unit.replace('us', 'µs')}" for unit, size in UNITS_S.items()}
+CLOCK |= {30 * UNITS_S["d"]: "30 d", 10 * UNITS_S["y"]: "10 y", 100 * UNITS_S["y"]: "100 y"}
 
 
 @styled()

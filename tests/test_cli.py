@@ -257,6 +257,15 @@ def test_what_else_to_know_is_told_in_the_terminal(workdir, capsys):
     assert "note:" not in capsys.readouterr().out
 
 
+def test_the_terminal_tells_times_by_the_clock_and_rows_apart(workdir, capsys):
+    swept = ["mapping.scale=per_tensor,per_channel", "t_s=0,1d", "relaxation=hfox", "relaxation.scale=true"]
+    run("-m", *DIGITS, "chips=1", "drift=ideal", *swept)
+    lines = capsys.readouterr().out.splitlines()
+    baselines = [line for line in lines if line.startswith("digits_mlp ")]
+    assert [[scale in line for scale in ("per_tensor", "per_channel")] for line in baselines] == [[1, 0], [0, 1]]
+    assert sum(" 1 d " in line for line in lines) == 2
+
+
 @pytest.mark.parametrize("call", [lambda: rs.sweep("chips=1"), lambda: rs.compose("chips=1"), lambda: rs.run({})])
 def test_python_calls_say_what_they_take(workdir, call):
     with pytest.raises(ValueError, match="takes a"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rramsweep.clock import seconds
+from rramsweep.clock import in_words, seconds
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,24 @@ from rramsweep.clock import seconds
 )
 def test_seconds_of_a_text(text, expected):
     assert seconds(text) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("t_s", "words"),
+    [
+        (0.0, "0 s"),
+        (1e-9, "0.001 us"),
+        (0.01, "10 ms"),
+        (1.0, "1 s"),
+        (90.0, "1.5 min"),
+        (86400.0, "1 d"),
+        (604800.0, "7 d"),
+        (3.15576e8, "10 y"),
+    ],
+)
+def test_words_of_a_time_are_read_back(t_s, words):
+    assert in_words(t_s) == words
+    assert seconds(words) == pytest.approx(t_s, rel=1e-5)
 
 
 @pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), True, None, "1 fortnight", "h", "1.2.3h", "-1h", [1]])

@@ -223,6 +223,15 @@ def test_differences_are_those_of_compare_and_the_baseline_is_a_line(ax):
     assert caption(ax).endswith("below 0 is worse")
 
 
+def test_a_group_has_one_colour_in_differences_and_in_robustness(ax):
+    frame = sweep([0.0, 0.1], ["a", "b", "c"])
+    rs.plot_differences(frame, {"technology": "a"}, DRIFT, "technology", ax)
+    of_group = {name: gid(ax, f"mean:{name}")[0].get_color() for name in ("b", "c")}
+    other = Figure().subplots()
+    rs.plot_robustness(frame, DRIFT, "technology", other)
+    assert of_group == {name: gid(other, f"mean:{name}")[0].get_color() for name in ("b", "c")}
+
+
 def test_differences_of_a_choice_are_bars(ax):
     frame = sweep([0.0], ["a", "b", "c"])
     rs.plot_differences(frame, {"technology": "b"}, "technology", ax=ax)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rramsweep.clock import UNITS_S
+from rramsweep.clock import in_words
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import finite
 from rramsweep.effects.walk import combine
@@ -127,7 +128,7 @@ class HfOxRelaxation:
             )
         if t_s > LAST_S:
             notes.append(
-                f"HfOxRelaxation at {t_s:.3g} s is extrapolated over {math.log10(t_s / LAST_S):.1f} decades, it was "
+                f"HfOxRelaxation at {in_words(t_s)} is extrapolated over {math.log10(t_s / LAST_S):.1f} decades, it was "
                 f"measured until {LAST_S:g} s"
             )
         return notes
