@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rramsweep.clock import UNITS_S
-from rramsweep.clock import in_words
+from rramsweep.clock import UNITS_S, in_words
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import finite
 from rramsweep.effects.walk import combine
@@ -128,8 +127,8 @@ class HfOxRelaxation:
             )
         if t_s > LAST_S:
             notes.append(
-                f"HfOxRelaxation at {in_words(t_s)} is extrapolated over {math.log10(t_s / LAST_S):.1f} decades, it was "
-                f"measured until {LAST_S:g} s"
+                f"HfOxRelaxation at {in_words(t_s)} is extrapolated over {math.log10(t_s / LAST_S):.1f} decades, it "
+                f"was measured until {LAST_S:g} s"
             )
         return notes
 
