@@ -72,7 +72,7 @@ def test_a_measured_technology_covers_its_own_device(name):
     config = container(compose([f"technology={name}"]))
     notes = spec([f"technology={name}"]).notes(t_s=config["t_s"])
     # Few levels, and laws of time just after programming, have a note that is not about the window.
-    told = ("levels leaves the weights", "does nothing at t_s=0", "has none of it")
+    told = ("leaves the weights of an ideal chip", "does nothing at t_s=0", "has none of it")
     assert [note for note in notes if not any(text in note for text in told)] == []
 
 

@@ -32,7 +32,8 @@ def test_a_window_inside_is_taken_as_it_is(device, outside):
 
 @pytest.mark.parametrize("device", [Device(9.0, 50.0), Device(10.0, 51.0), Device(0.0, 100.0), Device(60.0, 70.0)])
 def test_a_window_outside_is_refused(device):
-    with pytest.raises(ValueError, match=r"programming=Polynomial covers, 10..50 uS, .* outside to scale or clamp$"):
+    remedy = "set programming.outside=scale, or set programming.outside=clamp$"
+    with pytest.raises(ValueError, match=f"programming=Polynomial covers, 10..50 uS, .*{remedy}"):
         LayerSpec(device, Differential(), fit())
 
 

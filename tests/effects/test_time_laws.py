@@ -369,7 +369,7 @@ def test_refuses_what_is_no_temperature(arguments, message):
     [(HfOxRelaxation, Device(1, 41)), (CmoRelaxation, Device(1, 90)), (CmoRelaxation, Device(9, 100))],
 )
 def test_another_window_is_refused_unless_scaled(law, device):
-    with pytest.raises(ValueError, match=r"got a window of .* scale=true"):
+    with pytest.raises(ValueError, match=r"got a window of .* set relaxation.scale=true"):
         LayerSpec(device, Differential(), relaxation=law())
     (note,) = LayerSpec(device, Differential(), relaxation=law(scale=True)).notes(HOUR)
     assert f"factor of {device.g_max_uS / (40 if law is HfOxRelaxation else 90):.3g}" in note
