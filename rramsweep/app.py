@@ -68,9 +68,12 @@ def _remove_empty(folder: Path) -> None:
     """Take back the folder that Hydra makes before a run is looked at, and what is above it, where nothing is in it."""
     here = Path.cwd()
     for made in (folder, *folder.parents):
-        if not made.is_relative_to(here) or made == here or any(made.iterdir()):
+        if made == here or not made.is_relative_to(here):
             return
-        made.rmdir()
+        try:
+            made.rmdir()
+        except OSError:  # something is in it
+            return
 
 
 def _see_users_packages() -> None:

@@ -18,7 +18,7 @@ from rramsweep.names import suggest
 
 OWN = "rramsweep"
 
-_PERCENT = re.compile(r"[\d.]*\d ?%")
+_PERCENT = re.compile(r"\d*\.?\d+ ?%")
 
 
 def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: Sequence[str] = ()) -> Any:

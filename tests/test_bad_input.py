@@ -354,6 +354,7 @@ CASES = [
     (["drift.relative_drift=-0.1"], r"relative_drift must lie in 0..1"),
     (["drift.relative_drift=20"], r"for 20 % give 0.2"),
     (["drift.relative_drift=10%"], r"must be float, got '10%' \(str\): give a fraction, 0.1$"),
+    (["drift.relative_drift=1.2.3%"], r"must be float, got '1.2.3%' \(str\): correct the value$"),
     (["drift.relative_drift=nan"], r"relative_drift must lie in 0..1"),
     (["drift.relative_drift=inf"], r"relative_drift must lie in 0..1"),
     (["drift.reference=goal"], r"reference must be one of target, current"),
