@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rramsweep.axis import TIME, UNITS, is_number, name_of, text_of
+from rramsweep.axis import UNITS, is_number, name_of, text_of
 from rramsweep.cells import inputs_word, scales, span
 from rramsweep.intervals import CONFIDENCE
+from rramsweep.schema import TIME
 from rramsweep.scores import FRACTION, NAME, Scale, drop_for
 
 # The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.

@@ -7,9 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.clock import in_words
-from rramsweep.schema import CHOICES
-
-TIME = "t_s"
+from rramsweep.schema import CHOICES, TIME
 
 LABELS = {"drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$"}
 # What a column's name ends in -> its unit; fractions keep their name and say of what.

@@ -12,14 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rramsweep.axis import TIME, is_number, name_of
+from rramsweep.axis import is_number, name_of
 from rramsweep.cells import need_facts, resolve_by, without_images
 from rramsweep.comparison import equal_to
 from rramsweep.difference_plot import plot_differences
 from rramsweep.ecdf_plot import plot_ecdf
 from rramsweep.heatmap_plot import plot_heatmap
 from rramsweep.plots import plot_robustness
-from rramsweep.schema import ENDED, METRIC
+from rramsweep.schema import ENDED, METRIC, TIME
 from rramsweep.scores import Scale
 from rramsweep.style import STYLE, styled
 from rramsweep.time_plot import plot_over_time

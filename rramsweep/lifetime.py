@@ -10,10 +10,9 @@ from scipy import stats
 
 from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
 from rramsweep.intervals import CONFIDENCE, Floats
+from rramsweep.schema import TIME
 from rramsweep.scores import HIGHER
 from rramsweep.summary import allowed_drop, good_chips
-
-TIME = "t_s"
 
 
 def time_to_failure(

@@ -132,10 +132,8 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale) -> None:
                 if curve:
                     ax.plot(data_at(ax, part["at"]), value, **style)
                 else:  # nothing lies between two categories
-                    middle, half = (
-                        (part["at"], part["lane"] * len(every) / 2) if shared else (part["middle"], part["lane"] / 2)
-                    )
-                    ax.hlines(value, data_at(ax, middle - half), data_at(ax, middle + half), **style)
+                    left, right = (data_at(ax, part["middle"] + side * part["lane"] / 2) for side in (-1, 1))
+                    ax.hlines(value, left, right, **style)
                 style["label"] = "_nolegend_"
 
 

@@ -27,6 +27,8 @@ PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 # Column of what ended a point: `interval`, `cap`, or null while it goes on.
 ENDED = "stopping.ended"
+# Column of the time between programming and reading.
+TIME = "t_s"
 
 
 def checked(frame: pd.DataFrame) -> pa.Table:

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import TIME, label_of
+from rramsweep.axis import label_of
 from rramsweep.cells import need_facts, resolve_by
 from rramsweep.clock import UNITS_S
 from rramsweep.plots import plot_robustness
+from rramsweep.schema import TIME
 from rramsweep.style import axes_or_new, styled
 
 # Marks of a clock that people know, in seconds.

@@ -74,10 +74,8 @@ class Workbench:
         _, weights = self._parts.network(node["model"])
         specs = self._specs(node, choices)
         if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
-            told = (
-                f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise, which is drawn anew"
-            )
-            self._notes[f"{told} for each chip and call: these run one chip at a time"] = None
+            told = f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise"
+            self._notes[f"{told}, which is drawn anew for each chip and call: these run one chip at a time"] = None
         accelerator = self._accelerator(node)
         accelerator.check()
         self._digital(node)  # what does not fit together is refused while nothing has run yet
