@@ -6,21 +6,20 @@ import fnmatch
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from rramsweep.accelerator import CPU, Accelerator, together
 from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
-from rramsweep.chip import LayerSpec, ProgrammedLayer, full_scale, map_layer, program
+from rramsweep.chip import LayerSpec, ProgrammedLayer
 from rramsweep.fusing import Fold, fuse, multiply
 from rramsweep.names import nearest
 from rramsweep.parallel import in_parallel
+from rramsweep.pieces import WHOLE, Cells
 from rramsweep.slot import ReadSlot
 from rramsweep.streams import Stream
-
-# Weights of a layer whose target conductances are kept, 8 bytes each.
-SMALL = 100_000
 
 
 def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
@@ -106,13 +105,6 @@ class AnalogNetwork:
         self._arrays = own_weights(arrays, specs)
         home = accelerator.draws_at
         self._digital = {n: array.lay(_weight_of(own[n], array)).to(home) for n, array in self._arrays.items()}
-        self._w_max = {
-            name: full_scale(name, weight, specs[name], self._arrays[name].parts)
-            for name, weight in self._digital.items()
-        }
-        # Mapped anew for each chip, for memory, but where that would cost a small layer more time than it saves bytes.
-        small = [name for name, weight in self._digital.items() if weight.numel() <= SMALL]
-        self._small = {name: self._map(name) for name in small}
         read = [name for name in specs if specs[name].noisy_read]
         fused = [name for name in read if not arrays[name].readable]
         if fused:
@@ -129,6 +121,10 @@ class AnalogNetwork:
         # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
         self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
+        self._read = {slot.carrier for slot in self._slots.values()}
+        regrouped = {name for name, array in self._arrays.items() if array.groups is not None}
+        parts = {name: array.parts for name, array in self._arrays.items()}
+        self._cells = Cells(self._digital, specs, parts, whole=self._read | regrouped)
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
@@ -136,20 +132,20 @@ class AnalogNetwork:
 
     def ideal(self) -> nn.Module:
         """The network on the ideal chip: mapped and quantised, every effect ideal."""
-        return self._with(lambda name: self._mapped(name).weight())
+        return self._with(lambda name: self._cells.ideal(name).weight())
 
     def chip(self, seed: int) -> nn.Module:
         """The network on chip `seed`; its layers with read noise go through the read slot."""
-        read = {slot.carrier for slot in self._slots.values()}
         kept: dict[str, ProgrammedLayer] = {}
 
-        def weight(name: str) -> Tensor:
-            layer = program(self._mapped(name), seed, self.t_s)
-            if name in read:
-                kept[name] = layer
-            return layer.weight()
+        def put(unit: str) -> None:
+            if unit in self._read:
+                kept[unit] = self._cells.layer(unit, seed, self.t_s)
+                self._write(unit, kept[unit].weight())
+            else:
+                self._cells.program(unit, seed, self.t_s, self._write)
 
-        self._with(weight)
+        in_parallel(self._cells.units, put)
         for name, slot in self._slots.items():
             layer = kept[slot.carrier]
             if name != slot.carrier:
@@ -168,26 +164,26 @@ class AnalogNetwork:
         names = {id(p): name for name, p in self._model.named_parameters()}
         stacks = {n: array.weight.new_empty((len(seeds), *array.weight.shape)) for n, array in self._arrays.items()}
 
-        def fill(name: str) -> None:
-            mapped = self._mapped(name)
-            for weight, seed in zip(stacks[name], seeds, strict=True):
-                self._write(name, program(mapped, seed, self.t_s).weight(), weight)
+        def fill(unit: str) -> None:
+            for i, seed in enumerate(seeds):
+                self._cells.program(unit, seed, self.t_s, partial(self._write, stacks=stacks, chip=i))
 
-        self._in_parallel(fill)
+        in_parallel(self._cells.units, fill)
         return together(self._model, {names[id(self._arrays[n].weight)]: stack for n, stack in stacks.items()})
 
-    def _mapped(self, name: str) -> ProgrammedLayer:
-        return self._small.get(name) or self._map(name)
-
-    def _map(self, name: str) -> ProgrammedLayer:
-        array, w_max = self._arrays[name], self._w_max[name]
-        return map_layer(name, self._digital[name], self._specs[name], array.parts, w_max)
-
     @torch.no_grad()
-    def _write(self, name: str, weight: Tensor, into: Tensor) -> None:
+    def _write(
+        self, name: str, weight: Tensor, rows: slice = WHOLE, stacks: Map[str, Tensor] | None = None, chip: int = 0
+    ) -> None:
+        """Put a weight, or rows of it, as it lies on the array, into the model; or into the stack of several chips."""
+        array = self._arrays[name]
+        into = array.weight if stacks is None else stacks[name][chip]
         if name in self._scales:
-            weight = weight * self._scales[name].view(-1, *[1] * (weight.dim() - 1))
-        into.copy_(self._arrays[name].take(weight))
+            weight = weight * self._scales[name][rows].view(-1, *[1] * (weight.dim() - 1))
+        if array.groups is None:
+            into[rows].copy_(weight)
+        else:
+            into.copy_(array.take(weight))
 
     @torch.inference_mode()
     def check_reads(self, x: Tensor) -> None:
@@ -210,13 +206,11 @@ class AnalogNetwork:
             )
 
     def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:
-        self._in_parallel(lambda name: self._write(name, weight(name), self._arrays[name].weight))
+        sizes = {name: array.weight.numel() for name, array in self._arrays.items()}
+        in_parallel(sizes, lambda name: self._write(name, weight(name)))
         for slot in self._slots.values():
             slot.read(None, None)
         return self._model
-
-    def _in_parallel(self, do: Callable[[str], None]) -> None:
-        in_parallel({name: array.weight.numel() for name, array in self._arrays.items()}, do)
 
 
 def _weight_of(own: WeightArray, private: WeightArray) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as Map
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from rramsweep.consistency import (
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.mapping import Mapping
-from rramsweep.streams import Stream
+from rramsweep.streams import EndToEnd, Stream
 
 # Once a chip, in the order of physics. Variation is what write-verify did not see of a cell, so it acts on whatever
 # the errors of time left. Faults come last because a stuck cell ignores every other stage and the edge: whatever
@@ -159,40 +161,59 @@ def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t
     """One stage of `STAGES` on every cell array of a layer, from the streams `(seed, layer, cell, stage)`."""
     if isinstance(effect, Ideal):
         return layer
-    return replace(
-        layer, g_uS={cell: _after(layer, cell, g, stage, effect, seed, t_s) for cell, g in layer.g_uS.items()}
-    )
+    g_uS = {}
+    for cell, now_uS in layer.g_uS.items():
+        cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
+        g_uS[cell] = _after(stage, effect, cells, Stream(seed, (layer.name, cell, stage), now_uS.device))
+    return replace(layer, g_uS=g_uS)
 
 
 def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
     """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
     g_uS = dict(layer.g_uS)
     # One array of cells after the other, so that fewer of them are in memory at once.
-    for cell in g_uS:
-        for stage in STAGES:
-            g_uS[cell] = _after(layer, cell, g_uS[cell], stage, getattr(layer.spec, stage), seed, t_s)
+    for cell, now_uS in g_uS.items():
+
+        def stream(stage: str, cell: str = cell, device: torch.device = now_uS.device) -> Stream:
+            return Stream(seed, (layer.name, cell, stage), device)
+
+        g_uS[cell] = program_cells(layer.spec, layer.target_uS[cell], now_uS, t_s, stream)
     unmoved = layer.t_s == t_s and all(g_uS[cell] is layer.g_uS[cell] for cell in g_uS)
     return layer if unmoved else replace(layer, g_uS=g_uS, t_s=t_s)
 
 
-def _after(
-    layer: ProgrammedLayer, cell: str, now_uS: Tensor, stage: str, effect: Effect, seed: int, t_s: float
+def program_cells(
+    spec: LayerSpec, target_uS: Tensor, g_uS: Tensor, t_s: float, stream: Callable[[str], Stream | EndToEnd]
 ) -> Tensor:
-    """The conductances of one cell array after one stage."""
-    if isinstance(effect, Ideal):
-        return now_uS
-    cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
+    """Every stage in order on some cells of one spec.
+
+    Args:
+        spec: what they are made of.
+        target_uS: quantised targets.
+        g_uS: conductances before.
+        t_s: seconds since programming.
+        stream: what a stage draws from.
+    """
+    for stage in STAGES:
+        effect = getattr(spec, stage)
+        if not isinstance(effect, Ideal):
+            g_uS = _after(stage, effect, Cells(g_uS, target_uS, spec.device, t_s), stream(stage))
+    return g_uS
+
+
+def _after(stage: str, effect: Effect, cells: Cells, stream: Stream | EndToEnd) -> Tensor:
+    """The conductances of some cells after one stage."""
     versions = _versions(cells)
-    device = now_uS.device
+    device = cells.g_uS.device
     with device if device.type != "cpu" else nullcontext():  # what an effect makes without saying where
-        after_uS = effect(cells, Stream(seed, (layer.name, cell, stage), device))
+        after_uS = effect(cells, cast(Stream, stream))
     if _versions(cells) != versions:  # the next chip would begin from what this one left
         raise ValueError(
             f"an effect must leave its cells alone, but {stage}={type(effect).__name__} changes them in "
             "place: return a new tensor (x * y for x.mul_(y))"
         )
     # In place, for memory: an effect gives a new tensor, or the old one, which lies inside the window already.
-    return after_uS if stage == "faults" or after_uS is now_uS else layer.spec.device.confine_(after_uS)
+    return after_uS if stage == "faults" or after_uS is cells.g_uS else cells.device.confine_(after_uS)
 
 
 def _versions(cells: Cells) -> list[int]:

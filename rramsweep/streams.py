@@ -8,8 +8,9 @@ sweep are paired chip by chip, and chip 17 is the same chip alone, in a batch an
 from __future__ import annotations
 
 import hashlib
+import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,15 @@ def _template() -> bytes:
     return state.tobytes()
 
 
-_TEMPLATE = _template()
+class _State(threading.local):
+    """A thread's own generator state to fill: making one for each stream costs more than hashing its name."""
+
+    def __init__(self) -> None:
+        self.words = array("I", _template())
+        self.bytes = torch.frombuffer(self.words, dtype=torch.uint8)  # the same memory
+
+
+_state = _State()
 
 
 @dataclass(frozen=True)
@@ -86,10 +95,10 @@ class Stream:
         if self.device.type != "cpu":  # counter-based there, so that 64 bits of the name are the whole state
             seed = int.from_bytes(hashlib.shake_128(key).digest(8), "little")
             return torch.Generator(self.device).manual_seed(seed)
-        state = array("I", _TEMPLATE)
-        state[_FIRST_WORD : _FIRST_WORD + 2 * _WORDS : 2] = array("I", hashlib.shake_128(key).digest(4 * _WORDS))
+        words = array("I", hashlib.shake_128(key).digest(4 * _WORDS))
+        _state.words[_FIRST_WORD : _FIRST_WORD + 2 * _WORDS : 2] = words
         generator = torch.Generator()
-        generator.set_state(torch.frombuffer(state, dtype=torch.uint8))
+        generator.set_state(_state.bytes)  # which copies it
         return generator
 
     def normal(self, shape: Sequence[int]) -> Tensor:
@@ -105,3 +114,44 @@ class Stream:
 
     def _sent(self, draws: Tensor) -> Tensor:
         return draws if self.to is None else draws.to(self.to)
+
+
+class EndToEnd:
+    """The streams of several arrays of cells that lie end to end, as one: what a law draws from, as from a `Stream`.
+
+    Args:
+        parts: each array's stream and its number of cells, or of those of a piece of it.
+        generators: of arrays in pieces, kept from one piece to the next; None for whole arrays.
+    """
+
+    def __init__(
+        self, parts: Sequence[tuple[Stream, int]], generators: dict[Stream, torch.Generator] | None = None
+    ) -> None:
+        self._parts, self._generators = parts, generators
+
+    def child(self, *name: str) -> EndToEnd:
+        """As `Stream.child`, of each array."""
+        return EndToEnd([(stream.child(*name), n) for stream, n in self._parts], self._generators)
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normal draws, float32, each array's from its own stream."""
+        return self._drawn(shape, Tensor.normal_)
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """Uniform draws in [0, 1), likewise."""
+        return self._drawn(shape, Tensor.uniform_)
+
+    def _drawn(self, shape: Sequence[int], draw: Callable[..., Tensor]) -> Tensor:
+        draws = torch.empty(tuple(shape))
+        for (stream, _), part in zip(
+            self._parts, torch.split(draws.view(-1), [n for _, n in self._parts]), strict=True
+        ):
+            draw(part, generator=self._generator(stream))
+        return draws
+
+    def _generator(self, stream: Stream) -> torch.Generator:
+        if self._generators is None:
+            return stream.generator()
+        if stream not in self._generators:
+            self._generators[stream] = stream.generator()
+        return self._generators[stream]

@@ -96,8 +96,8 @@ def test_one_bad_chip_of_a_pass_fails_alone(monkeypatch):
     ready = bench(chips=4)
     write = ready.network._write
 
-    def broken(name, weight, into):
-        write(name, weight * (float("nan") if bad(weight) else 1), into)
+    def broken(name, weight, *args, **kwargs):
+        write(name, weight * (float("nan") if bad(weight) else 1), *args, **kwargs)
 
     weights = {seed: ready.network.chip(seed).state_dict()["fc.weight"].clone() for seed in range(4)}
     bad = lambda w: w.shape == weights[2].shape and torch.equal(w, weights[2])  # noqa: E731

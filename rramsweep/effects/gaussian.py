@@ -33,6 +33,7 @@ class Gaussian:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
 
     alpha_ind: float = 0.0
     alpha_prop: float = 0.0

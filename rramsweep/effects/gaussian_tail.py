@@ -42,6 +42,7 @@ class GaussianTail:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
 
     alpha_ind: float = 0.0
     alpha_prop: float = 0.0

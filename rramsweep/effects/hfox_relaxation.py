@@ -74,6 +74,7 @@ class HfOxRelaxation:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
     kind: ClassVar[str] = "increment"
     t0_s: ClassVar[float] = 0.0
     until_s: ClassVar[float] = math.inf

@@ -32,6 +32,7 @@ class InverseProportional:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
 
     alpha_inv: float = 0.0
 

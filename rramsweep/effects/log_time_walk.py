@@ -54,6 +54,7 @@ class LogTimeWalk:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
     kind: ClassVar[str] = "increment"
 
     mean_uS_per_decade: float = 0.0

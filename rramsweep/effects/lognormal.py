@@ -37,6 +37,7 @@ class Lognormal:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
 
     sigma_ln: float = 0.0
     preserve: str = "mean"

@@ -47,6 +47,7 @@ class Polynomial:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
     kind: ClassVar[str] = "total"
 
     coefficients: list[float]

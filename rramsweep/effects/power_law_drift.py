@@ -43,6 +43,7 @@ class PowerLawDrift:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
     kind: ClassVar[str] = "increment"
 
     nu_mean: float = 0.0

@@ -37,6 +37,7 @@ class RelativeDrift:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
 
     relative_drift: float = 0.0
     reference: str = "target"

@@ -51,6 +51,7 @@ class Stuck:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
 
     p_stuck_lrs: float = 0.0
     p_stuck_hrs: float = 0.0

@@ -57,6 +57,7 @@ class Table:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
 
     path: str = field(repr=False, compare=False)
     kind: str = "increment"

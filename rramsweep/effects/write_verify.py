@@ -42,6 +42,7 @@ class WriteVerify:
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
     kind: ClassVar[str] = "total"
 
     window_uS: float | None = None

@@ -12,26 +12,17 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from rramsweep.build import build
-from rramsweep.chip import STAGES, LayerSpec, map_layer
-from rramsweep.config import conf_dir, read_yaml
+from rramsweep.chip import LayerSpec, map_layer
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Gaussian, Ideal, RelativeDrift, StuckClusters
 from rramsweep.mapping import Differential
 from rramsweep.streams import Stream
+from tests.presets import OPTIONS, device_of, law_of
 
 SIDE = 1000
 N = SIDE**2
 ROUNDS = 20
 CHAIN = {"programming": Gaussian(0.03), "relaxation": Gaussian(0.07), "drift": RelativeDrift(0.1)}
-TABLE = "g_uS,t_s,mu_uS,sigma_uS\n" + "\n".join(f"{g},{t},0.1,1" for g in range(0, 1001, 10) for t in (1, 1e5))
-
-OPTIONS = [
-    (group, path.stem)
-    for group in (*STAGES, "read_noise")
-    for path in sorted((conf_dir() / group).glob("*.yaml"))
-    if path.stem != "ideal"
-]
 
 
 @pytest.fixture(autouse=True)
@@ -40,29 +31,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def law_of(group, option, folder):
-    node = read_yaml(conf_dir() / group / f"{option}.yaml")
-    if node.get("path") == "???":
-        node["path"] = str(folder / "table.csv")
-        (folder / "table.csv").write_text(TABLE)
-        node["kind"] = "increment"
-    if option == "relative":
-        node["relative_drift"] = 0.1
-    return build(node, group)
-
-
-def device_of(law):
-    """A window that the law covers."""
-    for window in ((1.0, 40.0), (9.0, 39.0), (10.0, 40.0), (50.0, 225.0), (133.0, 233.0), (0.25, 25.0)):
-        device = Device(*window)
-        try:
-            getattr(law, "check", lambda device: None)(device)
-        except ValueError:
-            continue
-        return device
-    raise AssertionError(f"no window for {law}")
 
 
 def nanoseconds(chain, device, target, t_s=3600.0):
