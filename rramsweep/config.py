@@ -59,6 +59,7 @@ class Settings:
     memory_format: str | None
     threads: int | None
     chips_per_pass: int | None
+    chips_in_flight: int | None
     shards: int
     retry_failed: bool
     allow_targets: list[str]
@@ -130,7 +131,7 @@ class Settings:
 
     def wish(self) -> Wish:
         """What is fixed of how networks are run."""
-        return Wish(self.batch_size, self.memory_format, self.threads, self.chips_per_pass, alone=self.shards == 1)
+        return Wish.of(vars(self))
 
     def workbench(self, inputs: int | None = None) -> Workbench:
         """A workbench for this run, that looks at so many inputs at most."""

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rramsweep import account, report
+from rramsweep.execution import Wish
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
 from rramsweep.preview import preview
@@ -20,7 +21,7 @@ from rramsweep.scores import Scale
 from rramsweep.shard import Work, run_shard, shard_of
 from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store, select
-from rramsweep.tuning import tuned, wish_of
+from rramsweep.tuning import tuned
 from rramsweep.workbench import Workbench
 
 GO_ON = "run the same command to go on"
@@ -155,7 +156,7 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
     settings = plan.settings
     store = Store(Path(settings["store"]))
     work = Work(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
-    workbench = _at_hand.pop(path.absolute(), None) or Workbench(allow, wish_of(settings), settings.get("executions"))
+    workbench = _at_hand.pop(path.absolute(), None) or Workbench(allow, Wish.of(settings), settings.get("executions"))
     progress = ProgressFile(path.parent, shard)
     try:
         run_shard(work, store, workbench, progress)

@@ -1,10 +1,11 @@
-"""The layers of a network in parallel: what is done to one layer touches no other."""
+"""Threads of one process: the layers of a network in parallel, since what is done to one touches no other."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -37,9 +38,16 @@ def in_parallel(sizes: Mapping[str, int], do: Callable[[str], None]) -> None:
                 return
             do(name)
 
+    with workers(threads, 1) as pool:
+        list(pool.map(work, [queue.pop, *[queue.popleft] * (threads - 1)]))
+
+
+@contextmanager
+def workers(count: int, threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads of this process for work at the same time, each with so many torch threads of its own."""
     before = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(work, [queue.pop, *[queue.popleft] * (threads - 1)]))
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+            yield pool
     finally:
         torch.set_num_threads(before)  # what a thread sets is the default of the threads that torch makes later

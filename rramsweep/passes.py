@@ -1,15 +1,20 @@
-"""Chips in passes: as many at once as the execution says, and what to do where a pass does not succeed."""
+"""Several chips at once, in one pass or at the same time, and what to do where a pass does not succeed."""
 
 from __future__ import annotations
 
 import logging
+import queue
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rramsweep.parallel import workers
 from rramsweep.trial import Bench, facts, failure, outputs, run_trial, score
 
 log = logging.getLogger(__name__)
@@ -18,12 +23,16 @@ Trial = tuple[dict[str, Any], Tensor | None]
 
 
 def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
-    """`run_trial` of each seed in turn, several in one pass where the bench's execution says so.
+    """`run_trial` of each seed, in order; several at a time where the bench's execution says so.
 
-    The rows are those of one chip after the other, but for rounding: a pass multiplies in another order. Networks with
-    read noise run one chip at a time. A pass that does not fit into memory is halved, and so are the later ones; of one
-    that fails otherwise each chip is run alone, so that only those that fail by themselves have failed rows.
+    Chips in flight have the very rows of one after the other on as many threads. Those of a pass are equal but for
+    rounding, because it multiplies in another order; networks with read noise make no such passes. A pass that does not
+    fit into memory is halved, and so are the later ones; of one that fails otherwise each chip is run alone, so that
+    only those that fail by themselves have failed rows.
     """
+    if bench.others:
+        yield from _in_flight(bench, seeds)
+        return
     chips = 1 if bench.network.reads else bench.execution.chips_per_pass
     left = list(seeds)
     while left:
@@ -43,6 +52,34 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
                 done = (run_trial(bench, seed) for seed in some)
             yield from done
         left = left[len(some) :]
+
+
+def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
+    chips = 1 + len(bench.others)
+    free: queue.SimpleQueue[Bench] = queue.SimpleQueue()
+    for network in (bench.network, *bench.others):
+        free.put(replace(bench, network=network))
+
+    def run(seed: int) -> Trial:
+        mine = free.get()
+        try:
+            row, correct = run_trial(mine, seed)
+        finally:
+            free.put(mine)
+        return {**row, "seconds": row["seconds"] / chips}, correct
+
+    running: deque[Future[Trial]] = deque()
+    with workers(chips, bench.execution.threads_each) as pool:
+        try:
+            for seed in seeds:
+                running.append(pool.submit(run, seed))
+                if len(running) > 2 * chips:  # enough that no thread waits for its next chip
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for each in running:
+                each.cancel()
 
 
 def _pass(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:

@@ -60,7 +60,7 @@ def _seconds_a_trial(plan: Plan, workbench: Workbench) -> float:
 
 def _probe(point: Point, workbench: Workbench) -> float:
     bench = workbench.bench(point)
-    chips = max(PROBE_CHIPS, bench.execution.chips_per_pass)
+    chips = max(PROBE_CHIPS, bench.execution.chips_per_pass, 2 * bench.execution.chips_in_flight)
     list(run_trials(bench, range(chips)))  # the first ones pay for what later ones find in place
     started = time.perf_counter()
     list(run_trials(bench, range(chips)))

@@ -48,6 +48,7 @@ class Bench:
         digital: answers of the network with its own weights.
         ideal_score: of the chip that is mapped and quantised with every effect ideal.
         execution: how the network is run.
+        others: the same network again, for each further chip that is run at the same time.
     """
 
     point_id: str
@@ -58,6 +59,7 @@ class Bench:
     digital: Answers
     ideal_score: float
     execution: Execution
+    others: Sequence[AnalogNetwork] = ()
 
 
 def evaluate(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +34,7 @@ def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> 
         OSError: the store cannot be written.
         ValueError: what the store holds of this is damaged.
     """
-    workbench.wish = wish_of(plan.settings)  # as the jobs of a launcher will see it
+    workbench.wish = Wish.of(plan.settings)  # as the jobs of a launcher will see it
     path = store.root / EXECUTIONS_FILE
     known = _read(path)
     kinds: dict[str, Point] = {}
@@ -64,9 +63,3 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             "it is measured again"
         ) from error
     return cast("dict[str, dict[str, Any]]", found)
-
-
-def wish_of(settings: Mapping[str, Any]) -> Wish:
-    """What a plan's settings fix of how networks are run."""
-    names = ("batch_size", "memory_format", "threads", "chips_per_pass")
-    return Wish(alone=settings["shards"] == 1, **{name: settings.get(name) for name in names})

@@ -18,11 +18,12 @@ from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.components import Components, folds_batchnorm
 from rramsweep.datasets import Data
-from rramsweep.execution import Execution, Wish, measure
+from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
 from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules
 from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point, describe, identify
+from rramsweep.probe import measure
 from rramsweep.shares import describe_shares, shares
 from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
@@ -114,13 +115,16 @@ class Workbench:
             self._parts.metric(node["metric"]),
             self._execution(point),
         )
-        network = AnalogNetwork(
-            self._parts.folded(node),
-            self._specs(node, point.choices),
-            node["t_s"],
-            self._parts.folds(node),
-            execution.format,
-            self._accelerator(node),
+        network, *others = (
+            AnalogNetwork(
+                self._parts.folded(node),
+                self._specs(node, point.choices),
+                node["t_s"],
+                self._parts.folds(node),
+                execution.format,
+                self._accelerator(node),
+            )
+            for _ in range(execution.chips_in_flight)
         )
         batches = self._parts.keep("batches", [node["data"], repr(execution)], lambda: execution.batches(data.x))
         network.check_reads(batches[0][:1])
@@ -130,7 +134,7 @@ class Workbench:
             [*(node[key] for key in BASELINE_KEYS), repr(execution)],
             lambda: self._ideal(network, batches, node),
         )
-        return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution)
+        return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others)
 
     def kind(self, point: Point) -> str:
         """What decides how a point's network is best run, as text: the network's shape and that of its inputs."""
@@ -141,7 +145,7 @@ class Workbench:
         return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
 
     def measure(self, point: Point) -> Execution:
-        """The fastest way found to run a point's network (`execution.measure`)."""
+        """The fastest way found to run a point's network (`probe.measure`)."""
         node = point.config
         model = fused(self._parts.folded(node), self._parts.folds(node))
         return measure(model, self._parts.data(node["data"]).x, self.wish, self._accelerator(node))

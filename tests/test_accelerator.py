@@ -12,8 +12,9 @@ from rramsweep.accelerator import Accelerator
 from rramsweep.chip import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.config import choices, container
 from rramsweep.device import Device
-from rramsweep.execution import Execution, Wish, measure
+from rramsweep.execution import Execution, Wish
 from rramsweep.mapping import ConstantSum, Differential, Offset
+from rramsweep.probe import measure
 from rramsweep.streams import Stream
 from rramsweep.trial import run_trial
 from rramsweep.workbench import Workbench
@@ -145,7 +146,7 @@ class Memory(Costs):
 @pytest.mark.parametrize(("most", "found"), [(1, 1), (5, 4), (40, 32)])
 def test_chips_a_pass_double_until_memory_ends(monkeypatch, most, found):
     clock = Clock()
-    monkeypatch.setattr("rramsweep.execution.time", clock)
+    monkeypatch.setattr("rramsweep.probe.time", clock)
     net = Memory(clock, most)
     best = measure(net, torch.zeros(8, 2, 3, 3), Wish(8, "contiguous", 1), Gpu())
     assert best == Execution(8, "contiguous", 1, found)
@@ -153,7 +154,7 @@ def test_chips_a_pass_double_until_memory_ends(monkeypatch, most, found):
 
 def test_a_batch_that_does_not_fit_is_made_smaller(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("rramsweep.execution.time", clock)
+    monkeypatch.setattr("rramsweep.probe.time", clock)
 
     def cost(n, last, threads):
         if n > 32:

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import rramsweep as rs
-from rramsweep.execution import Execution, Wish, measure
+from rramsweep.execution import Execution, Wish
 from rramsweep.parallel import in_parallel
+from rramsweep.probe import measure
 
 POINT = ["model=digits_cnn", "data=digits", "data.limit=100", "drift.relative_drift=0.3"]
 
@@ -28,7 +29,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("rramsweep.execution.time", clock)
+    monkeypatch.setattr("rramsweep.probe.time", clock)
     return clock
 
 
