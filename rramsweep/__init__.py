@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FastPyTorchRRAM": "rramsweep.simulator",
-    "validate": "rramsweep.simulator",
+    "validate": "rramsweep.validation",
     "compose": "rramsweep.api",
     "run": "rramsweep.api",
     "sweep": "rramsweep.api",

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 from rramsweep.build import arguments, build, fit
 from rramsweep.datasets import Data, from_dataset
 from rramsweep.fusing import Fold, fold_batchnorm, safe_folds
+from rramsweep.identity import describe, flatten
 from rramsweep.metrics import Metric, checked
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
 from rramsweep.models.eager import eager
-from rramsweep.plan import describe, flatten
 
 # Inputs from which the batch norms behind layers are found.
 FEW = 4

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from rramsweep.config import Settings, choices, container, parse
+from rramsweep.config import choices, container, parse
 from rramsweep.files import write_atomic
 from rramsweep.inspection import inspect_layers
 from rramsweep.layer_plot import plot_inspect
@@ -22,6 +22,7 @@ from rramsweep.layer_table import LAYER, layer_table
 from rramsweep.messages import one_line
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
+from rramsweep.settings import Settings
 
 # Enough for an error that is the same on every chip but for a few percent, and for seconds.
 CHIPS = 5

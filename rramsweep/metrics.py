@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from rramsweep.identity import describe
 from rramsweep.logits import check_logits, cross_entropy
-from rramsweep.plan import describe
 from rramsweep.scores import FRACTION, Scale
 
 

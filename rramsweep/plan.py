@@ -5,20 +5,17 @@ Nothing here imports torch or Hydra: a plan is a JSON file that a worker, a note
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rramsweep.files import write_atomic
+from rramsweep.identity import digest
 
-# Of the text that a point_id hashes, and of plan.json.
-SCHEME = 1
-PLAN_SCHEME = 2  # 2: a point names its metric
+PLAN_SCHEME = 2  # of plan.json; 2: a point names its metric
 
 PLAN_FILE = "plan.json"
 # What each run of the plan was made with; the plan itself is the same whenever the same is asked for.
@@ -39,9 +36,6 @@ GROUPS = (
     "data",
     "metric",
 )
-
-# Numbers that agree to this many digits are one number: 0.1 + 0.2 and 0.3 name the same point.
-DIGITS = ".12g"
 
 
 @dataclass(frozen=True)
@@ -182,68 +176,6 @@ def merge(plans: Sequence[Plan]) -> Plan:
             seeds.setdefault(label, set()).update(wanted)
     settings = plans[0].settings if plans else {}
     return Plan(list(points.values()), [sorted(s) for s in seeds.values()], list(swept), settings)
-
-
-def identify(lines: Iterable[str]) -> tuple[str, str]:
-    """`(point_id, text)` of a point, from the lines that describe it."""
-    text = "\n".join([f"rramsweep point, scheme {SCHEME}", *lines])
-    return digest(text), text
-
-
-def digest(text: str) -> str:
-    """Twenty hex digits of SHA-256: 80 bits, so a billion points collide with probability below 1e-6."""
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def describe(value: Any) -> str:
-    """A frozen object as text that does not depend on how its numbers were written.
-
-    1 and 1.0, 0.15 and 0.15000000000000002 read the same (12 significant digits); a dataclass carries its
-    `version`, so that a changed law is another point, and leaves out what its `repr` leaves out, such as a path. A
-    field whose metadata say `added` came after points were stored: at its default, which leaves the law as it was, it
-    is left out and they keep their ids.
-    """
-    if isinstance(value, bool) or value is None:
-        return str(value)
-    if isinstance(value, int | float):
-        return format(float(value) + 0.0, DIGITS)
-    if isinstance(value, str):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(describe(v) for v in value)}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{k}: {describe(value[k])}' for k in sorted(value))}}}"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = sorted(
-            f.name
-            for f in dataclasses.fields(value)
-            if f.repr and not (f.metadata.get("added") and getattr(value, f.name) == f.default)
-        )
-        arguments = ", ".join(f"{name}={describe(getattr(value, name))}" for name in fields)
-        kind = type(value)
-        name = (
-            kind.__qualname__ if kind.__module__.startswith("rramsweep.") else f"{kind.__module__}.{kind.__qualname__}"
-        )
-        return f"{name} v{getattr(value, 'version', 0)}({arguments})"
-    raise ValueError(
-        f"a point is described by numbers, text, lists, maps and dataclasses, got {type(value).__name__}: "
-        "make it a frozen dataclass"
-    )
-
-
-def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested config as `{dotted override name: scalar}`; `_target_` is left out, lists become JSON text."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        if key == "_target_":
-            continue
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{name}."))
-        else:
-            value = json.dumps(value) if isinstance(value, list) else value
-            flat[name] = float(format(value, DIGITS)) if isinstance(value, float) else value
-    return flat
 
 
 def _ranges(seeds: Sequence[int]) -> list[tuple[int, int]]:

@@ -18,10 +18,11 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rramsweep.config import CONFIG_NAME, Settings, choices, container, parse, plan_settings
+from rramsweep.config import CONFIG_NAME, choices, container, parse, plan_settings
 from rramsweep.config import loader as own_loader
 from rramsweep.names import suggest
 from rramsweep.plan import GROUPS, Plan, merge
+from rramsweep.settings import Settings
 from rramsweep.streams import SEED_LIMIT
 from rramsweep.workbench import POINT_KEYS, Workbench
 

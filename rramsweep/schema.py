@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rramsweep import store
+from rramsweep import facts
 from rramsweep.plan import GROUPS
 from rramsweep.scores import HIGHER, NAME, UNIT
 
 # What each of them means stands in the README, column by column.
-FACTS: Mapping[str, pa.DataType] = MappingProxyType({field.name: field.type for field in store.FACTS})
+FACTS: Mapping[str, pa.DataType] = MappingProxyType({field.name: field.type for field in facts.FACTS})
 CHOICES = GROUPS
 METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: pa.string(), HIGHER: pa.bool_()})
 # Facts that only a metric of right and wrong inputs has, and those that only logits have.
@@ -108,5 +108,5 @@ def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
     refuse(np.abs(value["accuracy"] * n - correct) > 1e-6 * n, "accuracy", "be n_correct / n_images", recount)
     off = np.abs(value["digital_accuracy"] * n - digital) > 1e-6 * n
     refuse(off, "digital_accuracy", "be (n_correct + n_lost - n_gained) / n_images", recount)
-    for name, accuracy in store.ACCURACY_OF.items():
+    for name, accuracy in facts.ACCURACY_OF.items():
         refuse(np.abs(value[name] - value[accuracy]) > 1e-6, name, f"be {accuracy} where there is one", recount)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 
 import torch
@@ -215,34 +215,6 @@ class FastPyTorchRRAM:
                 )
         self._layers = {name: apply_stage(layer, stage, effect, self.seed) for name, layer in self._layers.items()}
         self._done.append(stage)
-
-
-@torch.inference_mode()
-def validate(
-    model: nn.Module,
-    dataloader: Iterable[tuple[Tensor, Tensor]],
-    criterion: nn.Module | None = None,  # noqa: ARG001
-    device: torch.device | str = "cpu",
-) -> float:
-    """Top-1 accuracy of a model, in percent, as PyRRAM-Sim's README prints it.
-
-    Args:
-        model: takes a batch of inputs and gives (N, classes) logits.
-        dataloader: batches of inputs and integer labels.
-        criterion: taken for the sake of PyRRAM-Sim's call; accuracy needs none.
-        device: where to run.
-
-    Raises:
-        ValueError: the dataloader is empty.
-    """
-    model = model.to(device).eval()
-    n_correct = n_images = 0
-    for x, y in dataloader:
-        n_correct += int((model(x.to(device)).argmax(dim=1) == y.to(device)).sum())
-        n_images += len(y)
-    if n_images == 0:
-        raise ValueError("validate needs at least one image, got an empty dataloader: check the data set")
-    return 100.0 * n_correct / n_images
 
 
 def _gaussian(alpha_ind: float, fault_model: str, alpha_prop: float, clamp_noise: bool) -> Gaussian:

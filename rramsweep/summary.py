@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
+from rramsweep.facts import ACCURACY_OF
 from rramsweep.intervals import CONFIDENCE, Codes, Floats, crossed_errors, lower_rank, share_bound, t_interval, wilson
 from rramsweep.schema import METRIC
 from rramsweep.scores import FRACTION, HIGHER, UNIT, YIELD_DROP, drop_for
-from rramsweep.store import ACCURACY_OF
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 # What a summary repeats of a score under the old names where the score is an accuracy.

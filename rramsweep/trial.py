@@ -130,7 +130,7 @@ def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | 
 
 
 def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
-    """Program chip `seed`, evaluate it, and return the row of `store.FACTS` and which inputs it gets right.
+    """Program chip `seed`, evaluate it, and return the row of `facts.FACTS` and which inputs it gets right.
 
     A trial that raises becomes a row with status `failed` and the error in one line: one bad chip never takes
     the rest of a sweep with it. Interrupts pass through.

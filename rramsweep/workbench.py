@@ -20,9 +20,10 @@ from rramsweep.components import Components, folds_batchnorm
 from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
+from rramsweep.identity import describe, identify
 from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules
 from rramsweep.metrics import identity, scale_of
-from rramsweep.plan import GROUPS, Point, describe, identify
+from rramsweep.plan import GROUPS, Point
 from rramsweep.probe import measure
 from rramsweep.shares import describe_shares, shares
 from rramsweep.streams import STREAMS_VERSION

@@ -133,7 +133,7 @@ def test_refuses_settings(overrides, error, says):
 
 
 def test_code_may_not_allow_itself_from_a_yaml(tmp_path):
-    from rramsweep.config import Settings
+    from rramsweep.settings import Settings
 
     config = container(compose(["allow_targets=[mylab]"]))
     with pytest.raises(ValueError, match="must come from the command line"):

@@ -296,7 +296,8 @@ def rs_store():
 def test_chips_of_a_store_from_before_metrics_still_count(workdir, capsys, monkeypatch):
     """Scheme 1 had no scores: every row was a top-1 accuracy. Its chips are read, and the store moves on."""
     from rramsweep import passes
-    from rramsweep.store import FACTS, Store
+    from rramsweep.facts import FACTS
+    from rramsweep.store import Store
 
     command = ["model=digits_mlp", "data=digits", "data.limit=50", "drift.relative_drift=0.2", "chips=3"]
     frame = rs.run(rs.compose(command))

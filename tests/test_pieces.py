@@ -111,6 +111,15 @@ def test_a_law_of_a_user_is_cut_only_where_it_says_so():
     assert cells.units == {name: w.numel() for name, w in weights_of().items()}
 
 
+def test_a_law_that_derives_from_one_of_each_cell_may_look_at_whole_arrays():
+    class Mine(Gaussian):
+        def __call__(self, cells, rng):
+            return cells.g_uS + super().__call__(cells, rng).mean()
+
+    cells = check(LayerSpec(Device(1.0, 100.0), Differential(), drift=Mine(0.1)))
+    assert len(cells.units) == len(SHAPES)
+
+
 def test_layers_that_are_wanted_whole_stand_alone():
     cells = check(LayerSpec(Device(1.0, 100.0), Differential(), **CHAIN), whole={"a", "d"})
     assert {"a", "d"} <= cells.units.keys()

@@ -10,7 +10,8 @@ import pytest
 
 from rramsweep.device import Device
 from rramsweep.effects import RelativeDrift
-from rramsweep.plan import PLAN_FILE, Plan, Point, describe, digest, flatten, identify, merge
+from rramsweep.identity import describe, digest, flatten, identify
+from rramsweep.plan import PLAN_FILE, Plan, Point, merge
 
 
 def point(name="a", **params):

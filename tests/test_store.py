@@ -9,8 +9,9 @@ import sys
 import pyarrow as pa
 import pytest
 
+from rramsweep.facts import FACTS
 from rramsweep.plan import Plan, Point
-from rramsweep.store import FACTS, Store, select
+from rramsweep.store import Store, select
 
 
 def fact(point_id="a", seed=0, status="ok", **changes):
@@ -94,7 +95,8 @@ import os
 import sys
 from pathlib import Path
 
-from rramsweep.store import FACTS, Fragments
+from rramsweep.facts import FACTS
+from rramsweep.fragments import Fragments
 
 before = len(os.listdir("/proc/self/task"))
 assert Fragments(Path(sys.argv[1]), "facts", FACTS).read().num_rows == 8

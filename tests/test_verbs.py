@@ -46,7 +46,7 @@ def test_store_shows_size_and_compacts(workdir, capsys):
 
 
 def test_explain_prints_the_text_that_was_hashed(workdir, capsys):
-    from rramsweep.plan import digest
+    from rramsweep.identity import digest
 
     frame = rs.sweep([*POINT, "drift.relative_drift=0.1", "chips=1"])
     point_id = frame.point_id.iloc[0]

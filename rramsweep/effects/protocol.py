@@ -25,6 +25,10 @@ class Effect(Protocol):
     is a law of time the time from which it counts as `t0_s`, and as `until_s` that up to which it holds the drift too;
     `chip.LayerSpec` refuses what would count twice. An effect of strength zero that stands in a slot by default says
     so by an attribute `silent`, and counts for nothing.
+
+    A law that takes each cell by itself, and draws from each of its streams once, one number a cell, says so by
+    `cellwise = True`. It may then be given the cells of several arrays end to end, or a part of one: faster, and the
+    same chip. An effect without it sees whole arrays.
     """
 
     version: ClassVar[int]

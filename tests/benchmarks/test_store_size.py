@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from rramsweep import shard
-from rramsweep.plan import Plan, Point, digest
+from rramsweep.identity import digest
+from rramsweep.plan import Plan, Point
 from rramsweep.schema import FACTS
 from rramsweep.store import Store
 

@@ -2,7 +2,8 @@
 
 Prints, for each network: the plain forward in one batch, as an ordinary Python process runs it and with the allocator
 told to keep memory; the fastest forward that a search by hand finds (batch norms fused, every batch size, both memory
-formats); and one trial of three stages, over each. Asserts no time.
+formats); and over each a trial of three stages, as a sweep runs its chips (several at the same time where the probe
+finds that faster: their time over their number), and one chip alone. Asserts no time.
 """
 
 from __future__ import annotations
@@ -37,13 +38,17 @@ from rramsweep.arrays import private_copy
 from rramsweep.config import choices, container
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused, safe_folds
-from rramsweep.trial import run_trial
+from rramsweep.passes import run_trials
 from rramsweep.workbench import Workbench
 
 cfg = rs.compose(json.loads(sys.argv[1]))
-bench_ = Workbench(wish=Wish())
-point = bench_.point(container(cfg), choices(cfg))
-model, _, data = bench_.parts(point)
+
+def made(**fixed):
+    workbench = Workbench(wish=Wish(**fixed))
+    return workbench, workbench.point(container(cfg), choices(cfg))
+
+workbench, point = made()
+model, _, data = workbench.parts(point)
 plain = private_copy(model)
 
 def seconds(run):
@@ -58,23 +63,29 @@ def forward(network, batches):
 def answer(runs):
     # A line in asks for a run by its name, a line out says its seconds, without those of waking up.
     for line in sys.stdin:
-        runs[line.strip()]()
-        print(seconds(runs[line.strip()]), flush=True)
+        run, times = runs[line.strip()]
+        run()
+        print(seconds(run) / times, flush=True)
 """
 
 ORDINARY = (
     MODEL
     + """
-answer({"ordinary": lambda: forward(plain, [data.x])})
+answer({"ordinary": (lambda: forward(plain, [data.x]), 1)})
 """
 )
 
 OURS = (
     MODEL
     + """
-execution = bench_.measure(point)
-bench_.executions = {bench_.kind(point): vars(execution)}
-bench = bench_.bench(point)
+def ready(workbench, point):
+    execution = workbench.measure(point)
+    workbench.executions = {workbench.kind(point): vars(execution)}
+    return workbench.bench(point)
+
+bench, alone = ready(workbench, point), ready(*made(chips_in_flight=1))
+trial = seconds(lambda: list(run_trials(alone, [0])))
+chips = 50 if trial < 0.05 else 4 * bench.execution.chips_in_flight if bench.others else 1
 folds = safe_folds(plain, data.x[:4])
 hand = []
 for name in ("contiguous", "channels_last") if data.x.dim() == 4 else ("contiguous",):
@@ -86,12 +97,14 @@ for name in ("contiguous", "channels_last") if data.x.dim() == 4 else ("contiguo
             best = min(seconds(lambda: forward(network, batches)) for _ in range(3))
             hand.append((best, size, name, network, batches))
 _, size, name, fastest, batches = min(hand, key=lambda one: one[0])
-print(json.dumps({"hand": [size, name], "ours": vars(execution), "threads": torch.get_num_threads()}), flush=True)
+told = {"hand": [size, name], "ours": vars(bench.execution), "threads": torch.get_num_threads()}
+print(json.dumps(told), flush=True)
 answer({
-    "plain": lambda: forward(plain, [data.x]),
-    "fastest": lambda: forward(fastest, batches),
-    "trial": lambda: run_trial(bench, 1),
-    "program": lambda: bench.network.chip(1),
+    "plain": (lambda: forward(plain, [data.x]), 1),
+    "fastest": (lambda: forward(fastest, batches), 1),
+    "trial": (lambda: list(run_trials(bench, range(chips))), chips),
+    "alone": (lambda: list(run_trials(alone, [1])), 1),
+    "program": (lambda: alone.network.chip(1), 1),
 })
 """
 )
@@ -115,7 +128,7 @@ def cost(overrides: list[str], rounds: int = ROUNDS) -> None:
     with process(OURS, overrides, "ours") as ours, process(ORDINARY, overrides, "ordinary") as ordinary:
         assert ours.stdout is not None
         found = json.loads(ours.stdout.readline())
-        runs = {"ordinary": ordinary, "plain": ours, "fastest": ours, "trial": ours, "program": ours}
+        runs = {"ordinary": ordinary, "plain": ours, "fastest": ours, "trial": ours, "alone": ours, "program": ours}
         times: dict[str, list[float]] = {run: [] for run in runs}
         for i in range(rounds + 1):
             for run, answering in runs.items():
@@ -128,10 +141,11 @@ def cost(overrides: list[str], rounds: int = ROUNDS) -> None:
     trial = median["trial"]
     print(
         f"\n{overrides[0]}: plain {median['ordinary']:.4f} s, keeping memory {median['plain']:.4f} s; fastest by hand "
-        f"{median['fastest']:.4f} s {found['hand']}; trial {trial:.4f} s {list(found['ours'].values())}, of it "
-        f"programming {median['program']:.4f} s\n"
+        f"{median['fastest']:.4f} s {found['hand']}; trial {trial:.4f} s {found['ours']}, a chip alone "
+        f"{median['alone']:.4f} s, of it programming {median['program']:.4f} s\n"
         f"  trial / fastest {trial / median['fastest']:.2f}, trial / plain {trial / median['ordinary']:.2f}, "
-        f"keeping memory {trial / median['plain']:.2f}, {found['threads']} threads"
+        f"keeping memory {trial / median['plain']:.2f}; alone / fastest {median['alone'] / median['fastest']:.2f}; "
+        f"{found['threads']} threads"
     )
 
 

@@ -16,8 +16,8 @@ from scipy import stats
 from rramsweep.chip import LayerSpec, map_layer, program
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Stuck, StuckClusters, StuckLines
+from rramsweep.identity import describe
 from rramsweep.mapping import Differential
-from rramsweep.plan import describe
 from rramsweep.streams import Stream
 from tests.laws import KS_FALSE_ALARM, SIGMAS, moments_match
 

@@ -15,8 +15,8 @@ from rramsweep.app import main
 from rramsweep.chip import LayerSpec, map_layer, program
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Gaussian, Table
+from rramsweep.identity import describe
 from rramsweep.mapping import Differential
-from rramsweep.plan import describe
 from rramsweep.streams import Stream
 from tests.laws import Law, follows, moments_match, sample
 

@@ -1,9 +1,10 @@
-"""Trials of rramsweep, as a sweep runs them: the engine's `run_trial` on a point of its configuration."""
+"""Trials of rramsweep, as a sweep runs them: the engine's `run_trials` on a point of its configuration."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import statistics
 
 from runner import CIFAR10, RESNET20, Prepared, serve
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 import rramsweep
 from rramsweep.config import choices, compose, container, point_plan
 from rramsweep.datasets import Data
-from rramsweep.trial import run_trial
+from rramsweep.passes import run_trials
 
 NETWORKS = {
     "mlp": ["model=digits_mlp", "data=digits", "data.split=all"],
@@ -36,14 +37,16 @@ def prepare(network: str, model: nn.Module, data: Data) -> Prepared:
     workbench.executions = {workbench.kind(point): vars(workbench.measure(point))}  # as the command does
     bench = workbench.bench(point)
     seeds = itertools.count()
+    chips = 4 * bench.execution.chips_in_flight if bench.others else 1
 
     def trial() -> float:
-        row, _ = run_trial(bench, next(seeds))
-        if row["status"] != "ok":
-            raise RuntimeError(row["error"])
-        return float(row["accuracy"])
+        rows = [row for row, _ in run_trials(bench, list(itertools.islice(seeds, chips)))]
+        for row in rows:
+            if row["status"] != "ok":
+                raise RuntimeError(row["error"])
+        return statistics.mean(row["accuracy"] for row in rows)
 
-    return Prepared(trial, bench.execution.batch_size)
+    return Prepared(trial, bench.execution.batch_size, chips)
 
 
 serve("rramsweep", rramsweep.__version__, "programming error, relaxation and relative drift of each cell", prepare)

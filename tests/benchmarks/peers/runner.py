@@ -48,12 +48,14 @@ class Prepared:
     """A network made ready in one tool.
 
     Args:
-        trial: programs a new chip, evaluates it on all images and returns its accuracy.
+        trial: programs new chips, evaluates each on all images and returns their mean accuracy.
         batch: images a forward pass.
+        chips: how many `trial` does, where a tool runs several at the same time; times are divided by it.
     """
 
     trial: Callable[[], float]
     batch: int
+    chips: int = 1
 
 
 def load(network: str) -> tuple[nn.Module, Data]:
@@ -134,16 +136,16 @@ def serve(tool: str, version: str, setting: str, prepare: Callable[[str, nn.Modu
         prepare: makes a network ready, from the network's name, its digital module and the images.
     """
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    calls: dict[str, dict[str, Callable[[], object]]] = {}
+    calls: dict[str, dict[str, tuple[Callable[[], object], int]]] = {}
 
     def ready(network: str) -> dict[str, Any]:
         model, data = load(network)
         how, forward = fastest_forward(model, data)
         prepared = prepare(network, model, data)
         calls[network] = {
-            "plain": lambda: logits(model, data.x, len(data)),
-            "fastest": forward,
-            "trial": prepared.trial,
+            "plain": (lambda: logits(model, data.x, len(data)), 1),
+            "fastest": (forward, 1),
+            "trial": (prepared.trial, prepared.chips),
         }
         chips = [prepared.trial() for _ in range(CHIPS)]
         return {
@@ -157,7 +159,7 @@ def serve(tool: str, version: str, setting: str, prepare: Callable[[str, nn.Modu
     def run(network: str) -> dict[str, float]:
         took: list[dict[str, float]] = []
         while len(took) < REPEATS and sum(sum(each.values()) for each in took) < ENOUGH_S:
-            took.append({name: seconds(call) for name, call in calls[network].items()})
+            took.append({name: seconds(call) / times for name, (call, times) in calls[network].items()})
         return {f"{name}_s": statistics.median(each[name] for each in took) for name in calls[network]}
 
     said: dict[str, Any] = {"tool": tool, "version": version, "torch": torch.__version__, "setting": setting}

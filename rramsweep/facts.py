@@ -1,0 +1,54 @@
+"""What is kept of every trial: the columns of the store's tables."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+FACTS = pa.schema(
+    [
+        pa.field("point_id", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # ok or failed
+        pa.field("error", pa.string()),  # null unless the trial failed
+        pa.field("n_images", pa.int64()),
+        pa.field("score", pa.float64()),  # the metric's value, in its unit
+        pa.field("digital_score", pa.float64()),  # of the network with its own weights
+        pa.field("ideal_score", pa.float64()),  # mapped and quantised, every effect ideal
+        pa.field("n_correct", pa.int64()),  # from here to ideal_accuracy null unless the metric counts right inputs
+        pa.field("n_lost", pa.int64()),  # digital right, chip wrong
+        pa.field("n_gained", pa.int64()),  # digital wrong, chip right
+        pa.field("accuracy", pa.float64()),  # n_correct / n_images
+        pa.field("digital_accuracy", pa.float64()),
+        pa.field("ideal_accuracy", pa.float64()),
+        pa.field("agreement", pa.float64()),  # share of labels where chip and digital predict the same class
+        pa.field("loss", pa.float64()),  # mean cross-entropy; as agreement null where the outputs are no logits
+        pa.field("seconds", pa.float64()),
+        pa.field("batch_size", pa.int64()),  # from here on how the trial was run; null in rows of older versions
+        pa.field("memory_format", pa.string()),
+        pa.field("threads", pa.int64()),
+        pa.field("accelerator", pa.string()),  # cpu, or what the GPU is
+    ]
+)
+
+# A score is an accuracy where the metric counts right inputs, and then stands in both columns.
+ACCURACY_OF = {"score": "accuracy", "digital_score": "digital_accuracy", "ideal_score": "ideal_accuracy"}
+
+POINTS = pa.schema([pa.field("point_id", pa.string(), nullable=False), pa.field("text", pa.string())])
+
+# Two-level honesty: how many of these chips get each image right, a block of chips at a time.
+IMAGES = pa.schema(
+    [
+        pa.field("point_id", pa.string(), nullable=False),
+        pa.field("seeds", pa.list_(pa.int64()), nullable=False),
+        pa.field("n_correct", pa.list_(pa.uint32()), nullable=False),
+    ]
+)
+
+
+def scored(facts: pa.Table) -> pa.Table:
+    """Facts with the scores that scheme 1 left out: each row of it was a top-1 accuracy, and was called one."""
+    for name, accuracy in ACCURACY_OF.items():
+        filled = pc.coalesce(facts[name], facts[accuracy])
+        facts = facts.set_column(facts.column_names.index(name), FACTS.field(name), filled)
+    return facts
