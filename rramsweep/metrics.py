@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.identity import describe
-from rramsweep.logits import check_logits, cross_entropy
+from rramsweep.logits import check_logits, cross_entropy, predicted
 from rramsweep.scores import FRACTION, Scale
 
 
@@ -69,7 +69,7 @@ class Top1:
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See `Share`."""
         check_logits(self.name, outputs, targets, each="input")
-        return outputs.argmax(dim=1) == targets
+        return predicted(outputs) == targets
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rramsweep.accelerator import CPU, Accelerator
 from rramsweep.analog import AnalogNetwork
 from rramsweep.execution import Execution
-from rramsweep.logits import are_logits, cross_entropy
+from rramsweep.logits import are_logits, cross_entropy, predicted
 from rramsweep.metrics import Metric, Share
 
 
@@ -108,7 +108,7 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
         raise ValueError(f"{metric.name} must be finite, got {value}: check weights and data")
     if not are_logits(outputs, targets):
         return Answers(value, correct, None, None)
-    return Answers(value, correct, outputs.argmax(dim=-1), cross_entropy(outputs, targets))
+    return Answers(value, correct, predicted(outputs), cross_entropy(outputs, targets))
 
 
 def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | None, float]:

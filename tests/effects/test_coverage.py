@@ -66,8 +66,8 @@ def test_scaling_keeps_the_ratio_of_the_ends():
 
 
 @pytest.mark.parametrize("g_max_uS", [4.0, 40.0, 100.0, 1000.0])
-def test_trap_a_fit_in_uS_is_rescaled_from_its_reference(g_max_uS):
-    # AIHWKit's Wan model leaves the polynomial of 40 uS as it is at another g_max: 13.6
+def test_trap_13_6_a_fit_in_uS_is_rescaled_from_its_reference(g_max_uS):
+    # AIHWKit's Wan model leaves the polynomial of 40 uS as it is at another g_max.
     k = g_max_uS / 40.0
     effect = preset("wan2022_aihwkit", outside="scale")
     device = Device(0.0, g_max_uS, edge="none")
@@ -78,8 +78,8 @@ def test_trap_a_fit_in_uS_is_rescaled_from_its_reference(g_max_uS):
     moments_match(x, g_max_uS / 2, k * 2.0226)
 
 
-def test_trap_an_unknown_acceptance_is_refused():
-    # AIHWKit's CMO model falls back to 0.2 % where the acceptance is no key of it: 13.7
+def test_trap_13_7_an_unknown_acceptance_is_refused():
+    # AIHWKit's CMO model falls back to 0.2 % where the acceptance is no key of it.
     with pytest.raises(Exception, match="cmo_hfox_1"):
         compose(["programming=cmo_hfox_1", "device=ibm_cmo_hfox"])
     with pytest.raises(Exception, match="cmo_hfox"):
@@ -88,14 +88,13 @@ def test_trap_an_unknown_acceptance_is_refused():
     assert 10 < ratio < 11
 
 
-def test_trap_alpha_ind_is_a_fraction_of_g_max_not_of_the_window():
-    # 13.10
+def test_trap_13_10_alpha_ind_is_a_fraction_of_g_max_not_of_the_window():
     moments_match(sample(Gaussian(0.03), 60.0, 60.0, Device(50.0, 225.0, edge="none")), 60.0, 0.03 * 225)
 
 
 @pytest.mark.parametrize("relaxation", [Gaussian(0.07), fit()])
-def test_trap_an_error_at_one_second_contains_what_came_before(relaxation):
-    # CrossSim's and NeuRRAM's tables are total errors, PyRRAM-Sim's stages are increments: 13.10
+def test_trap_13_10_an_error_at_one_second_contains_what_came_before(relaxation):
+    # CrossSim's and NeuRRAM's tables are total errors, PyRRAM-Sim's stages are increments.
     device = Device(1.0, 39.0)
     with pytest.raises(ValueError, match="counted twice"):
         LayerSpec(device, Differential(), preset("wan2022"), relaxation)

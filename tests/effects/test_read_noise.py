@@ -474,7 +474,7 @@ def test_one_over_f_of_published_devices(noise, g_uS, device, t, sigma_uS):
 # --- traps -----------------------------------------------------------------------------------------------------------
 
 
-def test_trap_the_logarithm_of_time_is_natural_and_that_of_conductance_has_base_ten():
+def test_trap_13_10_the_logarithm_of_time_is_natural_and_that_of_conductance_has_base_ten():
     assert growth(1.0, 1e-6) == pytest.approx(math.log(1.000001 / 2e-6))
     ratio = exact_sd(CMOReadNoise(), 80.0, device=CMO, t_s=1.0) / exact_sd(CMOReadNoise(), 10.0, device=CMO, t_s=1.0)
     assert ratio == pytest.approx(math.log10(80.0))

@@ -457,12 +457,12 @@ def test_a_drift_begins_where_a_total_ends(law):
 # --- traps seen elsewhere --------------------------------------------------------------------------------------------
 
 
-def test_trap_the_logarithm_of_cmo_is_natural():
+def test_trap_13_10_the_logarithm_of_cmo_is_natural():
     assert chip(CmoRelaxation(), DAY).mean() - 20 == pytest.approx(-0.0890 * math.log(DAY), abs=0.01)
     assert abs(chip(CmoRelaxation(), DAY).mean() - 20 + 0.0890 * math.log10(DAY)) > 0.5
 
 
-def test_trap_an_exponent_means_nothing_without_its_t0():
+def test_trap_13_8_an_exponent_means_nothing_without_its_t0():
     assert chip(PowerLawDrift(0.1, t0_s=1e-12), 1.0, n=1)[0] / 20 == pytest.approx(0.063, abs=2e-4)
     assert PowerLawDrift().t0_s == 20.0
 
@@ -470,7 +470,7 @@ def test_trap_an_exponent_means_nothing_without_its_t0():
 @pytest.mark.parametrize(
     "effect", [PowerLawDrift(0.1, 0.02), LogTimeWalk(-0.3, 2.13), CmoRelaxation(), HfOxRelaxation()], ids=repr
 )
-def test_trap_every_cell_drifts(effect):
+def test_trap_13_9_every_cell_drifts(effect):
     assert (chip(effect, DAY) != 20).mean() > 0.9999
 
 

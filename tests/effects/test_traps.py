@@ -1,9 +1,7 @@
 """Traps that other tools fell into (physics reference, section 13), each a regression test of its name.
 
-Of the traps of one law alone the tests stand beside that law's: the fit of another window (13.6), the unknown
-acceptance (13.7), the reference of alpha_ind and what a total contains (13.10) in `test_coverage`; t0 (13.8) and the
-base of a logarithm (13.10) in `test_time_laws` and `test_read_noise`; overlapping sets of faults (13.8) in
-`test_faults`.
+Those of one law alone stand beside that law's tests, under names of the same form: 13.6, 13.7 and two of 13.10 in
+`test_coverage`, 13.8 and 13.10 in `test_time_laws`, 13.10 in `test_read_noise`.
 """
 
 from __future__ import annotations
