@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from rramsweep.config import choices, container, point_plan
 from rramsweep.config import compose as compose_config
 from rramsweep.messages import one_line
+from rramsweep.overrides import check
 from rramsweep.plan import Plan
 from rramsweep.planning import plan_of
 from rramsweep.report import results
@@ -33,6 +34,8 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         ValueError: an unknown group, option or key, or a sweep.
     """
     with one_line():
+        if not isinstance(overrides, str):
+            check(overrides, single=True)
         return compose_config(overrides)
 
 
@@ -50,7 +53,8 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     if not isinstance(cfg, DictConfig):
         raise ValueError(f"run takes a config made by compose(), got {type(cfg).__name__}: run(compose([...]))")
     allowed = [f"allow_targets={list(cfg.allow_targets)}"]  # compose() has checked where it came from
-    plan, _, workbench = point_plan(container(cfg), choices(cfg), allowed, "rramsweep.run")
+    with one_line():
+        plan, _, workbench = point_plan(container(cfg), choices(cfg), allowed, "rramsweep.run")
     return _compute(plan, workbench)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import hydra
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from rramsweep import report
+from rramsweep import __version__, report, terminal
 from rramsweep.config import (
     CONFIG_NAME,
     HYDRA_VERSION_BASE,
@@ -30,6 +31,8 @@ from rramsweep.driver import SweepError, execute, run_plan_shard
 from rramsweep.help_screen import show_help
 from rramsweep.messages import explain
 from rramsweep.names import suggest
+from rramsweep.overrides import check
+from rramsweep.plan import GROUPS
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
 
@@ -54,11 +57,11 @@ def task(cfg: DictConfig) -> None:
         run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, list(cfg.allow_targets))
     elif HydraConfig.get().mode == RunMode.MULTIRUN:
         # Hydra's own sweeper: this job is one point of a larger sweep, which reports as a whole afterwards.
-        _one_point(cfg, report.console(quiet=True))
+        _one_point(cfg, terminal.console(quiet=True))
         report.write(HydraConfig.get().sweep.dir)  # of the jobs so far; the last one completes it
     else:
         try:
-            _one_point(cfg, report.console())
+            _one_point(cfg, terminal.console())
         except Exception as error:
             _remove_empty(Path(HydraConfig.get().runtime.output_dir))
             raise Abort(error) from error
@@ -112,14 +115,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             verb = arguments[0] if arguments else ""
             if any(argument.startswith("allow_targets=") for argument in arguments):
                 _see_users_packages()  # a sweep composes its points before any job begins
-            if verb not in VERBS and {"-h", "--help"} & set(arguments):
-                show_help(report.console())
+            if "--version" in arguments:
+                others = ", ".join(f"{name} {version(name)}" for name in ("hydra-core", "torch"))
+                print(f"rramsweep {__version__} ({others})")
+            elif not arguments or (verb not in VERBS and {"-h", "--help"} & set(arguments)):
+                show_help(terminal.console())
             elif verb in VERBS:
-                VERBS[verb](arguments[1:], report.console())
+                VERBS[verb](arguments[1:], terminal.console())
             elif verb == "plan":
                 # A single run would make its folder before it is asked what to do.
                 _hydra([*arguments[1:], "preview=true", *([] if "-m" in arguments else ["hydra.run.dir=."])])
             elif verb and "=" not in verb and not verb.startswith(("-", "+", "~")):
+                if verb in GROUPS or "." in verb or " " in verb:
+                    check(arguments)  # a name, of which a blank may have torn off the value
                 raise ValueError(
                     f"a command begins with -m, NAME=VALUE or one of plan, {', '.join(VERBS)}, got {verb!r}: "
                     f"{suggest(verb, ('plan', *VERBS))}"
@@ -144,6 +152,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _hydra(arguments: Sequence[str]) -> None:
+    if set(arguments) <= {"-m", "--multirun"}:
+        raise ValueError(
+            "-m sweeps over values, but none is given: write rramsweep -m NAME=V1,V2 or rramsweep -m "
+            "experiment=quickstart"
+        )
+    check(arguments)
     register()
     argv, full = sys.argv, os.environ.get(FULL_ERROR)
     sys.argv = [argv[0], *arguments]

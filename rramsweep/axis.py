@@ -11,7 +11,17 @@ from rramsweep.schema import CHOICES, TIME
 
 LABELS = {"drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$"}
 # What a column's name ends in -> its unit; fractions keep their name and say of what.
-UNITS = {"_uS": "µS", "_s": "s", "_K": "K", "_V": "V", "_eV": "eV", "_Hz": "Hz", "_ohm": "Ω"}
+UNITS = {
+    "_uS_per_decade": "µS a decade",
+    "_uS2_per_decade": "µS² a decade",
+    "_uS": "µS",
+    "_s": "s",
+    "_K": "K",
+    "_V": "V",
+    "_eV": "eV",
+    "_Hz": "Hz",
+    "_ohm": "Ω",
+}
 OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductance now"}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import re
 import types
 import typing
@@ -149,13 +150,24 @@ def _import(name: str, where: str) -> Any:
             raise ValueError(
                 f"{where}._target_ {name!r} cannot be imported ({error}): install what it needs"
             ) from error
-        for attribute in parts[cut:]:
+        for i, attribute in enumerate(parts[cut:], cut):
             if not hasattr(found, attribute):
-                public = [n for n in vars(found) if not n.startswith("_")]
-                raise ValueError(f"{where}._target_ {name!r} is not there: {suggest(attribute, public)}")
+                raise ValueError(f"{where}._target_ {name!r} is not there: {_instead(found, parts, i)}")
             found = getattr(found, attribute)
         return found
     raise ValueError(f"{where}._target_ {name!r} is not there: no package {parts[0]!r} can be imported")
+
+
+def _instead(found: Any, parts: Sequence[str], i: int) -> str:
+    """What there is in place of the i-th part of a name: in a package its modules too, imported or not."""
+    public = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
+    if not isinstance(found, types.ModuleType) or i == len(parts) - 1:
+        return suggest(parts[i], public)
+    home = ".".join(parts[:i])
+    modules = [module.name for module in pkgutil.iter_modules(getattr(found, "__path__", None) or [])]
+    there = suggest(parts[i], dict.fromkeys([*modules, *public])) if modules or public else "it holds none"
+    near = there.replace("did you mean ", f"did you mean {home}.").replace(" or ", f" or {home}.")
+    return f"there is no module {home}.{parts[i]}: {near}"
 
 
 def _inside(name: str, packages: Sequence[str]) -> bool:

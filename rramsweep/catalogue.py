@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from rramsweep.axis import UNITS
 from rramsweep.build import resolve
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
-from rramsweep.layers import CELL_GROUPS
 from rramsweep.names import suggest
 
 # In the order in which one asks; a folder of conf/ that is not named here comes last.
@@ -112,7 +107,7 @@ def options(group: str) -> list[Option]:
     """
     known = groups()
     if group not in known:
-        raise ValueError(f"{group!r} is not a group of options: {suggest(group, known)}")
+        raise ValueError(f"{group!r} is not a group of options: {suggest(group, known, len(known))}")
     return [_option(conf_dir() / group / f"{name}.yaml") for name in known[group]]
 
 
@@ -197,47 +192,3 @@ def _equation(target: Any) -> str:
     if not isinstance(target, str) or not target.startswith("rramsweep."):
         return ""  # a user's own, not known before it is chosen
     return " ".join((resolve(target, "list").__doc__ or "").strip().partition("\n\n")[0].split())
-
-
-def show_groups(console: Console) -> None:
-    """Print every group with its options, the default first."""
-    default = chosen()
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1))
-    table.add_column("group", no_wrap=True, style="bold")
-    table.add_column("options")
-    for group, names in groups().items():
-        first = [name for name in names if name == default.get(group)]
-        table.add_row(Text(group), Text(", ".join([*(f"{n}*" for n in first), *(n for n in names if n not in first)])))
-    console.print(table)
-    console.print("* the default. GROUP=OPTION chooses; `rramsweep list GROUP` says what each option is.", markup=False)
-
-
-def show_group(group: str, console: Console) -> None:
-    """Print every option of a group: meaning, equation, parameters, source, tags."""
-    found, default = options(group), chosen().get(group)
-    meaning = MEANINGS.get(group)
-    console.print(Text(f"{group}{f': {meaning}' if meaning else ''}"), soft_wrap=True)
-    for option in found:
-        head = Text(f"\n{group}={option.name}{' (default)' if option.name == default else ''}", style="bold")
-        console.print(head, soft_wrap=True)
-        lines = [option.meaning, *option.source]
-        if option.equation and option.equation != option.meaning:
-            lines.append(f"{'law: ' if group in CELL_GROUPS else ''}{option.equation}")
-        if option.sets:
-            lines.append(f"sets {', '.join(option.sets)}")
-        for line in lines:
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
-        if option.parameters:
-            console.print(Padding(_table(option.parameters), (0, 0, 0, 4)))
-    used = [tag for tag in TAGS if any(tag in option.tags() for option in found)]
-    if used:
-        console.print(Text("\n" + "; ".join(f"[{tag}] {TAGS[tag]}" for tag in used)))
-
-
-def _table(parameters: list[Parameter]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1))
-    for _ in range(4):
-        table.add_column(overflow="fold")
-    for p in parameters:
-        table.add_row(Text(p.name), Text(p.default), Text(p.unit), Text(p.comment))
-    return table

@@ -1,6 +1,7 @@
 """Sorting the rows of a results table into cells: which columns tell them apart, and that each holds one point."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,12 @@ from rramsweep.intervals import Codes
 from rramsweep.names import nearest
 from rramsweep.schema import FACTS, METRIC
 from rramsweep.scores import Scale
+
+# The columns that tell points apart and the rows of these -> what to do.
+Remedy = Callable[[Sequence[str], pd.DataFrame], str]
+
+# So many columns are tried together to tell points apart.
+_FEW = 3
 
 
 def scales(frame: pd.DataFrame) -> list[Scale]:
@@ -74,10 +81,13 @@ def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
     return names
 
 
-def cells(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
+def cells(
+    frame: pd.DataFrame, keys: Sequence[str], remedy: Remedy | None = None
+) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
     """Sort chips into cells: the rows without repeated chips, the cell number of each, the cells' ``keys``.
 
-    Cells are numbered in order of appearance.
+    Cells are numbered in order of appearance. A refusal ends in what ``remedy`` says of the columns that tell the
+    points apart and of the cell's rows, by default in words of `summarize`.
 
     Raises:
         ValueError: a cell holds more than one point.
@@ -92,18 +102,24 @@ def cells(frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, Codes
     held = np.bincount(rows[["cell", "point"]].drop_duplicates()["cell"], minlength=len(first))
     if (held > 1).any():
         worst = int((held > 1).argmax())
-        raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst])))
+        raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst]), remedy or _in_by))
     once = ~rows.duplicated().to_numpy()
     return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
 
 
-def finished(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The chips that finished, each once, with the number of its cell in ``cell``, as in `cells`.
+def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFrame:
+    """The chips that a plot shows: those that finished, each once, with the number of its cell in ``cell``.
+
+    Args:
+        frame: a results frame.
+        keys: the columns of the plot's cells, see `cells`.
+        free: whether the plot has a ``group`` that is not used yet, for what a refusal says.
 
     Raises:
-        ValueError: none did, or a cell holds more than one point.
+        ValueError: none did, a cell holds more than one point, or what `resolve_by` refuses.
     """
-    chips, cell, _ = cells(without_images(frame)[0], keys)
+    remedy = _in_group if free else _in_frame
+    chips, cell, _ = cells(without_images(frame)[0], resolve_by(frame, list(keys)), remedy)
     chips = chips.assign(cell=cell)[chips["status"] == "ok"]
     if chips.empty:
         raise ValueError("a plot needs a chip with status ok, got none: see the frame's error column")
@@ -119,14 +135,48 @@ def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]
     return frame, images
 
 
-def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int) -> str:
+def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int, remedy: Remedy) -> str:
     where = ", ".join(f"{name}={rows[name].iloc[0]}" for name in keys) or "of the whole frame"
-    differ = [str(name) for name in rows.columns if name not in FACTS and rows[name].nunique(dropna=False) > 1]
-    if differ:
-        remedy = f"which differ in {', '.join(differ)}: add one to by, or filter the frame"
+    columns = _telling(rows, held)
+    if columns:
+        told = f"which differ in {', '.join(columns)}: {remedy(columns, rows)}"
     else:
-        remedy = "which no column tells apart (other weights, images or code): add point_id to by"
-    return f"a cell must hold one point, cell {where} holds {held}, {remedy}"
+        told = "which no column tells apart (other weights, images or code): "
+        told += "add point_id to by" if remedy is _in_by else "filter the frame by point_id"
+    return f"a cell must hold one point, cell {where} holds {held}, {told}"
+
+
+def _telling(rows: pd.DataFrame, held: int) -> list[str]:
+    """The fewest columns that tell points apart, swept ones first; those that differ where no few do."""
+    points = rows.drop_duplicates("point_id")
+    differ = [str(name) for name in rows.columns if name not in FACTS and points[name].nunique(dropna=False) > 1]
+    swept = [name for name in rows.attrs.get("swept", ()) if name in differ]
+    for names in (swept, differ):
+        for size in range(1, min(len(names), _FEW) + 1):
+            for some in itertools.combinations(names, size):
+                if len(points[list(some)].drop_duplicates()) == held:
+                    return list(some)
+    return differ
+
+
+def _in_by(columns: Sequence[str], rows: pd.DataFrame) -> str:
+    return f"add {'it' if len(columns) == 1 else 'them'} to by, or filter the frame, {_one_value(columns[0], rows)}"
+
+
+def _in_group(columns: Sequence[str], rows: pd.DataFrame) -> str:
+    *others, group = columns
+    if not others:
+        return f"give group={group!r}, or filter the frame, {_one_value(group, rows)}"
+    return f"give group={group!r} and filter the frame, {', '.join(_one_value(name, rows) for name in others)}"
+
+
+def _in_frame(columns: Sequence[str], rows: pd.DataFrame) -> str:
+    return f"filter the frame, {', '.join(_one_value(name, rows) for name in columns)}"
+
+
+def _one_value(name: str, rows: pd.DataFrame) -> str:
+    value = rows[name].dropna().iloc[0]
+    return f"frame[frame[{name!r}] == {value.item() if isinstance(value, np.generic) else value!r}]"
 
 
 def span(values: "pd.Series[Any]") -> str:

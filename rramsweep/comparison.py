@@ -56,8 +56,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
             common with it.
     """
     need_facts(frame)
-    if not baseline:
-        raise ValueError("baseline must name at least one column, got {}: write {'drift.relative_drift': 0.0}, say")
+    check_baseline(frame, baseline)
     given = resolve_by(frame, list(baseline))
     keys = resolve_by(frame, [*resolve_by(frame, by), *given])
     chips, cell, heads = cells(without_images(frame)[0], keys)
@@ -77,6 +76,22 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
     out = heads.assign(n=n, **_statistics(scores[here], scores[there], d, cell[here], n, higher))
     out.attrs = {"by": keys, "baseline": dict(baseline)}
     return out
+
+
+def check_baseline(frame: pd.DataFrame, baseline: Any) -> None:
+    """Refuse a baseline that is no `{column: value}`, or an empty one.
+
+    Raises:
+        ValueError: says what to write.
+    """
+    if isinstance(baseline, Mapping) and baseline:
+        return
+    name = baseline if isinstance(baseline, str) and baseline in frame else "drift.relative_drift"
+    value = _plain(frame[name].dropna().iloc[0]) if name in frame and frame[name].notna().any() else 0.0
+    raise ValueError(
+        f"baseline must be a dict {{column: value}} of at least one column, got {baseline!r}: write "
+        f"{{{name!r}: {value!r}}}, say"
+    )
 
 
 def _directions(first: pd.DataFrame, base: Codes) -> npt.NDArray[np.bool_]:

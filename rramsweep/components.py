@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from rramsweep.build import arguments, build, fit
+from rramsweep.build import OWN, arguments, build, fit
 from rramsweep.datasets import Data, from_dataset
 from rramsweep.fusing import Fold, fold_batchnorm, safe_folds
 from rramsweep.identity import describe, flatten
@@ -20,6 +20,9 @@ from rramsweep.models.eager import eager
 
 # Inputs from which the batch norms behind layers are found.
 FEW = 4
+
+# How many channels pictures have.
+CHANNELS = (1, 3)
 
 T = TypeVar("T")
 
@@ -125,6 +128,35 @@ class Components:
     def digest(self, node: Mapping[str, Any]) -> str:
         """What stands for a data node in a point's identity."""
         return self.keep("digest", node, lambda: self.data(node).digest())
+
+
+def untrained(node: Mapping[str, Any]) -> list[str]:
+    """What to tell of a model node without a checkpoint, whose network has the weights that its factory gave it."""
+    if node.get("checkpoint") is not None:
+        return []
+    target = str(node["_target_"])
+    weights = (
+        "the network's weights are untrained, and its scores say nothing of a trained one"
+        if target.startswith(f"{OWN}.")
+        else f"the network's weights are those that {target} makes, untrained unless it loads trained ones itself"
+    )
+    return [f"model.checkpoint=null: {weights}: give model.checkpoint=FILE"]
+
+
+def not_accepted(error: Exception, node: Mapping[str, Any], x: Tensor) -> str:
+    """The message on a network whose forward raised on the inputs of a point's data."""
+    reason = (str(error).splitlines() or [repr(error)])[0]
+    remedy = "choose a model and data that belong together"
+    in_file = str(node["data"].get("_target_")) == f"{OWN}.datasets.npz"
+    if x.is_floating_point() and x.dim() == 3:
+        remedy += "; images need an axis of channels, x[:, None], or layout=NHW in an .npz"
+    elif x.is_floating_point() and x.dim() == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS:
+        remedy = "its last axis looks like channels, which come before the pixels: "
+        remedy += "set data.layout=NHWC" if in_file else "give x.permute(0, 3, 1, 2)"
+    return (
+        f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of shape "
+        f"{tuple(x.shape[1:])} says {reason!r}: {remedy}"
+    )
 
 
 def folds_batchnorm(node: Mapping[str, Any]) -> bool:

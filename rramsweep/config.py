@@ -131,7 +131,7 @@ def point_plan(
     point = workbench.point(config, chosen)
     settings.check_units([point])
     axes = [o.get_key_element().lstrip("+") for o in parse(list(overrides)) if not o.is_delete()]
-    columns = [name for name in axes if name in {**point.choices, **point.params}]
+    columns = [name for name in dict.fromkeys(axes) if name in {**point.choices, **point.params}]
     return Plan([point], [settings.seeds()], columns, plan_settings(settings, command)), settings, workbench
 
 

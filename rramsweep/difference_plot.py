@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from rramsweep.axis import label_of, name_of, name_places
 from rramsweep.cells import finished, need_facts, one_metric, resolve_by, span
-from rramsweep.comparison import compare, equal_to
+from rramsweep.comparison import check_baseline, compare, equal_to
 from rramsweep.curves import draw_means, of_what, place
 from rramsweep.style import axes_or_new, legend_above, room, styled, write_caption
 
@@ -43,12 +43,14 @@ def plot_differences(
     need_facts(frame)
     metric = one_metric(frame)
     keys = resolve_by(frame, [name for name in (group, x) if name is not None])
+    check_baseline(frame, baseline)
     other = [name for name in baseline if name not in keys]
     if other:
         raise ValueError(
             f"baseline must be of {' and '.join(reversed(keys))}, the columns drawn, got {', '.join(other)}: make it x "
             "or group, or filter the frame"
         )
+    chips = finished(frame, keys, free=group is None)
     table = compare(frame, baseline, keys)
     is_base = np.logical_and.reduce([equal_to(list(table[name]), value) for name, value in baseline.items()])
     # The colours of the plot in which the baseline has its own.
@@ -56,7 +58,6 @@ def plot_differences(
     table = table[~is_base]
     if table.empty:
         raise ValueError("a plot of differences needs a cell beside the baseline, got none: sweep another value")
-    chips = finished(frame, keys)
     ax = axes_or_new(ax, height=2.8)
     table = place(table, x, group, ax)
     bands = (("interval", "difference_low", "difference_high", 0.4),)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rramsweep import account, report
+from rramsweep import account, report, terminal
 from rramsweep.execution import Wish
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
@@ -72,7 +72,7 @@ def execute(
         SweepError: failed trials, a launcher that gave up or an interrupt; everything computed is kept and reported
             first.
     """
-    console = console or report.console()
+    console = console or terminal.console()
     store = Store(Path(plan.settings["store"]))
     if plan.settings["preview"]:
         tuned(plan, store, workbench, keep=False)
@@ -191,9 +191,9 @@ def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None
         seen.add(kind)
         bench, scale = workbench.bench(point), Scale.of(point.params)
         scores = [scale.text(score) for score in (bench.digital.score, bench.ideal_score)]
-        values = (str(point.params.get(name, "-")) for name in swept)
+        values = ("-" if point.params.get(name) is None else str(point.params[name]) for name in swept)
         table.add_row(*(point.choices[key] for key in shown), *values, str(len(bench.targets)), *scores)
-    console.print(table)
+    terminal.show_table(table, console)
     # Once for each network and choice of layers, not for each point.
     networks = {repr([p.config[key] for key in ("model", "data", "analog")]): p for p in plan.points}
     for line in dict.fromkeys(f"{p.choices['model']}: {workbench.shares(p)}" for p in networks.values()):

@@ -44,9 +44,9 @@ def plot_ecdf(
     need_facts(frame)
     metric = one_metric(frame)
     keys = [] if group is None else [group]
+    chips = finished(frame, keys, free=group is None)
     yield_drop = allowed_drop(frame, yield_drop)
     table = summarize(frame, keys, yield_drop)
-    chips = finished(frame, keys)
     ax = axes_or_new(ax, height=2.8)
     table = table[table["n"] > 0]
     table = table.assign(limit=limit_of(table, chips, metric, yield_drop))

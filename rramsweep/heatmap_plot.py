@@ -68,9 +68,9 @@ def plot_heatmap(
         raise ValueError(f"a heat map needs two columns, got {x} twice: give another y")
     if not 0 < yield_level < 1:
         raise ValueError(f"yield_level must lie between 0 and 1, a share of chips, got {yield_level}: 0.9 is 90 %")
+    chips = finished(frame, [y, x], free=False)
     yield_drop = allowed_drop(frame, yield_drop)
     table = summarize(frame, [y, x], yield_drop)
-    chips = finished(frame, [y, x])
     ax = axes_or_new(ax)
     (column, across), (row, upwards) = (_places(table[name]) for name in (x, y))
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rramsweep import catalogue
+from rramsweep.listing import show_groups
 from rramsweep.verbs import VERBS
 
 _TITLE = "rramsweep: how much accuracy a PyTorch network keeps on resistive-memory (RRAM) compute-in-memory chips"
@@ -44,7 +44,7 @@ def show_help(console: Console) -> None:
     for command in _TO_COPY:
         console.print(Text(f"  {command}"), soft_wrap=True)
     console.print(Text("groups", style="bold"))
-    catalogue.show_groups(console)
+    show_groups(console)
     console.print(Text(_LAST))
 
 

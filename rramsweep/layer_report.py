@@ -23,6 +23,7 @@ from rramsweep.messages import one_line
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
 from rramsweep.settings import Settings
+from rramsweep.terminal import show_table
 
 # Enough for an error that is the same on every chip but for a few percent, and for seconds.
 CHIPS = 5
@@ -116,15 +117,14 @@ def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
         pad_edge=False,
         padding=(0, 1),
     )
-    last = [name.rpartition(".")[2] for name in by]
-    for name, short in zip((*by, LAYER), (*last, LAYER), strict=True):
-        printed.add_column(short if last.count(short) < 2 else name, overflow="fold")
+    for name in (*by, LAYER):
+        printed.add_column(name, overflow="fold")
     for short, _ in shown.values():
         printed.add_column(short, justify="right")
     for _, row in table.iterrows():
         cells = [_text(row[name], share) for name, (_, share) in shown.items()]
         printed.add_row(*(str(row[name]) for name in by), str(row[LAYER]), *cells)
-    console.print(printed)
+    show_table(printed, console)
     for sentence in table.attrs["warnings"]:
         console.print(f"warning: {sentence}", soft_wrap=True, markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)

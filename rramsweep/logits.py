@@ -18,23 +18,44 @@ def check_logits(name: str, outputs: Tensor, targets: Tensor, each: str) -> None
     Raises:
         ValueError: y holds no labels or too many for an input, or outputs have another shape.
     """
-    if targets.dtype != torch.int64:
-        raise ValueError(
+    several = each == "input" and targets.dim() != 1
+    if targets.dtype != torch.int64 or several or not are_logits(outputs, targets):
+        raise ValueError(_refusal(name, outputs, targets, several))
+
+
+def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
+    shape, labels = tuple(targets.shape), targets.dtype == torch.int64
+    if _is_one_hot(targets) and outputs.shape == targets.shape:
+        return (
+            f"{name} must have labels as targets, got y of shape {shape}, rows of 0 with a single 1: save y.argmax(1), "
+            "one label an input"
+        )
+    if shape[1:] == (1,) and outputs.dim() == 2 and (labels or outputs.shape[1] > 1):
+        kind = "" if labels else " as int64, or choose metric=mse where y holds numbers"
+        return f"{name} must have one label an input, got y of shape {shape}: save y[:, 0]{kind}"
+    if not labels:
+        return (
             f"{name} must have integer labels as targets, got y of {targets.dtype}: save y as int64, or choose "
             "metric=mse"
         )
-    if each == "input" and targets.dim() != 1:
-        raise ValueError(
-            f"{name} must have one label an input, got y of shape {tuple(targets.shape)}: choose metric=cross_entropy "
-            "or metric=perplexity"
+    if several:
+        return (
+            f"{name} must have one label an input, got y of shape {shape}: choose metric=cross_entropy or "
+            "metric=perplexity"
         )
-    if not are_logits(outputs, targets):
-        highest = int(targets.max())
-        shape = ", ".join(["N", *map(str, targets.shape[1:]), f"classes >= {highest + 1}"])
-        raise ValueError(
-            f"a network must give ({shape}) logits for labels up to {highest}, got shape {tuple(outputs.shape)}: "
-            "choose a network trained for these labels"
-        )
+    highest = int(targets.max())
+    wanted = ", ".join(["N", *map(str, shape[1:]), f"classes >= {highest + 1}"])
+    return (
+        f"a network must give ({wanted}) logits for labels up to {highest}, got shape {tuple(outputs.shape)}: choose a "
+        "network trained for these labels"
+    )
+
+
+def _is_one_hot(targets: Tensor) -> bool:
+    """Whether every row has a single 1 and else 0, in place of its label."""
+    if targets.dim() != 2 or targets.shape[1] < 2:
+        return False
+    return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all())
 
 
 def are_logits(outputs: Tensor, targets: Tensor) -> bool:

@@ -9,23 +9,28 @@ from contextlib import contextmanager
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
+from rramsweep.config import conf_dir, read_yaml
 from rramsweep.names import suggest
-from rramsweep.plan import GROUPS
+from rramsweep.vocabulary import EXTRAS, not_there, options
 
-# Hydra's name of a launcher that comes with a plugin -> the extra that installs it.
-EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
+# How many devices a message names.
+DEVICES = 2
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Turns what Hydra and OmegaConf refuse within it into a ValueError of one line, as on the command line.
+    """Turns what is refused within it into the ValueError of one line that the command line prints.
 
     Raises:
-        ValueError: they refused.
+        ValueError: Hydra or OmegaConf refused, or a law the device.
     """
     try:
         yield
+    except ValueError as error:
+        told = with_devices(str(error))
+        if told == str(error):
+            raise
+        raise ValueError(told) from error.__cause__
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(explain(error)) from error
 
@@ -46,7 +51,26 @@ def explain(error: BaseException) -> str:
         match = re.search(pattern, message)
         if match:
             return rewrite(match)
-    return message
+    return with_devices(message)
+
+
+def with_devices(message: str) -> str:
+    """A message that asks for another device, with the names of those that the law in it covers, widest first."""
+    match = _ANOTHER_DEVICE.search(message)
+    if match is None:
+        return message
+    low, high = float(match["low"]), float(match["high"])
+    windows = {path.stem: read_yaml(path) for path in sorted((conf_dir() / "device").glob("*.yaml"))}
+    spans = {
+        name: node["g_max_uS"] - node["g_min_uS"]
+        for name, node in windows.items()
+        if low <= node["g_min_uS"] and node["g_max_uS"] <= high
+    }
+    inside = sorted(spans, key=lambda name: -spans[name])[:DEVICES]
+    if not inside:
+        return message
+    named = " or ".join(f"device={name}" for name in inside)
+    return f"{message[: match.end()]} ({named}){message[match.end() :]}"
 
 
 def _missing_extra(match: re.Match[str]) -> str:
@@ -66,45 +90,22 @@ def _several_values(match: re.Match[str]) -> str:
 
 def _unknown_option(match: re.Match[str]) -> str:
     group, _, option = match["path"].rpartition("/")
-    return f"{group} has no option {option!r}: {suggest(option, _options(group))}"
+    return f"{group} has no option {option!r}: {suggest(option, options(group))}"
 
 
 def _unknown_key(match: re.Match[str]) -> str:
-    key = match["key"]
-    group = key.split(".")[0]
-    owners = _parameters(group) if "." in key else {}
-    if key in owners:
-        others = " or ".join(f"{group}={option}" for option in owners[key])
-        return (
-            f"{key} is not there to be set, because it is a parameter of {others}: choose that too, or where {group} "
-            f"is swept write {key}=choice(VALUE)"
-        )
-    return f"{key} is not there to be set: {suggest(key, owners or [*GROUPS, *_settings()])}"
+    return not_there(match["key"])
 
 
 def _missing(match: re.Match[str]) -> str:
     return f"{match['key']} has no default: give {match['key']}=VALUE"
 
 
-def _options(group: str) -> list[str]:
-    others = ("basic", *EXTRAS) if group == "hydra/launcher" else ()
-    return sorted([*(path.stem for path in (conf_dir() / group).glob("*.yaml")), *others])
-
-
-def _settings() -> list[str]:
-    document = read_yaml(conf_dir() / f"{CONFIG_NAME}.yaml")
-    return [key for key in document if key not in ("defaults", "hydra", "plan", "shard")] + ["experiment"]
-
-
-def _parameters(group: str) -> dict[str, list[str]]:
-    """The parameters of a group, and the options that have each."""
-    owners: dict[str, list[str]] = {}
-    for path in sorted((conf_dir() / group).glob("*.yaml")):
-        for key in read_yaml(path):
-            if key not in ("_target_", "defaults"):
-                owners.setdefault(f"{group}.{key}", []).append(path.stem)
-    return owners
-
+# A law that covers another window than the device's, up to where a device is asked for.
+_ANOTHER_DEVICE = re.compile(
+    r"(?:in|covers,) (?P<low>[\d.e+-]+?)\.\.(?P<high>[\d.e+-]+) uS, got .*?"
+    r"take (?:a device inside|another device)(?! \(device)"
+)
 
 # What Hydra and OmegaConf say -> what helps.
 _REWRITES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (

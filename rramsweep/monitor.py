@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rramsweep.progress import ProgressFile, Tally
+from rramsweep.terminal import plain
 
 # A terminal is redrawn often; a log gets a line now and then.
 TERMINAL_S = 0.2
@@ -30,7 +31,7 @@ class Monitor:
     def __init__(self, folder: Path, total: int, at_most: bool = False) -> None:
         self._folder, self._total, self._at_most = folder, total, at_most
         self._stop = threading.Event()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, **plain())
         self._thread = threading.Thread(target=self._watch, name="rramsweep-progress", daemon=True)
         self._started = 0.0
 

@@ -9,22 +9,28 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rramsweep.config import CONFIG_NAME, choices, container, parse, plan_settings
 from rramsweep.config import loader as own_loader
-from rramsweep.names import suggest
+from rramsweep.overrides import check
 from rramsweep.plan import GROUPS, Plan, merge
 from rramsweep.settings import Settings
 from rramsweep.streams import SEED_LIMIT
+from rramsweep.vocabulary import not_there
 from rramsweep.workbench import POINT_KEYS, Workbench
+
+# What Hydra says of a parameter that the chosen option does not have.
+_NOT_THERE = re.compile(r"Could not override '(?P<key>[\w.]+)'")
 
 
 def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -> tuple[Plan, Settings, Workbench]:
@@ -33,6 +39,7 @@ def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -
         name = command.rpartition(".")[2]
         raise ValueError(f"{name} takes a list of overrides, got the string {overrides!r}: put it in brackets")
     config_loader = own_loader()
+    check(overrides)
     master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
     params = {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
     return compose_plan(config_loader, master, params, overrides, command, inputs)
@@ -87,26 +94,54 @@ def resolve_all(
 ) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     """Every combination of the axes as `(resolved plain config, choices)`, the last axis fastest.
 
-    The order and the results are those of Hydra's basic sweeper.
+    The order and the results are those of Hydra's basic sweeper, but for a parameter that only some of the options
+    swept beside it have: it applies to those, and the others come once, not once a value.
+
+    Raises:
+        HydraException: Hydra's own, of a parameter that no combination has too.
     """
     keys = list(axes)
     values = {key: parse(axes[key][0]) for key in keys}
     quick = [key for key in keys if _is_quick(key, values)]
-    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None, dict[str, str]]] = {}
+    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None, dict[str, str], set[str]]] = {}
+    refused: dict[str, HydraException] = {}
     for combination in itertools.product(*(values[key] for key in keys)):
         chosen = dict(zip(keys, combination, strict=True))
         slow = tuple(chosen[key].input_line for key in keys if key not in quick)
         if slow not in composed:
-            cfg = loader.load_sweep_config(master, [o.input_line for o in combination])
+            cfg, lacking = _compose(loader, master, chosen)
             plain = None if _interpolates(cfg) else container(cfg)
-            composed[slow] = (cfg, plain, choices(cfg))
-        cfg, plain, options = composed[slow]
+            composed[slow] = (cfg, plain, choices(cfg), set(lacking))
+            refused = lacking if len(composed) == 1 else {k: e for k, e in refused.items() if k in lacking}
+        cfg, plain, options, left_out = composed[slow]
+        if any(chosen[key] is not values[key][0] for key in left_out):
+            continue
+        own = {key: chosen[key].value() for key in quick if key not in left_out}
         if plain is None:
-            for key in quick:
-                OmegaConf.update(cfg, key, chosen[key].value(), merge=True)
+            for key, value in own.items():
+                OmegaConf.update(cfg, key, value, merge=True)
             yield container(cfg), options
         else:
-            yield _with(plain, {key: chosen[key].value() for key in quick}), options
+            yield _with(plain, own), options
+    for error in refused.values():
+        raise error
+
+
+def _compose(
+    loader: ConfigLoader, master: DictConfig, chosen: Mapping[str, Override]
+) -> tuple[DictConfig, dict[str, HydraException]]:
+    """Hydra's config of a combination, and the parameters left out since its options have none of that name."""
+    left_out: dict[str, HydraException] = {}
+    while True:
+        try:
+            lines = [str(override.input_line) for key, override in chosen.items() if key not in left_out]
+            return loader.load_sweep_config(master, lines), left_out
+        except HydraException as error:
+            match = _NOT_THERE.match(str(error))
+            key = match["key"] if match else ""
+            if key in left_out or key not in chosen or key.split(".")[0] not in POINT_KEYS:
+                raise
+            left_out[key] = error
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, tuple[list[str], bool]]:
@@ -129,7 +164,7 @@ def _check_axis(key: str) -> None:
     root = key.lstrip("+").split(".")[0]
     known = (*GROUPS, *POINT_KEYS, "seed")
     if root not in (*known, *(field.name for field in fields(Settings)), "experiment", "hydra"):
-        raise ValueError(f"{key} is not there to be swept: {suggest(root, known)}")
+        raise ValueError(not_there(key.lstrip("+"), "swept"))
     if root not in known:
         raise ValueError(
             f"an axis must be a config group, a parameter of one, t_s or seed, got {key}: give {key} one value"

@@ -67,9 +67,9 @@ def plot_robustness(
     need_facts(frame)
     metric = one_metric(frame)
     keys = list(dict.fromkeys(name for name in (group, x) if name is not None))
+    chips = finished(frame, keys, free=group is None)
     yield_drop = allowed_drop(frame, yield_drop)
     table = summarize(frame, keys, yield_drop)
-    chips = finished(frame, keys)
     ax = axes_or_new(ax, height=3.2)
     notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
     table = table[table["n"] > 0]  # its index stays the number of the cell

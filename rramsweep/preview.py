@@ -12,6 +12,7 @@ from rramsweep.plan import Plan, Point
 from rramsweep.shard import Work
 from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
+from rramsweep.terminal import show_table
 from rramsweep.workbench import Workbench
 
 PROBE_CHIPS = 3
@@ -24,14 +25,15 @@ def preview(plan: Plan, store: Store, workbench: Workbench, shards: int, console
     """Print a plan's points with what is stored, and an estimate of the time from a short probe."""
     work = Work(plan, store, bool(plan.settings["retry_failed"]))
     table = Table(box=None, pad_edge=False, title="plan", title_justify="left")
-    names = [name for name in plan.swept if name in {**plan.points[0].choices, **plan.points[0].params}]
+    known = {name for point in plan.points for name in (*point.choices, *point.params)}
+    names = [name for name in plan.swept if name in known]
     for name in (*names, "point_id", "chips", "stored"):
         table.add_column(name, overflow="fold")
     for point, seeds in list(zip(plan.points, plan.seeds, strict=True))[:SHOWN]:
         values = {**point.choices, **point.params}
         have = work.stored(point, seeds)
-        table.add_row(*(str(values.get(name)) for name in names), point.point_id, str(len(seeds)), str(have))
-    console.print(table)
+        table.add_row(*(str(values.get(name, "-")) for name in names), point.point_id, str(len(seeds)), str(have))
+    show_table(table, console)
     if len(plan.points) > SHOWN:
         console.print(f"... and {len(plan.points) - SHOWN} more points")
     left = work.left()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,10 +31,10 @@ from rramsweep.stopping import Fixed, ends, stopping_of
 from rramsweep.store import Store, select
 from rramsweep.style import styled
 from rramsweep.summary import summarize
+from rramsweep.terminal import show_table
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
-LOG_WIDTH = 140
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -115,11 +114,6 @@ def save_figure(fig: Figure, path: str | Path) -> bytes:
     return buffer.getvalue()
 
 
-def console(quiet: bool = False) -> Console:
-    """Standard output; a log or a pipe has no width of its own, and tables must not be cut there."""
-    return Console(highlight=False, quiet=quiet, width=None if sys.stdout.isatty() else LOG_WIDTH)
-
-
 def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console) -> None:
     """Print the summary, in 80 columns where the values allow it, and where the files are."""
     if len(frame) == 0:
@@ -137,9 +131,8 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     )
     # Where a network and its data lie is in the page; as columns they would leave the numbers no room.
     by = [name for name in by if not (summary[name].nunique() == 1 and os.sep in str(summary[name].iloc[0]))]
-    last = [name.rpartition(".")[2] for name in by]
-    for name, short in zip(by, last, strict=True):
-        table.add_column(short if last.count(short) == 1 else name, overflow="fold")
+    for name in by:
+        table.add_column(name, overflow="fold")
     # The tail that hurts, under its own name where that is one.
     tail = ("q05" if one.higher_is_better else "q95") if one else "tail"
     for name in ("n", "mean", "interval", tail, "yield %", "interval"):
@@ -155,7 +148,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
             _percent(row["yield_share"]),
             f"{_percent(row['yield_low'])}..{_percent(row['yield_high'])}",
         )
-    console.print(table)
+    show_table(table, console)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     for beyond in beyond_source(frame):
         console.print(f"note: {beyond}", markup=False)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from rramsweep import catalogue, layer_report, report
+from rramsweep import catalogue, layer_report, listing, report
 from rramsweep.store import Store
 
 DEFAULT_STORE = "outputs/store"
@@ -46,9 +46,12 @@ def list_verb(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("group", nargs="?", metavar="GROUP", help="such as device, drift or technology")
     group = parser.parse_args(arguments).group
     if group is None:
-        catalogue.show_groups(console)
+        listing.show_groups(console)
     else:
-        catalogue.show_group(group, console)
+        name = group.partition("=")[0]
+        if name != group and name in catalogue.groups():
+            raise ValueError(f"a group is listed with all of its options, got {group!r}: write rramsweep list {name}")
+        listing.show_group(name, console)
 
 
 def report_verb(arguments: Sequence[str], console: Console) -> None:

@@ -16,7 +16,7 @@ from rramsweep.analog import AnalogNetwork
 from rramsweep.arrays import private_copy
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
-from rramsweep.components import Components, folds_batchnorm
+from rramsweep.components import Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
@@ -74,6 +74,7 @@ class Workbench:
         node = {key: config[key] for key in POINT_KEYS}
         node["t_s"] = seconds(node["t_s"])
         _, weights = self._parts.network(node["model"])
+        self._notes |= dict.fromkeys(untrained(node["model"]))
         specs = self._specs(node, choices)
         if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
             told = f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise"
@@ -213,13 +214,7 @@ class Workbench:
             except ValueError:
                 raise
             except Exception as error:  # a user's forward may raise anything: an embedding IndexError, many an assert
-                reason = (str(error).splitlines() or [repr(error)])[0]
-                channel = "; images need an axis of channels, x[:, None], or layout=NHW in an .npz"
-                raise ValueError(
-                    f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of "
-                    f"shape {tuple(data.x.shape[1:])} says {reason!r}: choose a model and data that belong together"
-                    f"{channel if data.x.dim() == 3 and data.x.is_floating_point() else ''}"
-                ) from None
+                raise ValueError(not_accepted(error, node, data.x)) from None
 
         return self._parts.keep("digital", [node["model"], node["data"], node["metric"]], run)
 

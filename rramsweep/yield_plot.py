@@ -49,9 +49,9 @@ def plot_yield(
     if up_to is not None and not up_to > 0:
         raise ValueError(f"up_to must lie above 0, the largest loss to show, got {up_to}: 0.1 shows ten points")
     keys = [] if group is None else [group]
+    chips = finished(frame, keys, free=group is None)
     yield_drop = allowed_drop(frame, yield_drop)
     table = summarize(frame, keys, yield_drop)
-    chips = finished(frame, keys)
     ax = axes_or_new(ax, height=2.8)
     table = table[table["n"] > 0]
     loss = pd.Series(losses(chips, metric.higher_is_better), chips.index)

@@ -75,6 +75,9 @@ def own_weights_only():
     net.own = net.fc.weight.sum().item()
     return net
 
+def regress():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+
 def tokens():
     return nn.Sequential(nn.Embedding(8, 6), nn.Linear(6, 8))
 """
@@ -204,6 +207,12 @@ def files(workdir, monkeypatch):
         "other_keys": {"images": x, "labels": y},
         "flat": {"x": x.reshape(20, 64), "y": y},
         "long": {"x": x, "y": y[:-1]},
+        "grey": {"x": x[:, 0], "y": y},
+        "last": {"x": np.moveaxis(x, 1, 3), "y": y},
+        "last3": {"x": np.repeat(np.moveaxis(x, 1, 3), 3, axis=3), "y": y},
+        "column": {"x": x, "y": y[:, None]},
+        "one_hot": {"x": x, "y": np.eye(10)[y]},
+        "number": {"x": x, "y": rng.random((20, 1), dtype=np.float32)},
         "empty": {"x": x[:0], "y": y[:0]},
         "float_y": {"x": x, "y": y.astype(float)},
         "text_x": {"x": np.array(["a"] * 20), "y": y},
@@ -304,6 +313,29 @@ def folder(root, *more):
 CASES = [
     # names
     (["drfit=relative"], r"drfit .*did you mean drift"),
+    (["relative_drift=0.1"], r"relative_drift is not there to be set: did you mean drift.relative_drift\?$"),
+    (["-m", "relative_drift=0,0.1"], r"relative_drift is not there to be swept: did you mean drift.relative_drift\?$"),
+    (["drift.relative_drft=0.1"], r"drift.relative_drft is not there to be set: did you mean drift.relative_drift\?$"),
+    (
+        ["-m", "drift=power_law,log_time", "drift.nu_mean=0.1"],
+        r"parameter of drift=power_law: choose that too, and where several .* write 'drift.nu_mean=choice\(VALUE\)'",
+    ),
+    (
+        ["-m", *DIGITS, "drift=power_law,log_time", "drift.relative_drift=0.1,0.2"],
+        r"a parameter of drift=relative: choose that too",
+    ),
+    (["drift=1.5"], r"drift has no option 1.5: it has ideal, .*; a value .* is written drift.relative_drift=1.5$"),
+    (["programming=true"], r"programming has no option true: it has .*gaussian"),
+    # how overrides are written
+    (["-m"], r"write rramsweep -m NAME=V1,V2 or rramsweep -m experiment=quickstart$"),
+    (["drift.relative_drift", "0.1"], r"NAME=VALUE without blanks, got .*: write drift.relative_drift=0.1$"),
+    (["drift.relative_drift 0.2"], r"NAME=VALUE without blanks, got .*: write drift.relative_drift=0.2$"),
+    (["-m", "drift.relative_drift", "=", "0.1"], r"without blanks, got .*: write drift.relative_drift=0.1$"),
+    (["-m", "drift.relative_drift=0,0.1,", "0.2"], r"without blanks, .*: write drift.relative_drift=0,0.1,0.2$"),
+    (["chips=", "3"], r"without blanks, got chips= 3: write chips=3$"),
+    (["inspect", "chips", "3"], r"without blanks, got chips 3: write chips=3$"),
+    (["analog.exclude=[fc1"], r"got 'analog.exclude=\[fc1', which cannot be read: close its brackets and quotes$"),
+    (["data.path=a(b).npz"], r"""cannot be read: put its value in quotes, "data.path='a\(b\).npz'"$"""),
     (["drift=relativ"], r"drift has no option 'relativ': did you mean relative"),
     (["technology=pyram"], r"did you mean pyrram"),
     (["experiment=quikstart"], r"did you mean quickstart"),
@@ -360,10 +392,14 @@ CASES = [
     (["drift.reference=goal"], r"reference must be one of target, current"),
     (["drift.z_max=0"], r"z_max must lie above 0"),
     # laws of time
-    (["relaxation=hfox"], r"measured in 0..40 uS, got a window of 1..100 uS: .*set relaxation.scale=true"),
+    (
+        ["relaxation=hfox"],
+        r"measured in 0..40 uS, got a window of 1..100 uS: take a device inside \(device=neurram or .*\) or set "
+        r"relaxation.scale=true$",
+    ),
     (["relaxation=hfox", "relaxation.scale=true", "t_s=1ms"], r"from 0.01 s on, got 0.001 s"),
     (["-m", *DIGITS, "relaxation=hfox", "device.g_max_uS=40", "t_s=1d,20y"], r"until 100000 s .*beyond_10y=true"),
-    (["relaxation=cmo_hfox"], r"fitted in 8..90 uS, got a window of 1..100 uS: .*set relaxation.scale=true"),
+    (["relaxation=cmo_hfox"], r"fitted in 8..90 uS, .* inside \(device=ibm_cmo_hfox\) or set relaxation.scale=true"),
     (["relaxation=cmo_hfox", "relaxation.strength=-1"], r"strength must be finite and at least 0, got -1"),
     (["drift=power_law", "drift.t0_s=0"], r"t0_s must be a time above 0 in seconds, got 0"),
     (["drift=power_law", "drift.nu_std=-0.1"], r"nu_std must be finite and at least 0, got -0.1"),
@@ -433,6 +469,10 @@ CASES = [
     ),
     (["plan", *custom("own_weights_only")], r"the weights of the ideal chip"),
     (custom("Tuple"), r"must return one tensor, this one returns tuple"),
+    (
+        custom("build", "model._target_=badlab.net.build"),
+        r"'badlab.net.build' is not there: there is no module badlab.net: did you mean badlab.nets",
+    ),
     (custom("bild"), r"badlab.nets.bild' is not there: did you mean build"),
     (custom("build", "+model.widht=3"), r"model.widht is not a parameter of model: did you mean width"),
     (custom("build", "+model.width=a"), r"model"),
@@ -483,7 +523,19 @@ CASES = [
     ([*NPZ, "data.path=no_y.npz"], r"lacks y but has x"),
     ([*NPZ, "data.path=no_keys.npz"], r"lacks x and y"),
     ([*NPZ, "data.path=other_keys.npz"], r"has images, labels"),
-    ([*NPZ, "data.path=flat.npz"], r"x must have 4 axes \(NCHW\), got shape \(20, 64\)"),
+    ([*NPZ, "data.path=flat.npz"], r"x must have 4 axes \(NCHW\), got shape \(20, 64\) .*: set data.layout=any for"),
+    (
+        [*NPZ, "data.path=grey.npz"],
+        r"got shape \(20, 8, 8\) in grey.npz: set data.layout=NHW for images of one channel",
+    ),
+    ([*NPZ, "data.path=good.npz", "data.layout=NHW"], r"set data.layout=NCHW or NHWC for images"),
+    (["model=lenet5", "data=npz", "data.path=last.npz"], r"last axis looks like channels, .*: set data.layout=NHWC$"),
+    (["model=lenet5", "data=npz", "data.path=last3.npz"], r"last axis looks like channels, .*: set data.layout=NHWC$"),
+    ([*NPZ, "data.path=column.npz"], r"one label an input, got y of shape \(20, 1\): save y\[:, 0\]$"),
+    ([*NPZ, "data.path=column.npz", "metric=perplexity"], r"got y of shape \(20, 1\): save y\[:, 0\]$"),
+    ([*NPZ, "data.path=one_hot.npz"], r"got y of shape \(20, 10\), rows of 0 with a single 1: save y.argmax\(1\)"),
+    ([*NPZ, "data.path=one_hot.npz", "metric=cross_entropy"], r"a single 1: save y.argmax\(1\)"),
+    ([*NPZ, "data.path=number.npz"], r"save y\[:, 0\] as int64, or choose metric=mse where y holds numbers$"),
     ([*NPZ, "data.path=long.npz"], r"20 inputs and 19 targets"),
     ([*NPZ, "data.path=empty.npz"], r"y must hold at least one value"),
     ([*NPZ, "data.path=float_y.npz"], r"top-1 accuracy must have integer labels as targets, got y of torch.float32"),
@@ -701,6 +753,19 @@ def test_the_good_neighbours_of_the_bad_cases_run(files, capfd):
     main(table("timed.csv", "t_s=1min", "chips=1", group="relaxation"))
     main(own_data("Samples", "chips=1"))
     main(folder("pets", *torchvision("resnet18", "model.num_classes=2"), "data.resize=40", "data.crop=32", "chips=1"))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_remedies_of_bad_input_run_as_they_are_told(files, capfd):
+    main([*NPZ, "data.path=grey.npz", "data.layout=NHW", "chips=1"])
+    main([*NPZ, "data.path=last.npz", "data.layout=NHWC", "chips=1"])
+    with np.load("one_hot.npz") as saved:
+        np.savez("labels.npz", x=saved["x"], y=saved["y"].argmax(1))
+    main([*NPZ, "data.path=labels.npz", "chips=1"])
+    main([*NPZ, "data.path=number.npz", "metric=mse", *custom("regress")[:2], "allow_targets=[badlab]", "chips=1"])
+    main(["-m", *DIGITS, "drift=power_law,log_time", "drift.nu_mean=choice(0.1)", "chips=1"])
+    for device in ("neurram", "tsinghua_mcnn"):
+        main([*DIGITS, "relaxation=hfox", f"device={device}", "chips=1"])
     assert "Traceback" not in capfd.readouterr().err
 
 

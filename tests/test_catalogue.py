@@ -10,7 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from rramsweep import catalogue
+from rramsweep import catalogue, listing
 from rramsweep.app import main
 from rramsweep.catalogue import Parameter, groups, options
 from rramsweep.config import conf_dir, read_yaml
@@ -131,6 +131,9 @@ def test_list_without_a_group_is_one_screen(capsys):
     ("group", "says"),
     [
         ("drfit", "'drfit' is not a group of options: did you mean drift?"),
+        ("foo", "metric, accelerator, stopping, hydra/launcher"),
+        ("drift=relative", "got 'drift=relative': write rramsweep list drift"),
+        ("drfit=relative", "'drfit' is not a group of options: did you mean drift?"),
         ("relative", "'relative' is not a group of options: did you mean relaxation"),
         ("../conf/drift", "is not a group of options"),
     ],
@@ -163,12 +166,36 @@ def test_the_commands_to_copy_name_what_there_is():
         assert option in groups()[group]
 
 
-def test_no_color_is_respected(monkeypatch):
-    colour = re.compile(r"\x1b\[[0-9;]*3\d")
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert not colour.search(printed(show_help, force_terminal=True))
-    assert not colour.search(printed(catalogue.show_group, "drift", force_terminal=True))
-    assert "\x1b" not in printed(catalogue.show_groups)
+def test_no_color_is_no_code_at_all(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    for verb in (["--help"], ["list", "drift"]):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        main(verb)
+        assert "\x1b[1m" in capsys.readouterr().out
+        monkeypatch.setenv("NO_COLOR", "1")
+        main(verb)
+        assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "drift"], ["list", "device"], ["--help"]])
+def test_no_line_is_filled_up_with_blanks(arguments, capsys):
+    main(arguments)
+    assert all(line == line.rstrip() for line in capsys.readouterr().out.splitlines())
+
+
+def test_what_all_options_share_is_told_once(capsys):
+    main(["list", "device"])
+    out = capsys.readouterr().out
+    assert out.count("Conductance window of one cell") == 1
+    assert "law:" not in out
+
+
+def test_names_and_defaults_stay_whole_on_eighty_columns():
+    lines = printed(listing.show_group, "drift", width=80).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    (row,) = [line for line in lines if "variance_uS2_per_decade" in line]
+    assert row.split()[:5] == ["variance_uS2_per_decade", "2.13", "µS²", "a", "decade"]
 
 
 def test_hydras_own_help_stays():

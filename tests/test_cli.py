@@ -257,6 +257,74 @@ def test_what_else_to_know_is_told_in_the_terminal(workdir, capsys):
     assert "note:" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (["model=digits_mlp", "model.checkpoint=null"], "the network's weights are untrained"),
+        (["model=custom", "model._target_=rramsweep.models.digits_mlp"], "the network's weights are untrained"),
+        (
+            ["model=custom", "model._target_=tests.pictures.network", "allow_targets=[tests]"],
+            "the network's weights are those that tests.pictures.network makes, untrained unless it loads trained ones",
+        ),
+        (["model=digits_mlp"], None),
+    ],
+)
+def test_weights_that_no_file_gave_are_noted(workdir, capsys, arguments, note):
+    folder = run(*arguments, "data=digits", "data.limit=20", "chips=1")
+    out = capsys.readouterr().out
+    kept = json.loads((folder / "plan.json").read_text())["settings"]["notes"]
+    if note is None:
+        assert kept == []
+        return
+    assert f"note: model.checkpoint=null: {note}" in out
+    assert out.count("model.checkpoint=FILE") == 1
+    assert [told.startswith(f"model.checkpoint=null: {note}") for told in kept] == [True]
+    assert kept[0].partition(", ")[0].replace("'", "&#39;") in (folder / "report.html").read_text()
+
+
+def test_two_laws_with_a_parameter_of_one_of_them_are_one_table(workdir, capsys):
+    folder = run("-m", *DIGITS, "chips=2", "t_s=1h", "drift=relative,power_law", "drift.relative_drift=0.1,0.2")
+    assert "drift      drift.relative_drift  n " in capsys.readouterr().out
+    summary = pd.read_csv(folder / "summary.csv")
+    assert summary["drift"].tolist() == ["relative", "relative", "power_law"]
+    assert summary["drift.relative_drift"].fillna(-1).tolist() == [0.1, 0.2, -1]
+    assert summary["n"].tolist() == [2, 2, 2]
+    main(["plan", "-m", *DIGITS, "chips=2", "t_s=1h", "drift=power_law,relative", "drift.relative_drift=0.1,0.2"])
+    assert "drift      drift.relative_drift  point_id " in capsys.readouterr().out
+
+
+def test_names_in_a_table_that_is_too_wide_break_at_their_dots(workdir, capsys, monkeypatch):
+    folder = run("-m", *DIGITS, "chips=1", LEVELS, "mapping=offset", "mapping.percentile=99,98", "t_s=0,1")
+    capsys.readouterr()
+    monkeypatch.setattr("rramsweep.terminal.LOG_WIDTH", 80)
+    main(["report", str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    head = next(i for i, line in enumerate(lines) if "mapping." in line)
+    assert lines[head].split()[:2] == ["drift.", "mapping."]
+    assert lines[head + 1].split()[:3] == ["relative_drift", "percentile", "t_s"]
+    assert all(len(line) <= 80 and line == line.rstrip() for line in lines if "files:" not in line)
+
+
+def test_the_version_is_the_packages(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out.startswith(f"rramsweep {rs.__version__} (hydra-core 1.")
+
+
+def test_nothing_asked_for_is_answered_with_the_help(workdir, capsys):
+    main([])
+    assert "to copy" in capsys.readouterr().out
+    assert not Path("outputs").exists()
+
+
+def test_what_is_swept_where_one_point_is_wanted_is_told_in_pythons_words(workdir):
+    with pytest.raises(
+        ValueError, match=r"takes one value, got drift.relative_drift=0,0.1: rs.sweep\(\[...\]\) sweeps"
+    ):
+        rs.compose([*DIGITS, "drift.relative_drift=0,0.1"])
+    with pytest.raises(ValueError, match=r"take a device inside \(device=neurram or device=tsinghua_mcnn\) or set"):
+        rs.run(rs.compose([*DIGITS, "relaxation=hfox"]))
+
+
 def test_the_terminal_tells_times_by_the_clock_and_rows_apart(workdir, capsys):
     swept = ["mapping.scale=per_tensor,per_channel", "t_s=0,1d", "relaxation=hfox", "relaxation.scale=true"]
     run("-m", *DIGITS, "chips=1", "drift=ideal", *swept)

@@ -274,7 +274,7 @@ def test_a_number_is_itself_to_12_digits_and_exactly_where_both_are_there():
 @pytest.mark.parametrize(
     ("baseline", "by", "message"),
     [
-        ({}, None, "baseline must name at least one column, got {}: write"),
+        ({}, None, "a dict {column: value} of at least one column, got {}: write {'drift.relative_drift': 0.0}"),
         ({"drift.relative_drft": 0.0}, None, "got 'drift.relative_drft': did you mean drift.relative_drift"),
         ({DRIFT: 0.0}, ["tecnology"], "got 'tecnology': did you mean technology"),
         ({"accuracy": 0.9}, None, "got 'accuracy', an outcome"),
@@ -289,7 +289,13 @@ def test_a_number_is_itself_to_12_digits_and_exactly_where_both_are_there():
         ({"mapping": "diferential"}, None, "got mapping='diferential': the nearest are 'differential'$"),
         ({"technology": "zzz"}, None, "got technology='zzz': the nearest are 'a', 'b'$"),
         ({DRIFT: 0.0}, [], r"cell drift.relative_drift=0.0 holds 2, which differ in technology"),
-        ({"technology": "a"}, ["technology"], r"holds 2, which differ in drift.relative_drift: add one to by"),
+        ({"technology": "a"}, ["technology"], r"holds 2, which differ in drift.relative_drift: add it to by"),
+        (
+            "technology",
+            None,
+            r"baseline must be a dict \{column: value\} .*, got 'technology': write \{'technology': 'a'\}",
+        ),
+        ("tecnology", None, r"got 'tecnology': write \{'drift.relative_drift': 0.0\}"),
     ],
 )
 def test_compare_refuses(baseline, by, message):

@@ -249,6 +249,14 @@ def test_differences_of_a_choice_are_bars(ax):
         (lambda f: rs.plot_heatmap(f, DRIFT, "technology", yield_level=90), "yield_level must lie between 0 and 1"),
         (lambda f: rs.plot_heatmap(f, DRIFT, "tecnology"), "did you mean technology"),
         (lambda f: rs.plot_ecdf(f, DRIFT), "holds 2, which differ in technology"),
+        (lambda f: rs.plot_yield(f, "technology"), r"differ in drift.relative_drift: filter the frame, frame\[frame\["),
+        (
+            lambda f: rs.plot_ecdf(f),
+            r"differ in technology, drift.relative_drift: give group='drift.relative_drift' and filter the frame, "
+            r"frame\[frame\['technology'\] == ",
+        ),
+        (lambda f: rs.plot_heatmap(f, "mapping", "technology"), r"drift.relative_drift: filter the frame, frame\["),
+        (lambda f: rs.plot_differences(f, "drift", DRIFT, "technology"), r"baseline must be a dict .*'drift'"),
         (lambda f: rs.plot_ecdf(f, "score"), "by takes choices and parameters, got 'score', an outcome"),
         (lambda f: rs.plot_yield(f, "drift.relative"), "did you mean drift.relative_drift"),
         (lambda f: rs.plot_yield(f, "technology", up_to=0), "up_to must lie above 0"),

@@ -25,8 +25,8 @@ from hydra.types import HydraContext, RunMode
 import rramsweep as rs
 from rramsweep import frames, schema
 from rramsweep.config import CONFIG_NAME, conf_dir, loader
-from rramsweep.messages import EXTRAS
 from rramsweep.sweeper import register
+from rramsweep.vocabulary import EXTRAS
 
 for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
     pytest.importorskip(f"hydra_plugins.{plugin}", reason="needs the extras joblib, slurm and ray")

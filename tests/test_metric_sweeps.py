@@ -185,7 +185,7 @@ def test_metric_and_unit_are_part_of_the_point(lab):
     assert plain["score"].equals(named["score"])
     assert (plain["metric.unit"].iloc[0], named["metric.unit"].iloc[0]) == ("target^2", "mm^2")
     both = pd.concat([plain, named], ignore_index=True)
-    with pytest.raises(ValueError, match="holds 2, which differ in metric.unit, metric.target_unit"):
+    with pytest.raises(ValueError, match="holds 2, which differ in metric.unit: add it"):
         rs.summarize(both, ["model"])
 
 

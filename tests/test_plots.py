@@ -356,7 +356,7 @@ def test_refusals_surface_and_leave_no_figure():
 
     before = plt.get_fignums()
     frame = sweep([0.0, 0.1])
-    with pytest.raises(ValueError, match="holds 2, which differ in technology"):
+    with pytest.raises(ValueError, match="holds 2, which differ in technology: give group='technology', or filter"):
         plot_robustness(frame, DRIFT)
     with pytest.raises(ValueError, match="did you mean technology"):
         plot_robustness(frame, DRIFT, "tecnology")

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from rramsweep.config import CONFIG_NAME, choices, compose, container, loader
@@ -102,6 +103,50 @@ def test_a_technology_under_its_parts_is_one_point():
     one, other = plan_of(*DIGITS, "technology=pyrram"), plan_of(*DIGITS, *parts)
     assert one.points[0].point_id == other.points[0].point_id
     assert one.points[0].choices["technology"] == "pyrram"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "levels"),
+    [
+        (["drift=relative,power_law", "drift.relative_drift=0.1"], [("relative", 0.1), ("power_law", None)]),
+        (["drift=relative,power_law", "drift.relative_drift=choice(0.1)"], [("relative", 0.1), ("power_law", None)]),
+        (
+            ["drift=power_law,relative", "drift.relative_drift=0.1,0.2"],
+            [("power_law", None), ("relative", 0.1), ("relative", 0.2)],
+        ),
+        (
+            ["drift.relative_drift=0.1,0.2", "drift=power_law,relative"],
+            [("power_law", None), ("relative", 0.1), ("relative", 0.2)],
+        ),
+    ],
+)
+def test_a_parameter_applies_to_the_options_that_have_it_and_the_others_come_once(overrides, levels):
+    plan = plan_of(*DIGITS, *overrides, "chips=3")
+    found = [(p.choices["drift"], p.params.get("drift.relative_drift")) for p in plan.points]
+    assert found == levels
+    assert plan.n_trials == 3 * len(levels)
+    alone = [["drift=relative", f"drift.relative_drift={v}"] if v else [f"drift={option}"] for option, v in levels]
+    points = [plan_of(*DIGITS, *one).points[0] for one in alone]
+    assert [p.point_id for p in plan.points] == [p.point_id for p in points]
+
+
+def test_each_of_two_options_takes_its_own_parameter():
+    own = ["drift.relative_drift=0.1,0.2", "drift.nu_mean=choice(0.05,0.1)"]
+    plan = plan_of(*DIGITS, "drift=relative,power_law", *own)
+    names = ("drift.relative_drift", "drift.nu_mean")
+    found = [tuple(p.params.get(name) for name in names) for p in plan.points]
+    assert found == [(0.1, None), (0.2, None), (None, 0.05), (None, 0.1)]
+
+
+def test_a_parameter_of_an_effect_that_only_one_technology_has():
+    plan = plan_of(*DIGITS, "technology=drift_alone,pyrram", "programming.alpha_ind=choice(0.01,0.02)")
+    found = [(p.choices["technology"], p.params.get("programming.alpha_ind")) for p in plan.points]
+    assert found == [("drift_alone", None), ("pyrram", 0.01), ("pyrram", 0.02)]
+
+
+def test_a_parameter_that_no_option_of_the_sweep_has_is_refused():
+    with pytest.raises(HydraException, match=r"Could not override 'drift.relative_drift'"):
+        plan_of(*DIGITS, "drift=power_law,log_time", "drift.relative_drift=choice(0.1)")
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,10 @@ def _numbers(x: np.ndarray, path: str, layout: str) -> Tensor:
     if x.dtype.kind not in "fiu":
         raise ValueError(f"x must hold numbers, got dtype {x.dtype} in {path}: save float32 or uint8")
     if layout in IMAGES and x.ndim != len(layout):
+        images = {3: "data.layout=NHW for images of one channel, or ", 4: "data.layout=NCHW or NHWC for images, or "}
         raise ValueError(
-            f"x must have {len(layout)} axes ({layout}), got shape {x.shape} in {path}: set data.layout, to any for "
-            "what is no image"
+            f"x must have {len(layout)} axes ({layout}), got shape {x.shape} in {path}: set {images.get(x.ndim, '')}"
+            "data.layout=any for what is no image"
         )
     numbers = torch.from_numpy(np.ascontiguousarray(x)).float()
     if layout == "NHW":
