@@ -48,8 +48,8 @@ def share_bound(successes: Codes, n: Codes) -> Floats:
 def all_or_none(n: Codes) -> tuple[Floats, Floats]:
     """Ends of the exact two-sided 95 % interval of a share: the upper one where none of n has it, the lower where all.
 
-    ``1 - 0.025 ** (1 / n)`` and ``0.025 ** (1 / n)``, of Clopper and Pearson (Biometrika 26, 404, 1934), whose other end
-    is 0 and 1; with n = 0 these are 1 and 0, for nothing is known.
+    ``1 - 0.025 ** (1 / n)`` and ``0.025 ** (1 / n)``, of Clopper and Pearson (Biometrika 26, 404, 1934), whose other
+    end is 0 and 1; with n = 0 these are 1 and 0, for nothing is known.
     """
     low = np.where(n > 0, ((1 - CONFIDENCE) / 2) ** (1 / np.maximum(n, 1)), 0.0)
     return 1 - low, low

@@ -13,13 +13,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from rramsweep.answer import Answer
+from rramsweep.asked import asked
 from rramsweep.axis import text_of
-from rramsweep.cells import inputs_word, scales
-from rramsweep.clock import in_words
+from rramsweep.cells import inputs_word
 from rramsweep.plan import Plan
 from rramsweep.plots import beyond_source
 from rramsweep.schema import METRIC
-from rramsweep.scores import Scale, drop_for
+from rramsweep.scores import Scale
 
 PAGE_FILE = "report.html"
 TEMPLATE = "report.html.j2"
@@ -54,7 +54,7 @@ def render(
     return _template().render(
         name=plan.settings["name"] if plan else "results",
         answer=said,
-        asked=_asked(frame, summary, plan),
+        asked=asked(frame, summary, plan),
         command=plan.settings["command"] if plan else None,
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
@@ -83,36 +83,6 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template(TEMPLATE)
-
-
-def _asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict[str, str]:
-    asked = {}
-    for name in summary.attrs["by"]:
-        levels = [text_of(value, name) for value in summary[name].drop_duplicates()] if name in summary else []
-        asked[name] = f"{len(levels)}: {', '.join(levels[:40])}{', ...' if len(levels) > 40 else ''}"
-    asked = {f"axis {name}": text for name, text in asked.items() if not name.startswith("stopping.")}
-    asked = asked or {"axes": "none, one point"}
-    done = int((frame["status"] == "ok").sum())
-    if plan is None:
-        return {**asked, "trials": f"{done} finished"}
-    asked["points"] = str(len(plan.points))
-    rule = plan.settings.get("stopping", {})
-    fixed = rule.get("_target_", "").endswith(".Fixed") or not rule
-    asked["chips a point"] = str(plan.settings["chips"]) if fixed else ", ".join(f"{k} {v}" for k, v in rule.items())
-    asked["trials"] = f"{done} finished of {'' if fixed else 'at most '}{plan.n_trials}"
-    asked["first seed"] = str(plan.settings["seed"])
-    if len(frame):
-        counts = sorted(frame["n_images"].dropna().unique())
-        asked[f"{inputs_word(frame)} a chip"] = ", ".join(str(count) for count in counts)
-    drops = {metric.name: drop_for([metric], summary.attrs["yield_drop"]) for metric in scales(frame)}
-    told = {name: "none" if drop is None else f"{drop:g}" for name, drop in drops.items()}
-    asked["yield_drop"] = ", ".join(told.values() if len(told) == 1 else (f"{told[name]} ({name})" for name in told))
-    times = {point.config["t_s"] for point in plan.points}
-    asked["t_s"] = ", ".join(in_words(time) for time in times) if len(times) < 5 else f"{len(times)} times"
-    analog = {
-        k: v for p in plan.points for k, v in p.params.items() if k.startswith("analog.") and v not in ("[]", None)
-    }
-    return asked | {name: str(value) for name, value in analog.items() if value not in ('["*"]', False)}
 
 
 def _baselines(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
