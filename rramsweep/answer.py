@@ -62,13 +62,15 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan
     if not (frame["status"] == "ok").any():
         return Answer(["No chip has finished: there is no answer yet."], [], unfinished=open_)
     metrics = scales(frame)
-    varied = [name for name in axes if summary[name].nunique(dropna=False) > 1]
+    # What will vary once the sweep is complete is named already while one value of it has run.
+    levels = {name: planned(plan, name) for name in axes} if plan and open_ else {}
+    varied = [name for name in axes if summary[name].nunique(dropna=False) > 1 or len(levels.get(name, [])) > 1]
     numeric = [name for name in varied if is_number(summary[name])]
     x = max(numeric, key=lambda name: summary[name].nunique()) if numeric else None
     keys = [name for name in varied if name != x]
     if len(metrics) > 1 and not any(name.split(".")[0] == "metric" for name in keys):
         keys.append(NAME)
-    more = bool(plan and open_ and x and len(planned(plan, x)) > summary[x].nunique(dropna=False))
+    more = x is not None and len(levels.get(x, [])) > summary[x].nunique(dropna=False)
     chips = _Words(frame, summary, "no chip of a further level has run yet" if more else "no further level was swept")
     groups = summary.groupby(keys, sort=False, dropna=False) if keys else [((), summary)]
     sentences = []
@@ -142,7 +144,7 @@ class _Words:
     def _keeps(self, scale: Scale) -> str:
         drop = drop_for([scale], self._drop)  # each metric's own where several were swept
         assert drop is not None, "a metric with a bound on its yield has a drop"
-        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.unit}".rstrip()
+        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.distance}".rstrip()
         return f"at most {told} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
 
     def _over(self, rows: pd.DataFrame) -> str:
@@ -162,7 +164,7 @@ class _Words:
             text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {scale.text(row[bad])}"
             said.append(f"{text}{f' at {place}' if place else ''}")
         return (
-            f"{_joined([*where, f'mean {scale.name}'])}: {', '.join(said)}; digital "
+            f"{_joined([*where, scale.mean_name])}: {', '.join(said)}; digital "
             f"{scale.text(rows.iloc[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
             f"{_chips(rows)} {self._of})."
         )

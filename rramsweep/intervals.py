@@ -16,12 +16,18 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 
-def t_interval(mean: Floats, sem: Floats, n: Codes) -> tuple[Floats, Floats]:
-    """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2."""
+def t_interval(
+    mean: Floats, sem: Floats, n: Codes, least: float | Floats = -np.inf, most: float | Floats = np.inf
+) -> tuple[Floats, Floats]:
+    """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2.
+
+    The mean can lie between ``least`` and ``most`` alone, and the interval is cut there. That leaves its coverage as it
+    is: what is cut off held no mean.
+    """
     scale = np.where(sem > 0, sem, np.nan)
     low, high = stats.t.interval(CONFIDENCE, df=np.maximum(n - 1, 1), loc=mean, scale=scale)
     flat = (sem == 0) & (n > 1)
-    return np.where(flat, mean, low), np.where(flat, mean, high)
+    return np.clip(np.where(flat, mean, low), least, most), np.clip(np.where(flat, mean, high), least, most)
 
 
 @lru_cache(maxsize=4096)

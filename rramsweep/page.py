@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -27,6 +28,8 @@ TEMPLATE = "report.html.j2"
 # What an option says of itself when its number is none that a source gives.
 _PLACEHOLDER = "placeholder"
 _FROM_MEMORY = "[M"
+# How an option's comment says that a parameter counts under a value of another one only.
+_READ_BY = re.compile(r"\bread by (\w+)=(\w+)")
 _ERRORS_SHOWN = 20
 
 Row = dict[str, Any]
@@ -106,13 +109,13 @@ def _head(summary: pd.DataFrame) -> list[dict[str, str]]:
     by = [{"name": name, "hint": "axis"} for name in summary.attrs["by"]]
     metrics = summary[list(METRIC)].drop_duplicates() if len(summary) else summary.head(0)
     unit = Scale.of(metrics.iloc[0]) if len(metrics) == 1 else None
-    of = f"{unit.label}" if unit else "score"
+    mean = f"{unit.mean_name} ({unit.shown_unit})".removesuffix(" ()") if unit else "mean score"
     tail = ("5 % quantile" if unit.higher_is_better else "95 % quantile") if unit else "bad tail"
     return [
         *by,
         {"name": "chips", "hint": "chips that finished"},
         {"name": "failed", "hint": "trials that did not"},
-        {"name": f"mean {of}", "hint": "mean over chips"},
+        {"name": mean, "hint": "mean over chips"},
         {"name": "from", "hint": "lower end of the 95 % t interval of the mean"},
         {"name": "to", "hint": "upper end of the 95 % t interval of the mean"},
         {"name": tail, "hint": "of the chips, the bad side"},
@@ -181,14 +184,21 @@ def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, use
         about = " ".join([c["meaning"], *c["source"]])
         if _unsourced(about):
             warnings.append(f"{c['group']}={c['option']} holds placeholders: {about}")
+        values = {p["name"]: p["values"] for p in c["parameters"]}
         for p in c["parameters"]:
-            if _unsourced(p["comment"]):
+            if _unsourced(p["comment"]) and _is_read(p["comment"], c["group"], values):
                 warnings.append(f"{p['name']} = {', '.join(p['values'])} is a placeholder: {p['comment']}")
     return list(dict.fromkeys(warnings))
 
 
 def _unsourced(comment: str) -> bool:
     return _PLACEHOLDER in comment.lower() or _FROM_MEMORY in comment
+
+
+def _is_read(comment: str, group: str, values: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a parameter has any effect: of one that says what it is `read by`, at least one point must have that."""
+    reader = _READ_BY.search(comment)
+    return reader is None or reader[2] in values.get(f"{group}.{reader[1]}", [reader[2]])
 
 
 def _components(runs: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -170,7 +170,7 @@ def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
         return f"yield of {names}: {alone}give yield_drop=VALUE, how much worse than digital a good chip may be"
     said = []
     for metric in metrics:
-        distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.unit}".rstrip()
+        distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.distance}".rstrip()
         said.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
     return f"yield: chips with a {' or a '.join(said)}; Wilson interval"
 

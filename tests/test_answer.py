@@ -97,6 +97,7 @@ def test_an_unfinished_sweep_says_so_first_and_of_what_it_has_nothing():
     summary = summarize(frame, ["technology", DRIFT])
     found = answer(frame, summary, ["technology", DRIFT], plan_of(frame, 50))
     assert found.unfinished == "unfinished: 66 of 300 trials; no chip yet at technology other, drift.relative_drift 0.2"
+    assert found.sentences[0].startswith("alone, drift.relative_drift = 0: at least 94 %")
     assert "over 50 chips of this network" in found.sentences[0]
     assert found.sentences[0].endswith("the next level, 0.1, shows at least 0 % (16 chips).")
     rows = asked(frame, summary, plan_of(frame, 50))
