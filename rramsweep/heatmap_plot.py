@@ -124,8 +124,8 @@ def _write_means(ax: Axes, mesh: Any, mean: Floats, half: Floats, metric: Scale)
         lines = [metric.number(float(v) / metric.factor, digits=1) for v in (value, half[row, column])]
         text = lines[0] if lines[1] == "-" else f"{lines[0]}\n±{lines[1]}"
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": mpl.rcParams["legend.fontsize"]}
-        # In the cell's own colour, so that a contour does not cross the digits.
-        style["path_effects"] = [effects.withStroke(linewidth=2, foreground=mesh.cmap(mesh.norm(value)))]
+        # In the cell's own colour, wide enough that a contour ends beside the digits and goes on behind them.
+        style["path_effects"] = [effects.withStroke(linewidth=3, foreground=mesh.cmap(mesh.norm(value)))]
         ax.text(column, row, text, color="black" if shown[row, column] > 0.5 else "white", gid="mean", **style)
 
 

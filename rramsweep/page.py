@@ -161,7 +161,8 @@ def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, used: Iterable[Row]) -> list[str]:
-    warnings = list(plan.settings.get("notes", [])) if plan else []
+    beyond = beyond_source(frame)
+    warnings = [note for note in (plan.settings.get("notes", []) if plan else []) if note not in beyond]
     missing = plan.n_trials - len(frame) if plan else 0
     ended = summary.get("stopping.ended")
     if ended is None and missing > 0:
@@ -179,7 +180,7 @@ def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, use
         warnings.append(
             "The number of chips followed a stopping rule; the intervals take it as fixed, which costs coverage."
         )
-    warnings += [f"{beyond[0].upper()}{beyond[1:]}." for beyond in beyond_source(frame)]
+    warnings += [f"{words[0].upper()}{words[1:]}." for words in beyond]
     for c in used:
         about = " ".join([c["meaning"], *c["source"]])
         if _unsourced(about):
