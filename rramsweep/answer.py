@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rramsweep.asked import planned, unfinished
 from rramsweep.axis import UNITS, is_number, name_of, text_of
 from rramsweep.cells import inputs_word, scales, span
 from rramsweep.intervals import CONFIDENCE
+from rramsweep.plan import Plan
 from rramsweep.schema import TIME
 from rramsweep.scores import FRACTION, NAME, Scale, drop_for
 
 # The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.
 GOAL = 0.9
+# A t interval over fewer chips than these is wider than 1.4 standard deviations either side: no more than a hint.
+FEW = 5
 # More sentences than these are no answer that anyone reads; a count then stands before them.
 READABLE = 8
 
@@ -30,14 +34,16 @@ class Answer:
         sentences: one for each combination of the axes that is not the range itself.
         notes: what a reader must know to take them as they are meant.
         headline: how many points keep what they must, where there are more than `READABLE` sentences; else empty.
+        unfinished: that the sweep has not run to its end, which comes before all else; empty where it has.
     """
 
     sentences: list[str]
     notes: list[str]
     headline: str = ""
+    unfinished: str = ""
 
 
-def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> Answer:
+def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan: Plan | None = None) -> Answer:
     """The answer of a sweep.
 
     With a numeric axis (of several the one with most levels) each combination of the others has a sentence on how far
@@ -50,17 +56,22 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> A
         frame: results.
         summary: of `summarize`, one row a cell.
         axes: columns of ``summary`` that may tell its cells apart.
+        plan: what was asked; None takes what ``frame`` has for all of it.
     """
+    open_ = unfinished(frame, plan)
     if not (frame["status"] == "ok").any():
-        return Answer(["No chip has finished: there is no answer yet."], [])
+        return Answer(["No chip has finished: there is no answer yet."], [], unfinished=open_)
     metrics = scales(frame)
-    varied = [name for name in axes if summary[name].nunique(dropna=False) > 1]
+    # What will vary once the sweep is complete is named already while one value of it has run.
+    levels = {name: planned(plan, name) for name in axes} if plan and open_ else {}
+    varied = [name for name in axes if summary[name].nunique(dropna=False) > 1 or len(levels.get(name, [])) > 1]
     numeric = [name for name in varied if is_number(summary[name])]
     x = max(numeric, key=lambda name: summary[name].nunique()) if numeric else None
     keys = [name for name in varied if name != x]
     if len(metrics) > 1 and not any(name.split(".")[0] == "metric" for name in keys):
         keys.append(NAME)
-    chips = _Words(frame, summary)
+    more = x is not None and len(levels.get(x, [])) > summary[x].nunique(dropna=False)
+    chips = _Words(frame, summary, "no chip of a further level has run yet" if more else "no further level was swept")
     groups = summary.groupby(keys, sort=False, dropna=False) if keys else [((), summary)]
     sentences = []
     for values, part in groups:
@@ -72,13 +83,23 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> A
         if has_x.any():
             sentences.append(chips.sentence(where, part[has_x].sort_values(str(x), kind="stable"), x))
     headline = _headline(summary) if len(sentences) > READABLE else ""
-    return Answer(sentences, _notes(frame, summary, x is not None), headline)
+    return Answer(sentences, _notes(frame, summary, x is not None), headline, open_)
+
+
+def few_chips(summary: pd.DataFrame) -> list[str]:
+    """A sentence where points have so few chips that an interval over them says little; else none."""
+    few = int(summary["n"].between(1, FEW - 1).sum())
+    if not few:
+        return []
+    have = "the point has" if len(summary) == 1 else f"{few} of {len(summary)} points have"
+    return [f"{have} fewer than {FEW} chips: intervals over so few are too wide to tell much, sweep more chips"]
 
 
 class _Words:
     """The words that all sentences of one sweep share."""
 
-    def __init__(self, frame: pd.DataFrame, summary: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, summary: pd.DataFrame, at_end: str) -> None:
+        self._at_end = at_end
         network = "this network" if frame["model"].nunique() <= 1 else "its network"
         self._of = f"of {network} on these {span(frame['n_images'])} {inputs_word(frame)}"
         self._drop = summary.attrs["yield_drop"]
@@ -106,21 +127,24 @@ class _Words:
         if last["n"] == 0:
             return f"{here}: no chip finished."
         if k == 0 and x is not None:
-            asked = f"{_percent(_goal(last['n']))} % of chips {self._keeps(scale)}"
+            asked = f"{_percent(_goal(last['n']))} % of chips {self._keeps(scale)}{_most(last)}"
             shown = f"it {self._shows(last)} ({self._over(carried)})"
             return f"{here}: already this first level is not shown to keep {asked}; {shown}."
-        said = f"{here}: at least {_percent(carried['yield_bound'].min())} % of chips stay {self._keeps(scale)}"
-        said = f"{said} ({self._over(carried)})"
+        least = carried.iloc[int(carried["yield_bound"].to_numpy().argmin())]
+        said = f"{here}: at least {_percent(least['yield_bound'])} % of chips stay {self._keeps(scale)}"
+        said = f"{said} ({self._over(carried)}{_most(least) if k else ''})"
         if x is None:
             return f"{said}."
         if k == len(rows):
-            return f"{said}; no further level was swept."
-        return f"{said}; the next level, {_value(x, rows.iloc[k])}, {self._shows(rows.iloc[k])}."
+            return f"{said}; {self._at_end}."
+        after = rows.iloc[k]
+        over = f" ({_count(int(after['n']))})" if after["n"] else ""
+        return f"{said}; the next level, {_value(x, after)}, {self._shows(after)}{over}."
 
     def _keeps(self, scale: Scale) -> str:
         drop = drop_for([scale], self._drop)  # each metric's own where several were swept
         assert drop is not None, "a metric with a bound on its yield has a drop"
-        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.unit}".rstrip()
+        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.distance}".rstrip()
         return f"at most {told} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
 
     def _over(self, rows: pd.DataFrame) -> str:
@@ -140,7 +164,7 @@ class _Words:
             text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {scale.text(row[bad])}"
             said.append(f"{text}{f' at {place}' if place else ''}")
         return (
-            f"{_joined([*where, f'mean {scale.name}'])}: {', '.join(said)}; digital "
+            f"{_joined([*where, scale.mean_name])}: {', '.join(said)}; digital "
             f"{scale.text(rows.iloc[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
             f"{_chips(rows)} {self._of})."
         )
@@ -150,12 +174,13 @@ def _headline(summary: pd.DataFrame) -> str:
     if summary["yield_bound"].isna().all():
         return f"{len(summary)} points, of a metric without a yield."
     kept = int((summary["yield_bound"] >= summary["n"].map(_goal) - 1e-12).sum())
-    least = _percent(_goal(summary["n"].min()))
-    return f"{kept} of {len(summary)} points are each shown to keep at least {least} % of chips good."
+    fewest = summary.iloc[int(summary["n"].to_numpy().argmin())]
+    least = f"{_percent(_goal(fewest['n']))} % of chips good{_most(fewest)}"
+    return f"{kept} of {len(summary)} points are each shown to keep at least {least}."
 
 
 def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
-    notes = []
+    notes = [f"{few[0].upper()}{few[1:]}." for few in few_chips(summary)]
     bounds = summary[summary["yield_bound"].notna()]
     if len(bounds):
         notes.append(
@@ -166,7 +191,7 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
         needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(GOAL))
         if few < needed:
             notes.append(
-                f"{few} {'chip' if few == 1 else 'chips'} without a failure can show {_percent(_goal(few))} % "
+                f"{_count(few)} without a failure can show {_percent(_goal(few))} % "
                 f"and no more; {needed} show {_percent(GOAL)} %."
             )
         if ranges:
@@ -192,6 +217,12 @@ def _goal(n: float) -> float:
     return min(GOAL, (1 - CONFIDENCE) ** (1 / n)) if n > 0 else GOAL
 
 
+def _most(row: Any) -> str:
+    """That `_goal` is below `GOAL` because so few chips cannot show more, where it is."""
+    few = row["n"] > 0 and _goal(row["n"]) < GOAL
+    return f", the most that {_count(int(row['n']))} can show" if few else ""
+
+
 def _percent(share: float) -> str:
     # Down, never up: a bound must not promise more than it shows.
     return f"{math.floor(100 * share + 1e-9)}"
@@ -208,7 +239,11 @@ def _at(x: str | None, row: Any) -> str:
 
 def _chips(rows: pd.DataFrame) -> str:
     low, high = int(rows["n"].min()), int(rows["n"].max())
-    return f"{low}–{high} chips" if low < high else f"{low} {'chip' if low == 1 else 'chips'}"
+    return f"{low}–{high} chips" if low < high else _count(low)
+
+
+def _count(n: int) -> str:
+    return f"{n} {'chip' if n == 1 else 'chips'}"
 
 
 def _joined(parts: Sequence[str]) -> str:

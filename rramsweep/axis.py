@@ -9,7 +9,11 @@ from matplotlib.axes import Axes
 from rramsweep.clock import in_words
 from rramsweep.schema import CHOICES, TIME
 
-LABELS = {"drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$"}
+LABELS = {
+    "drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$",
+    "faults.p_stuck_lrs": "share of cells stuck at LRS, p_stuck_lrs",
+    "faults.p_stuck_hrs": "share of cells stuck at HRS, p_stuck_hrs",
+}
 # What a column's name ends in -> its unit; fractions keep their name and say of what.
 UNITS = {
     "_uS_per_decade": "µS a decade",
@@ -25,6 +29,10 @@ UNITS = {
 OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductance now"}
 
 
+# A positive axis whose ends are this many times apart is logarithmic.
+DECADES_APART = 100
+
+
 def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
     """For each cell: ``at`` (place on the axis' own scale), ``curve`` (else a category), ``lane`` (width)."""
     v = values.to_numpy(dtype=np.float64, na_value=np.nan) if is_number(values) else np.full(len(values), np.nan)
@@ -36,7 +44,7 @@ def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
         ax.set_xlim(-0.6, at.max() + 0.6)
         return {"at": at, "curve": False, "lane": 0.5}
     low, high = v[finite].min(), v[finite].max()
-    if low > 0 and high / low >= 100:
+    if low > 0 and high / low >= DECADES_APART:
         ax.set_xscale("log")
     at = np.full(len(v), np.nan)
     at[finite] = ax.xaxis.get_transform().transform(v[finite])

@@ -15,7 +15,7 @@ from rramsweep.cells import cells, need_facts, resolve_by, without_images
 from rramsweep.intervals import Codes, Floats
 from rramsweep.names import nearest
 from rramsweep.schema import METRIC
-from rramsweep.scores import HIGHER, Scale
+from rramsweep.scores import FRACTION, HIGHER, UNIT, Scale
 from rramsweep.summary import moments
 
 
@@ -37,7 +37,8 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
 
         - ``n``: seeds that are ``ok`` both here and at the baseline
         - ``difference_mean``, ``difference_low``, ``difference_high``: mean of d and its paired 95 % t interval
-          ``mean -+ t(0.975, n - 1) * std(d) / sqrt(n)``; equal where all d agree, null bounds for one chip
+          ``mean -+ t(0.975, n - 1) * std(d) / sqrt(n)``; equal where all d agree, null bounds for one chip;
+          of fractions cut at -1 and 1
         - ``difference_std``: of d, ddof 1, null for one chip
         - ``worse_share``: share of chips that are worse than at the baseline in the metric's direction; accuracies are
           compared in whole images
@@ -61,7 +62,8 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
     keys = resolve_by(frame, [*resolve_by(frame, by), *given])
     chips, cell, heads = cells(without_images(frame)[0], keys)
     base = _baselines(heads, baseline, keys)
-    higher = _directions(chips.iloc[np.unique(cell, return_index=True)[1]], base)
+    first = chips.iloc[np.unique(cell, return_index=True)[1]]
+    higher, most = _directions(first, base), np.where(first[UNIT] == FRACTION, 1.0, np.inf)
     ok = (chips["status"] == "ok").to_numpy(dtype=bool)
     chips, cell = chips.loc[ok], cell[ok]
     seed, seeds = pd.factorize(chips["seed"])
@@ -73,7 +75,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
         raise ValueError(_unpaired(chips["seed"].to_numpy(), cell, base, heads, int(n.argmin())))
     d = _differences(chips, here, there)
     scores = chips["score"].to_numpy(dtype=np.float64)
-    out = heads.assign(n=n, **_statistics(scores[here], scores[there], d, cell[here], n, higher))
+    out = heads.assign(n=n, **_statistics(scores[here], scores[there], d, cell[here], n, higher, most))
     out.attrs = {"by": keys, "baseline": dict(baseline)}
     return out
 
@@ -126,9 +128,9 @@ def _differences(chips: pd.DataFrame, here: Codes, there: Codes) -> Floats:
 
 
 def _statistics(
-    here: Floats, there: Floats, d: Floats, cell: Codes, n: Codes, higher: npt.NDArray[np.bool_]
+    here: Floats, there: Floats, d: Floats, cell: Codes, n: Codes, higher: npt.NDArray[np.bool_], most: Floats
 ) -> dict[str, npt.NDArray[Any]]:
-    difference, x, y = moments(d, cell, n), moments(here, cell, n), moments(there, cell, n)
+    difference, x, y = moments(d, cell, n, -most, most), moments(here, cell, n), moments(there, cell, n)
     centred = (here - x["mean"][cell]) * (there - y["mean"][cell])
     covariance = np.bincount(cell, weights=centred, minlength=len(n)) / np.maximum(n - 1, 1)
     spread = x["std"] * y["std"]

@@ -13,6 +13,9 @@ from rramsweep.axis import data_at, name_of, positions
 from rramsweep.cells import inputs_word, span
 from rramsweep.style import colour_of, marker_of
 
+# Bands of more groups than these mix to a grey that belongs to none.
+_BANDED = 3
+
 Bands = Sequence[tuple[str, str, str, float]]
 
 
@@ -28,10 +31,17 @@ def place(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFr
     return table.assign(lane=lane, middle=table["at"] + shift, where=where)
 
 
+def crowded(table: pd.DataFrame) -> bool:
+    """Whether a placed table has so many groups that bands would lie over each other until none has a colour."""
+    return table["group"].nunique() > _BANDED
+
+
 def draw_means(
     ax: Axes, table: pd.DataFrame, mean: str, bands: Bands, factor: float, order: Sequence[str] | None = None
 ) -> None:
     """Means of a placed table with their bands, joined on a curve, alone with bars as categories.
+
+    Where curves are `crowded`, thin bars beside the means stand for the last band and the others are left out.
 
     Args:
         ax: where to draw.
@@ -52,7 +62,12 @@ def draw_means(
             ax.plot(part["where"], factor * part[mean], zorder=4, gid=f"mean:{name}", label=name, **style)
             for what, low, high, alpha in bands:
                 style = {"color": colour, "alpha": alpha, "zorder": 1, "gid": f"{what}:{name}"}
-                if curve:
+                if curve and crowded(table):
+                    if what == bands[-1][0]:
+                        style |= {"alpha": 0.8, "linewidth": 0.9, "zorder": 3}
+                        beside = data_at(ax, part["middle"])  # with the group's dots: at one place bars hide each other
+                        ax.vlines(beside, factor * part[low], factor * part[high], **style)
+                elif curve:
                     ax.fill_between(part["where"], factor * part[low], factor * part[high], linewidth=0, **style)
                 else:
                     ax.vlines(part["where"], factor * part[low], factor * part[high], linewidth=width, **style)

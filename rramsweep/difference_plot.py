@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import label_of, name_of, name_places
+from rramsweep.axis import label_of, name_of, name_places, text_of
 from rramsweep.cells import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.comparison import check_baseline, compare, equal_to
 from rramsweep.curves import draw_means, of_what, place
 from rramsweep.style import axes_or_new, legend_above, room, styled, write_caption
+from rramsweep.time_axis import name_times, spread_times
 
 
 @styled()
@@ -59,15 +60,17 @@ def plot_differences(
     if table.empty:
         raise ValueError("a plot of differences needs a cell beside the baseline, got none: sweep another value")
     ax = axes_or_new(ax, height=2.8)
+    spread_times(ax, x, table[x])
     table = place(table, x, group, ax)
     bands = (("interval", "difference_low", "difference_high", 0.4),)
     draw_means(ax, table, "difference_mean", bands, metric.factor, order)
-    told = ", ".join(f"{name} = {name_of(value)}" for name, value in baseline.items())
+    told = ", ".join(f"{name} = {text_of(value, name)}" for name, value in baseline.items())
     style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
     ax.axhline(0, gid="baseline", label="baseline", **style)
     if not table["curve"].all():
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))
+    name_times(ax, x, table[x])
     unit = f" ({metric.distance})" if metric.distance else ""
     ax.set_ylabel(f"{metric.name}\nless the baseline's{unit}")
     if group is None:

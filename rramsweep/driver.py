@@ -15,6 +15,7 @@ from rramsweep import account, report, terminal
 from rramsweep.execution import Wish
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
+from rramsweep.plots import SOURCE_RANGE, beyond_source
 from rramsweep.preview import preview
 from rramsweep.progress import ProgressFile
 from rramsweep.scores import Scale
@@ -82,7 +83,9 @@ def execute(
     if n_todo:
         store.prepare()
         plan = tuned(plan, store, workbench)
-    plan = replace(plan, settings={**plan.settings, "notes": workbench.notes})
+    asked = pd.DataFrame([{name: point.params.get(name) for name in SOURCE_RANGE} for point in plan.points])
+    notes = [*workbench.notes, *beyond_source(asked)]
+    plan = replace(plan, settings={**plan.settings, "notes": notes})
     try:
         path = plan.save(folder)
         account.begin(plan, path.parent)
@@ -96,7 +99,7 @@ def execute(
     stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
     console.print(f"{plan.settings['name']}: points {len(plan.points)}, trials {trials}{stored}")
     _print_baselines(plan, workbench, console)
-    for note in workbench.notes:
+    for note in notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     stopped: BaseException | None = None
     try:

@@ -50,7 +50,8 @@ def plot_ecdf(
     ax = axes_or_new(ax, height=2.8)
     table = table[table["n"] > 0]
     table = table.assign(limit=limit_of(table, chips, metric, yield_drop))
-    for level in levels_of(table, group):
+    levels = levels_of(table, group)
+    for level in levels:
         scores = metric.factor * np.sort(chips.loc[chips["cell"] == level.cell, "score"].to_numpy(dtype=np.float64))
         share = np.arange(1, len(scores) + 1) / len(scores)
         low, high = ecdf_band(np.append(0.0, share), len(scores))
@@ -66,7 +67,7 @@ def plot_ecdf(
     ax.set_ylim(-2, 102)
     ax.set_xlabel(metric.label)
     ax.set_ylabel("chips at or below (%)")
-    name_levels(ax, group)
+    name_levels(ax, group, levels)
     band = "band: 95 %, for the whole distribution (Dvoretzky, Kiefer, Wolfowitz)"
     write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a dot", band])
     return ax

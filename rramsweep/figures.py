@@ -21,7 +21,7 @@ from rramsweep.heatmap_plot import plot_heatmap
 from rramsweep.plots import plot_robustness
 from rramsweep.schema import ENDED, METRIC, TIME
 from rramsweep.scores import Scale
-from rramsweep.style import STYLE, styled
+from rramsweep.style import STYLE, PrintFigure, styled
 from rramsweep.time_plot import plot_over_time
 from rramsweep.yield_plot import plot_yield
 
@@ -149,7 +149,7 @@ def _paired(frame: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str
 def _figure(frame: pd.DataFrame, choice: Choice) -> Figure:
     panels = [(None, frame)] if choice.panel is None else list(frame.groupby(choice.panel, sort=False, dropna=False))
     width, height = STYLE["figure.figsize"]
-    figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
+    figure = PrintFigure(figsize=(width, height * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     for (value, part), ax in zip(panels, figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
         if not (part["status"] == "ok").any():

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from rramsweep.axis import is_number, label_of, name_of
 from rramsweep.cells import finished, need_facts, one_metric, span
 from rramsweep.curves import of_what
-from rramsweep.intervals import Floats
+from rramsweep.intervals import Floats, t_interval
 from rramsweep.scores import Scale
 from rramsweep.style import axes_or_new, legend_above, styled, write_caption
 from rramsweep.summary import allowed_drop, summarize
@@ -83,7 +83,9 @@ def plot_heatmap(
     colours = mpl.colormaps[mpl.rcParams["image.cmap"] + ("" if metric.higher_is_better else "_r")]
     mesh = ax.pcolormesh(np.arange(len(across) + 1) - 0.5, np.arange(len(upwards) + 1) - 0.5, mean, cmap=colours)
     mesh.set_gid("score")
-    half = grid(metric.factor * (table["score_high"] - table["score_low"]) / 2)
+    # Of the interval as it was before it was cut at 0 and 1: what is cut has no one half width.
+    none = np.zeros(len(table))
+    half = grid(metric.factor * t_interval(none, table["se_chips"].to_numpy(), table["n"].to_numpy())[1])
     box = ax.get_window_extent()
     points = 72 / ax.figure.dpi
     fits = box.width * points >= _TEXT_WIDTH * len(across) and box.height * points >= _TEXT_HEIGHT * len(upwards)
@@ -122,8 +124,8 @@ def _write_means(ax: Axes, mesh: Any, mean: Floats, half: Floats, metric: Scale)
         lines = [metric.number(float(v) / metric.factor, digits=1) for v in (value, half[row, column])]
         text = lines[0] if lines[1] == "-" else f"{lines[0]}\n±{lines[1]}"
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": mpl.rcParams["legend.fontsize"]}
-        # In the cell's own colour, so that a contour does not cross the digits.
-        style["path_effects"] = [effects.withStroke(linewidth=2, foreground=mesh.cmap(mesh.norm(value)))]
+        # In the cell's own colour, wide enough that a contour ends beside the digits and goes on behind them.
+        style["path_effects"] = [effects.withStroke(linewidth=3, foreground=mesh.cmap(mesh.norm(value)))]
         ax.text(column, row, text, color="black" if shown[row, column] > 0.5 else "white", gid="mean", **style)
 
 

@@ -16,12 +16,18 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 
-def t_interval(mean: Floats, sem: Floats, n: Codes) -> tuple[Floats, Floats]:
-    """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2."""
+def t_interval(
+    mean: Floats, sem: Floats, n: Codes, least: float | Floats = -np.inf, most: float | Floats = np.inf
+) -> tuple[Floats, Floats]:
+    """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2.
+
+    The mean can lie between ``least`` and ``most`` alone, and the interval is cut there. That leaves its coverage as it
+    is: what is cut off held no mean.
+    """
     scale = np.where(sem > 0, sem, np.nan)
     low, high = stats.t.interval(CONFIDENCE, df=np.maximum(n - 1, 1), loc=mean, scale=scale)
     flat = (sem == 0) & (n > 1)
-    return np.where(flat, mean, low), np.where(flat, mean, high)
+    return np.clip(np.where(flat, mean, low), least, most), np.clip(np.where(flat, mean, high), least, most)
 
 
 @lru_cache(maxsize=4096)
@@ -43,6 +49,16 @@ def share_bound(successes: Codes, n: Codes) -> Floats:
     some = np.maximum(successes, 1)
     bound = stats.beta.ppf(1 - CONFIDENCE, some, np.maximum(n - some, 0) + 1)
     return np.where(n == 0, np.nan, np.where(successes == 0, 0.0, bound))
+
+
+def all_or_none(n: Codes) -> tuple[Floats, Floats]:
+    """Ends of the exact two-sided 95 % interval of a share: the upper one where none of n has it, the lower where all.
+
+    ``1 - 0.025 ** (1 / n)`` and ``0.025 ** (1 / n)``, of Clopper and Pearson (Biometrika 26, 404, 1934), whose other
+    end is 0 and 1; with n = 0 these are 1 and 0, for nothing is known.
+    """
+    low = np.where(n > 0, ((1 - CONFIDENCE) / 2) ** (1 / np.maximum(n, 1)), 0.0)
+    return 1 - low, low
 
 
 def ecdf_band(share: Floats, n: int) -> tuple[Floats, Floats]:

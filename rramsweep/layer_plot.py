@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from rramsweep.axis import name_of
 from rramsweep.layer_table import LAYER
-from rramsweep.style import axes_or_new, colour_of, columns_for, legend_above, marker_of, styled
+from rramsweep.style import axes_or_new, colour_of, columns_for, legend_above, marker_of, styled, write_caption
 
 # More names than this cannot be read beside each other in one column of a journal.
 _NAMES = 24
@@ -48,13 +48,16 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     step = -(-len(layers) // _NAMES)
     ax.set_xticks(np.arange(0, len(layers), step), layers[::step], rotation=40, ha="right", rotation_mode="anchor")
     ax.set_xlim(-0.6, len(layers) - 0.4)
-    chips = table["chips"].max()
-    ax.set_xlabel("layer" if chips == 1 else f"layer; mean of {chips} chips and their range")
+    ax.set_xlabel("layer")
     fused = bool(table["mvm_error"].isna().any())
     ax.set_ylabel(f"relative MVM error{', open: weight error' if fused else ''} (%)")
     if by:
         title = ", ".join(name.rpartition(".")[2] for name in by)
         legend_above(ax, title, columns_for([name for name, _ in groups]))
+    chips = int(table["chips"].max())
+    of = "error of the analog product to the digital one, with the layer's digital inputs"
+    over = "one chip" if chips == 1 else f"marker: mean of {chips} chips, bar: from the smallest to the largest"
+    write_caption(ax, [of, over])
     return ax
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import is_number, label_of, name_of
+from rramsweep.axis import is_number, label_of, text_of
 from rramsweep.intervals import Floats
-from rramsweep.style import colour_of, columns_for, dashes_of, legend_above, shades
+from rramsweep.schema import TIME
+from rramsweep.style import colour_of, dashes_of, legend_above, shades
 
-# Of more ordered levels the legend names only some: the shades between them tell the rest.
-_NAMED = 8
+# Of more ordered levels than the first the legend names at most the second and says so: shades tell the rest.
+_ALL_NAMED, _NAMED = 12, 8
+# Of the legend at most: two columns of twelve times would leave the stairs half of their height.
+_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,9 @@ def levels_of(table: pd.DataFrame, group: str | None) -> list[Level]:
     values = table[group].sort_values(na_position="last") if ordered else table[group]
     n = len(values)
     colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
-    step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _NAMED else 1
+    step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _ALL_NAMED else 1
     return [
-        Level(cell, name_of(value), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        Level(cell, text_of(value, group), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
         for i, (cell, value) in enumerate(zip(values.index.tolist(), values, strict=True))
     ]
 
@@ -51,7 +55,11 @@ def draw_steps(ax: Axes, level: Level, x: Floats, y: Floats, low: Floats, high: 
     ax.fill_between(x, low, high, step="post", **style)
 
 
-def name_levels(ax: Axes, group: str | None) -> None:
+def name_levels(ax: Axes, group: str | None, levels: Sequence[Level]) -> None:
     """The legend of a plot of stairs, under the name of the column that tells them apart."""
-    names = [text for text in ax.get_legend_handles_labels()[1] if not text.startswith("_")]
-    legend_above(ax, None if group is None else label_of(group), columns_for(names))
+    # Times are named by the clock, with their unit.
+    title = None if group is None else group if group == TIME else label_of(group)
+    named = sum(level.named for level in levels)
+    if title is not None and named < len(levels):
+        title = f"{title}: {named} of {len(levels)} levels named, dark to light"
+    legend_above(ax, title, _COLUMNS)

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
-from rramsweep.intervals import CONFIDENCE, Floats
+from rramsweep.intervals import CONFIDENCE, Floats, all_or_none
 from rramsweep.schema import TIME
 from rramsweep.scores import HIGHER
 from rramsweep.summary import allowed_drop, good_chips
@@ -49,8 +49,10 @@ def time_to_failure(
         - ``life_low_s``, ``life_high_s``: where the lower and the upper bound of S fall below it (Brookmeyer and
           Crowley, Biometrics 38, 29, 1982); null where one does not. ``life_low_s`` is null as well where the lower
           bound is below at the first swept time already, unless that is 0: since when is not known. Greenwood's
-          variance tells nothing at S = 1 and S = 0: both bounds are 1 at the one, at the other they are 0 and what the
-          upper one was before
+          variance tells nothing at S = 1 and S = 0, so there the bounds are the exact ones of a share
+          (`intervals.all_or_none`) over the ``m`` chips that were read at every time so far, ``0.025 ** (1 / m)`` below
+          1 and ``1 - 0.025 ** (1 / m)`` above 0. Whether a chip was read is known after it failed too, so these are all
+          good or none is, each by itself with chance S
 
         ``attrs`` hold ``by``, ``yield_target`` and ``yield_drop``.
 
@@ -102,13 +104,17 @@ def _life(rows: pd.DataFrame, yield_target: float) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # log(-log S) of 1 and of 0, which is settled below
         bounds = survival.confidence_interval(CONFIDENCE, method="log-log")
-    share = np.asarray(survival.probabilities)
-    low = np.where(share == 1, 1.0, np.where(share == 0, 0.0, bounds.low.probabilities))
-    high = np.where(share == 1, 1.0, np.where(share == 0, np.inf, bounds.high.probabilities))
+    # The step at or before each swept time; before the first step no chip has failed.
+    step = np.searchsorted(survival.quantiles, times_s, side="right")
+    curves = (survival.probabilities, bounds.low.probabilities, bounds.high.probabilities)
+    share, low, high = (np.append(1.0, curve)[step] for curve in curves)
+    none_high, all_low = all_or_none(np.cumprod(~np.isnan(good), axis=1).sum(axis=0))
+    low = np.where(share == 1, all_low, np.where(share == 0, 0.0, low))
+    high = np.where(share == 1, 1.0, np.where(share == 0, none_high, high))
     high = np.minimum.accumulate(high)
     below = {"life_s": share, "life_low_s": low, "life_high_s": high}
     life["n_censored"] = int((~failed).sum())
-    life |= {name: _first_below(curve, survival.quantiles, yield_target) for name, curve in below.items()}
+    life |= {name: _first_below(curve, times_s, yield_target) for name, curve in below.items()}
     if 0 < life["life_low_s"] <= times_s[0]:
         life["life_low_s"] = np.nan
     return life

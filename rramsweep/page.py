@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -13,13 +14,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from rramsweep.answer import Answer
+from rramsweep.asked import asked
 from rramsweep.axis import text_of
-from rramsweep.cells import inputs_word, scales
-from rramsweep.clock import in_words
+from rramsweep.cells import inputs_word
 from rramsweep.plan import Plan
 from rramsweep.plots import beyond_source
 from rramsweep.schema import METRIC
-from rramsweep.scores import Scale, drop_for
+from rramsweep.scores import Scale
 
 PAGE_FILE = "report.html"
 TEMPLATE = "report.html.j2"
@@ -27,6 +28,8 @@ TEMPLATE = "report.html.j2"
 # What an option says of itself when its number is none that a source gives.
 _PLACEHOLDER = "placeholder"
 _FROM_MEMORY = "[M"
+# How an option's comment says that a parameter counts under a value of another one only.
+_READ_BY = re.compile(r"\bread by (\w+)=(\w+)")
 _ERRORS_SHOWN = 20
 
 Row = dict[str, Any]
@@ -54,7 +57,7 @@ def render(
     return _template().render(
         name=plan.settings["name"] if plan else "results",
         answer=said,
-        asked=_asked(frame, summary, plan),
+        asked=asked(frame, summary, plan),
         command=plan.settings["command"] if plan else None,
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
@@ -85,36 +88,6 @@ def _template() -> Template:
     return environment.get_template(TEMPLATE)
 
 
-def _asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict[str, str]:
-    asked = {}
-    for name in summary.attrs["by"]:
-        levels = [text_of(value, name) for value in summary[name].drop_duplicates()] if name in summary else []
-        asked[name] = f"{len(levels)}: {', '.join(levels[:40])}{', ...' if len(levels) > 40 else ''}"
-    asked = {f"axis {name}": text for name, text in asked.items() if not name.startswith("stopping.")}
-    asked = asked or {"axes": "none, one point"}
-    done = int((frame["status"] == "ok").sum())
-    if plan is None:
-        return {**asked, "trials": f"{done} finished"}
-    asked["points"] = str(len(plan.points))
-    rule = plan.settings.get("stopping", {})
-    fixed = rule.get("_target_", "").endswith(".Fixed") or not rule
-    asked["chips a point"] = str(plan.settings["chips"]) if fixed else ", ".join(f"{k} {v}" for k, v in rule.items())
-    asked["trials"] = f"{done} finished of {'' if fixed else 'at most '}{plan.n_trials}"
-    asked["first seed"] = str(plan.settings["seed"])
-    if len(frame):
-        counts = sorted(frame["n_images"].dropna().unique())
-        asked[f"{inputs_word(frame)} a chip"] = ", ".join(str(count) for count in counts)
-    drops = {metric.name: drop_for([metric], summary.attrs["yield_drop"]) for metric in scales(frame)}
-    told = {name: "none" if drop is None else f"{drop:g}" for name, drop in drops.items()}
-    asked["yield_drop"] = ", ".join(told.values() if len(told) == 1 else (f"{told[name]} ({name})" for name in told))
-    times = {point.config["t_s"] for point in plan.points}
-    asked["t_s"] = ", ".join(in_words(time) for time in times) if len(times) < 5 else f"{len(times)} times"
-    analog = {
-        k: v for p in plan.points for k, v in p.params.items() if k.startswith("analog.") and v not in ("[]", None)
-    }
-    return asked | {name: str(value) for name, value in analog.items() if value not in ('["*"]', False)}
-
-
 def _baselines(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
     groups = ["model", "data", "device", "mapping"]
     axes = [name for name in by if name.split(".")[0] in (*groups, "analog") and name not in groups]
@@ -136,13 +109,13 @@ def _head(summary: pd.DataFrame) -> list[dict[str, str]]:
     by = [{"name": name, "hint": "axis"} for name in summary.attrs["by"]]
     metrics = summary[list(METRIC)].drop_duplicates() if len(summary) else summary.head(0)
     unit = Scale.of(metrics.iloc[0]) if len(metrics) == 1 else None
-    of = f"{unit.label}" if unit else "score"
+    mean = f"{unit.mean_name} ({unit.shown_unit})".removesuffix(" ()") if unit else "mean score"
     tail = ("5 % quantile" if unit.higher_is_better else "95 % quantile") if unit else "bad tail"
     return [
         *by,
         {"name": "chips", "hint": "chips that finished"},
         {"name": "failed", "hint": "trials that did not"},
-        {"name": f"mean {of}", "hint": "mean over chips"},
+        {"name": mean, "hint": "mean over chips"},
         {"name": "from", "hint": "lower end of the 95 % t interval of the mean"},
         {"name": "to", "hint": "upper end of the 95 % t interval of the mean"},
         {"name": tail, "hint": "of the chips, the bad side"},
@@ -188,7 +161,8 @@ def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, used: Iterable[Row]) -> list[str]:
-    warnings = list(plan.settings.get("notes", [])) if plan else []
+    beyond = beyond_source(frame)
+    warnings = [note for note in (plan.settings.get("notes", []) if plan else []) if note not in beyond]
     missing = plan.n_trials - len(frame) if plan else 0
     ended = summary.get("stopping.ended")
     if ended is None and missing > 0:
@@ -206,19 +180,26 @@ def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, use
         warnings.append(
             "The number of chips followed a stopping rule; the intervals take it as fixed, which costs coverage."
         )
-    warnings += [f"{beyond[0].upper()}{beyond[1:]}." for beyond in beyond_source(frame)]
+    warnings += [f"{words[0].upper()}{words[1:]}." for words in beyond]
     for c in used:
         about = " ".join([c["meaning"], *c["source"]])
         if _unsourced(about):
             warnings.append(f"{c['group']}={c['option']} holds placeholders: {about}")
+        values = {p["name"]: p["values"] for p in c["parameters"]}
         for p in c["parameters"]:
-            if _unsourced(p["comment"]):
+            if _unsourced(p["comment"]) and _is_read(p["comment"], c["group"], values):
                 warnings.append(f"{p['name']} = {', '.join(p['values'])} is a placeholder: {p['comment']}")
     return list(dict.fromkeys(warnings))
 
 
 def _unsourced(comment: str) -> bool:
     return _PLACEHOLDER in comment.lower() or _FROM_MEMORY in comment
+
+
+def _is_read(comment: str, group: str, values: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a parameter has any effect: of one that says what it is `read by`, at least one point must have that."""
+    reader = _READ_BY.search(comment)
+    return reader is None or reader[2] in values.get(f"{group}.{reader[1]}", [reader[2]])
 
 
 def _components(runs: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from rramsweep.axis import data_at, label_of, name_places
 from rramsweep.cells import finished, need_facts, one_metric, span
-from rramsweep.curves import draw_means, flat, of_what, place
+from rramsweep.curves import crowded, draw_means, flat, of_what, place
 from rramsweep.scores import Scale
 from rramsweep.style import BASELINES, axes_or_new, colour_of, legend_above, room, styled, write_caption
 from rramsweep.summary import allowed_drop, summarize
+from rramsweep.time_axis import name_times, spread_times
 
 Ranges = Mapping[str, tuple[float, float, str]]
 # Column -> lowest and highest value that its source covers, and words for what lies beyond.
@@ -44,9 +46,10 @@ def plot_robustness(
     """Draw the score over one parameter or choice: what survives on real chips.
 
     For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of
-    the chips (lighter band), every chip (dot). Dashed: the digital network and the ideal chip. Dotted: the
-    score from which a chip is good, where there is a ``yield_drop``. A positive ``x`` over two decades gets a
-    logarithmic axis; text and null or infinite values of a numeric ``x`` are categories: bars, no curve.
+    the chips (lighter band), every chip (dot). Curves of more than three groups have bars for the interval and no
+    range. Dashed: the digital network and the ideal chip. Dotted: the score from which a chip is good, where there is
+    a ``yield_drop``. A positive ``x`` over two decades gets a logarithmic axis, that of ``t_s`` with time 0 apart;
+    text and null or infinite values of a numeric ``x`` are categories: bars, no curve.
 
     Args:
         frame: a results frame of one metric with one point in each (x, group).
@@ -73,6 +76,7 @@ def plot_robustness(
     ax = axes_or_new(ax, height=3.2)
     notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
     table = table[table["n"] > 0]  # its index stays the number of the cell
+    spread_times(ax, x, table[x])
     table = place(table.assign(limit=limit_of(table, chips, metric, yield_drop)), x, group, ax)
     draw_means(ax, table, "score_mean", BANDS, metric.factor)
     _draw_chips(ax, table, chips, metric)
@@ -82,6 +86,7 @@ def plot_robustness(
     if not table["curve"].all():
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))
+    name_times(ax, x, table[x])
     ax.set_ylabel(metric.label)
     legend_above(ax)
     write_caption(ax, [*_caption(table, chips), *notes])
@@ -120,10 +125,12 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale) -> None:
             mine = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
             low, high = (metric.text(end, digits=1) for end in (table[column].min(), table[column].max()))
             amount = high if shared else f"{low.removesuffix(' %')}–{high}"
-            label = f"{words} {amount}" if index == 0 else "_nolegend_"
+            label = f"{words} {amount}"
             colour = grey if shared else colour_of(index)
             style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "zorder": 3}
-            style |= {"gid": words, "label": label}
+            if not shared and index == 0:  # lines of all the groups' colours have one name, in the colour of none
+                ax.add_line(Line2D([], [], label=label, **{**style, "color": grey}))
+            style |= {"gid": words, "label": label if shared else "_nolegend_"}
             if flat(mine[column]):
                 ax.axhline(metric.factor * mine[column].iloc[0], **style)
                 continue
@@ -153,4 +160,13 @@ def _caption(table: pd.DataFrame, chips: pd.DataFrame) -> list[str]:
     if table["n"].max() == 1:
         return [f"one chip {of_what(chips)}, so no interval"]
     over = f"mean with 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
-    return [over, "light band: 5–95 % of chips", "dots: chips"]
+    return [over, *_spread_words(table), "dots: chips"]
+
+
+def _spread_words(table: pd.DataFrame) -> list[str]:
+    """What the second band is, where it is drawn: of few chips it is the narrower one, a darker part of the first."""
+    table = table[(table["n"] > 1) & ~(table["curve"] & crowded(table))]
+    if table.empty:
+        return []
+    within = ((table["q05"] > table["score_low"]) | (table["q95"] < table["score_high"])).any()
+    return ["5–95 % of chips: light, darker within the interval" if within else "light band: 5–95 % of chips"]

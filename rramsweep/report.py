@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rramsweep import frames, page
-from rramsweep.answer import answer
+from rramsweep.answer import answer, few_chips
 from rramsweep.axis import text_of
 from rramsweep.cells import inputs_word, resolve_by, scales
 from rramsweep.figures import caption_of, figures_for
@@ -95,8 +95,9 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, figure in figures_for(frame).items():
         png = save_figure(figure, folder / f"{name}.png")
         pictures[f"{caption_of(name)}: {name}.png"] = png
-    said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED])
-    html = page.render(frame, summary, said, _plan(folder), _runs(folder), pictures)
+    plan = _plan(folder)
+    said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
+    html = page.render(frame, summary, said, plan, _runs(folder), pictures)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 
@@ -150,8 +151,8 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
         )
     show_table(table, console)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
-    for beyond in beyond_source(frame):
-        console.print(f"note: {beyond}", markup=False)
+    for note in [*few_chips(summary), *beyond_source(frame)]:
+        console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
 
@@ -162,7 +163,7 @@ def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
         return f"yield of {names}: {alone}give yield_drop=VALUE, how much worse than digital a good chip may be"
     said = []
     for metric in metrics:
-        distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.unit}".rstrip()
+        distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.distance}".rstrip()
         said.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
     return f"yield: chips with a {' or a '.join(said)}; Wilson interval"
 

@@ -47,15 +47,24 @@ class Scale:
         return 100.0 if self.unit == FRACTION else 1.0
 
     @property
+    def shown_unit(self) -> str:
+        """The unit as people write it, `%` or `mm²`; as text of a point's identity it stays `mm^2`."""
+        return "%" if self.unit == FRACTION else self.unit.replace("^2", "²")
+
+    @property
     def label(self) -> str:
         """Name and shown unit, for an axis or a title: `top-1 accuracy (%)`."""
-        unit = "%" if self.unit == FRACTION else self.unit
-        return f"{self.name} ({unit})" if unit else self.name
+        return f"{self.name} ({self.shown_unit})" if self.unit else self.name
+
+    @property
+    def mean_name(self) -> str:
+        """What the mean over chips is called: of a score that is a mean itself, `mean` is not said twice."""
+        return f"{self.name}, over chips" if self.name.startswith("mean ") else f"mean {self.name}"
 
     @property
     def distance(self) -> str:
         """Shown unit of a difference of two scores: percentages differ by percentage points."""
-        return "percentage points" if self.unit == FRACTION else self.unit
+        return "percentage points" if self.unit == FRACTION else self.shown_unit
 
     @property
     def words(self) -> str:
@@ -70,8 +79,7 @@ class Scale:
 
     def text(self, score: float, digits: int = 2) -> str:
         """The shown number with its unit: `88.20 %`, `0.4312 nat`."""
-        unit = "%" if self.unit == FRACTION else self.unit
-        return f"{self.number(score, digits)} {unit}".rstrip()
+        return f"{self.number(score, digits)} {self.shown_unit}".rstrip()
 
 
 def drop_for(metrics: Iterable[Scale], yield_drop: float | None) -> float | None:

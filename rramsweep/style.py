@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("rramsweep.mplstyle"), use_default_template=False)
 COLOURS: tuple[str, ...] = tuple(STYLE["axes.prop_cycle"].by_key()["color"])
@@ -27,6 +28,16 @@ BASELINES = (
     ("ideal_score", "ideal chip", "#777777", (0, (2, 1.2))),
     ("limit", "yield limit", "#777777", (0, (1, 2))),
 )
+
+
+class PrintFigure(Figure):
+    """A figure that is saved at the style's 300 dpi unless told another; on a screen and in a notebook it is as any."""
+
+    def savefig(self, fname: Any, **given: Any) -> None:
+        """`Figure.savefig`; a ``dpi`` of the user's rcParams goes before the style's."""
+        if mpl.rcParams["savefig.dpi"] == "figure":
+            given.setdefault("dpi", STYLE["savefig.dpi"])
+        super().savefig(fname, **given)
 
 
 @contextmanager
@@ -41,9 +52,12 @@ def axes_or_new(ax: Axes | None, height: float = 3.0) -> Axes:
     if ax is None:
         import matplotlib.pyplot as plt
 
-        ax = plt.subplots(figsize=(STYLE["figure.figsize"][0], height), layout="constrained")[1]
+        size = (STYLE["figure.figsize"][0], height)
+        ax = plt.subplots(figsize=size, layout="constrained", FigureClass=PrintFigure)[1]
     rc = mpl.rcParams
     ax.tick_params(labelsize=rc["xtick.labelsize"], width=rc["xtick.major.width"], length=rc["xtick.major.size"])
+    for label in (ax.xaxis.label, ax.yaxis.label):  # made with the Axes, in the size of its maker
+        label.set_fontsize(rc["axes.labelsize"])
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

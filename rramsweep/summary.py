@@ -42,7 +42,8 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         - ``accuracy_mean``, ``accuracy_low``, ``accuracy_high``, ``accuracy_std``, ``accuracy_min``: those of
           ``score_`` where the metric counts right and wrong inputs; null elsewhere
         - ``score_mean``, ``score_low``, ``score_high``: mean and its 95 % t interval over chips,
-          ``mean -+ t(0.975, n - 1) * std / sqrt(n)``; equal where all chips agree, null bounds for one chip
+          ``mean -+ t(0.975, n - 1) * std / sqrt(n)``; equal where all chips agree, null bounds for one chip; of a
+          fraction cut at 0 and 1, which costs no coverage
         - ``score_std``: ddof 1, null for one chip
         - ``score_min``, ``score_max``: the smallest and largest of the n chips
         - ``se_chips``: standard error over other chips on these images, ``std / sqrt(n)``; null for one chip
@@ -89,7 +90,7 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     n_counted = np.bincount(cell[ok], weights=done["n_correct"].notna(), minlength=size)
     counted = (n_counted == n) & (n > 0)
 
-    chips = _chips(scores, cell[ok], n)
+    chips = _chips(scores, cell[ok], n, metrics[UNIT] == FRACTION)
     columns: dict[str, Any] = {"n": n, "n_failed": np.bincount(cell[~ok], minlength=size)}
     columns |= {alias: np.where(counted, chips[name], np.nan) for name, alias in AS_ACCURACY.items()}
     columns |= chips
@@ -133,20 +134,25 @@ def losses(chips: pd.DataFrame, higher: Any) -> Floats:
     return worse
 
 
-def moments(values: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
-    """Mean, standard deviation (ddof 1) and 95 % t interval of each cell's values, by name; ``n`` counts them."""
+def moments(
+    values: Floats, cell: Codes, n: Codes, least: float | Floats = -np.inf, most: float | Floats = np.inf
+) -> dict[str, Floats]:
+    """Mean, standard deviation (ddof 1) and 95 % t interval of each cell's values, by name; ``n`` counts them.
+
+    The interval is cut at ``least`` and ``most``, see `intervals.t_interval`.
+    """
     stat = pd.Series(values).groupby(cell).agg(["mean", "std", "sem", "min", "max"]).reindex(range(len(n)))
     # Rounding makes the mean of equal numbers another number, with a spread of 1e-17.
     flat = (stat["min"] == stat["max"]).to_numpy()
     mean = np.where(flat, stat["min"], stat["mean"])
     std, sem = (np.where(flat & (n > 1), 0.0, stat[name]) for name in ("std", "sem"))
-    low, high = t_interval(mean, sem, n)
+    low, high = t_interval(mean, sem, n, least, most)
     ends = {name: stat[name].to_numpy() for name in ("min", "max")}
     return {"mean": mean, "low": low, "high": high, "std": std, "sem": sem, **ends}
 
 
-def _chips(scores: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
-    stat = moments(scores, cell, n)
+def _chips(scores: Floats, cell: Codes, n: Codes, share: Any) -> dict[str, Floats]:
+    stat = moments(scores, cell, n, np.where(share, 0.0, -np.inf), np.where(share, 1.0, np.inf))
     out = {f"score_{name}": stat[name] for name in ("mean", "low", "high", "std", "min", "max")}
     return out | {"se_chips": stat["sem"]}
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.axis import label_of
 from rramsweep.cells import need_facts, resolve_by
-from rramsweep.clock import UNITS_S
 from rramsweep.plots import plot_robustness
 from rramsweep.schema import TIME
 from rramsweep.style import axes_or_new, styled
-
-# Marks of a clock that people know, in seconds.
-CLOCK = {size: f"1 {unit.replace('us', 'µs')}" for unit, size in UNITS_S.items()}
-CLOCK |= {30 * UNITS_S["d"]: "30 d", 10 * UNITS_S["y"]: "10 y", 100 * UNITS_S["y"]: "100 y"}
+from rramsweep.time_axis import times_above_0
 
 
 @styled()
@@ -39,23 +33,10 @@ def plot_over_time(
     """
     need_facts(frame)
     resolve_by(frame, [TIME])
-    times = np.unique(frame[TIME].dropna().astype("float64"))
-    later = times[(times > 0) & np.isfinite(times)]
+    later = times_above_0(frame[TIME])
     if len(later) < 2:
         told = ", ".join(f"{t:g}" for t in later) or "none"
         raise ValueError(f"an axis of time needs two values of t_s above 0, got {told}: sweep t_s=1,1h,1d, say")
     ax = axes_or_new(ax, height=3.2)
     ax.set_xscale("log")
-    plot_robustness(frame, TIME, group, ax, yield_drop)
-    marks = {t: name for t, name in CLOCK.items() if later[0] * 0.999 <= t <= later[-1] * 1.001}
-    if len(marks) > 1:
-        # The place of time 0 is the one tick that names no time above it.
-        zero = {at: "0" for at, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True) if _is_zero(label)}
-        ax.set_xticks([*zero, *marks], [*zero.values(), *marks.values()], rotation=0, ha="center")
-        ax.minorticks_off()
-    ax.set_xlabel("time since programming, t_s" if len(marks) > 1 else label_of(TIME))
-    return ax
-
-
-def _is_zero(label: object) -> bool:
-    return getattr(label, "get_text", str)() == "0"
+    return plot_robustness(frame, TIME, group, ax, yield_drop)

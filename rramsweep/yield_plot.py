@@ -56,7 +56,8 @@ def plot_yield(
     table = table[table["n"] > 0]
     loss = pd.Series(losses(chips, metric.higher_is_better), chips.index)
     end = max(0.0, loss.max(), yield_drop or 0.0)
-    for level in levels_of(table, group):
+    levels = levels_of(table, group)
+    for level in levels:
         mine = np.sort(loss[chips["cell"] == level.cell].to_numpy())
         drop = np.unique(np.concatenate([[0.0], mine[mine > 0], [end]]))
         good = np.searchsorted(mine, drop, side="right")
@@ -71,7 +72,7 @@ def plot_yield(
     ax.set_ylim(-2, 102)
     ax.set_xlabel(f"yield_drop: {metric.name}\nworse than digital by at most{_in(metric.distance)}")
     ax.set_ylabel("yield (% of chips)")
-    name_levels(ax, group)
+    name_levels(ax, group, levels)
     write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}", "band: 95 % Wilson interval at each threshold"])
     return ax
 

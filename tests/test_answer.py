@@ -1,10 +1,14 @@
 """The answer's sentences, on frames whose every chip is known: bounds by closed form, words by what they claim."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from rramsweep.answer import answer
+from rramsweep.asked import asked, chips_in_words, unfinished
 from rramsweep.frames import join
+from rramsweep.plan import Plan, Point
 from rramsweep.scores import HIGHER, NAME, UNIT
 from rramsweep.summary import summarize
 from tests.test_frames import facts, failed, ok, point
@@ -32,7 +36,7 @@ def test_the_share_named_is_the_lower_bound_rounded_down_and_never_the_share_see
     (sentence,) = said(sweep([0, 1, 4])).sentences
     assert "drift.relative_drift up to 0.1: at least 90 % of chips stay at most 2 points below digital" in sentence
     assert "lower 95 % bound over 50 chips a level of this network on these 100 images" in sentence
-    assert sentence.endswith("the next level, 0.2, shows at least 82 %.")
+    assert sentence.endswith("the next level, 0.2, shows at least 82 % (50 chips).")
     assert "100 %" not in sentence
     assert "at least 94 %" in said(sweep([0, 0, 0])).sentences[0]
 
@@ -60,6 +64,71 @@ def test_few_chips_claim_what_they_can_and_say_so():
     found = said(sweep([0, 0, 1], chips=5))
     assert "up to 0.1: at least 54 % of chips" in found.sentences[0]  # 0.05 ** (1 / 5)
     assert any("5 chips without a failure can show 54 % and no more; 29 show 90 %" in note for note in found.notes)
+
+
+def test_few_chips_say_in_the_sentence_itself_why_the_share_is_another():
+    (kept,) = said(sweep([0, 0, 1], chips=5)).sentences
+    assert "of this network on these 100 images, the most that 5 chips can show)" in kept
+    (lost,) = said(sweep([1, 5, 5], chips=5)).sentences
+    assert "is not shown to keep 54 % of chips" in lost
+    assert "in top-1 accuracy, the most that 5 chips can show; it shows at least" in lost
+    assert "the most that" not in said(sweep([0, 0, 1], chips=29)).sentences[0]
+
+
+@pytest.mark.parametrize(("chips", "few"), [(4, True), (5, False)])
+def test_points_of_hardly_any_chips_are_warned_of(chips, few):
+    note = "3 of 3 points have fewer than 5 chips: intervals over so few are too wide to tell much"
+    assert any(note in one for one in said(sweep([0, 0, 1], chips=chips)).notes) == few
+
+
+def plan_of(frame, n, levels=(0.0, 0.1, 0.2), technologies=("alone", "other")):
+    """A plan of n chips a point, of which the frame may have some."""
+    kinds = [(technology, level) for technology in technologies for level in levels]
+    points = [Point(f"{t}{x}", "", {"technology": t}, {DRIFT: x}, {"t_s": 0.0}) for t, x in kinds]
+    return Plan(points, [list(range(n))] * len(points), ["technology", DRIFT], {"chips": n, "seed": 0})
+
+
+def test_an_unfinished_sweep_says_so_first_and_of_what_it_has_nothing():
+    """50 + 16 chips of one technology of two, at two levels of three: 66 of 300."""
+    frame = sweep([0, 0, 0])
+    frame = frame[(frame[DRIFT] == 0.0) | ((frame[DRIFT] == 0.1) & (frame["seed"] < 16))]
+    frame.loc[frame[DRIFT] == 0.1, ["n_correct", "n_lost"]] = [70, 10]
+    frame.attrs["swept"] = ["technology", DRIFT]
+    summary = summarize(frame, ["technology", DRIFT])
+    found = answer(frame, summary, ["technology", DRIFT], plan_of(frame, 50))
+    assert found.unfinished == "unfinished: 66 of 300 trials; no chip yet at technology other, drift.relative_drift 0.2"
+    assert found.sentences[0].startswith("alone, drift.relative_drift = 0: at least 94 %")
+    assert "over 50 chips of this network" in found.sentences[0]
+    assert found.sentences[0].endswith("the next level, 0.1, shows at least 0 % (16 chips).")
+    rows = asked(frame, summary, plan_of(frame, 50))
+    assert (rows["axis technology"], rows["axis drift.relative_drift"]) == ("2: alone, other", "3: 0, 0.1, 0.2")
+    assert rows["trials"] == "66 finished of 300"
+
+
+def test_levels_that_did_not_run_are_no_levels_that_were_not_swept():
+    frame = sweep([0, 0], levels=(0.0, 0.1))
+    found = answer(frame, summarize(frame, [DRIFT]), [DRIFT], plan_of(frame, 50, technologies=["alone"]))
+    assert found.sentences[0].endswith("no chip of a further level has run yet.")
+    whole = sweep([0, 0, 0])
+    done = answer(whole, summarize(whole, [DRIFT]), [DRIFT], plan_of(whole, 50, technologies=["alone"]))
+    assert done.unfinished == ""
+    assert done.sentences[0].endswith("no further level was swept.")
+
+
+def test_a_stopping_rule_is_told_in_words_and_its_open_points_are_unfinished():
+    rule = {"_target_": "rramsweep.stopping.Interval", "half_width": 0.01, "max_chips": 200}
+    frame = sweep([0, 0, 0]).assign(**{"stopping.ended": ["interval"] * 149 + [None]})
+    plan = plan_of(frame, 200, technologies=["alone"])
+    metric = {name: frame[name].iloc[0] for name in (NAME, UNIT, HIGHER)}
+    points = [replace(point, params={**point.params, **metric}) for point in plan.points]
+    plan = replace(plan, points=points, settings={"chips": 100, "stopping": rule})
+    assert chips_in_words(plan) == (
+        "30 to 200, until the 95 % t interval of the mean is at most 1 percentage points either side; looked at after "
+        "30 and every 50 more"
+    )
+    assert unfinished(frame, plan) == ""  # three points, and each has ended
+    left = frame.assign(**{"stopping.ended": frame["stopping.ended"].where(frame[DRIFT] < 0.2)})
+    assert unfinished(left, plan) == "unfinished: 150 of at most 600 trials"
 
 
 def test_an_axis_on_which_less_is_worse_is_read_from_its_good_end():

@@ -82,6 +82,14 @@ def test_many_chips_agree_with_scipy():
     assert row["difference_mean"] == pytest.approx(means[1] - means[0])
 
 
+def test_the_interval_of_a_difference_of_shares_ends_at_minus_1_and_1():
+    row = compare(line([10, 0], [0, 10]), {DRIFT: 0.0}).iloc[1]
+    assert row[["difference_low", "difference_mean", "difference_high"]].tolist() == [-1, 0, 1]
+    row = compare(line([9, 9], [2, 1]), {DRIFT: 0.0}).iloc[1]
+    half = 0.05 * stats.t.ppf(0.975, 1)
+    assert row[["difference_low", "difference_high"]].tolist() == pytest.approx([-1, -0.75 + half])
+
+
 def test_the_interval_covers_and_the_pairing_saves_what_it_says():
     """2,000 sweeps of 20 pairs of correlation 0.8: cover 95 -+ 1.7 % (3.5 sd), and 1 / (1 - 0.8) = 5 times fewer.
 

@@ -70,7 +70,7 @@ def test_frames_of_two_metrics_concatenate_and_are_never_pooled():
     assert table["score_mean"].tolist() == [1.75, -1.75]
     both.attrs.clear()
     assert summarize(both).attrs["by"] == ["metric.name", "metric.higher_is_better"]
-    with pytest.raises(ValueError, match=r"a plot must be of one metric, got mean squared error \(K\^2\), minus"):
+    with pytest.raises(ValueError, match=r"a plot must be of one metric, got mean squared error \(K²\), minus"):
         plot_robustness(both, DRIFT, "metric.name", ax=Figure().subplots())
 
 
@@ -171,7 +171,7 @@ def test_worse_is_where_the_metric_says(pairs):
 
 def test_a_cell_and_a_baseline_of_other_metrics_are_refused():
     both = pd.concat([scored({0.1: [2.0, 1.5]}), mirrored({0.1: [2.0, 1.5]})], ignore_index=True)
-    message = r"must have one metric, got minus mean squared error \(K\^2\) against mean squared error \(K\^2\)"
+    message = r"must have one metric, got minus mean squared error \(K²\) against mean squared error \(K²\)"
     with pytest.raises(ValueError, match=message):
         compare(both, {"metric.name": MSE.name})
     assert compare(both, {DRIFT: 0.1}, ["metric.name"])["difference_mean"].tolist() == [0, 0]
@@ -212,12 +212,12 @@ def gid(ax, name):
 def test_errors_are_drawn_in_their_unit_with_the_limit_above():
     frame = scored({0.0: [1.0, 1.5, 2.0], 0.1: [2.0, 3.0, 4.0]})
     ax = plot_robustness(frame, DRIFT, ax=Figure(layout="constrained").subplots(), yield_drop=0.25)
-    assert ax.get_ylabel() == "mean squared error (K^2)"
+    assert ax.get_ylabel() == "mean squared error (K²)"
     assert list(gid(ax, "mean:mean").get_ydata()) == [1.5, 3.0]
     assert list(gid(ax, "digital").get_ydata()) == [1, 1]
     assert list(gid(ax, "yield limit").get_ydata()) == [1.25, 1.25]
     words = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert {"digital 1.000 K^2", "ideal chip 1.000 K^2", "yield limit 1.250 K^2"} <= set(words)
+    assert {"digital 1.000 K²", "ideal chip 1.000 K²", "yield limit 1.250 K²"} <= set(words)
     assert "on these 10 inputs" in gid(ax, "caption").get_text().replace("\n", " ")
     mirror = plot_robustness(
         mirrored({0.0: [1.0, 1.5, 2.0]}), DRIFT, ax=Figure(layout="constrained").subplots(), yield_drop=0.25

@@ -67,6 +67,15 @@ def test_a_heat_map_holds_the_means_with_numbers_ascending(ax):
     assert f"at most ±{half:.1f}" in caption(ax)
 
 
+def test_a_heat_maps_half_width_is_that_of_the_interval_before_it_is_cut(ax):
+    frame = grid()
+    frame["score"] = np.where(frame["seed"] == 0, 1.0, 0.9)
+    frame["n_correct"] = pd.NA  # free scores, that need no whole images
+    rs.plot_heatmap(frame, DRIFT, STEP, ax, yield_drop=0.1)
+    half = stats.t.ppf(0.975, 1) * 10 / 2
+    assert {text.get_text() for text in gid(ax, "mean")} == {f"95.0\n±{half:.1f}"}
+
+
 def test_the_yields_contour_lies_where_the_yield_is_interpolated(ax):
     """Yields 1, 0.5, 0 from left to right in both rows: 0.75 is halfway between the first two."""
     frame = grid()
@@ -149,6 +158,16 @@ def test_names_have_colours_numbers_shades_and_all_differ_in_grey_too(ax):
     assert luma == sorted(luma)
     assert len([name for name in legend(ax) if "yield_drop" not in name]) <= 8
     assert {"0", "0.19"} <= set(legend(ax))
+    assert ax.get_legend().get_title().get_text().endswith(": 8 of 20 levels named, dark to light")
+
+
+@pytest.mark.parametrize("draw", [rs.plot_ecdf, rs.plot_yield])
+def test_a_dozen_levels_are_all_named_and_times_by_the_clock(ax, draw):
+    times = [0.0, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 31557600.0]
+    draw(sweep(times, ["one"], column="t_s", better=20, images=40, digital=30), "t_s", ax)
+    named = ["0 s", "1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 d", "7 d", "1 y"]
+    assert legend(ax)[:10] == named
+    assert ax.get_legend().get_title().get_text() == "t_s"
 
 
 def test_the_yield_at_every_threshold_is_that_of_the_summary(ax):
@@ -267,6 +286,15 @@ def test_differences_of_a_choice_are_bars(ax):
         (lambda f: rs.plot_ecdf(3), "must be a DataFrame"),
     ],
 )
+def test_differences_over_times_have_the_axis_of_times(ax):
+    frame = sweep(TIMES, ["a", "b"], column="t_s", better=1)
+    rs.plot_differences(frame, {"t_s": 0.0}, "t_s", "technology", ax)
+    assert ax.get_xscale() == "log"
+    assert line(ax, "mean:a") == (pytest.approx(TIMES[1:]), pytest.approx([-10, -20, -30]))
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1 s", "1 min", "1 h", "1 d"]
+    assert "baseline: t_s = 0 s" in caption(ax)
+
+
 def test_bad_columns_are_refused_in_one_line_and_leave_no_figure(draw, message):
     import matplotlib.pyplot as plt
 

@@ -71,10 +71,53 @@ def test_a_curve_for_each_other_column():
     assert table.attrs == {"by": ["device.x"], "yield_target": 0.5, "yield_drop": 0.02}
 
 
-def test_all_at_once_has_no_upper_end():
-    row = time_to_failure(trajectories(*[(B, B, B)] * 5)).iloc[0]
-    assert row["life_s"] == 1.0
-    assert np.isnan(row["life_high_s"])
+def life(*chips, target, **given):
+    return time_to_failure(trajectories(*chips, **given), yield_target=target).iloc[0]
+
+
+@pytest.mark.parametrize(("n", "bound"), [(40, 0.0881), (5, 0.5218)])
+def test_where_no_chip_is_left_the_upper_end_is_the_exact_bound_of_none_in_n(n, bound):
+    """``1 - 0.025 ** (1 / n)``, as Clopper and Pearson have it; scipy's binomial test is the second opinion."""
+    assert stats.binomtest(0, n).proportion_ci().high == pytest.approx(bound, abs=1e-4)
+    dead = [(B, B, B)] * n
+    assert life(*dead, target=bound + 1e-3)["life_high_s"] == 1.0
+    assert np.isnan(life(*dead, target=bound - 1e-3)["life_high_s"])
+
+
+def test_where_every_chip_is_left_the_lower_end_is_the_exact_bound_of_all_in_n():
+    """5 chips show 0.025 ** (1 / 5) = 47.8 % and no more, so to keep 90 % they show no time at all, 40 show 91.2 %."""
+    few, many = [(G, G, B)] * 5, [(G, G, B)] * 40
+    assert np.isnan(life(*few, target=0.9)["life_low_s"])
+    assert life(*few, target=0.9, times=(0.0, 1.0, 10.0))["life_low_s"] == 0
+    assert life(*few, target=0.47)["life_low_s"] == 100.0
+    assert life(*many, target=0.9)["life_low_s"] == 100.0
+
+
+def test_chips_that_were_not_read_up_to_a_time_show_nothing_of_it():
+    """Of 4 good chips at 1 s, 2 are read at 10 s and both fail: bound 1 - 0.025 ** (1 / 2) = 84.2 %, not 60.2 %."""
+    half = [(G, B, B)] * 2 + [(G, -1, B)] * 2
+    assert np.isnan(life(*half, target=0.8)["life_high_s"])
+    assert life(*half, target=0.85)["life_high_s"] == 10.0
+
+
+@pytest.mark.parametrize("n", [5, 40])
+@pytest.mark.parametrize("target", [0.5, 0.9])
+@pytest.mark.parametrize("pace", [0.02, 0.2, 1.5])
+def test_both_ends_cover_where_chips_fail_between_two_times(n, target, pace):
+    """Exponential lives of mean 1 read at times from ``pace`` on, coarse enough that all or none may be left.
+
+    Each end is to be beyond the true time in at most 2.5 %; Greenwood's log-log ends, between S = 0 and 1, are
+    approximate, and 5 % are allowed, with three standard errors of 200 experiments: 9.6 %.
+    """
+    rng, times = np.random.default_rng(1), pace * np.array([0.0, 1.0, 2.0, 4.0])
+    true = next(iter(times[np.exp(-times) < target]), np.inf)
+    early = late = 0
+    for _ in range(200):
+        counts = [[G if t < one else B for t in times] for one in rng.exponential(size=n)]
+        row = time_to_failure(_fast(counts, times), yield_target=target).iloc[0]
+        low, high = (np.inf if np.isnan(row[name]) else row[name] for name in ("life_low_s", "life_high_s"))
+        early, late = early + (low > true), late + (high < true)
+    assert max(early, late) / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_what_fails_at_the_first_time_has_no_lower_end_unless_that_is_0():
@@ -108,7 +151,9 @@ def test_the_interval_covers_the_true_median():
 def _fast(counts, times):
     """A frame of `trajectories` with its counts exchanged."""
     n = len(counts)
-    template = _fast.templates.setdefault((n, len(times)), trajectories(*[[G] * len(times)] * n, times=tuple(times)))
+    if (n, *times) not in _fast.templates:
+        _fast.templates[n, *times] = trajectories(*[[G] * len(times)] * n, times=tuple(times))
+    template = _fast.templates[n, *times]
     right = np.asarray(counts).T.ravel()
     lost = 8 - right
     return template.assign(n_correct=right, n_lost=lost, score=right / 10, accuracy=right / 10)

@@ -122,8 +122,8 @@ def test_a_regression_network_from_the_command_line(lab):
     done = subprocess.run(command, capture_output=True, text=True, cwd=lab)
     assert done.returncode == 0, done.stderr
     printed = " ".join(done.stdout.split())
-    assert "mean squared error (mm^2): mean with 95 % interval over chips of this network on these 64 inputs" in printed
-    assert "a mean squared error at most 0.01 mm^2 above digital" in printed
+    assert "mean squared error (mm²): mean with 95 % interval over chips of this network on these 64 inputs" in printed
+    assert "a mean squared error at most 0.01 mm² above digital" in printed
     assert "q95" in done.stdout
     assert "q05" not in done.stdout
     frame = rs.load(folder())

@@ -133,7 +133,7 @@ def test_the_options_are_the_metrics_with_unit_and_direction():
         "top5": ("top-5 accuracy (%)", "fraction", True),
         "cross_entropy": ("cross-entropy (nat)", "nat", False),
         "perplexity": ("perplexity", "", False),
-        "mse": ("mean squared error (target^2)", "target^2", False),
+        "mse": ("mean squared error (target²)", "target^2", False),
     }
 
 
@@ -227,6 +227,14 @@ def test_scores_are_written_in_percent_or_in_their_unit():
     assert [scale.number(0.12) for scale in (percent, nat)] == ["12.00", "0.1200"]
     assert [scale.number(math.nan) for scale in (percent, nat)] == ["-", "-"]
     assert Scale.of(percent.columns) == percent
+
+
+def test_a_square_is_written_as_one_and_a_mean_of_means_says_mean_once():
+    error = Scale("mean squared error", "(m/s)^2", False)
+    assert (error.label, error.distance) == ("mean squared error ((m/s)²)", "(m/s)²")
+    assert error.text(0.25) == "0.2500 (m/s)²"
+    assert error.mean_name == "mean squared error, over chips"
+    assert Scale("perplexity", "", False).mean_name == "mean perplexity"
 
 
 def test_a_drop_is_a_distance_in_one_unit():

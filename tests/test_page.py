@@ -86,6 +86,16 @@ def test_placeholders_are_warned_of(html):
     assert "programming=gaussian holds placeholders" in html[html.index('id="warnings"') :]
 
 
+def test_a_placeholder_that_nothing_reads_is_not_warned_of(folder, html):
+    told = "mapping.percentile = 99.9 is a placeholder"
+    assert told not in html  # w_max=max
+    plan, (run,) = Plan.load(folder / "plan.json"), json.loads((folder / "run.json").read_bytes())
+    (mapping,) = [c for c in run["components"] if c["group"] == "mapping"]
+    (w_max,) = [p for p in mapping["parameters"] if p["name"] == "mapping.w_max"]
+    w_max["values"] = ["max", "percentile"]
+    assert told in render(report.load(folder), plan, [run])
+
+
 def test_values_outside_a_sources_range_are_warned_of(html):
     beyond = "elative drift above 0.2 lies outside the range its source gives"
     assert beyond in html

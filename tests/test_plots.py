@@ -132,6 +132,17 @@ def test_two_decades_get_a_logarithmic_axis_and_less_do_not():
         assert line(ax, "mean:one")[0] == pytest.approx(levels)
 
 
+def test_times_over_decades_have_a_logarithmic_axis_with_0_apart_and_marks_of_a_clock(ax):
+    times = [0.0, 1.0, 3600.0, 86400.0]
+    plot_robustness(sweep(times, ["one"], column="t_s", better=1), "t_s", ax=ax)
+    assert ax.get_xscale() == "log"
+    aside, curve = gid(ax, "mean:mean")
+    assert curve.get_xdata() == pytest.approx(times[1:])
+    assert 0 < aside.get_xdata()[0] < 1
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "1 s", "1 min", "1 h", "1 d"]
+    assert ax.get_xlabel() == "time since programming, t_s"
+
+
 def test_the_axes_own_scale_is_kept(ax):
     ax.set_xscale("symlog")
     plot_robustness(sweep([0.0, 1.0, 1e4], column="t_s"), "t_s", "technology", ax=ax)
@@ -197,7 +208,7 @@ def test_infinity_stands_at_the_right(ax):
 
 def test_a_single_level_is_a_bar_at_its_value(ax):
     plot_robustness(sweep([0.3], ["one"]), DRIFT, ax=ax)
-    assert bars(ax, "interval:mean") == [pytest.approx((0.3, 80 - HALF, 80 + HALF))]
+    assert bars(ax, "interval:mean") == [pytest.approx((0.3, 80 - HALF, 100))]  # no accuracy is above
     assert gid(ax, "outside")[0].get_x() == 0.2
 
 
@@ -236,6 +247,8 @@ def test_a_baseline_of_its_own_is_drawn_in_the_groups_colour(ax):
     assert (first.get_ydata()[0], second.get_ydata()[0]) == pytest.approx((79, 75))
     assert (first.get_color(), second.get_color()) == COLOURS[:2]
     assert "ideal chip 75.0–79.0 %" in legend(ax)
+    (named,) = [h for h in ax.get_legend().legend_handles if h.get_label().startswith("ideal")]
+    assert named.get_color() == "#777777"  # of no group
     assert len(gid(ax, "digital")) == 1
 
 
@@ -300,6 +313,8 @@ def test_another_range_can_be_given(ax):
         ("read_noise.read_V", "read_noise.read (V)"),
         ("programming.alpha_ind", r"programming.alpha_ind (of $G_\mathrm{max}$)"),
         ("device.levels", "device.levels"),
+        ("faults.p_stuck_lrs", "share of cells stuck at LRS, p_stuck_lrs"),
+        ("faults.p_stuck_hrs", "share of cells stuck at HRS, p_stuck_hrs"),
     ],
 )
 def test_axis_labels_carry_units(ax, column, label):
@@ -312,8 +327,30 @@ def test_the_caption_says_what_the_interval_is_over(ax):
     plot_robustness(sweep([0.0, 0.1]), DRIFT, "technology", ax=ax)
     assert caption(ax) == (
         "mean with 95 % t interval over 3 chips of this network on these 10 images; "
-        "light band: 5–95 % of chips; dots: chips"
+        "5–95 % of chips: light, darker within the interval; dots: chips"
     )
+
+
+def test_the_caption_calls_the_range_light_only_where_it_is_the_wider_one(ax):
+    """Of 3 chips the t interval is +-25 points and the range +-9; of 12 chips it is +-6 of +-10 or so."""
+    points, rows = [point("a", {DRIFT: 0.0}), point("b", {DRIFT: 0.1})], []
+    for name in "ab":
+        rows += [ok(name, seed, 7 + seed % 3) for seed in range(12)]
+    plot_robustness(join(points, facts(*rows), [DRIFT]), DRIFT, ax=ax)
+    assert "; light band: 5–95 % of chips; dots" in caption(ax)
+
+
+def test_curves_of_more_than_three_groups_have_bars_beside_their_means_and_no_bands(ax):
+    names = list("abcd")
+    plot_robustness(sweep([0.0, 0.1], names, images=40, digital=30, better=20), DRIFT, "technology", ax=ax)
+    for j, name in enumerate(names):
+        means, half = 100 * np.array([28 - j, 27 - j]) / 40, HALF / 4
+        found = bars(ax, f"interval:{name}")
+        assert [bar[1:] for bar in found] == [pytest.approx((mean - half, mean + half)) for mean in means]
+        assert [bar[0] for bar in found] == pytest.approx([0.0, 0.1], abs=0.005)
+        assert gid(ax, f"spread:{name}") == []
+    assert len({bars(ax, f"interval:{name}")[0][0] for name in names}) == 4
+    assert "5–95 %" not in caption(ax)
 
 
 def test_the_caption_of_single_chips_and_of_two_networks():
@@ -395,6 +432,28 @@ def test_the_users_style_does_not_change_the_curves_colours():
     curve = gid(ax, "mean:one")[0]
     assert (curve.get_color(), curve.get_linewidth()) == (COLOURS[0], 1.2)
     assert colors.to_hex(gid(ax, "chips:two")[0].get_facecolor()[0]) == COLOURS[1].lower()
+
+
+def test_a_figure_of_ours_is_saved_for_print_and_shown_as_any(tmp_path):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("Agg")
+    ax = plot_robustness(sweep([0.0, 0.1]), DRIFT, "technology")
+    try:
+        assert ax.figure.dpi == mpl.rcParams["figure.dpi"]
+        for name, given, dpi in (("a", {}, 300), ("b", {"dpi": 50}, 50)):
+            ax.figure.savefig(tmp_path / f"{name}.png", **given)
+            assert plt.imread(tmp_path / f"{name}.png").shape[1] == int(89 / 25.4 * dpi)
+        with mpl.rc_context({"savefig.dpi": 80}):
+            ax.figure.savefig(tmp_path / "c.png")
+        assert plt.imread(tmp_path / "c.png").shape[1] == int(89 / 25.4 * 80)
+    finally:
+        plt.close(ax.figure)
+
+
+def test_letters_are_of_one_size_on_axes_of_any_maker(ax):
+    plot_robustness(sweep([0.0, 0.1]), DRIFT, "technology", ax=ax)
+    assert {ax.xaxis.label.get_fontsize(), ax.yaxis.label.get_fontsize()} == {7}
 
 
 def test_without_axes_a_column_wide_figure_is_made():

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from rramsweep.frames import join
-from rramsweep.intervals import crossed_errors, lower_rank, share_bound
+from rramsweep.intervals import crossed_errors, lower_rank, share_bound, t_interval
 from rramsweep.schema import FACTS, METRIC
 from rramsweep.summary import summarize
 from tests.test_frames import chips, facts, failed, ok, point, sweep
@@ -212,6 +212,29 @@ def test_crossed_errors_refuse(counts, n, accuracy, message):
 # -- the columns
 
 
+@pytest.mark.parametrize("name", ["score", "accuracy"])
+def test_an_interval_ends_where_a_share_does_and_that_of_an_error_does_not(name):
+    """Two chips 6 and 8 of 10: 0.7 -+ 12.7 * 0.1; cut at 0 and 1, as the mean of shares lies there in any case."""
+    frame = chips(6, 8)
+    assert summarize(frame)[[f"{name}_low", f"{name}_high"]].to_numpy().tolist() == [[0, 1]]
+    frame["metric.unit"] = "nat"
+    half = 0.1 * stats.t.ppf(0.975, 1)
+    assert summarize(frame)[["score_low", "score_high"]].to_numpy() == pytest.approx(
+        np.array([[0.7 - half, 0.7 + half]])
+    )
+
+
+def test_cutting_costs_no_coverage():
+    """Means of 3 uniform shares below 1: the cut interval holds 0.5 exactly where the whole one does."""
+    x = np.random.default_rng(0).random((2000, 3))
+    mean, sem, n = x.mean(axis=1), x.std(axis=1, ddof=1) / np.sqrt(3), np.full(2000, 3)
+    whole, cut = t_interval(mean, sem, n), t_interval(mean, sem, n, 0.0, 1.0)
+    held = [(low <= 0.5) & (high >= 0.5) for low, high in (whole, cut)]
+    assert np.array_equal(*held)
+    assert (whole[0] < 0).mean() > 0.1
+    assert (cut[0].min(), cut[1].max()) == (0, 1)
+
+
 THREE = [3, 3, 3, 3, 3, 3, 3, 2, 1, 0]  # chips right on 8, 7 and 9 of 10 images
 
 
@@ -221,7 +244,7 @@ def test_se_chips_and_se_images_of_a_cell(text):
     row = summarize(with_images(chips(8, 7, 9), a=(3, counts))).iloc[0]
     assert row["se_chips"] == pytest.approx(0.1 / np.sqrt(3))
     assert row["se_images"] == pytest.approx(np.std(np.array(THREE) / 3, ddof=1) / np.sqrt(10))
-    assert row["accuracy_high"] - row["accuracy_mean"] == pytest.approx(4.302652730 * row["se_chips"])
+    assert row["accuracy_mean"] - row["accuracy_low"] == pytest.approx(4.302652730 * row["se_chips"])
 
 
 def test_se_images_is_null_without_counts_or_with_those_of_other_chips():
