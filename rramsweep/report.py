@@ -121,8 +121,8 @@ def console(quiet: bool = False) -> Console:
     return Console(highlight=False, quiet=quiet, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
-def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console) -> None:
-    """Print the summary, in 80 columns where the values allow it, and where the files are."""
+def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, told: Sequence[str] = ()) -> None:
+    """Print the summary, in 80 columns where the values allow it, notes not ``told`` yet, and where the files are."""
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
         return
@@ -158,7 +158,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
         )
     console.print(table)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
-    for note in [*few_chips(summary), *beyond_source(frame)]:
+    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
