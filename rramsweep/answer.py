@@ -219,8 +219,7 @@ def _goal(n: float) -> float:
 
 def _most(row: Any) -> str:
     """That `_goal` is below `GOAL` because so few chips cannot show more, where it is."""
-    few = row["n"] > 0 and _goal(row["n"]) < GOAL
-    return f", the most that {_count(int(row['n']))} can show" if few else ""
+    return f", the most that {_count(int(row['n']))} can show" if row["n"] > 0 and _goal(row["n"]) < GOAL else ""
 
 
 def _percent(share: float) -> str:

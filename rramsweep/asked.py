@@ -85,7 +85,8 @@ def chips_in_words(plan: Plan) -> str:
     half = HALF_WIDTH if rule.half_width is None else rule.half_width
     units = {(scale.unit, scale.distance) for scale in (Scale.of(point.params) for point in plan.points)}
     ((unit, distance),) = units if len(units) == 1 else [("", "")]
-    width = f"{100 * half:g} {distance}" if unit == FRACTION else f"{half:g} {distance}".rstrip()
+    points = distance.removesuffix("s") if 100 * half == 1 else distance
+    width = f"{100 * half:g} {points}" if unit == FRACTION else f"{half:g} {distance}".rstrip()
     return (
         f"{rule.min_chips} to {rule.max_chips}, until the 95 % t interval of the mean is at most {width} either side; "
         f"looked at after {rule.min_chips} and every {rule.batch} more"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def execute(
         _at_hand.clear()
     try:
         account.end(folder)
-        frame = _report(folder, store, console, stopped)
+        frame = _report(folder, store, console, stopped, notes)
     except OSError as error:
         raise _unreported(folder, store, plan, trials, stopped, error) from error
     done = f"{len(frame)} of {trials} trials"
@@ -167,12 +167,14 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
         progress.write()
 
 
-def _report(folder: Path, store: Store, console: Console, stopped: BaseException | None) -> pd.DataFrame:
+def _report(
+    folder: Path, store: Store, console: Console, stopped: BaseException | None, told: Sequence[str]
+) -> pd.DataFrame:
     ProgressFile.clear(folder)
     if not isinstance(stopped, OSError):  # a disk that took no rows takes no merged ones
         store.tidy()
     frame, summary = report.write(folder)
-    report.show(frame, summary, folder, console)
+    report.show(frame, summary, folder, console, told)
     return frame
 
 

@@ -115,8 +115,8 @@ def save_figure(fig: Figure, path: str | Path) -> bytes:
     return buffer.getvalue()
 
 
-def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console) -> None:
-    """Print the summary, in 80 columns where the values allow it, and where the files are."""
+def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, told: Sequence[str] = ()) -> None:
+    """Print the summary, in 80 columns where the values allow it, notes not ``told`` yet, and where the files are."""
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
         return
@@ -151,7 +151,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
         )
     show_table(table, console)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
-    for note in [*few_chips(summary), *beyond_source(frame)]:
+    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 

@@ -123,7 +123,7 @@ def test_a_stopping_rule_is_told_in_words_and_its_open_points_are_unfinished():
     points = [replace(point, params={**point.params, **metric}) for point in plan.points]
     plan = replace(plan, points=points, settings={"chips": 100, "stopping": rule})
     assert chips_in_words(plan) == (
-        "30 to 200, until the 95 % t interval of the mean is at most 1 percentage points either side; looked at after "
+        "30 to 200, until the 95 % t interval of the mean is at most 1 percentage point either side; looked at after "
         "30 and every 50 more"
     )
     assert unfinished(frame, plan) == ""  # three points, and each has ended

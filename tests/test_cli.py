@@ -13,6 +13,7 @@ import pytest
 import rramsweep as rs
 from rramsweep import frames, schema
 from rramsweep.app import main
+from rramsweep.plan import Plan
 
 # Run in one way, so that sweeps of different stores agree to the last bit.
 DIGITS = ["model=digits_mlp", "data=digits", "data.limit=100", "batch_size=50", "threads=1"]
@@ -250,7 +251,14 @@ def test_a_sweep_in_this_process_evaluates_its_baselines_once(workdir, monkeypat
 
 def test_what_else_to_know_is_told_in_the_terminal(workdir, capsys):
     run("-m", *DIGITS, "chips=1", "drift.relative_drift=0.1,0.3")
-    assert "note: relative drift above 0.2 lies outside the range its source gives" in capsys.readouterr().out
+    out, beyond = capsys.readouterr().out, "relative drift above 0.2 lies outside the range its source gives"
+    assert out.count(f"note: {beyond}") == 1
+    assert out.index(beyond) < out.index("yield:"), "when the sweep begins"
+    (path,) = Path("outputs/sweep").glob("*/plan.json")
+    assert Plan.load(path).settings["notes"] == [beyond]
+    main(["report", str(path.parent)])
+    assert f"note: {beyond}" in capsys.readouterr().out
+    assert path.with_name("report.html").read_text().count("lies outside the range its source gives") == 1
     run(*DIGITS, "chips=2", "read_noise=white", "chips_per_pass=2")
     assert "note: chips_per_pass=2 is not used where there is read noise" in capsys.readouterr().out
     run(*DIGITS, "chips=5", "chips_per_pass=2")

@@ -70,7 +70,8 @@ def test_a_heat_map_holds_the_means_with_numbers_ascending(ax):
 def test_a_heat_maps_half_width_is_that_of_the_interval_before_it_is_cut(ax):
     frame = grid()
     frame["score"] = np.where(frame["seed"] == 0, 1.0, 0.9)
-    frame["n_correct"] = pd.NA  # free scores, that need no whole images
+    counted = ["n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy"]
+    frame[counted] = frame[counted].mask(frame["seed"] >= 0)  # free scores, that need no whole images
     rs.plot_heatmap(frame, DRIFT, STEP, ax, yield_drop=0.1)
     half = stats.t.ppf(0.975, 1) * 10 / 2
     assert {text.get_text() for text in gid(ax, "mean")} == {f"95.0\n±{half:.1f}"}
@@ -261,6 +262,17 @@ def test_differences_of_a_choice_are_bars(ax):
 # -- refusals and manners
 
 
+def test_differences_over_times_have_the_axis_of_times(ax):
+    frame = sweep(TIMES, ["a", "b"], column="t_s", better=1)
+    rs.plot_differences(frame, {"t_s": 0.0}, "t_s", "technology", ax)
+    assert ax.get_xscale() == "log"
+    where, means = line(ax, "mean:a")
+    assert where == pytest.approx(TIMES[1:])
+    assert means == [-10, -20, -30]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1 s", "1 min", "1 h", "1 d"]
+    assert "baseline: t_s = 0 s" in caption(ax)
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -286,15 +298,6 @@ def test_differences_of_a_choice_are_bars(ax):
         (lambda f: rs.plot_ecdf(3), "must be a DataFrame"),
     ],
 )
-def test_differences_over_times_have_the_axis_of_times(ax):
-    frame = sweep(TIMES, ["a", "b"], column="t_s", better=1)
-    rs.plot_differences(frame, {"t_s": 0.0}, "t_s", "technology", ax)
-    assert ax.get_xscale() == "log"
-    assert line(ax, "mean:a") == (pytest.approx(TIMES[1:]), pytest.approx([-10, -20, -30]))
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["1 s", "1 min", "1 h", "1 d"]
-    assert "baseline: t_s = 0 s" in caption(ax)
-
-
 def test_bad_columns_are_refused_in_one_line_and_leave_no_figure(draw, message):
     import matplotlib.pyplot as plt
 

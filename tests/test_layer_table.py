@@ -114,6 +114,9 @@ def test_the_plot_shows_mean_and_range_of_every_layer_on_the_axes_it_is_given():
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["0.1, differential", "0.2, x"]
     assert ax.get_ylim()[0] == 0
     assert ax.get_ylabel() == "relative MVM error, open: weight error (%)"
+    assert ax.get_xlabel() == "layer"
+    told = " ".join(artists(ax, "caption").get_text().split())
+    assert told.endswith(f"marker: mean of {two_points()['chips'].max()} chips, bar: from the smallest to the largest")
 
 
 def test_one_point_needs_no_legend_and_many_layers_no_more_names_than_fit():
