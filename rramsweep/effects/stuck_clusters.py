@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.device import Cells, Device
-from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
+from rramsweep.effects.stuck_values import check_stuck, spread_draws, stick_, stuck_notes
 from rramsweep.streams import Stream
 
 # Radii in cell pitches: below, neighbours hardly share a disc; above, a cluster is wider than most arrays.
@@ -22,11 +21,24 @@ RADII = (1.0, 100.0)
 FILL_MIN = 0.2
 
 # Cluster centres a cell, at most. Denser, clusters merge until nothing is left of them, and work goes with their
-# number: at the default rates the law costs 1.7 times the stages before it, close to this bound 3.3 times.
+# number: at the default rates the law costs as much as 0.9 times the three stages before it, close to this bound 1.3
+# times, and 1.9 times where stuck values are spread (tests/benchmarks/test_law_speed.py).
 CENTRES_MAX = 0.15
 
-# Stretches of cells looked at together, at most: they stay in the processor's cache.
-_BLOCK = 65536
+# From this radius on the bound falls as 1 / radius, because a wider disc crosses more bit lines, each of them work.
+WIDE_CELLS = 2.0
+
+# Cells of a band of bit lines, about: bands are worked on one by one, so that their cells stay in the cache.
+_BAND = 131072
+
+# Parents of a band drawn at a time, at most.
+_BLOCK = 2048
+
+# What a parent of LRS counts for beside being a parent: one sum has both numbers, exactly below 4096 of each.
+_LRS = 4096.0
+
+# Parents that leave no cell free: a draw of 24 bits asks for 75 at the least fill.
+_ALL = 100.0
 
 
 @dataclass(frozen=True)
@@ -46,15 +58,19 @@ class StuckClusters:
     cells and from it the index of dispersion of a tile. Where clusters meet, LRS wins, and the HRS process has the
     rate `p_stuck_hrs / (1 - p_stuck_lrs)`, so that the sets are disjoint and p_stuck_hrs is exact.
 
-    Nested: the parents of a rate are among those of a higher one, with the same offspring. The LRS set does not move
-    with p_stuck_hrs; the HRS set grows with p_stuck_hrs, and stuck cells together with either rate.
+    One uniform draw u a cell decides for all of its parents: offspring of none of n with `(1 - f)^n`, it is stuck
+    where `u < 1 - (1 - f)^n` with n its parents of both kinds, and at LRS where that holds with those of LRS alone.
+
+    Nested: the parents of a rate are among those of a higher one, and what they stick they stick there too. The LRS
+    set does not move with p_stuck_hrs; the HRS set grows with p_stuck_hrs, and stuck cells together with either rate.
 
     Source of the process: J. Neyman and E. L. Scott, J. R. Stat. Soc. B 20(1) 1-29 (1958) [M], in Matern's form [M];
     that defects of memories come in clusters is common knowledge of yield modelling, but radius and fill are
     placeholders of no measurement. p and n cells are arrays of their own: a cluster hits one of them.
 
-    Valid while there are at most 0.15 parents a cell, `-ln(1 - p) <= 0.15 f pi r^2` with p of both kinds (0.61 by
-    default): denser, no clusters are left to tell apart, and `Stuck` is the law.
+    Valid while there are at most 0.15 parents a cell, beyond a radius of 2 cells at most `0.3 / r`:
+    `-ln(1 - p) <= 0.15 f pi r^2` with p of both kinds (0.61 by default), or `<= 0.3 f pi r`. Denser, no clusters are
+    left to tell apart, and `Stuck` is the law.
 
     Args:
         p_stuck_lrs, p_stuck_hrs: rates of stuck *cells*, as in `Stuck`.
@@ -67,7 +83,7 @@ class StuckClusters:
         ValueError: a radius or fill out of range, clusters too dense, and what `Stuck` refuses.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     p_stuck_lrs: float = 0.0
     p_stuck_hrs: float = 0.0
@@ -89,67 +105,94 @@ class StuckClusters:
                 raise ValueError(f"{name} must lie in {low:g}..{high:g}, got {value}: {remedy}")
         rates = [p for p in (self.p_stuck_lrs, self._p_hrs) if p < 1]  # a full array needs no clusters
         centres = sum(-math.log1p(-p) for p in rates) / self._size
-        if centres > CENTRES_MAX:
+        most = CENTRES_MAX * min(1.0, WIDE_CELLS / self.radius_cells)
+        if centres > most:
             raise ValueError(
-                f"clusters must have at most {CENTRES_MAX:g} centres a cell to be clusters, but rates of "
-                f"{self.p_stuck_lrs:g} + {self.p_stuck_hrs:g} in clusters of {self._size:.3g} cells need "
+                f"clusters of radius {self.radius_cells:g} must have at most {most:.2g} centres a cell to be clusters, "
+                f"but rates of {self.p_stuck_lrs:g} + {self.p_stuck_hrs:g} in clusters of {self._size:.3g} cells need "
                 f"{centres:.2g}: lower the rates, raise radius_cells or fill, or use faults=stuck"
             )
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         if self.p_stuck_lrs == 0 and self.p_stuck_hrs == 0:
             return cells.g_uS
-        lrs = self._stuck(self.p_stuck_lrs, cells.lines, rng.child("lrs"))
-        hrs = self._stuck(self._p_hrs, cells.lines, rng.child("hrs")).masked_fill_(lrs, False)
-        return stick(self, cells, lrs.view(cells.g_uS.shape), hrs.view(cells.g_uS.shape), rng)
+        now_uS = cells.g_uS.reshape(cells.lines)
+        uniform, spread = rng.child("cells").uniform(cells.lines), spread_draws(self, cells.lines, rng)
+        each = 1 / math.log1p(-self.fill) if self.fill < 1 else 0.0
+        start = 0
+        for parents in self._parents(cells.lines, rng):
+            band = slice(start, start := start + len(parents))
+            # A cell near n parents is free where (1 - fill)^n <= 1 - u, that is n <= log(1 - u) / log(1 - fill).
+            free = uniform[band].neg_().add_(1).log_().mul_(each)
+            lrs = (parents / _LRS).floor_()
+            stuck = parents.sub_(lrs, alpha=_LRS).gt_(free)
+            lrs.gt_(free)
+            # The draws have served, and their memory takes the conductances: new pages cost more than the arithmetic.
+            after_uS = uniform[band].copy_(now_uS[band])
+            stick_(self, cells.device, after_uS, lrs, stuck, None if spread is None else spread[band])
+        return uniform.view(cells.g_uS.shape)
 
     def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
         """Stuck conductances outside the window."""
         return stuck_notes(self, device)
 
-    def _stuck(self, p: float, lines: tuple[int, int], rng: Stream) -> Tensor:
-        """One process over the array: bool of shape (bit lines, word lines)."""
-        if p in (0, 1):
-            return torch.full(lines, bool(p))
-        parents = self._parents(p, lines, rng)
-        # A cell near n parents is offspring of none of them with probability (1 - fill)^n.
-        n = torch.arange(int(parents.max()) + 1, dtype=torch.float64)
-        offspring = 1 - (1 - self.fill) ** n
-        return rng.child("cells").uniform(lines) < offspring.float().index_select(0, parents.view(-1)).view(lines)
+    def _parents(self, lines: tuple[int, int], rng: Stream) -> Iterator[Tensor]:
+        """Parents within a radius of each cell, one of LRS as 1 + `_LRS`: one band of bit lines after the other.
 
-    def _parents(self, p: float, lines: tuple[int, int], rng: Stream) -> Tensor:
-        """How many parents each cell has within a radius: int32, (bit lines, word lines)."""
-        radius, (bit_lines, word_lines) = self.radius_cells, lines
-        # Cells sit at whole numbers; a parent further out than a radius reaches none.
-        height, width = bit_lines - 1 + 2 * radius, word_lines - 1 + 2 * radius
-        clusters = height * width / self._size  # if they tiled the plane
-        expected = -math.log1p(-p) * clusters
-        reach = math.floor(2 * radius)  # a disc holds at most reach + 1 cells of a line
-        # Drawn at a time: enough for p about 0.2, and nothing of p itself, so that rates have their draws in common.
-        block, arrived = max(1, min(_BLOCK // (reach + 1), 8 + int(clusters / 4))), 0.0
-        # Where along a bit line a disc begins (+1) and has ended (-1), with room for discs beyond the border.
-        ends = torch.zeros(bit_lines + 2 * reach, word_lines + 2 * reach + 1, dtype=torch.int32)
-        for number in itertools.count():
-            u = rng.child(str(number)).uniform((3, block))
-            # The expected number of parents is the time at which a queue of unit rate is cut off: nested in p.
-            arrivals = arrived - u[0].double().neg_().log1p_().cumsum(0)
-            n = int((arrivals <= expected).sum())
-            self._add(ends, u[1, :n] * height + (reach - radius), u[2, :n] * width + (reach - radius), reach + 1)
-            if n < block:
-                break
-            arrived = float(arrivals[-1])
-        return ends[reach : reach + bit_lines].cumsum(1, dtype=torch.int32)[:, reach : reach + word_lines].contiguous()
+        A parent belongs to the band in which its disc begins, and so may cross `rows` bit lines from there. The first
+        band begins as many before the array.
+        """
+        bit_lines, word_lines = lines
+        rows = math.ceil(2 * self.radius_cells)
+        span, width = bit_lines + rows, word_lines - 1 + 2 * self.radius_cells
+        height = math.ceil(span / math.ceil(span * width / _BAND))
+        bands = math.ceil(span / height)
+        clusters = height * width / self._size  # of a band, if they tiled it
+        rates = (self.p_stuck_lrs, self._p_hrs)
+        # How many parents there are is the size of what follows: drawn on the CPU, wherever the cells are.
+        quantiles = Stream(rng.seed, (*rng.name, "number")).uniform((2, bands)).tolist()
+        numbers = [
+            _poisson(-math.log1p(-p) * clusters if p < 1 else 0.0, us) for p, us in zip(rates, quantiles, strict=True)
+        ]
+        # Blocks depend on no rate, so that all rates have their draws in common.
+        block = min(_BLOCK, 512 + int(clusters / 4))
+        drawn = [_drawn(n, block, rng.child(kind)) for kind, n in zip(("lrs", "hrs"), numbers, strict=True)]
+        everywhere = sum(_ALL * weight for p, weight in zip(rates, (1 + _LRS, 1.0), strict=True) if p == 1)
+        # Where along a bit line discs begin (+) and have ended (-).
+        ends = torch.zeros(rows, word_lines + 1)
+        for band in range(bands):
+            ends = torch.cat((ends, torch.zeros(height, word_lines + 1)))
+            n_lrs, n_hrs = (n[band] for n in numbers)
+            if n_lrs + n_hrs > 0:
+                parts = [
+                    places[band, :, : max(0, n - i * block)]
+                    for n, kind in zip((n_lrs, n_hrs), drawn, strict=True)
+                    for i, places in enumerate(kind)
+                ]
+                y, x = torch.cat(parts, 1)
+                weights = torch.ones(n_lrs + n_hrs)
+                weights[:n_lrs] += _LRS
+                self._mark(ends, y.mul_(height), x.mul_(width).sub_(self.radius_cells), weights)
+            first = band * height - rows
+            done = ends[max(0, -first) : min(height, bit_lines - first)]
+            if len(done):
+                parents = done.cumsum_(1)[:, :word_lines]
+                yield parents.add_(everywhere) if everywhere else parents
+            ends = ends[height:]
 
-    def _add(self, ends: Tensor, y: Tensor, x: Tensor, rows: int) -> None:
-        """Mark the discs around parents at bit line y, word line x (n,): on each bit line a stretch of cells."""
-        bit = (y - self.radius_cells).ceil_() + torch.arange(rows).unsqueeze(1)
-        half = (bit - y).square_().neg_().add_(self.radius_cells**2)
-        meets = (half >= 0).to(torch.int32).view(-1)
-        half.clamp_(min=0.0).sqrt_()
-        line = bit.int() * ends.shape[1]
+    def _mark(self, ends: Tensor, y: Tensor, x: Tensor, weights: Tensor) -> None:
+        """Mark discs that begin at bit line y, around word line x (n,): on each a stretch from x - half to x + half."""
+        rows, length = math.ceil(2 * self.radius_cells), ends.shape[1]
+        row = torch.arange(rows, dtype=torch.int32).unsqueeze(1)
+        first = y.ceil()
+        line = first.int().mul_(length) + row * length
+        half = torch.rsub((first.sub_(y) + (row - self.radius_cells)).square_(), self.radius_cells**2)
+        half.relu_().sqrt_()
+        weights = torch.cat([weights] * rows)
         # A stretch between two neighbouring cells begins where it has ended, and cancels.
-        begin, end = (x - half).ceil_().int().add_(line), (x + half).floor_().add_(1).int().add_(line)
-        ends.view(-1).index_add_(0, begin.view(-1), meets).index_add_(0, end.view(-1), meets, alpha=-1)
+        for side, sign in ((x - half, 1), (half.add_(x), -1)):
+            cell = side.ceil_().clamp_(0, length - 1).int().add_(line)
+            ends.view(-1).index_add_(0, cell.view(-1), weights, alpha=sign)
 
     @property
     def _p_hrs(self) -> float:
@@ -161,3 +204,15 @@ class StuckClusters:
     def _size(self) -> float:
         """Cells of a cluster on average."""
         return self.fill * math.pi * self.radius_cells**2
+
+
+def _poisson(mean: float, quantiles: Sequence[float]) -> list[int]:
+    """Quantiles of a Poisson distribution, which grow with the mean; given to 24 bits, taken at the middle of each."""
+    from scipy.special import pdtrik  # here, because the import takes half a second
+
+    return [math.ceil(pdtrik(u, mean)) if u > math.exp(-mean) else 0 for u in (u + 2**-25 for u in quantiles)]
+
+
+def _drawn(numbers: Sequence[int], block: int, rng: Stream) -> list[Tensor]:
+    """A sequence of places in the unit square for each band, its number at least: blocks of (bands, 2, block)."""
+    return [rng.child(str(i)).uniform((len(numbers), 2, block)) for i in range(math.ceil(max(numbers) / block))]

@@ -90,31 +90,38 @@ def stick(law: StuckCells, cells: Cells, lrs: Tensor, hrs: Tensor, rng: Stream) 
         lrs, hrs: bool, in the array's shape.
         rng: its child draws the spread, one number a cell whatever the rates.
     """
-    device, stuck_uS = cells.device, cells.g_uS.clone()
-    spread = law.cv_lrs > 0 or law.cv_hrs > 0
-    draws = _draws(law.distribution, cells.g_uS.shape, rng.child("value")) if spread else None
-    for mask, cv, given_uS, end_uS in (
-        (lrs, law.cv_lrs, law.g_lrs_uS, device.g_max_uS),
-        (hrs, law.cv_hrs, law.g_hrs_uS, device.g_min_uS),
-    ):
-        g_uS = end_uS if given_uS is None else given_uS
-        if draws is None or cv == 0:
-            stuck_uS.masked_fill_(mask, g_uS)
-        else:
-            stuck_uS[mask] = g_uS * _factors(law.distribution, cv, draws[mask])
+    stuck_uS = cells.g_uS.clone()
+    stick_(law, cells.device, stuck_uS, lrs, hrs, spread_draws(law, stuck_uS.shape, rng))
     return stuck_uS
 
 
-def _draws(distribution: str, shape: Sequence[int], rng: Stream) -> Tensor:
-    return rng.uniform(shape) if distribution == "uniform" else rng.normal(shape)
+def spread_draws(law: StuckCells, shape: Sequence[int], rng: Stream) -> Tensor | None:
+    """Where in its distribution each cell would sit, whatever the rates; None where stuck cells have no spread."""
+    if law.cv_lrs == law.cv_hrs == 0:
+        return None
+    rng = rng.child("value")
+    return rng.uniform(shape) if law.distribution == "uniform" else rng.normal(shape)
+
+
+def stick_(law: StuckCells, device: Device, g_uS: Tensor, lrs: Tensor, hrs: Tensor, draws: Tensor | None) -> None:
+    """Put the cells of two masks, bool or 0 and 1, where they are stuck, in place; LRS wins where both are set."""
+    for mask, cv, given_uS, end_uS in (
+        (hrs, law.cv_hrs, law.g_hrs_uS, device.g_min_uS),
+        (lrs, law.cv_lrs, law.g_lrs_uS, device.g_max_uS),
+    ):
+        stuck_uS = g_uS.new_full((), end_uS if given_uS is None else given_uS)
+        if draws is not None and cv > 0:
+            stuck_uS = _factors(law.distribution, cv, draws).mul_(stuck_uS)
+        # Exact at 0 and 1, and unlike a fill by the mask as fast for many stuck cells as for few.
+        g_uS.lerp_(stuck_uS, mask.to(g_uS.dtype))
 
 
 def _factors(distribution: str, cv: float, draws: Tensor) -> Tensor:
     """Factors of mean 1 and standard deviation `cv`."""
     if distribution == "uniform":
-        return 1 + cv * math.sqrt(12) * (draws - 0.5)
+        return (draws - 0.5).mul_(cv * math.sqrt(12)).add_(1)
     if distribution == "normal":
         # Clamped on both sides, so that the mean stays 1 where 0 is the lower end.
-        return 1 + cv * draws.clamp(-1 / cv, 1 / cv)
+        return draws.clamp(-1 / cv, 1 / cv).mul_(cv).add_(1)
     s = math.sqrt(math.log1p(cv**2))
-    return (s * draws - s**2 / 2).exp()
+    return (s * draws).sub_(s**2 / 2).exp_()

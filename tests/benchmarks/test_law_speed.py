@@ -61,13 +61,28 @@ def test_a_law_slows_the_chain_by_less_than_3(group, option, tmp_path):
     told(f"{group}={option}", slowed, plain)
 
 
+@pytest.mark.parametrize("distribution", ["fixed", "normal", "uniform", "lognormal"])
 @pytest.mark.parametrize(
-    ("rates", "radius", "fill"), [((0.0175, 0.0904), 1.0, 0.3), ((0.1, 0.1), 2.0, 0.25), ((0.0175, 0.0904), 30.0, 0.2)]
+    ("rates", "radius", "fill"),
+    [
+        ((0.0175, 0.0904), 1.0, 0.3),
+        ((0.1, 0.1), 2.0, 0.25),
+        ((0.0175, 0.0904), 30.0, 0.2),
+        # Near the bound on their number, where clusters cost most.
+        ((0.2, 0.17), 1.0, 1.0),
+        ((0.3, 0.25), 2.0, 0.5),
+        ((0.6, 0.0), 2.0, 0.5),
+        ((0.5, 0.34), 2.0, 1.0),
+        ((0.6, 0.24), 4.0, 0.5),
+        ((0.5, 0.485), 8.0, 0.6),
+        ((0.5, 0.499999), 75.0, 0.2),
+    ],
 )
-def test_clusters_of_every_kind_slow_it_by_less_than_3(rates, radius, fill):
-    law = StuckClusters(*rates, radius_cells=radius, fill=fill)
+def test_clusters_of_every_kind_slow_it_by_less_than_3(rates, radius, fill, distribution):
+    spread = {} if distribution == "fixed" else {"distribution": distribution, "cv_lrs": 0.2, "cv_hrs": 0.3}
+    law = StuckClusters(*rates, radius_cells=radius, fill=fill, **spread)
     plain, slowed = fastest([CHAIN, {**CHAIN, "faults": law}], Device(1.0, 100.0))
-    told(f"clusters {rates} {radius} {fill}", slowed, plain)
+    told(f"clusters {rates} {radius} {fill} {distribution}", slowed, plain)
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "read_noise"])

@@ -7,12 +7,14 @@ cells are not independent, and the index of dispersion of a tile.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+import rramsweep.effects.stuck_clusters as stuck_clusters
 from rramsweep.chip import LayerSpec, map_layer, program
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Stuck, StuckClusters, StuckLines
@@ -89,6 +91,14 @@ def covariance(pattern, p, other, hrs, di, dj):
     return both * (1 - other) ** (2 - k) - p**2
 
 
+def cross_covariance(pattern, p_lrs, p_hrs, di, dj):
+    """Covariance of LRS at one cell and HRS at another, in clusters: the process of LRS misses the one of HRS."""
+    r, fill = RADIUS_FILL[pattern]
+    k = fill * overlap(math.hypot(di, dj), r) / (math.pi * r**2)
+    both = 0.0 if di == dj == 0 else p_hrs / (1 - p_lrs) * (1 - p_lrs - (1 - p_lrs) ** (2 - k))
+    return both - p_lrs * p_hrs
+
+
 def states(p_lrs, p_hrs):
     return (p_lrs, p_hrs, False), (p_hrs, p_lrs, True)
 
@@ -138,20 +148,72 @@ def test_the_bounds_catch_wrong_rates(pattern, mutation):
         rates_are_exact(pattern, *HIGH, make=mutation(PATTERNS[pattern]))
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_every_cell_of_a_small_array_has_the_rate_and_every_pair_the_covariance(pattern):
+def cells_and_pairs_are_exact(pattern, make=None):
     # Corners and borders included: parents of clusters stand beyond the border too.
     shape, chips = (4, 6), 2000
-    drawn = [masks(pattern, *HIGH, shape, seed) for seed in range(chips)]
+    drawn = [masks(pattern, *HIGH, shape, seed, make) for seed in range(chips)]
     where = [(i, j) for i in range(shape[0]) for j in range(shape[1])]
+
+    def follow(products, covariances):
+        expected = np.array([[covariances(abs(a - c), abs(b - d)) for c, d in where] for a, b in where])
+        return (np.abs(products.mean(0) - expected) < 5 * products.std(0) / math.sqrt(chips) + 1e-12).all()
+
+    off = []
     for state, (p, other, hrs) in enumerate(states(*HIGH)):
-        x = torch.stack([d[state] for d in drawn]).reshape(chips, -1).double().numpy() - p
-        assert (np.abs(x.mean(0)) < 4.5 * math.sqrt(p * (1 - p) / chips)).all()
-        expected = np.array(
-            [[covariance(pattern, p, other, hrs, abs(a - c), abs(b - d)) for c, d in where] for a, b in where]
-        )
-        products = x[:, :, None] * x[:, None, :]
-        assert (np.abs(products.mean(0) - expected) < 5 * products.std(0) / math.sqrt(chips) + 1e-12).all()
+        off.append(torch.stack([d[state] for d in drawn]).reshape(chips, -1).double().numpy() - p)
+        assert (np.abs(off[-1].mean(0)) < 4.5 * math.sqrt(p * (1 - p) / chips)).all()
+        assert follow(off[-1][:, :, None] * off[-1][:, None, :], partial(covariance, pattern, p, other, hrs))
+    if pattern in RADIUS_FILL:
+        assert follow(off[0][:, :, None] * off[1][:, None, :], partial(cross_covariance, pattern, *HIGH))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_cell_of_a_small_array_has_the_rate_and_every_pair_the_covariance(pattern):
+    cells_and_pairs_are_exact(pattern)
+
+
+@pytest.fixture
+def small_bands(monkeypatch):
+    """Parents drawn in many bands, of two bit lines each in an array of (4, 6), and in many blocks."""
+    monkeypatch.setattr(stuck_clusters, "_BAND", 16)
+    monkeypatch.setattr(stuck_clusters, "_BLOCK", 2)
+
+
+@pytest.mark.parametrize("pattern", RADIUS_FILL)
+def test_bands_of_bit_lines_leave_no_seam(pattern, small_bands):
+    cells_and_pairs_are_exact(pattern)
+
+
+@pytest.mark.parametrize("pattern", RADIUS_FILL)
+def test_the_bounds_catch_bands_that_are_alike(pattern, small_bands, monkeypatch):
+    drawn = stuck_clusters._drawn
+    monkeypatch.setattr(stuck_clusters, "_drawn", lambda *args: [d[:1].expand_as(d) for d in drawn(*args)])
+    with pytest.raises(AssertionError):
+        cells_and_pairs_are_exact(pattern)
+
+
+@pytest.mark.parametrize("radius", [1.0, 1.3, 2.0, 2.5, 7.7, 30.0])
+def test_a_disc_holds_the_cells_within_its_radius(radius):
+    (bit_lines, word_lines), rows = (20, 30), math.ceil(2 * radius)
+    u = Stream(0).uniform((2, 300))
+    y, x = u[0] * (bit_lines - 1 + rows), u[1] * (word_lines - 1 + 2 * radius) - radius
+    ends = torch.zeros(bit_lines - 1 + 2 * rows, word_lines + 1)
+    StuckClusters(radius_cells=radius)._mark(ends, y, x, torch.ones(300))
+    found = ends.cumsum(1)[rows : rows + bit_lines, :word_lines]
+    i, j = torch.arange(bit_lines).view(-1, 1, 1), torch.arange(word_lines).view(-1, 1)
+    away = torch.hypot(i + rows - y.double() - radius, j - x.double())
+    assert ((away < radius - 1e-4).sum(2) <= found).all()
+    assert (found <= (away < radius + 1e-4).sum(2)).all()
+    assert found.sum() > 0
+
+
+@pytest.mark.parametrize("mean", [1e-9, 0.3, 20.0, 4000.0])
+def test_numbers_of_parents_are_poisson_and_grow_with_the_mean(mean):
+    u = np.array([0.0, 0.1, 0.5, 0.999, 1 - 2**-24])
+    numbers = stuck_clusters._poisson(mean, u)
+    assert numbers == stats.poisson.ppf(u + 2**-25, mean).tolist()
+    assert all(a <= b for a, b in zip(numbers, stuck_clusters._poisson(1.01 * mean, u), strict=True))
+    assert stuck_clusters._poisson(0.0, u) == [0] * len(u)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -189,7 +251,7 @@ def test_no_cell_is_stuck_twice_and_a_sum_of_1_leaves_none(pattern):
 def test_stuck_cells_are_nested_in_those_of_a_higher_rate(pattern):
     shape = (300, 200)
     few = masks(pattern, 0.05, 0.1, shape)
-    for rates in ((0.05, 0.3), (0.3, 0.1), (0.3, 0.3)):
+    for rates in ((0.05, 0.3), (0.3, 0.1), (0.3, 0.3), (0.3, 0.7)):
         many = masks(pattern, *rates, shape)
         assert ((few[0] | few[1]) <= (many[0] | many[1])).all()
 
@@ -200,6 +262,15 @@ def test_a_set_grows_with_its_own_rate_and_lrs_does_not_move_with_that_of_hrs(pa
     assert (few[1] <= more[1]).all()
     assert torch.equal(few[0], more[0])
     assert (few[0] <= masks(pattern, 0.2, 0.1, (300, 200))[0]).all()
+    assert torch.equal(few[0], masks(pattern, 0.05, 0.95, (300, 200))[0])
+
+
+@pytest.mark.parametrize("pattern", RADIUS_FILL)
+def test_clusters_of_many_bands_and_blocks_are_nested(pattern, monkeypatch):
+    monkeypatch.setattr(stuck_clusters, "_BAND", 5000)
+    monkeypatch.setattr(stuck_clusters, "_BLOCK", 20)
+    test_stuck_cells_are_nested_in_those_of_a_higher_rate(pattern)
+    test_a_set_grows_with_its_own_rate_and_lrs_does_not_move_with_that_of_hrs(pattern)
 
 
 @pytest.mark.parametrize("lines", ["bit", "word", "both"])
@@ -324,6 +395,7 @@ def test_a_stuck_cell_without_spread_is_the_point_that_it_was():
         (lambda: StuckLines(0.1, 0.1, lines="row"), "lines must be one of bit, word, both"),
         (lambda: StuckClusters(0.1, 0.1, radius_cells=0.2), "radius_cells must lie in 1..100"),
         (lambda: StuckClusters(0.4, 0.3), "at most 0.15 centres a cell .* clusters of 6.28 cells need 0.19: lower"),
+        (lambda: StuckClusters(0.5, 0.4, radius_cells=4.0), "radius 4 must have at most 0.075 centres .* need 0.092"),
         (lambda: StuckClusters(0.1, 0.1, radius_cells=1.0, fill=0.2), "0.628 cells need 0.36: .* or use faults=stuck"),
         (lambda: StuckClusters(0.1, 0.1, fill=0.0), "fill must lie in 0.2..1"),
         (lambda: StuckClusters(0.1, 0.1, fill=math.nan), "fill must lie in 0.2..1"),
