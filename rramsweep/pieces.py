@@ -1,8 +1,8 @@
-"""How the weights of a whole chip come from its cells, a cacheful at a time.
+"""How the weights of a whole chip come from its cells, so many at a time as suits the processor.
 
 A law that takes each cell by itself (`cellwise`) does not mind whose cells it is given. So the arrays of small layers
-are laid end to end, which saves calls, and large ones are cut into pieces, which stay in the processor's cache and
-leave no large arrays behind. Each array keeps its own streams: the chip is that of `chip.program`, bit for bit.
+are laid end to end, which saves calls, and large ones are cut into pieces, which leave no large arrays behind. Each
+array keeps its own streams: the chip is that of `chip.program`, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, full_scale, map_l
 from rramsweep.effects import Ideal
 from rramsweep.streams import EndToEnd, Stream
 
-# Cells worked on at a time: the targets, conductances and draws of so many take 0.8 MB.
+# Cells of layers that lie end to end, at most: their targets, conductances and draws take 0.8 MB.
 PIECE = 65_536
+
+# Weights of a piece of a large layer: ten MB of cells and draws. Smaller ones would fit the cache, but two threads that
+# program two layers then wait for Python between short operations, which costs more than the cache brings.
+CUT = 524_288
 
 # Weights of a layer whose targets are kept, 8 bytes each, because mapping it anew for each chip would cost more time
 # than it saves memory; and of all such layers together.
@@ -152,7 +156,7 @@ def cuts(weight: Tensor) -> Iterator[slice]:
     """Pieces of an array, as rows of it, whose draws are those of the whole: each begins where torch begins to draw."""
     rows, row = len(weight), weight[0].numel()
     least = DRAWN // math.gcd(row, DRAWN)
-    step = max(least, PIECE // 2 // row // least * least)
+    step = max(least, CUT // row // least * least)
     begin = 0
     while begin < rows:
         end = begin + step

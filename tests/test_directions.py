@@ -64,7 +64,7 @@ def test_counts_come_all_together_or_not_at_all():
 def test_frames_of_two_metrics_concatenate_and_are_never_pooled():
     both = pd.concat([scored({0.1: [2.0, 1.5]}), mirrored({0.1: [2.0, 1.5]})], ignore_index=True)
     check(both)
-    with pytest.raises(ValueError, match="which differ in metric.name, metric.higher_is_better"):
+    with pytest.raises(ValueError, match="which differ in metric.name: add it to by"):
         summarize(both, [DRIFT])
     table = summarize(both, ["metric.name"])
     assert table["score_mean"].tolist() == [1.75, -1.75]

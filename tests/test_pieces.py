@@ -26,6 +26,7 @@ STUCK = {"faults": Stuck(0.1, 0.1, cv_lrs=0.1)}
 def small_pieces(monkeypatch):
     """So that some layers are put together, some stand alone and some are cut."""
     monkeypatch.setattr(pieces, "PIECE", 512)
+    monkeypatch.setattr(pieces, "CUT", 256)
     monkeypatch.setattr(pieces, "SMALL", 1000)
 
 
