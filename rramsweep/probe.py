@@ -40,7 +40,7 @@ LONG_S = 0.2
 FLIGHT_PARAMETERS = 4_000_000
 
 # Chips in flight are timed over passes of so many seconds, beside which starting them in their threads is short.
-ROUND_S = 0.01
+ROUND_S = 0.05
 
 
 @torch.inference_mode()
