@@ -17,7 +17,7 @@ from rramsweep.chip import LayerSpec, ProgrammedLayer
 from rramsweep.fusing import Fold, fuse, multiply
 from rramsweep.names import nearest
 from rramsweep.parallel import in_parallel
-from rramsweep.pieces import WHOLE, Cells
+from rramsweep.pieces import WHOLE, NetworkCells
 from rramsweep.slot import ReadSlot
 from rramsweep.streams import Stream
 
@@ -124,7 +124,7 @@ class AnalogNetwork:
         self._read = {slot.carrier for slot in self._slots.values()}
         regrouped = {name for name, array in self._arrays.items() if array.groups is not None}
         parts = {name: array.parts for name, array in self._arrays.items()}
-        self._cells = Cells(self._digital, specs, parts, whole=self._read | regrouped)
+        self._cells = NetworkCells(self._digital, specs, parts, whole=self._read | regrouped)
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""

@@ -39,7 +39,7 @@ Write = Callable[[str, Tensor, slice], None]
 WHOLE = slice(None)
 
 
-class Cells:
+class NetworkCells:
     """The cells of a network's layers: mapped once or for each chip, programmed for any.
 
     Args:

@@ -14,7 +14,7 @@ from rramsweep.chip import STAGES, LayerSpec, map_layer, program
 from rramsweep.device import Device
 from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck, StuckLines, Variation
 from rramsweep.mapping import ConstantSum, Differential, Offset
-from rramsweep.pieces import DRAWN, Cells, cuts
+from rramsweep.pieces import DRAWN, NetworkCells, cuts
 from tests.presets import OPTIONS, device_of, law_of
 
 SHAPES = {"a": (7, 5), "b": (4, 3, 3, 3), "c": (1, 1), "d": (61, 37), "e": (50, 16), "f": (96, 5, 3, 3), "g": (3, 700)}
@@ -36,7 +36,7 @@ def weights_of(shapes=SHAPES, seed=0):
 
 
 def programmed(cells, weights, seed=3, t_s=3600.0):
-    """Every weight of a chip, as `Cells` hands it over in its units."""
+    """Every weight of a chip, as `NetworkCells` hands it over in its units."""
     found = {name: torch.full_like(weight, float("nan")) for name, weight in weights.items()}
 
     def write(name, weight, rows):
@@ -51,7 +51,7 @@ def programmed(cells, weights, seed=3, t_s=3600.0):
 def check(spec, weights=None, whole=(), parts=None):
     weights = weights or weights_of()
     parts = parts or dict.fromkeys(weights, 1)
-    cells = Cells(weights, dict.fromkeys(weights, spec), parts, whole)
+    cells = NetworkCells(weights, dict.fromkeys(weights, spec), parts, whole)
     found = programmed(cells, weights)
     for name, weight in weights.items():
         expected = program(map_layer(name, weight, spec, parts[name]), 3, 3600.0).weight()
@@ -97,7 +97,7 @@ def test_laws_of_whole_arrays_are_given_whole_arrays(law):
     (stage, effect), weights = next(iter(law.items())), weights_of()
     watched = Watched(**dataclasses.asdict(effect))
     spec = LayerSpec(Device(1.0, 100.0), Differential(), **{stage: watched})
-    programmed(Cells(weights, dict.fromkeys(weights, spec), dict.fromkeys(weights, 1)), weights)
+    programmed(NetworkCells(weights, dict.fromkeys(weights, spec), dict.fromkeys(weights, 1)), weights)
     assert sorted(seen) == sorted(2 * list(SHAPES.values()))
 
 
@@ -131,7 +131,7 @@ def test_layers_of_two_specs_are_not_put_together():
     weights, device = weights_of(dict.fromkeys("abcd", (5, 5))), Device(1.0, 100.0)
     one, other = (LayerSpec(device, Differential(), drift=RelativeDrift(r)) for r in (0.1, 0.2))
     specs = {"a": one, "b": other, "c": one, "d": other}
-    cells = Cells(weights, specs, dict.fromkeys(weights, 1))
+    cells = NetworkCells(weights, specs, dict.fromkeys(weights, 1))
     assert cells.units == {"a": 50, "b": 50}
     for name, weight in programmed(cells, weights).items():
         assert torch.equal(weight, program(map_layer(name, weights[name], specs[name]), 3, 3600.0).weight())
