@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from collections.abc import Mapping as Map
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ class NetworkCells:
         for layers, _ in self._together.values():
             self._kept |= {layer.name: layer for layer in layers}
 
-    @property
+    @cached_property
     def units(self) -> dict[str, int]:
         """What is programmed at a time, each apart from the others: its name, and its number of weights."""
         grouped = {x.name: first for first, (layers, _) in self._together.items() for x in layers}
