@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -197,11 +198,11 @@ def _seconds_an_input(model: nn.Module, x: Tensor, execution: Execution, acceler
     try:
         run = _copies(model, execution.chips_per_pass)
         forward()  # the first pass pays for what later ones find in place
-        seconds = forward() if execution.chips_in_flight == 1 else _in_flight(forward, execution)
+        once = forward if execution.chips_in_flight == 1 else partial(_in_flight, forward, execution)
+        seconds = once()
         until = time.perf_counter() + CANDIDATE_S
         while time.perf_counter() < until:
-            again = forward() if execution.chips_in_flight == 1 else _in_flight(forward, execution)
-            seconds = min(seconds, again)
+            seconds = min(seconds, once())
     except torch.OutOfMemoryError:
         return float("inf")
     except RuntimeError:
