@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -14,13 +15,20 @@ def main() -> None:
     # on a free machine sleeping costs nothing measurable. The user's own setting wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
+    # What the imports make, 600,000 objects, lives as long as the process. To look for garbage among them takes a
+    # second of a command, most of it when all is said and the user waits for the prompt.
+    gc.disable()
     try:
         from rramsweep.app import main as command
 
+        gc.freeze()
+        gc.enable()
         command()
     except KeyboardInterrupt:  # also while the imports, which take seconds, are still running
         print("rramsweep: interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        gc.freeze()
 
 
 if __name__ == "__main__":

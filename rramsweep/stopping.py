@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-from scipy import stats
 
 from rramsweep.build import build
-from rramsweep.intervals import CONFIDENCE
+from rramsweep.intervals import t_quantile
 from rramsweep.plan import Plan
 from rramsweep.scores import FRACTION, Scale
 
@@ -133,8 +132,7 @@ class Interval:
     @staticmethod
     def half_of(x: np.ndarray[Any, Any]) -> float:
         """Half the width of the 95 % t interval of a mean: `t(0.975, n-1) s / sqrt(n)`."""
-        t = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 1))
-        return t * float(x.std(ddof=1)) / math.sqrt(len(x))
+        return float(t_quantile(len(x)) * x.std(ddof=1)) / math.sqrt(len(x))
 
 
 def in_order(known: Mapping[int, float | None], seeds: Iterable[int]) -> list[float | None]:

@@ -22,6 +22,14 @@ print([m for m in ("torch", "pandas", "hydra", "matplotlib", "scipy", "pyarrow",
     assert python(code) == "[]"
 
 
+def test_no_command_waits_for_what_few_need():
+    code = """
+import sys, rramsweep.app
+print([m for m in ("scipy.stats", "matplotlib.pyplot", "torchvision", "timm") if m in sys.modules])
+"""
+    assert python(code) == "[]"
+
+
 def test_importing_everything_sets_no_global_state():
     code = """
 import logging, random, warnings

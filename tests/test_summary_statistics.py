@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from rramsweep.frames import join
-from rramsweep.intervals import crossed_errors, lower_rank, share_bound, t_interval
+from rramsweep.intervals import crossed_errors, lower_rank, share_bound, t_interval, wilson
 from rramsweep.schema import FACTS, METRIC
 from rramsweep.summary import summarize
 from tests.test_frames import chips, facts, failed, ok, point, sweep
@@ -222,6 +222,24 @@ def test_an_interval_ends_where_a_share_does_and_that_of_an_error_does_not(name)
     assert summarize(frame)[["score_low", "score_high"]].to_numpy() == pytest.approx(
         np.array([[0.7 - half, 0.7 + half]])
     )
+
+
+def test_a_means_interval_is_students():
+    n = np.array([1, 2, 3, 10, 1000])
+    low, high = stats.t.interval(0.95, df=n[1:] - 1, loc=0.7, scale=0.01)
+    found = t_interval(np.full(5, 0.7), np.full(5, 0.01), n)
+    assert np.isnan(found)[:, 0].all()
+    assert np.array(found)[:, 1:] == pytest.approx(np.array([low, high]), rel=1e-9)
+    flat = t_interval(np.array([0.7, 0.7]), np.zeros(2), np.array([1, 2]))
+    assert np.array(flat).tolist() == [[pytest.approx(np.nan, nan_ok=True), 0.7]] * 2
+
+
+def test_a_shares_interval_is_wilsons():
+    for n in (1, 2, 7, 50, 10_000):
+        for k in {0, 1, n // 3, n - 1, n}:
+            known = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
+            assert wilson(k, n) == pytest.approx((known.low, known.high), rel=1e-9, abs=1e-15)
+    assert np.isnan(wilson(0, 0)).all()
 
 
 def test_cutting_costs_no_coverage():

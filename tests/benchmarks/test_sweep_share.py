@@ -19,10 +19,12 @@ import pytest
 SHARED = Path(os.environ.get("RRAMSWEEP_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 MEASURED = """
+import gc
+gc.disable()  # as the command does before it imports the same
 import json, sys, threading, time
 
-from rramsweep import passes, probe, shard, trial
-from rramsweep.app import main
+from rramsweep import app, passes, probe, shard, trial
+from rramsweep.__main__ import main
 
 lock, running, since = threading.Lock(), 0, 0.0
 spent = {"passes": 0.0}
@@ -60,7 +62,7 @@ driver.run_shard = timed("trials", driver.run_shard)
 driver._print_baselines = timed("baselines", driver._print_baselines)
 driver.tuned = timed("probe", driver.tuned)
 driver._report = timed("report", driver._report)
-main(sys.argv[1:])
+main()
 print("SPENT", json.dumps(spent))
 """
 
