@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
 from collections import deque
@@ -18,6 +19,9 @@ from rramsweep.parallel import workers
 from rramsweep.trial import Bench, facts, failure, outputs, run_trial, score
 
 log = logging.getLogger(__name__)
+
+# Chips that are run to time one, and seconds that they take at least.
+TIMED, TIMED_S = 3, 0.05
 
 Trial = tuple[dict[str, Any], Tensor | None]
 
@@ -52,6 +56,25 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
                 done = (run_trial(bench, seed) for seed in some)
             yield from done
         left = left[len(some) :]
+
+
+def seconds_a_chip(bench: Bench) -> float:
+    """What a chip takes from programming to its row, by some of a point's chips, which are not kept."""
+    execution, before = bench.execution, torch.get_num_threads()
+    chips = max(TIMED, execution.chips_per_pass, 2 * execution.chips_in_flight)
+
+    def some(chips: int) -> float:
+        started = time.perf_counter()
+        deque(run_trials(bench, range(chips)), maxlen=0)
+        return (time.perf_counter() - started) / chips
+
+    try:
+        execution.use_threads()
+        some(chips)  # the first ones pay for what later ones find in place
+        seconds = some(chips)
+        return some(math.ceil(TIMED_S / seconds)) if chips * seconds < TIMED_S else seconds
+    finally:
+        torch.set_num_threads(before)
 
 
 def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 from rich.console import Console
 from rich.table import Table
 
-from rramsweep.passes import run_trials
-from rramsweep.plan import Plan, Point
+from rramsweep.passes import seconds_a_chip
+from rramsweep.plan import Plan
 from rramsweep.shard import Work
 from rramsweep.stopping import Fixed, stopping_of
 from rramsweep.store import Store
 from rramsweep.terminal import show_table
 from rramsweep.workbench import Workbench
-
-PROBE_CHIPS = 3
 
 # A list of more points than this is cut in print; the plan itself is not.
 SHOWN = 40
@@ -43,7 +39,7 @@ def preview(plan: Plan, store: Store, workbench: Workbench, shards: int, console
         seconds = _seconds_a_trial(plan, workbench)
         total = left * seconds / shards
         console.print(
-            f"about {most}{_duration(total)}: {1000 * seconds:.0f} ms a trial, measured on {PROBE_CHIPS} chips of each "
+            f"about {most}{_duration(total)}: {1000 * seconds:.0f} ms a trial, measured on a few chips of each "
             f"network, {shards} shard{'s' * (shards > 1)}; nothing was kept"
         )
 
@@ -55,18 +51,9 @@ def _seconds_a_trial(plan: Plan, workbench: Workbench) -> float:
     for point in plan.points:
         kind = repr((point.config["model"], point.config["data"]))
         if kind not in measured:
-            measured[kind] = _probe(point, workbench)
+            measured[kind] = seconds_a_chip(workbench.bench(point))
         total += measured[kind]
     return total / len(plan.points)
-
-
-def _probe(point: Point, workbench: Workbench) -> float:
-    bench = workbench.bench(point)
-    chips = max(PROBE_CHIPS, bench.execution.chips_per_pass, 2 * bench.execution.chips_in_flight)
-    list(run_trials(bench, range(chips)))  # the first ones pay for what later ones find in place
-    started = time.perf_counter()
-    list(run_trials(bench, range(chips)))
-    return (time.perf_counter() - started) / chips
 
 
 def _duration(seconds: float) -> str:

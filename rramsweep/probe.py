@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rramsweep.accelerator import CPU, Accelerator, together
+from rramsweep.accelerator import CPU, Accelerator
 from rramsweep.execution import BATCH, FORMATS, Execution, Wish
-from rramsweep.parallel import workers
+from rramsweep.stopwatch import copies, in_turn, seconds_an_input
 
 # Batches are not made smaller than this.
 SMALLEST = 16
 
-# Seconds after which a probe takes the best so far, which networks that are slow here reach, and those spent on each
-# candidate. A batch to begin with that would take longer than its share is made smaller.
+# Seconds after which a search takes the best so far, which networks that are slow here reach. A batch to begin with
+# that would take longer than its share is made smaller.
 BUDGET_S = 6.0
-CANDIDATE_S = 0.05
 SLOW_S = 0.5
 
 # A candidate must be this much faster than the one before, so that noise alone changes nothing.
@@ -40,13 +37,25 @@ LONG_S = 0.2
 # flight holds weights of its own, which must not matter beside the 300 MB of torch itself.
 FLIGHT_PARAMETERS = 4_000_000
 
-# Chips in flight are timed over passes of so many seconds, beside which starting them in their threads is short.
-ROUND_S = 0.05
+# A search meets each way once, some in a busy moment of the machine. So those that cost at most this much more than the
+# best of them, and no more than so many, are measured again, in turn, if that takes no longer than so many seconds.
+NEAR = 1.4
+FINALISTS = 4
+ROUNDS = 5
+FINAL_S = 2.5
+
+# A trial up to so many seconds spends a part of them on programming and scoring: then trials are measured, not passes.
+SHORT_S = 0.05
 
 
 @torch.inference_mode()
 def measure(
-    model: nn.Module, x: Tensor, wish: Wish, accelerator: Accelerator = CPU, budget_s: float = BUDGET_S
+    model: nn.Module,
+    x: Tensor,
+    wish: Wish,
+    accelerator: Accelerator = CPU,
+    seconds_a_chip: Callable[[Execution], float] | None = None,
+    budget_s: float = BUDGET_S,
 ) -> Execution:
     """The fastest way found to run a network: the memory format, batch sizes, the format again, then fewer threads.
 
@@ -54,14 +63,16 @@ def measure(
     inside one pass wait for each other at every layer. On a GPU chips a pass, doubled for as long as a chip gets
     cheaper and fits. (On a CPU a pass of several chips is slow: grouped convolutions took 1.5 times as long.)
 
-    Each candidate runs a batch a few times and is worth its fastest. Nothing is measured that is fixed.
+    Each way runs a few batches a few times and is worth its fastest pass; the best of them then compete. Nothing is
+    measured that is fixed.
 
     Args:
         model: in eval mode; its device, number and memory format are changed.
         x: inputs; at most as many as a batch are run at a time.
         wish: what is fixed.
         accelerator: where it is run.
-        budget_s: soft limit in seconds.
+        seconds_a_chip: what a chip takes from programming to its row, run in a given way; used where that is short.
+        budget_s: soft limit of the search in seconds.
 
     Raises:
         ValueError: a fixed value is out of range, several chips a pass for a network that cannot be batched, or chips
@@ -92,9 +103,9 @@ def measure(
                 search.sizes()
         if wish.chips_per_pass is None and not accelerator.is_cpu:
             search.take(chips_per_pass=[2**n for n in range(1, DOUBLINGS + 1)], patience=PATIENCE)
+        return search.final(seconds_a_chip)
     finally:
         torch.set_num_threads(before)
-    return search.best
 
 
 class _Search:
@@ -104,6 +115,7 @@ class _Search:
         self.best, self.threads = best, torch.get_num_threads()
         self._model, self._x, self._accelerator, self._until = model, x, accelerator, until
         self._measured: dict[Execution, float] = {}
+        self._took_s: dict[Execution, float] = {}
         model.to(accelerator.at, accelerator.dtype)
 
     def formats(self) -> bool:
@@ -130,16 +142,42 @@ class _Search:
                 break
             if self._cost(candidate) == float("inf") > self._cost(chosen):  # it does not fit, nor will larger ones
                 break
-            gained = self._cost(candidate) < GAIN * self._cost(chosen)
+            # Passes tell less than chips gain in flight, whose programming and scoring are side by side as well.
+            needed = 1.0 if name == "chips_in_flight" else GAIN
+            gained = self._cost(candidate) < needed * self._cost(chosen)
             chosen, lost = (candidate, 0) if gained else (chosen, lost + 1)
         self.best = chosen
         return chosen != start
 
+    def final(self, seconds_a_chip: Callable[[Execution], float] | None) -> Execution:
+        """The best of those that came close, measured again; what the search found where that would take long."""
+        if not self._measured:
+            return self.best
+        ranked = sorted(self._measured, key=self._measured.__getitem__)
+        cost = self._measured[ranked[0]]
+        ways = [self.best, *(w for w in ranked if w != self.best and self._measured[w] <= NEAR * cost)][:FINALISTS]
+        # However its passes do: programming and scoring gain most in flight.
+        ways += [w for w in ranked if w.chips_in_flight > 1 and w not in ways][:1]
+        if len(ways) == 1:
+            return self.best
+        if seconds_a_chip is not None and cost * len(self._x) <= SHORT_S:
+            found = in_turn(ways, seconds_a_chip, ROUNDS)
+        else:
+            rounds = min(ROUNDS, int(FINAL_S / sum(self._took_s[way] for way in ways)))
+            found = in_turn(ways, self._seconds, rounds) if rounds > 1 else self._measured
+        best = min(ways, key=found.__getitem__)
+        return best if found[best] < GAIN * found[self.best] else self.best
+
     def _cost(self, execution: Execution) -> float:
         if execution not in self._measured:
-            torch.set_num_threads(execution.threads or self.threads)
-            self._measured[execution] = _seconds_an_input(self._model, self._x, execution, self._accelerator)
+            started = time.perf_counter()
+            self._measured[execution] = self._seconds(execution)
+            self._took_s[execution] = time.perf_counter() - started
         return self._measured[execution]
+
+    def _seconds(self, execution: Execution) -> float:
+        torch.set_num_threads(execution.threads or self.threads)
+        return seconds_an_input(self._model, self._x, execution, self._accelerator)
 
 
 def _sizes(start: int, n: int, factor: float) -> Iterator[int]:
@@ -169,62 +207,9 @@ def _has_images(model: nn.Module, x: Tensor) -> bool:
 
 def _check_batching(model: nn.Module, x: Tensor) -> None:
     try:
-        _copies(model, 2)(x)
+        copies(model, 2)(x)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"chips_per_pass must be 1 for a network that torch.func.vmap cannot batch ({reason[:200]}): leave it out"
         ) from error
-
-
-def _copies(model: nn.Module, chips: int) -> Callable[[Tensor], Tensor]:
-    """So many chips in one pass, with copies of one set of weights: for clocks."""
-    if chips == 1:
-        return model
-    return together(model, {n: p.expand(chips, *p.shape).clone() for n, p in model.named_parameters() if p.dim() > 1})
-
-
-def _seconds_an_input(model: nn.Module, x: Tensor, execution: Execution, accelerator: Accelerator) -> float:
-    """Of one chip; infinite where a pass does not fit into a GPU's memory, or several chips cannot be batched."""
-    model.to(memory_format=execution.format)
-    batch = execution.batches(x[: execution.batch_size])[0]
-
-    def forward() -> float:
-        started = time.perf_counter()
-        run(accelerator.take(batch))
-        accelerator.wait()
-        return time.perf_counter() - started
-
-    try:
-        run = _copies(model, execution.chips_per_pass)
-        forward()  # the first pass pays for what later ones find in place
-        once = forward if execution.chips_in_flight == 1 else partial(_in_flight, forward, execution)
-        seconds = once()
-        until = time.perf_counter() + CANDIDATE_S
-        while time.perf_counter() < until:
-            seconds = min(seconds, once())
-    except torch.OutOfMemoryError:
-        return float("inf")
-    except RuntimeError:
-        if execution.chips_per_pass == 1:
-            raise
-        return float("inf")
-    return seconds / len(batch) / execution.chips_per_pass
-
-
-def _in_flight(forward: Callable[[], float], execution: Execution) -> float:
-    """Seconds a pass where several threads run passes at the same time."""
-    chips = execution.chips_in_flight
-
-    def some(_: int) -> None:
-        with torch.inference_mode():  # which each thread enters for itself
-            for _ in range(passes):
-                forward()
-
-    with workers(chips, execution.threads_each) as pool:
-        passes = 1
-        list(pool.map(some, range(chips)))  # a thread's first pass makes what later ones find in place
-        passes = max(1, math.ceil(ROUND_S / max(forward(), 1e-6)))
-        started = time.perf_counter()
-        list(pool.map(some, range(chips)))
-        return (time.perf_counter() - started) / (chips * passes)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from rramsweep.execution import Execution, Wish
 from rramsweep.files import write_atomic
+from rramsweep.passes import seconds_a_chip
 from rramsweep.plan import Plan, Point
 from rramsweep.store import Store
 from rramsweep.workbench import Workbench
@@ -40,7 +41,9 @@ def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> 
     kinds: dict[str, Point] = {}
     for point in plan.points:
         kinds.setdefault(workbench.kind(point), point)
-    new = {kind: dataclasses.asdict(workbench.measure(kinds[kind])) for kind in kinds if kind not in known}
+    new = {
+        kind: dataclasses.asdict(workbench.measure(kinds[kind], seconds_a_chip)) for kind in kinds if kind not in known
+    }
     if new and keep:
         # Another sweep may have measured meanwhile: what is there first counts.
         known = {**new, **_read(path)}

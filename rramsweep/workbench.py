@@ -6,7 +6,8 @@ The only place where config nodes meet the simulator: nothing below sees a node,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -112,11 +113,12 @@ class Workbench:
                 f"a point must be built as it was planned, but {point.point_id} now has other weights, images or "
                 "effects: plan the sweep again"
             )
-        data, metric, execution = (
-            self._parts.data(node["data"]),
-            self._parts.metric(node["metric"]),
-            self._execution(point),
-        )
+        return self.ready(point, self._execution(point))
+
+    def ready(self, point: Point, execution: Execution) -> Bench:
+        """`bench`, to be run in a given way, of a point that was built here."""
+        node = point.config
+        data, metric = self._parts.data(node["data"]), self._parts.metric(node["metric"])
         network, *others = (
             AnalogNetwork(
                 self._parts.folded(node),
@@ -146,11 +148,12 @@ class Workbench:
         where = repr(self._accelerator(node))
         return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
 
-    def measure(self, point: Point) -> Execution:
-        """The fastest way found to run a point's network (`probe.measure`)."""
+    def measure(self, point: Point, seconds_a_chip: Callable[[Bench], float]) -> Execution:
+        """The fastest way found to run a point's network, by passes and where these are short by trials."""
         node = point.config
-        model = fused(self._parts.folded(node), self._parts.folds(node))
-        return measure(model, self._parts.data(node["data"]).x, self.wish, self._accelerator(node))
+        model, data = fused(self._parts.folded(node), self._parts.folds(node)), self._parts.data(node["data"])
+        ready = cache(partial(self.ready, point))
+        return measure(model, data.x, self.wish, self._accelerator(node), lambda way: seconds_a_chip(ready(way)))
 
     def _accelerator(self, node: Mapping[str, Any]) -> Accelerator:
         found: Accelerator = self._parts.component("accelerator", node["accelerator"])

@@ -146,7 +146,7 @@ class Memory(Costs):
 @pytest.mark.parametrize(("most", "found"), [(1, 1), (5, 4), (40, 32)])
 def test_chips_a_pass_double_until_memory_ends(monkeypatch, most, found):
     clock = Clock()
-    monkeypatch.setattr("rramsweep.probe.time", clock)
+    monkeypatch.setattr("rramsweep.stopwatch.time", clock)
     net = Memory(clock, most)
     best = measure(net, torch.zeros(8, 2, 3, 3), Wish(8, "contiguous", 1), Gpu())
     assert best == Execution(8, "contiguous", 1, found)
@@ -154,7 +154,7 @@ def test_chips_a_pass_double_until_memory_ends(monkeypatch, most, found):
 
 def test_a_batch_that_does_not_fit_is_made_smaller(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("rramsweep.probe.time", clock)
+    monkeypatch.setattr("rramsweep.stopwatch.time", clock)
 
     def cost(n, last, threads):
         if n > 32:

@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("rramsweep.probe.time", clock)
+    monkeypatch.setattr("rramsweep.stopwatch.time", clock)
     return clock
 
 

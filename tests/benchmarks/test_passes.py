@@ -16,7 +16,7 @@ import torch
 import rramsweep as rs
 from rramsweep.config import choices, container
 from rramsweep.execution import Wish
-from rramsweep.passes import run_trials
+from rramsweep.passes import run_trials, seconds_a_chip
 from rramsweep.workbench import Workbench
 
 ACCELERATOR = os.environ.get("RRAMSWEEP_ACCELERATOR", "cuda")
@@ -36,7 +36,7 @@ def chips_per_second(overrides, chips):
     cfg = rs.compose([*overrides, "technology=pyrram", "drift.relative_drift=0.1", f"accelerator={ACCELERATOR}"])
     workbench = Workbench(wish=Wish(chips_per_pass=chips))
     point = workbench.point(container(cfg), choices(cfg))
-    workbench.executions = {workbench.kind(point): vars(workbench.measure(point))}
+    workbench.executions = {workbench.kind(point): vars(workbench.measure(point, seconds_a_chip))}
     bench = workbench.bench(point)
     list(run_trials(bench, range(chips)))  # the first pass pays for what later ones find in place
     done, started = 0, time.perf_counter()

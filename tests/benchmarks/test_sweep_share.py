@@ -56,7 +56,7 @@ def timed(name, call):
 
 
 trial.outputs = passes.outputs = counted(trial.outputs)
-probe._seconds_an_input = counted(probe._seconds_an_input)
+probe.seconds_an_input = counted(probe.seconds_an_input)
 from rramsweep import driver
 driver.run_shard = timed("trials", driver.run_shard)
 driver._print_baselines = timed("baselines", driver._print_baselines)

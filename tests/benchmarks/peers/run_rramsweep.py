@@ -12,7 +12,7 @@ from torch import nn
 import rramsweep
 from rramsweep.config import choices, compose, container, point_plan
 from rramsweep.datasets import Data
-from rramsweep.passes import run_trials
+from rramsweep.passes import run_trials, seconds_a_chip
 
 NETWORKS = {
     "mlp": ["model=digits_mlp", "data=digits", "data.split=all"],
@@ -34,7 +34,8 @@ def prepare(network: str, model: nn.Module, data: Data) -> Prepared:
     config = compose([*NETWORKS[network], *CHIP])
     plan, _, workbench = point_plan(container(config), choices(config), [], "bench_peers")
     point = plan.points[0]
-    workbench.executions = {workbench.kind(point): vars(workbench.measure(point))}  # as the command does
+    execution = workbench.measure(point, seconds_a_chip)  # as the command does
+    workbench.executions = {workbench.kind(point): vars(execution)}
     bench = workbench.bench(point)
     seeds = itertools.count()
     chips = 4 * bench.execution.chips_in_flight if bench.others else 1

@@ -1,0 +1,95 @@
+"""What it costs to run a network in some way, by a short measurement: seconds an input of one chip."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from rramsweep.accelerator import Accelerator, together
+from rramsweep.execution import Execution
+from rramsweep.parallel import workers
+from rramsweep.trial import outputs
+
+# Seconds for which a way is tried, and those of a pass that is tried: of as many batches as that takes, because the
+# same one again and again would lie in the cache, which makes small batches look better than they are.
+TRIED_S = 0.05
+PASS_S = 0.02
+
+# Chips in flight are timed over passes of so many seconds, beside which starting them in their threads is short.
+ROUND_S = 0.05
+
+
+def seconds_an_input(model: nn.Module, x: Tensor, execution: Execution, accelerator: Accelerator) -> float:
+    """Of one chip; infinite where a pass does not fit into a GPU's memory, or several chips cannot be batched.
+
+    Args:
+        model: its memory format is changed.
+        x: inputs, of which the first ones are taken.
+        execution: how they are run.
+        accelerator: where.
+    """
+    model.to(memory_format=execution.format)
+    inputs = 1 if execution.chips_per_pass > 1 else 0
+
+    def forward() -> float:
+        started = time.perf_counter()
+        outputs(run, batches, accelerator, inputs)
+        accelerator.wait()
+        return time.perf_counter() - started
+
+    try:
+        run = copies(model, execution.chips_per_pass)
+        batches = execution.batches(x[: execution.batch_size])
+        forward()  # the first pass pays for what later ones find in place
+        batches = execution.batches(x[: math.ceil(PASS_S / max(forward(), 1e-6)) * execution.batch_size])
+        once = forward if execution.chips_in_flight == 1 else partial(_in_flight, forward, execution)
+        seconds = once()
+        until = time.perf_counter() + TRIED_S
+        while time.perf_counter() < until:
+            seconds = min(seconds, once())
+    except torch.OutOfMemoryError:
+        return float("inf")
+    except RuntimeError:
+        if execution.chips_per_pass == 1:
+            raise
+        return float("inf")
+    return seconds / sum(map(len, batches)) / execution.chips_per_pass
+
+
+def in_turn(ways: Sequence[Execution], seconds: Callable[[Execution], float], rounds: int) -> dict[Execution, float]:
+    """Median seconds of each way, tried in turn, so that a busy moment of the machine meets all alike."""
+    times: dict[Execution, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            times[way].append(seconds(way))
+    return {way: statistics.median(found) for way, found in times.items()}
+
+
+def copies(model: nn.Module, chips: int) -> Callable[[Tensor], Tensor]:
+    """So many chips in one pass, with copies of one set of weights."""
+    if chips == 1:
+        return model
+    return together(model, {n: p.expand(chips, *p.shape).clone() for n, p in model.named_parameters() if p.dim() > 1})
+
+
+def _in_flight(forward: Callable[[], float], execution: Execution) -> float:
+    """Seconds a pass where several threads run passes at the same time."""
+    chips = execution.chips_in_flight
+
+    def some(_: int) -> None:
+        for _ in range(passes):
+            forward()
+
+    with workers(chips, execution.threads_each) as pool:
+        passes = 1
+        list(pool.map(some, range(chips)))  # a thread's first pass makes what later ones find in place
+        passes = max(1, math.ceil(ROUND_S / max(forward(), 1e-6)))
+        started = time.perf_counter()
+        list(pool.map(some, range(chips)))
+        return (time.perf_counter() - started) / (chips * passes)
