@@ -59,7 +59,10 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
 
 
 def seconds_a_chip(bench: Bench) -> float:
-    """What a chip takes from programming to its row, by some of a point's chips, which are not kept."""
+    """What a chip takes from programming to its row, by some of a point's chips, which are not kept.
+
+    The first call for a bench takes longer: it pays for what later ones find in place.
+    """
     execution, before = bench.execution, torch.get_num_threads()
     chips = max(TIMED, execution.chips_per_pass, 2 * execution.chips_in_flight)
 
@@ -70,7 +73,6 @@ def seconds_a_chip(bench: Bench) -> float:
 
     try:
         execution.use_threads()
-        some(chips)  # the first ones pay for what later ones find in place
         seconds = some(chips)
         return some(math.ceil(TIMED_S / seconds)) if chips * seconds < TIMED_S else seconds
     finally:

@@ -40,8 +40,8 @@ FLIGHT_PARAMETERS = 4_000_000
 # A search meets each way once, some in a busy moment of the machine. So those that cost at most this much more than the
 # best of them, and no more than so many, are measured again, in turn, if that takes no longer than so many seconds.
 NEAR = 1.4
-FINALISTS = 4
-ROUNDS = 5
+FINALISTS = 3
+ROUNDS = 3
 FINAL_S = 2.5
 
 # A trial up to so many seconds spends a part of them on programming and scoring: then trials are measured, not passes.
@@ -99,7 +99,8 @@ def measure(
             search.take(threads=[1])
         if free and wish.chips_in_flight is None and search.best.chips_per_pass == 1 and _is_small(model):
             flights = [n for n in range(2, before + 1) if before % n == 0]
-            if search.take(chips_in_flight=flights, patience=len(flights)) and wish.batch_size is None:
+            flown = search.take(chips_in_flight=flights, patience=len(flights))
+            if flown and wish.batch_size is None and search.is_short:  # else the gain is less than trying costs
                 search.sizes()
         if wish.chips_per_pass is None and not accelerator.is_cpu:
             search.take(chips_per_pass=[2**n for n in range(1, DOUBLINGS + 1)], patience=PATIENCE)
@@ -160,13 +161,18 @@ class _Search:
         ways += [w for w in ranked if w.chips_in_flight > 1 and w not in ways][:1]
         if len(ways) == 1:
             return self.best
-        if seconds_a_chip is not None and cost * len(self._x) <= SHORT_S:
+        if seconds_a_chip is not None and self.is_short:
             found = in_turn(ways, seconds_a_chip, ROUNDS)
         else:
-            rounds = min(ROUNDS, int(FINAL_S / sum(self._took_s[way] for way in ways)))
+            rounds = min(ROUNDS, int(FINAL_S / sum(self._took_s[way] for way in ways)) - 1)
             found = in_turn(ways, self._seconds, rounds) if rounds > 1 else self._measured
         best = min(ways, key=found.__getitem__)
         return best if found[best] < GAIN * found[self.best] else self.best
+
+    @property
+    def is_short(self) -> bool:
+        """Whether all inputs together take so little that programming and scoring count beside them."""
+        return self._cost(self.best) * len(self._x) <= SHORT_S
 
     def _cost(self, execution: Execution) -> float:
         if execution not in self._measured:

@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,6 @@ from rramsweep.trial import outputs
 # same one again and again would lie in the cache, which makes small batches look better than they are.
 TRIED_S = 0.05
 PASS_S = 0.02
-
-# Chips in flight are timed over passes of so many seconds, beside which starting them in their threads is short.
-ROUND_S = 0.05
 
 
 def seconds_an_input(model: nn.Module, x: Tensor, execution: Execution, accelerator: Accelerator) -> float:
@@ -48,11 +44,13 @@ def seconds_an_input(model: nn.Module, x: Tensor, execution: Execution, accelera
         batches = execution.batches(x[: execution.batch_size])
         forward()  # the first pass pays for what later ones find in place
         batches = execution.batches(x[: math.ceil(PASS_S / max(forward(), 1e-6)) * execution.batch_size])
-        once = forward if execution.chips_in_flight == 1 else partial(_in_flight, forward, execution)
-        seconds = once()
-        until = time.perf_counter() + TRIED_S
-        while time.perf_counter() < until:
-            seconds = min(seconds, once())
+        if execution.chips_in_flight == 1:
+            until = time.perf_counter() + TRIED_S
+            seconds = forward()
+            while time.perf_counter() < until:
+                seconds = min(seconds, forward())
+        else:
+            seconds = _in_flight(forward, execution)
     except torch.OutOfMemoryError:
         return float("inf")
     except RuntimeError:
@@ -63,12 +61,12 @@ def seconds_an_input(model: nn.Module, x: Tensor, execution: Execution, accelera
 
 
 def in_turn(ways: Sequence[Execution], seconds: Callable[[Execution], float], rounds: int) -> dict[Execution, float]:
-    """Median seconds of each way, tried in turn, so that a busy moment of the machine meets all alike."""
-    times: dict[Execution, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way in ways:
-            times[way].append(seconds(way))
-    return {way: statistics.median(found) for way, found in times.items()}
+    """Median seconds of each way, tried in turn, so that a busy moment of the machine meets all alike.
+
+    A round before these is not counted: it pays for what the others find in place.
+    """
+    found = [[seconds(way) for way in ways] for _ in range(1 + rounds)]
+    return {way: statistics.median(times[1:]) for way, times in zip(ways, zip(*found, strict=True), strict=True)}
 
 
 def copies(model: nn.Module, chips: int) -> Callable[[Tensor], Tensor]:
@@ -88,8 +86,9 @@ def _in_flight(forward: Callable[[], float], execution: Execution) -> float:
 
     with workers(chips, execution.threads_each) as pool:
         passes = 1
+        started = time.perf_counter()
         list(pool.map(some, range(chips)))  # a thread's first pass makes what later ones find in place
-        passes = max(1, math.ceil(ROUND_S / max(forward(), 1e-6)))
+        passes = math.ceil(TRIED_S / max(time.perf_counter() - started, 1e-6))
         started = time.perf_counter()
         list(pool.map(some, range(chips)))
         return (time.perf_counter() - started) / (chips * passes)
