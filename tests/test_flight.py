@@ -129,6 +129,52 @@ def test_chips_fly_where_that_is_faster(monkeypatch, two_threads):
     assert measure(net, X, Wish(16, "contiguous")) == Execution(16, "contiguous", None, 1, 1)
 
 
+def test_one_busy_moment_decides_nothing(monkeypatch, two_threads):
+    """The fastest way is met first while the machine does something else, which triples what it costs."""
+    met = set()
+
+    def cost(e):
+        busy = e.batch_size == 32 and e not in met
+        met.add(e)
+        return (3.0 if busy else 1.0) * (1.0 if e.batch_size == 32 else 1.3) / 1e3
+
+    Timed(monkeypatch, cost)
+    assert measure(nn.Conv2d(2, 2, 1), X, Wish(memory_format="contiguous", chips_in_flight=1)).batch_size != 32
+    met.clear()
+    monkeypatch.setattr(probe, "NEAR", 3.1)  # as far as the busy moment went
+    assert measure(nn.Conv2d(2, 2, 1), X, Wish(memory_format="contiguous", chips_in_flight=1)).batch_size == 32
+
+
+def test_short_ways_are_judged_by_whole_trials(monkeypatch, two_threads):
+    """Passes alone are a third slower in flight; with programming and scoring beside them, trials are faster."""
+    asked = []
+
+    def trial(e):
+        asked.append(e)
+        return 1.0 if e.chips_in_flight == 2 else 1.2
+
+    wish = Wish(16, "contiguous")
+    for seconds, chips in ((0.001, 2), (0.1, 1)):  # an input; 32 of them are short, and not
+        Timed(monkeypatch, lambda e, s=seconds: s * (1.0 if e.chips_in_flight == 1 and e.threads is None else 1.3))
+        asked.clear()
+        assert measure(nn.Conv2d(2, 2, 1), X, wish, seconds_a_chip=trial).chips_in_flight == chips
+        assert bool(asked) == (chips == 2)
+
+
+def test_a_chip_is_timed_as_it_is_run_and_not_kept(monkeypatch):
+    ready, ran, before = bench(), [], torch.get_num_threads()
+
+    def slow(ready, seed):
+        ran.append(torch.get_num_threads())
+        time.sleep(0.02)
+        return run_trial(ready, seed)
+
+    monkeypatch.setattr(passes, "run_trial", slow)
+    assert passes.seconds_a_chip(ready) >= 0.01  # two at the same time
+    assert set(ran) == {1}
+    assert torch.get_num_threads() == before
+
+
 def test_batches_are_chosen_anew_for_chips_in_flight(monkeypatch, two_threads):
     best = {1: 32, 2: 16}
     for ms, batch_size in ((1, 16), (10, 32)):  # only where all inputs take less than 50 ms

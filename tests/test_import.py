@@ -30,6 +30,17 @@ print([m for m in ("scipy.stats", "matplotlib.pyplot", "torchvision", "timm") if
     assert python(code) == "[]"
 
 
+def test_a_command_looks_for_no_garbage_among_its_imports():
+    code = """
+import gc, sys
+from rramsweep.__main__ import main
+sys.argv = ["rramsweep", "--version"]
+main()
+print(gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+    assert python(code).splitlines()[-1] == "True True"
+
+
 def test_importing_everything_sets_no_global_state():
     code = """
 import logging, random, warnings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import statistics
 
@@ -38,7 +39,8 @@ def prepare(network: str, model: nn.Module, data: Data) -> Prepared:
     workbench.executions = {workbench.kind(point): vars(execution)}
     bench = workbench.bench(point)
     seeds = itertools.count()
-    chips = 4 * bench.execution.chips_in_flight if bench.others else 1
+    # As in a sweep, which starts the threads of chips in flight once a point, not once a chip.
+    chips = max(4 * bench.execution.chips_in_flight, math.ceil(0.05 / seconds_a_chip(bench))) if bench.others else 1
 
     def trial() -> float:
         rows = [row for row, _ in run_trials(bench, list(itertools.islice(seeds, chips)))]
