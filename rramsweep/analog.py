@@ -18,7 +18,7 @@ from rramsweep.fusing import Fold, fuse, multiply
 from rramsweep.names import nearest
 from rramsweep.parallel import in_parallel
 from rramsweep.pieces import WHOLE, NetworkCells
-from rramsweep.slot import ReadSlot
+from rramsweep.slot import NO_READ_NOISE, ReadSlot
 from rramsweep.streams import Stream
 
 
@@ -59,7 +59,8 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
     for pattern in patterns:
         matches = fnmatch.filter(names, pattern)
         if not matches:
-            near = nearest(pattern, names, cutoff=0.3) or list(names[:6])
+            within = any(name.startswith(f"{pattern}.") for name in names)  # a recurrent layer has several arrays
+            near = [f"{pattern}.*"] if within else nearest(pattern, names, cutoff=0.3) or list(names[:6])
             raise ValueError(
                 f"{where} must match analog layers, but {pattern!r} matches none: did you mean {', '.join(near)}?"
             )
@@ -111,7 +112,7 @@ class AnalogNetwork:
             raise ValueError(
                 f"read noise needs a layer whose forward is the product itself, but {', '.join(fused[:3])}"
                 f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
-                "read_noise of Ideal in a rule of analog.layers, or exclude them"
+                f"{NO_READ_NOISE}, or exclude them"
             )
         self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in read])
         for name in self._scales.keys() - self._arrays.keys():
@@ -202,7 +203,7 @@ class AnalogNetwork:
         if unread:
             raise ValueError(
                 f"read noise needs layers that are called, but the network takes the weight of {', '.join(unread[:3])} "
-                "without calling it: exclude it, or give it read_noise of Ideal in a rule of analog.layers"
+                f"without calling it: exclude it, or give it {NO_READ_NOISE}"
             )
 
     def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:

@@ -98,6 +98,16 @@ class Components:
         # Arguments that leave every weight alone may still change what the network does with them.
         given = {key: value for key, value in node.items() if key != "checkpoint"}
         for name, tensor in model.named_parameters():
+            if tensor.is_floating_point() and tensor.dtype != torch.float32:
+                raise ValueError(
+                    f"weights must be float32, as inputs are, but {name} is {str(tensor.dtype).removeprefix('torch.')}:"
+                    " return model.float(); bfloat16 is accelerator.precision"
+                )
+            if isinstance(tensor, nn.UninitializedParameter):
+                raise ValueError(
+                    f"a network must have its weights, but {name} is not there before a first forward (a lazy module): "
+                    "run the network once in its factory"
+                )
             if not tensor.isfinite().all():
                 raise ValueError(f"weights must be finite, but {name} holds NaN or infinity: train or load it again")
         return model.eval(), f"{describe(given)} sha256 {weights_digest(model)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,6 +14,12 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 # What a probe begins with, and what is used where nothing is measured: 64 images kept ResNet-20's activations in the
 # cache of the processors tried, and a network of one matrix product loses little.
 BATCH = 64
+
+
+def takes_channels_last(shape: Sequence[int], weights: Iterable[Tensor]) -> bool:
+    """Whether inputs are images and weights those of convolutions over two axes; torch refuses weights of five axes."""
+    axes = {weight.dim() for weight in weights}
+    return len(shape) == 4 and 4 in axes and 5 not in axes
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,18 @@ class Execution:
         """Set torch's threads, if this says how many."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+
+    def check_format(self, shape: Sequence[int], weights: Iterable[Tensor]) -> None:
+        """Refuse a memory format that inputs of this shape, or these weights, cannot have.
+
+        Raises:
+            ValueError: states both.
+        """
+        if self.memory_format == "channels_last" and not takes_channels_last(shape, weights):
+            raise ValueError(
+                "memory_format=channels_last is of images (N, C, H, W) and convolutions over two axes, got inputs of "
+                f"shape {tuple(shape[1:])} or weights of another number of axes: use contiguous or null"
+            )
 
     @property
     def threads_each(self) -> int:

@@ -15,7 +15,7 @@ from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.cell_facts import of_cells, of_weights, program_by_steps, ratio
 from rramsweep.chip import LayerSpec, ProgrammedLayer, map_layer
 from rramsweep.effects import Ideal
-from rramsweep.slot import product
+from rramsweep.slot import check_product, product
 from rramsweep.streams import Stream
 
 # Inputs a forward pass: the products of a wide convolution are held beside each other.
@@ -144,7 +144,7 @@ def _products(
     hooks = []
     for name, array in arrays.items():
         if array.readable:
-            look = _looking(product(array), weights[name], layers[name], seed, moments[name])
+            look = _looking(array, weights[name], layers[name], seed, moments[name])
             hooks.append(array.module.register_forward_hook(look, with_kwargs=True))
     try:
         for part in torch.split(x, BATCH):
@@ -156,9 +156,9 @@ def _products(
 
 
 def _looking(
-    linear: Callable[..., Tensor], weight: Tensor, layer: ProgrammedLayer, seed: int, moments: Moments
+    array: WeightArray, weight: Tensor, layer: ProgrammedLayer, seed: int, moments: Moments
 ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
-    noise, chip_weight = layer.spec.read_noise, layer.weight()
+    linear, noise, chip_weight = product(array), layer.spec.read_noise, layer.weight()
     stream = Stream(seed, (layer.name, "read_noise"))
     reads = 0
 
@@ -170,6 +170,8 @@ def _looking(
         def analog(x: Tensor, w: Tensor) -> Tensor:
             return linear(x, w, *others, **given)
 
+        if not reads and not isinstance(noise, Ideal):
+            check_product(array, linear, inputs, *others, **given)
         quiet = analog(inputs, chip_weight)
         if isinstance(noise, Ideal):
             moments.add(analog(inputs, weight), quiet)

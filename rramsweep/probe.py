@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rramsweep.accelerator import CPU, Accelerator
-from rramsweep.execution import BATCH, FORMATS, Execution, Wish
+from rramsweep.execution import BATCH, FORMATS, Execution, Wish, takes_channels_last
 from rramsweep.stopwatch import copies, in_turn, seconds_an_input
 
 # Batches are not made smaller than this.
@@ -79,7 +79,8 @@ def measure(
             in flight on a GPU.
     """
     search = _Search(model, x, wish.start(len(x)), accelerator, time.perf_counter() + budget_s)
-    before, formats = search.threads, wish.memory_format is None and _has_images(model, x)
+    before, formats = search.threads, wish.memory_format is None and takes_channels_last(x.shape, model.parameters())
+    search.best.check_format(x.shape, model.parameters())
     if search.best.chips_per_pass > 1:
         _check_batching(model, accelerator.take(x[:1]))
     if search.best.chips_in_flight > 1 and not accelerator.is_cpu:
@@ -205,10 +206,6 @@ def _is_slow(model: nn.Module, x: Tensor, accelerator: Accelerator) -> bool:
 
 def _is_small(model: nn.Module) -> bool:
     return sum(p.numel() for p in model.parameters()) <= FLIGHT_PARAMETERS
-
-
-def _has_images(model: nn.Module, x: Tensor) -> bool:
-    return x.dim() == 4 and any(p.dim() == 4 for p in model.parameters())
 
 
 def _check_batching(model: nn.Module, x: Tensor) -> None:

@@ -27,6 +27,7 @@ from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point
 from rramsweep.probe import measure
 from rramsweep.shares import describe_shares, shares
+from rramsweep.steadiness import check_steady
 from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
 
@@ -74,7 +75,7 @@ class Workbench:
         """
         node = {key: config[key] for key in POINT_KEYS}
         node["t_s"] = seconds(node["t_s"])
-        _, weights = self._parts.network(node["model"])
+        network, weights = self._parts.network(node["model"])
         self._notes |= dict.fromkeys(untrained(node["model"]))
         specs = self._specs(node, choices)
         if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
@@ -82,6 +83,7 @@ class Workbench:
             self._notes[f"{told}, which is drawn anew for each chip and call: these run one chip at a time"] = None
         accelerator = self._accelerator(node)
         accelerator.check()
+        self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -211,6 +213,7 @@ class Workbench:
         def run() -> Answers:
             model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
             try:
+                check_steady(model, data.x, str(node["model"]["_target_"]))
                 # Not as the chips are run, so that it is the same however that is.
                 batches = Execution(self.wish.start().batch_size).batches(data.x)
                 return evaluate(model, batches, data.y, self._parts.metric(node["metric"]))

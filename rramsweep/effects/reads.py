@@ -53,7 +53,7 @@ def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
         if low < -_ROUNDING * high:
             raise ValueError(
                 "read noise needs a layer whose forward is a product of its input and its weight, but one changes its "
-                "weight first (weight standardisation): give it read_noise of Ideal in a rule of analog.layers"
+                "weight first (weight standardisation): give it no read noise, by a rule of analog.layers"
             )
     sd = variance.clamp_(min=0).sqrt_()
     return rng.normal(y.shape).to(y).mul_(sd).add_(y)
