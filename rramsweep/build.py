@@ -85,6 +85,11 @@ def resolve(name: Any, where: str, allow: Sequence[str] = ()) -> Any:
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"{where} needs a _target_, got {name!r}: give {where}._target_=package.factory")
+    if "." not in name:
+        raise ValueError(
+            f"{where}._target_ must be a dotted name, got {name!r}: give its package as well, as in "
+            "rramsweep.effects.Ideal"
+        )
     allowed = (OWN, *allow)
     remedy = f"allow its package with allow_targets=[{name.split('.')[0]}] on the command line"
     if not _inside(name, allowed):

@@ -64,9 +64,9 @@ class Components:
 
         return self.keep(f"flat {key}", node, typed)
 
-    def component(self, group: str, node: Mapping[str, Any]) -> Any:
-        """The object of a cell group."""
-        return self.keep(group, node, lambda: build(node, group, self._allow))
+    def component(self, group: str, node: Mapping[str, Any], where: str | None = None) -> Any:
+        """The object of a cell group; messages name the group, or where the node stands."""
+        return self.keep(group, node, lambda: build(node, where or group, self._allow))
 
     def folded(self, node: Mapping[str, Any]) -> nn.Module:
         """The network that is mapped: as it is, or with its batch norms folded."""

@@ -22,6 +22,9 @@ from rramsweep.files import write_atomic
 FORMAT = 1
 UNIT = "uS"
 METADATA = "metadata"
+
+# An array whose largest conductance is less than this part of the window's end is in siemens, not dead.
+_SIEMENS = 1e-5
 FULL_SCALE = "full_scale"
 
 
@@ -133,6 +136,12 @@ def _filled(
             raise ValueError(
                 f"conductances must be finite and at least 0, but {n_bad} of {array.size} in {name}/{cell} of {path} "
                 "are not: put 0 for a cell that does not conduct"
+            )
+        most, end_uS = array.max(initial=0), layer.spec.device.g_max_uS
+        if 0 < most < _SIEMENS * end_uS:
+            raise ValueError(
+                f"conductances must be in {UNIT}, but none in {name}/{cell} of {path} is above {most:.2g} where the "
+                f"window ends at {end_uS:g}, which looks like siemens: multiply by 1e6"
             )
         g_uS[cell] = torch.from_numpy(array.astype(np.float64)).to(target_uS)
     return replace(layer, g_uS=g_uS)

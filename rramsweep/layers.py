@@ -74,6 +74,12 @@ def changed(
     return own
 
 
+def place(group: str, analog: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """Where a group's node was changed last: `analog.layers.LABEL.group`, or `group` itself."""
+    last = next((label for label in reversed(labels) if group in analog["layers"][label]), None)
+    return group if last is None else f"analog.layers.{last}.{group}"
+
+
 def in_options(text: str, groups: Mapping[str, Mapping[str, Any]], options: Mapping[str, str]) -> str:
     """A message with the options that a user typed, `relaxation=hfox`, in place of stage and class.
 

@@ -22,7 +22,7 @@ from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
 from rramsweep.identity import describe, identify
-from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules
+from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules, place
 from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point
 from rramsweep.probe import measure
@@ -192,11 +192,12 @@ class Workbench:
         return {name: specs[labels] for name, labels in rules.items()}
 
     def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
-        groups = changed(node, node["analog"], labels)
+        analog = node["analog"]
+        groups = changed(node, analog, labels)
         options = {group: choices[group] for group in CELL_GROUPS if groups[group] is node[group]}
-        parts = {group: self._parts.component(group, groups[group]) for group in CELL_GROUPS}
+        made = {g: self._parts.component(g, groups[g], place(g, analog, labels)) for g in CELL_GROUPS}
         try:
-            spec = LayerSpec(**parts)
+            spec = LayerSpec(**made)
             spec.check_time(node["t_s"])
         except ValueError as error:
             raise ValueError(in_options(str(error), groups, options)) from None
@@ -205,9 +206,8 @@ class Workbench:
 
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         keys = [node["model"], node["analog"]]
-        return self._parts.keep(
-            "rules", keys, lambda: layer_rules(self._parts.network(node["model"])[0], node["analog"])
-        )
+        network = self._parts.network(node["model"])[0]
+        return self._parts.keep("rules", keys, lambda: layer_rules(network, node["analog"]))
 
     def _digital(self, node: Mapping[str, Any]) -> Answers:
         def run() -> Answers:

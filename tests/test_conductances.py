@@ -134,6 +134,7 @@ def put(name, value):
         (lambda arrays, metadata: arrays.pop("2/n"), r"lacks \['2/n'\] and has \[\]"),
         (put("2/x", np.ones(3)), r"has \['2/x'\]"),
         (put("2/p", np.ones((16, 6))), r"shape \(6, 16\), got float64 of shape \(16, 6\)"),
+        (put("2/p", np.full((6, 16), 5e-5)), "in uS, but none in 2/p of .* is above 5e-05 .* siemens: multiply by 1e6"),
         (put("2/p", np.full((6, 16), "a")), "must hold 2/p as numbers"),
         (put("2/p", np.full((6, 16), np.nan)), "finite and at least 0, but 96 of 96 in 2/p"),
         (put("2/p", np.full((6, 16), -1e-300)), "finite and at least 0, but 96 of 96 in 2/p"),

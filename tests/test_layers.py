@@ -65,6 +65,23 @@ def test_refuses_a_rule(layers, says):
         nodes(layers)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            "drift.relative_drft=0.3",
+            r"late.drift.relative_drft is not a parameter of analog.layers.late.drift: did",
+        ),
+        ("drift.relative_drift=-1", r"late.drift: relative_drift must lie"),
+        ("read_noise._target_=Ideal", r"late.read_noise._target_ must be a dotted name, got 'Ideal': .*effects.Ideal"),
+    ],
+)
+def test_a_mistake_in_a_rule_is_told_of_that_rule(change, says):
+    rules = ["+analog.layers.early.match=fc*", "+analog.layers.early.drift.relative_drift=0.1"]
+    with pytest.raises(ValueError, match=rf"^analog.layers.{says}"):
+        point(*rules, "+analog.layers.late.match=fc1", f"+analog.layers.late.{change}")
+
+
 def point(*overrides):
     cfg = compose(["model=digits_mlp", "data=digits", *overrides])
     return Workbench().point(container(cfg), choices(cfg))

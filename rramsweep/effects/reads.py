@@ -42,8 +42,8 @@ def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
         variance: of y, likewise, in its unit squared; in a new tensor, which is used up.
         rng: the stream of this read.
 
-    The variance is right for a forward that is a product and pads, reshapes or repeats: a subclass that scales its
-    input, weight or output by s gives it s times where s^2 is due. Only what makes it negative is noticed.
+    The variance is right for a forward that is a product and pads, reshapes or repeats; `slot.check_product` refuses
+    others, which would scale it by s where s^2 is due.
 
     Raises:
         ValueError: a variance is negative, so the layer's forward is not a plain product.
