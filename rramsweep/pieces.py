@@ -23,9 +23,10 @@ from rramsweep.streams import EndToEnd, Stream
 # Cells of layers that lie end to end, at most: their targets, conductances and draws take 0.8 MB.
 PIECE = 65_536
 
-# Weights of a piece of a large layer: ten MB of cells and draws. Smaller ones would fit the cache, but two threads that
-# program two layers then wait for Python between short operations, which costs more than the cache brings.
-CUT = 524_288
+# Weights of a piece of a large layer: some 3 MB of cells and draws. Two threads that program two layers wait for Python
+# between short operations: pieces of half the size took a fifth longer. Those of four times took a tenth less, and as
+# much memory again as the weights of ResNet-18.
+CUT = 131_072
 
 # Weights of a layer whose targets are kept, 8 bytes each, because mapping it anew for each chip would cost more time
 # than it saves memory; and of all such layers together.
