@@ -18,7 +18,7 @@ from rramsweep.metrics import Metric, checked
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
 from rramsweep.models.eager import eager
 
-# Inputs from which the batch norms behind layers are found.
+# Inputs from which the batch norms behind layers are found, and whether a network is steady.
 FEW = 4
 
 # How many channels pictures have.

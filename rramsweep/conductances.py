@@ -22,10 +22,10 @@ from rramsweep.files import write_atomic
 FORMAT = 1
 UNIT = "uS"
 METADATA = "metadata"
+FULL_SCALE = "full_scale"
 
 # An array whose largest conductance is less than this part of the window's end is in siemens, not dead.
 _SIEMENS = 1e-5
-FULL_SCALE = "full_scale"
 
 
 def save(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> None:

@@ -6,12 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rramsweep.arrays import private_copy
-
-# Inputs that are looked at.
-FEW = 4
-
-# Answers are alike to this part of the largest: batches of other sizes are multiplied in another order.
-ROUNDING = 1e-3
+from rramsweep.fusing import alike
 
 
 @torch.inference_mode()
@@ -20,30 +15,29 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
 
     Args:
         model: in eval mode, returning one tensor; others are left to what evaluates them.
-        x: inputs, of which a few are run.
+        x: inputs; a few are enough.
         name: of the network, for messages.
 
     Raises:
         ValueError: it answers otherwise when asked again, in other batches, or as a copy of itself.
     """
-    x, half = x[:FEW], len(x[:FEW]) // 2
-    answers = model(x)
+    answers, half = model(x), len(x) // 2
     if not isinstance(answers, Tensor) or not answers.isfinite().all():
         return
     answers = answers.clone()  # some networks keep what they return, and write into it
-    if not _alike(model(x), answers):
+    if not alike(model(x), answers):
         raise ValueError(
             f"a network must give the same answers each time in eval mode, but {name} does not: let dropout and other "
             "draws depend on self.training, and leave no count or state behind in forward"
         )
-    if half and not _alike(torch.cat([model(x[:half]), model(x[half:])]), answers):
+    if half and not alike(torch.cat([model(x[:half]), model(x[half:])]), answers):
         raise ValueError(
             f"a network must answer each input by itself, but the answers of {name} depend on what else is in the "
             "batch: give batch norms running statistics, and keep inputs along the first axis"
         )
     cause: Exception | None = None
     try:
-        if _alike(private_copy(model)(x), answers):
+        if alike(private_copy(model)(x), answers):
             return
     except Exception as error:  # whatever a forward says that misses what its original has
         cause = error
@@ -51,7 +45,3 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
         f"a network must answer alike as a copy of itself, but {name} does not: a hook or closure of it holds a module "
         "or a container of the original; let it use the module that it is given"
     ) from cause
-
-
-def _alike(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool((a - b).abs().max() <= ROUNDING * b.abs().max())

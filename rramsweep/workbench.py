@@ -17,7 +17,7 @@ from rramsweep.analog import AnalogNetwork
 from rramsweep.arrays import private_copy
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
-from rramsweep.components import Components, folds_batchnorm, not_accepted, untrained
+from rramsweep.components import FEW, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.datasets import Data
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
@@ -192,12 +192,11 @@ class Workbench:
         return {name: specs[labels] for name, labels in rules.items()}
 
     def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
-        analog = node["analog"]
-        groups = changed(node, analog, labels)
+        groups = changed(node, node["analog"], labels)
         options = {group: choices[group] for group in CELL_GROUPS if groups[group] is node[group]}
-        made = {g: self._parts.component(g, groups[g], place(g, analog, labels)) for g in CELL_GROUPS}
+        parts = {g: self._parts.component(g, groups[g], place(g, node["analog"], labels)) for g in CELL_GROUPS}
         try:
-            spec = LayerSpec(**made)
+            spec = LayerSpec(**parts)
             spec.check_time(node["t_s"])
         except ValueError as error:
             raise ValueError(in_options(str(error), groups, options)) from None
@@ -206,14 +205,15 @@ class Workbench:
 
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         keys = [node["model"], node["analog"]]
-        network = self._parts.network(node["model"])[0]
-        return self._parts.keep("rules", keys, lambda: layer_rules(network, node["analog"]))
+        return self._parts.keep(
+            "rules", keys, lambda: layer_rules(self._parts.network(node["model"])[0], node["analog"])
+        )
 
     def _digital(self, node: Mapping[str, Any]) -> Answers:
         def run() -> Answers:
             model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
             try:
-                check_steady(model, data.x, str(node["model"]["_target_"]))
+                check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
                 # Not as the chips are run, so that it is the same however that is.
                 batches = Execution(self.wish.start().batch_size).batches(data.x)
                 return evaluate(model, batches, data.y, self._parts.metric(node["metric"]))

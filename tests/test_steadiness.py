@@ -71,6 +71,7 @@ CASES = [
     (Draws, "same answers each time"),
     (Counts, "same answers each time"),
     (BatchStatistics, "each input by itself"),
+    (Looks, "as a copy of itself"),
 ]
 
 

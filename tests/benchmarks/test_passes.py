@@ -36,8 +36,7 @@ def chips_per_second(overrides, chips):
     cfg = rs.compose([*overrides, "technology=pyrram", "drift.relative_drift=0.1", f"accelerator={ACCELERATOR}"])
     workbench = Workbench(wish=Wish(chips_per_pass=chips))
     point = workbench.point(container(cfg), choices(cfg))
-    workbench.executions = {workbench.kind(point): vars(workbench.measure(point, seconds_a_chip))}
-    bench = workbench.bench(point)
+    bench = workbench.ready(point, workbench.measure(point, seconds_a_chip))
     list(run_trials(bench, range(chips)))  # the first pass pays for what later ones find in place
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < AT_LEAST_S:
