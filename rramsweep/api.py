@@ -35,7 +35,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """
     with one_line():
         if not isinstance(overrides, str):
-            check(overrides, single=True)
+            check(overrides, single="rs.sweep([...]) sweeps over several")
         return compose_config(overrides)
 
 

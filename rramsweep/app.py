@@ -157,7 +157,8 @@ def _hydra(arguments: Sequence[str]) -> None:
             "-m sweeps over values, but none is given: write rramsweep -m NAME=V1,V2 or rramsweep -m "
             "experiment=quickstart"
         )
-    check(arguments)
+    several = {"-m", "--multirun"} & set(arguments) or any(a.startswith("hydra.mode=") for a in arguments)
+    check(arguments, single="" if several else "add -m to sweep over them")
     register()
     argv, full = sys.argv, os.environ.get(FULL_ERROR)
     sys.argv = [argv[0], *arguments]

@@ -15,6 +15,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.names import suggest
 
 OWN = "rramsweep"
@@ -40,8 +41,10 @@ def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: 
             given[key] = build(value, f"{where}.{key}", allow)
     try:
         return target(**given)
+    except ValidationError as error:
+        raise error.inside(where) from error.__cause__
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValidationError(Sentence(f"{where}: {error}")) from error
     except Exception as error:
         name = node["_target_"]
         raise ValueError(f"{where}: {name} must accept its arguments, but raised {error!r}: correct them") from error

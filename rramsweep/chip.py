@@ -15,7 +15,6 @@ from torch import Tensor
 from rramsweep.consistency import (
     checked,
     few_levels,
-    in_slot,
     is_nothing,
     refuse_double_counting,
     standstill,
@@ -23,6 +22,7 @@ from rramsweep.consistency import (
 )
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
+from rramsweep.errors import Sentence, placed
 from rramsweep.mapping import Mapping
 from rramsweep.streams import EndToEnd, Stream
 
@@ -73,10 +73,10 @@ class LayerSpec:
         """Whether a read differs from the product: read noise of strength zero is none."""
         return not is_nothing(self.read_noise)
 
-    def notes(self, t_s: float) -> list[str]:
+    def notes(self, t_s: float) -> list[Sentence]:
         """What a user should know of the effects on this device, with this mapping and at this time."""
         told = [
-            in_slot(slot, effect, note)
+            placed(note, slot, effect)
             for slot, effect in self._effects().items()
             if isinstance(effect, Noted)
             for note in effect.notes(self.device, t_s)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Ideal
+from rramsweep.errors import EffectName, Sentence, ValidationError, placed
 from rramsweep.mapping import Mapping
 
 # Above this error of the ideal chip the levels are told of: half of what `inspect` warns of. A pair of cells of 8
@@ -42,31 +43,43 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
     for stage, effect in effects.items():
         if is_nothing(effect):
             continue
-        name = label(stage, effect)
+        name = {"law": label(stage, effect)}
         if getattr(effect, "kind", "increment") == "total":
             if before:
-                raise ValueError(
-                    f"{name} is the total error against the target and must stand alone, but "
-                    f"{' and '.join(before)} would be counted twice: set {' and '.join(f'{b}=ideal' for b in before)}"
+                raise ValidationError(
+                    Sentence(
+                        "{law} is the total error against the target and must stand alone, but "
+                        f"{' and '.join(before)} would be counted twice",
+                        name,
+                    ),
+                    f"set {' and '.join(f'{b}=ideal' for b in before)}",
                 )
             covered_s = getattr(effect, "at_s", 0.0)
         elif covered_s == math.inf:
-            raise ValueError(
-                f"{name} must begin where {' and '.join(before)} ends, but that holds all later times, its drift "
-                f"included, which would be counted twice: set {stage}=ideal"
+            raise ValidationError(
+                Sentence(
+                    f"{{law}} must begin where {' and '.join(before)} ends, but that holds all later times, its drift "
+                    "included, which would be counted twice",
+                    name,
+                ),
+                f"set {stage}=ideal",
             )
         elif covered_s > 0 and (stage == "relaxation" or hasattr(effect, "t0_s")):
             t0_s = getattr(effect, "t0_s", 0.0)
             if t0_s < covered_s:
-                raise ValueError(
-                    f"{name} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
-                    f"begins at {t0_s:g} s and would be counted twice: set {stage}=ideal, or {_later(stage, effect)}"
+                raise ValidationError(
+                    Sentence(
+                        f"{{law}} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
+                        f"begins at {t0_s:g} s and would be counted twice",
+                        name,
+                    ),
+                    f"set {stage}=ideal, or {_later(stage, effect)}",
                 )
         covered_s = max(covered_s, getattr(effect, "until_s", 0.0))
         before.append(stage)
 
 
-def standstill(effects: Map[str, Effect], t_s: float) -> list[str]:
+def standstill(effects: Map[str, Effect], t_s: float) -> list[Sentence]:
     """A note where a chip is read later than its programming error was, and no law moves the cells in between."""
     programming = effects["programming"]
     at_s = getattr(programming, "at_s", 0.0)
@@ -74,33 +87,42 @@ def standstill(effects: Map[str, Effect], t_s: float) -> list[str]:
     if getattr(programming, "kind", "increment") != "total" or moved or t_s <= at_s:
         return []
     return [
-        f"{label('programming', programming)} is the error at {at_s:g} s after the write and no relaxation or drift "
-        f"follows it, so the cells stand still and a chip read at {t_s:g} s is that of {at_s:g} s: add a law that "
-        f"begins there, or set t_s={at_s:g}"
+        Sentence(
+            f"{{law}} is the error at {at_s:g} s after the write and no relaxation or drift follows it, so the cells "
+            f"stand still and a chip read at {t_s:g} s is that of {at_s:g} s: add a law that begins there, or set "
+            f"t_s={at_s:g}",
+            {"law": label("programming", programming)},
+        )
     ]
 
 
-def too_early(effects: Map[str, object], t_s: float) -> list[str]:
+def too_early(effects: Map[str, object], t_s: float) -> list[Sentence]:
     """A note for each law of time that is asked for just after programming, unless it has notes and says so itself."""
     return [
-        f"{label(slot, effect)} is a law of time from t0_s={effect.t0_s} on, but is asked for at t_s=0, just after "
-        "programming: give the time of reading, like t_s=1h"
+        Sentence(
+            f"{{law}} is a law of time from t0_s={effect.t0_s} on, but is asked for at t_s=0, just after programming: "
+            "give the time of reading, like t_s=1h",
+            {"law": label(slot, effect)},
+        )
         for slot, effect in effects.items()
         if t_s == 0 and hasattr(effect, "t0_s") and not hasattr(effect, "notes")
     ]
 
 
-def few_levels(mapping: Mapping, device: Device) -> list[str]:
+def few_levels(mapping: Mapping, device: Device) -> list[Sentence]:
     """A note where mapping and quantisation alone take much of the weights."""
     error = ideal_error(mapping, device)
     if error <= IDEAL_ERROR_LIMIT:
         return []
     levels = f"{device.levels} levels" if device.levels else f"steps of {device.step_uS:g} uS"
     return [
-        f"{label('device', device)} of {levels} under {label('mapping', mapping)} leaves the weights of an ideal chip "
-        f"{100 * error:.2g} % from the digital ones, without any effect (normal weights that fill the "
-        f"window at {W_MAX_STD:g} standard deviations) [D, derived in closed form]: take a network trained for so few "
-        "levels, mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels"
+        Sentence(
+            f"{{device}} of {levels} under {{mapping}} leaves the weights of an ideal chip {100 * error:.2g} % from "
+            f"the digital ones, without any effect (normal weights that fill the window at {W_MAX_STD:g} standard "
+            "deviations) [D, derived in closed form]: take a network trained for so few levels, "
+            "mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels",
+            {"device": label("device", device), "mapping": label("mapping", mapping)},
+        )
     ]
 
 
@@ -129,27 +151,15 @@ def is_nothing(effect: object) -> bool:
     return isinstance(effect, Ideal) or bool(getattr(effect, "silent", False))
 
 
-def label(slot: str, effect: object) -> str:
-    """How a message names an effect; `layers.in_options` puts the option there that a user chose."""
-    return f"{slot}={type(effect).__name__}"
+def label(slot: str, effect: object) -> EffectName:
+    """Name of the effect in a slot."""
+    return EffectName(type(effect).__name__, slot)
 
 
 def _later(stage: str, effect: object) -> str:
-    if "t0_s" in _parameters(effect):
+    if is_dataclass(effect) and "t0_s" in (field.name for field in fields(effect)):
         return f"let it begin then with {stage}.t0_s"
     return "begin with an error of the write alone, as technology=neurram_relaxing does"
-
-
-def in_slot(slot: str, effect: object, text: str) -> str:
-    """What an effect says of itself, with the slot that it is in: `set scale=true` as `set relaxation.scale=true`."""
-    name = type(effect).__name__
-    for parameter in _parameters(effect):
-        text = text.replace(f"set {parameter}=", f"set {slot}.{parameter}=")
-    return text.replace(name, label(slot, effect), 1) if name in text else f"{label(slot, effect)}: {text}"
-
-
-def _parameters(effect: object) -> list[str]:
-    return [field.name for field in fields(effect)] if is_dataclass(effect) else []
 
 
 def checked(slot: str, effect: object, check: Callable[[], None]) -> None:
@@ -160,5 +170,7 @@ def checked(slot: str, effect: object, check: Callable[[], None]) -> None:
     """
     try:
         check()
+    except ValidationError as error:
+        raise error.placed(slot) from None
     except ValueError as error:
-        raise ValueError(in_slot(slot, effect, str(error))) from None
+        raise ValidationError(placed(str(error), slot, effect)) from None

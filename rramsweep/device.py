@@ -8,11 +8,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.errors import ValidationError, one_of
+
 EDGES = ("clip", "positive", "none")
 
 # The widest RRAM windows in print end near 4 mS, the narrowest near 1 uS. A `g_max_uS` outside these bounds is
 # far more likely to be a value in siemens or nanosiemens than a device.
 PLAUSIBLE_G_MAX_US = (1e-2, 1e5)
+
+# Finer levels than this are not told apart by the 24 bits of a float32's significand.
+MAX_LEVELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -44,28 +49,48 @@ class Device:
         low, high = self.g_min_uS, self.g_max_uS
         if math.isfinite(high) and not PLAUSIBLE_G_MAX_US[0] <= high <= PLAUSIBLE_G_MAX_US[1]:
             unit = "siemens" if high < 1 else "a finer unit"
-            raise ValueError(
-                f"device.g_max_uS must lie in {PLAUSIBLE_G_MAX_US[0]:g}..{PLAUSIBLE_G_MAX_US[1]:g} uS, got "
-                f"{high:g}, which looks like {unit}: give microsiemens (1e-4 S = 100 uS)"
+            raise ValidationError(
+                f"must lie in {PLAUSIBLE_G_MAX_US[0]:g}..{PLAUSIBLE_G_MAX_US[1]:g} uS",
+                "give microsiemens (1e-4 S = 100 uS)",
+                value=high,
+                shown=f"{high:g}, which looks like {unit}",
+                parameter="g_max_uS",
+                slot="device",
             )
         if not (math.isfinite(low) and math.isfinite(high) and 0 <= low < high):
-            raise ValueError(
-                f"device needs 0 <= g_min_uS < g_max_uS, got g_min_uS={low}, g_max_uS={high}: swap or correct them"
+            raise ValidationError(
+                "needs 0 <= g_min_uS < g_max_uS",
+                "swap or correct them",
+                value=(low, high),
+                shown=f"g_min_uS={low}, g_max_uS={high}",
+                slot="device",
             )
         if self.step_uS is not None and self.levels is not None:
-            raise ValueError(
-                f"device takes step_uS or levels, got step_uS={self.step_uS} and levels={self.levels}: "
-                "set one of them to null"
+            raise ValidationError(
+                "takes step_uS or levels",
+                "set one of them to null",
+                value=(self.step_uS, self.levels),
+                shown=f"step_uS={self.step_uS} and levels={self.levels}",
+                slot="device",
             )
-        if self.step_uS is not None and not 0 < self.step_uS <= high - low:
-            raise ValueError(
-                f"device.step_uS must lie in 0..{high - low:g} uS (the window), got {self.step_uS}: "
-                "use null for a continuous cell"
+        finest = (high - low) / (MAX_LEVELS - 1)
+        if self.step_uS is not None and not finest <= self.step_uS <= high - low:
+            raise ValidationError(
+                f"must lie in {finest:.3g}..{high - low:g} uS (the window, in at most 2**24 levels)",
+                "use null for a continuous cell",
+                value=self.step_uS,
+                parameter="step_uS",
+                slot="device",
             )
-        if self.levels is not None and self.levels < 2:
-            raise ValueError(f"device.levels must be at least 2, got {self.levels}: use null for continuous")
-        if self.edge not in EDGES:
-            raise ValueError(f"device.edge must be one of {', '.join(EDGES)}, got {self.edge!r}: pick one")
+        if self.levels is not None and not 2 <= self.levels <= MAX_LEVELS:
+            raise ValidationError(
+                "must be at least 2 and at most 2**24",
+                "use null for a continuous cell",
+                value=self.levels,
+                parameter="levels",
+                slot="device",
+            )
+        one_of("edge", self.edge, EDGES)
 
     @property
     def span_uS(self) -> float:

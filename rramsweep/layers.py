@@ -80,22 +80,6 @@ def place(group: str, analog: Mapping[str, Any], labels: Sequence[str]) -> str:
     return group if last is None else f"analog.layers.{last}.{group}"
 
 
-def in_options(text: str, groups: Mapping[str, Mapping[str, Any]], options: Mapping[str, str]) -> str:
-    """A message with the options that a user typed, `relaxation=hfox`, in place of stage and class.
-
-    Args:
-        text: names effects as `consistency.label` does.
-        groups: `{group: node}`.
-        options: `{group: option}` of those groups whose node the option gave. A class of the user's own, put into the
-            node by its `_target_`, keeps its name.
-    """
-    for group, option in options.items():
-        package, _, made = str(groups[group].get("_target_")).rpartition(".")
-        if package.startswith("rramsweep."):
-            text = text.replace(f"{group}={made}", f"{group}={option}")
-    return text
-
-
 def _check_changes(rule: Mapping[str, Any], where: str) -> None:
     for group, change in rule.items():
         if group in CELL_GROUPS and not isinstance(change, Mapping):

@@ -14,12 +14,12 @@ from rramsweep.vocabulary import first_parameter, options
 _FORM = "an override is NAME=VALUE without blanks"
 
 
-def check(words: Sequence[str], single: bool = False) -> None:
+def check(words: Sequence[str], single: str = "") -> None:
     """Refuse words that are no overrides, and a number where a group's option belongs.
 
     Args:
         words: flags and what follows one of Hydra's are left to Hydra.
-        single: of one point, from Python: values to sweep over are refused too.
+        single: of one point, where values to sweep over are refused too: how several are swept.
 
     Raises:
         ValueError: names the word and how to write it.
@@ -38,8 +38,8 @@ def check(words: Sequence[str], single: bool = False) -> None:
         if override.is_sweep_override():
             if single:
                 raise ValueError(
-                    f"a single point takes one value, got {word}: rs.sweep([...]) sweeps over several, or put them in "
-                    "brackets where the parameter is a list"
+                    f"a single point takes one value, got {word}: {single}, or put them in brackets where the "
+                    "parameter is a list"
                 )
         elif not override.is_delete():
             _check_option(override.key_or_group, override.value())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -22,15 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from rramsweep.config import CONFIG_NAME, choices, container, parse, plan_settings
 from rramsweep.config import loader as own_loader
+from rramsweep.messages import missing_key
 from rramsweep.overrides import check
 from rramsweep.plan import GROUPS, Plan, merge
 from rramsweep.settings import Settings
 from rramsweep.streams import SEED_LIMIT
 from rramsweep.vocabulary import not_there
 from rramsweep.workbench import POINT_KEYS, Workbench
-
-# What Hydra says of a parameter that the chosen option does not have.
-_NOT_THERE = re.compile(r"Could not override '(?P<key>[\w.]+)'")
 
 
 def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -> tuple[Plan, Settings, Workbench]:
@@ -137,8 +134,7 @@ def _compose(
             lines = [str(override.input_line) for key, override in chosen.items() if key not in left_out]
             return loader.load_sweep_config(master, lines), left_out
         except HydraException as error:
-            match = _NOT_THERE.match(str(error))
-            key = match["key"] if match else ""
+            key = missing_key(error) or ""
             if key in left_out or key not in chosen or key.split(".")[0] not in POINT_KEYS:
                 raise
             left_out[key] = error

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from rramsweep.accelerator import Accelerator
 from rramsweep.analog import AnalogNetwork
 from rramsweep.arrays import private_copy
+from rramsweep.build import OWN
 from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.components import FEW, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.datasets import Data
+from rramsweep.errors import ValidationError
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
 from rramsweep.identity import describe, identify
-from rramsweep.layers import CELL_GROUPS, changed, in_options, layer_rules, place
+from rramsweep.layers import CELL_GROUPS, changed, layer_rules, place
 from rramsweep.metrics import identity, scale_of
 from rramsweep.plan import GROUPS, Point
 from rramsweep.probe import measure
@@ -193,14 +195,19 @@ class Workbench:
 
     def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
         groups = changed(node, node["analog"], labels)
-        options = {group: choices[group] for group in CELL_GROUPS if groups[group] is node[group]}
+        # The option that a user typed names a law in messages; a class of the user's own keeps its name.
+        options = {
+            group: choices[group]
+            for group in CELL_GROUPS
+            if groups[group] is node[group] and str(groups[group].get("_target_")).startswith(f"{OWN}.")
+        }
         parts = {g: self._parts.component(g, groups[g], place(g, node["analog"], labels)) for g in CELL_GROUPS}
         try:
             spec = LayerSpec(**parts)
             spec.check_time(node["t_s"])
-        except ValueError as error:
-            raise ValueError(in_options(str(error), groups, options)) from None
-        self._notes |= dict.fromkeys(in_options(note, groups, options) for note in spec.notes(node["t_s"]))
+        except ValidationError as error:
+            raise error.chosen(options) from None
+        self._notes |= dict.fromkeys(str(note.chosen(options)) for note in spec.notes(node["t_s"]))
         return spec
 
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

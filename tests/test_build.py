@@ -35,7 +35,7 @@ def test_builds_with_the_constructors_types():
         ),
         (
             {"_target_": "rramsweep.device.Device", "g_min_uS": 9, "g_max_uS": 2},
-            "^device: device needs 0 <= g_min_uS",
+            "^device needs 0 <= g_min_uS",
         ),
     ],
 )

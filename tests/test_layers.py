@@ -72,7 +72,7 @@ def test_refuses_a_rule(layers, says):
             "drift.relative_drft=0.3",
             r"late.drift.relative_drft is not a parameter of analog.layers.late.drift: did",
         ),
-        ("drift.relative_drift=-1", r"late.drift: relative_drift must lie"),
+        ("drift.relative_drift=-1", r"late.drift.relative_drift must lie"),
         ("read_noise._target_=Ideal", r"late.read_noise._target_ must be a dotted name, got 'Ideal': .*effects.Ideal"),
     ],
 )

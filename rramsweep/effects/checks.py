@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from rramsweep.errors import Sentence, ValidationError, by_law
 from rramsweep.streams import Stream
 
 
@@ -18,7 +19,9 @@ def fraction(name: str, value: float, of: str) -> None:
     """
     if not 0 <= value <= 1:
         hint = f"; for {value:g} % give {value / 100:g}" if 1 < value <= 100 else ""
-        raise ValueError(f"{name} must lie in 0..1 (a fraction {of}), got {value}: give a fraction{hint}")
+        raise ValidationError(
+            f"must lie in 0..1 (a fraction {of})", f"give a fraction{hint}", value=value, parameter=name
+        )
 
 
 def positive(name: str, value: float | None) -> None:
@@ -28,7 +31,7 @@ def positive(name: str, value: float | None) -> None:
         ValueError: states the constraint, the value and the remedy.
     """
     if value is not None and not value > 0:
-        raise ValueError(f"{name} must lie above 0, got {value}: use null to leave it out")
+        raise ValidationError("must lie above 0", "use null to leave it out", value=value, parameter=name)
 
 
 def not_negative(name: str, value: float) -> None:
@@ -38,7 +41,7 @@ def not_negative(name: str, value: float) -> None:
         ValueError: states the constraint, the value and the remedy.
     """
     if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be finite and at least 0, got {value}: correct the value")
+        raise ValidationError("must be finite and at least 0", "correct the value", value=value, parameter=name)
 
 
 def finite(name: str, value: float, least: float = -math.inf) -> None:
@@ -49,7 +52,7 @@ def finite(name: str, value: float, least: float = -math.inf) -> None:
     """
     if not (math.isfinite(value) and value >= least):
         bound = "" if least == -math.inf else f" and at least {least:g}"
-        raise ValueError(f"{name} must be finite{bound}, got {value}: use 0 to leave it out")
+        raise ValidationError(f"must be finite{bound}", "use 0 to leave it out", value=value, parameter=name)
 
 
 def begins(t0_s: float) -> None:
@@ -59,18 +62,23 @@ def begins(t0_s: float) -> None:
         ValueError: states the constraint, the value and the remedy.
     """
     if not 0 < t0_s < math.inf:
-        raise ValueError(f"t0_s must be a time above 0 in seconds, got {t0_s}: give when the drift begins")
+        raise ValidationError(
+            "must be a time above 0 in seconds", "give when the drift begins", value=t0_s, parameter="t0_s"
+        )
 
 
-def drift_notes(t_s: float, t0_s: float, acceleration: float) -> list[str]:
+def drift_notes(law: object, t_s: float, t0_s: float, acceleration: float) -> list[Sentence]:
     """What a user should know of a law that begins at t0, read at t, while time runs faster by a factor."""
     notes = []
     if t_s * acceleration <= t0_s:
-        notes.append(f"drift begins at t0_s={t0_s:g} s, so it does nothing at t_s={t_s:g} s")
+        notes.append(by_law(f"{{law}}: drift begins at t0_s={t0_s:g} s, so it does nothing at t_s={t_s:g} s", law))
     if acceleration != 1:
         notes.append(
-            f"time runs {acceleration:.3g} times as fast by one activation energy, which describes baked cells only "
-            "approximately"
+            by_law(
+                f"{{law}}: time runs {acceleration:.3g} times as fast by one activation energy, which describes baked "
+                "cells only approximately",
+                law,
+            )
         )
     return notes
 

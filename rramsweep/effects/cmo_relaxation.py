@@ -13,6 +13,7 @@ from rramsweep.clock import UNITS_S
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import finite
 from rramsweep.effects.walk import combine, wiener
+from rramsweep.errors import Sentence, ValidationError, by_law
 from rramsweep.streams import Stream
 
 # AIHWKit's fit for t in seconds. The logarithm is natural: with log10 the slopes would be 2.3 times too small.
@@ -73,28 +74,37 @@ class CmoRelaxation:
 
     def check(self, device: Device) -> None:
         if not self.scale and not (G_US[0] <= device.g_min_uS and device.g_max_uS <= G_US[1]):
-            raise ValueError(
-                f"CmoRelaxation was fitted in {G_US[0]:g}..{G_US[1]:g} uS, got a window of {device.g_min_uS:g}.."
-                f"{device.g_max_uS:g} uS: take a device inside or set scale=true"
+            raise ValidationError(
+                by_law(f"{{law}} was fitted in {G_US[0]:g}..{G_US[1]:g} uS", self),
+                by_law("take a device inside{devices} or set {law.dot}scale=true", self, devices=""),
+                value=(device.g_min_uS, device.g_max_uS),
+                shown=f"a window of {device.g_min_uS:g}..{device.g_max_uS:g} uS",
+                window_uS=G_US,
             )
 
     def check_time(self, t_s: float) -> None:
         if 0 < t_s < FIRST_S:
-            raise ValueError(
-                f"CmoRelaxation covers t_s = 0 and from {FIRST_S:g} s on, got {t_s:g} s: take one of these"
+            raise ValidationError(
+                by_law(f"{{law}} covers t_s = 0 and from {FIRST_S:g} s on", self),
+                "take one of these",
+                value=t_s,
+                shown=f"{t_s:g} s",
             )
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
         notes = []
         if t_s == 0:
-            notes.append("CmoRelaxation does nothing at t_s=0, just after programming")
+            notes.append(by_law("{law} does nothing at t_s=0, just after programming", self))
         if self.scale:
             notes.append(
-                f"CmoRelaxation is scaled by a factor of {self._factor(device):.3g} from a window up to {G_US[1]:g} uS "
-                f"to one up to {device.g_max_uS:g} uS"
+                by_law(
+                    f"{{law}} is scaled by a factor of {self._factor(device):.3g} from a window up to {G_US[1]:g} uS "
+                    f"to one up to {device.g_max_uS:g} uS",
+                    self,
+                )
             )
         if t_s > LAST_S:
-            notes.append(f"CmoRelaxation at {t_s:.3g} s, beyond 10 years, is an extrapolation")
+            notes.append(by_law(f"{{law}} at {t_s:.3g} s, beyond 10 years, is an extrapolation", self))
         return notes
 
     def _factor(self, device: Device) -> float:

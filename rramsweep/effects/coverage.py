@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rramsweep.device import Device
+from rramsweep.errors import Sentence, ValidationError, by_law, one_of
 
 OUTSIDE = ("refuse", "clamp", "scale")
 
@@ -45,8 +46,7 @@ class Coverage:
             raise ValueError(
                 f"a measured range needs 0 <= low < high in uS, got {self.low_uS}..{self.high_uS}: swap or correct them"
             )
-        if self.outside not in OUTSIDE:
-            raise ValueError(f"outside must be one of {', '.join(OUTSIDE)}, got {self.outside!r}: pick one")
+        one_of("outside", self.outside, OUTSIDE)
 
     def factor(self, device: Device) -> float:
         """k, by which the measured range is stretched to the device: 1 unless told to scale."""
@@ -65,20 +65,27 @@ class Coverage:
         if low <= device.g_min_uS * (1 + CLOSE) and device.g_max_uS <= high * (1 + CLOSE):
             return
         scaled = self.outside == "scale"
-        remedy = "raise device.g_min_uS" if scaled else "take another device or law, set outside=scale"
-        raise ValueError(
-            f"a device's window must lie in what {self.law} covers, {low:.4g}..{high:.4g} uS"
-            f"{f' after scaling by {k:.4g}' if scaled else ''}, got {device.g_min_uS:g}..{device.g_max_uS:g} uS: "
-            f"{remedy}, or set outside=clamp"
+        other = "raise device.g_min_uS" if scaled else "take another device{devices} or law, set {law.dot}outside=scale"
+        remedy = f"{other}, or set {{law.dot}}outside=clamp"
+        after = f" after scaling by {k:.4g}" if scaled else ""
+        raise ValidationError(
+            by_law(f"a device's window must lie in what {{law}} covers, {low:.4g}..{high:.4g} uS{after}", self.law),
+            by_law(remedy, self.law, devices=""),
+            value=(device.g_min_uS, device.g_max_uS),
+            shown=f"{device.g_min_uS:g}..{device.g_max_uS:g} uS",
+            window_uS=None if scaled else (low, high),
         )
 
-    def notes(self, device: Device) -> Sequence[str]:
+    def notes(self, device: Device) -> Sequence[Sentence]:
         """One sentence where the device gets something else than what was measured."""
         k = self.factor(device)
         if abs(k - 1) > CLOSE:
             return [
-                f"{self.law} covers {self.low_uS:g}..{self.high_uS:g} uS and is scaled by {k:.4g} to a window that "
-                f"ends at {device.g_max_uS:g} uS"
+                by_law(
+                    f"{{law}} covers {self.low_uS:g}..{self.high_uS:g} uS and is scaled by {k:.4g} to a window that "
+                    f"ends at {device.g_max_uS:g} uS",
+                    self.law,
+                )
             ]
         beyond = []
         if device.g_min_uS < self.low_uS * (1 - CLOSE):
@@ -88,8 +95,11 @@ class Coverage:
         if not beyond:
             return []
         return [
-            f"{self.law} was not measured {' and '.join(beyond)}, where a window of "
-            f"{device.g_min_uS:g}..{device.g_max_uS:g} uS gets the law of the nearest end"
+            by_law(
+                f"{{law}} was not measured {' and '.join(beyond)}, where a window of "
+                f"{device.g_min_uS:g}..{device.g_max_uS:g} uS gets the law of the nearest end",
+                self.law,
+            )
         ]
 
     def place(self, g_uS: Tensor, device: Device) -> Tensor:

@@ -19,6 +19,7 @@ from rramsweep.clock import UNITS_S, in_words
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import finite
 from rramsweep.effects.walk import combine
+from rramsweep.errors import Sentence, ValidationError, by_law
 from rramsweep.streams import Stream
 
 Array = NDArray[np.float64]
@@ -101,35 +102,49 @@ class HfOxRelaxation:
 
     def check(self, device: Device) -> None:
         if not self.scale and device.g_max_uS > G_MAX_US:
-            raise ValueError(
-                f"HfOxRelaxation was measured in 0..{G_MAX_US:g} uS, got a window of {device.g_min_uS:g}.."
-                f"{device.g_max_uS:g} uS: take a device inside or set scale=true"
+            raise ValidationError(
+                by_law(f"{{law}} was measured in 0..{G_MAX_US:g} uS", self),
+                by_law("take a device inside{devices} or set {law.dot}scale=true", self, devices=""),
+                value=(device.g_min_uS, device.g_max_uS),
+                shown=f"a window of {device.g_min_uS:g}..{device.g_max_uS:g} uS",
+                window_uS=(0.0, G_MAX_US),
             )
 
     def check_time(self, t_s: float) -> None:
         if 0 < t_s < FIRST_S:
-            raise ValueError(
-                f"HfOxRelaxation covers t_s = 0 and from {FIRST_S:g} s on, got {t_s:g} s: take one of these"
+            raise ValidationError(
+                by_law(f"{{law}} covers t_s = 0 and from {FIRST_S:g} s on", self),
+                "take one of these",
+                value=t_s,
+                shown=f"{t_s:g} s",
             )
         if t_s > TEN_YEARS_S and not self.beyond_10y:
-            raise ValueError(
-                f"HfOxRelaxation was measured until {LAST_S:g} s and goes on to 10 years, got {t_s:.3g} s: take an "
-                "earlier time or set beyond_10y=true"
+            raise ValidationError(
+                by_law(f"{{law}} was measured until {LAST_S:g} s and goes on to 10 years", self),
+                by_law("take an earlier time or set {law.dot}beyond_10y=true", self),
+                value=t_s,
+                shown=f"{t_s:.3g} s",
             )
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
         notes = []
         if t_s == 0:
-            notes.append("HfOxRelaxation does nothing at t_s=0, just after programming")
+            notes.append(by_law("{law} does nothing at t_s=0, just after programming", self))
         if self.scale:
             notes.append(
-                f"HfOxRelaxation is scaled by a factor of {self._factor(device):.3g} from a window up to {G_MAX_US:g} "
-                f"uS to one up to {device.g_max_uS:g} uS"
+                by_law(
+                    f"{{law}} is scaled by a factor of {self._factor(device):.3g} from a window up to {G_MAX_US:g} "
+                    f"uS to one up to {device.g_max_uS:g} uS",
+                    self,
+                )
             )
         if t_s > LAST_S:
             notes.append(
-                f"HfOxRelaxation at {in_words(t_s)} is extrapolated over {math.log10(t_s / LAST_S):.1f} decades, it "
-                f"was measured until {LAST_S:g} s"
+                by_law(
+                    f"{{law}} at {in_words(t_s)} is extrapolated over {math.log10(t_s / LAST_S):.1f} decades, it "
+                    f"was measured until {LAST_S:g} s",
+                    self,
+                )
             )
         return notes
 

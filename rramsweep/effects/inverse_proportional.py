@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import fraction
+from rramsweep.errors import Sentence, ValidationError, by_law
 from rramsweep.streams import Stream
 
 
@@ -52,17 +53,23 @@ class InverseProportional:
             ValueError: the window begins at 0.
         """
         if device.g_min_uS == 0:
-            raise ValueError(
-                "an error in inverse proportion to conductance needs a window that begins above 0, got g_min_uS=0: "
-                "raise device.g_min_uS"
+            raise ValidationError(
+                by_law(
+                    "{law}, an error in inverse proportion to conductance, needs a window that begins above 0", self
+                ),
+                "raise device.g_min_uS",
+                shown="g_min_uS=0",
             )
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
         """A spread at the window's low end that is wider than the window itself."""
         sigma_uS = self.alpha_inv * device.g_max_uS**2 / device.g_min_uS
         if sigma_uS <= device.span_uS:
             return []
         return [
-            f"InverseProportional has sigma {sigma_uS:.4g} uS at {device.g_min_uS:g} uS, more than the whole window of "
-            f"{device.span_uS:g} uS"
+            by_law(
+                f"{{law}} has sigma {sigma_uS:.4g} uS at {device.g_min_uS:g} uS, more than the whole window of "
+                f"{device.span_uS:g} uS",
+                self,
+            )
         ]

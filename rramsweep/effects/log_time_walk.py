@@ -13,6 +13,7 @@ from rramsweep.clock import acceleration, decades
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import begins, drift_notes, finite
 from rramsweep.effects.walk import combine, wiener
+from rramsweep.errors import Sentence, by_law
 from rramsweep.streams import Stream
 
 # The rates of conf/drift/log_time.yaml and the window that they were measured in [X].
@@ -80,14 +81,17 @@ class LogTimeWalk:
         change_uS = walk.mul_(math.sqrt(self.variance_uS2_per_decade)).add_(self.mean_uS_per_decade * s)
         return change_uS.add_(cells.g_uS)
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
         """When it begins, how fast time runs, and measured rates in another window than theirs."""
-        notes = drift_notes(t_s, self.t0_s, self._acceleration())
+        notes = drift_notes(self, t_s, self.t0_s, self._acceleration())
         kept = [f"{name}={rate:g}" for name, rate in MEASURED.items() if getattr(self, name) == rate]
         if kept and abs(device.g_max_uS / MEASURED_G_MAX_US - 1) > WINDOW:
             notes.append(
-                f"{' and '.join(kept)} of LogTimeWalk were measured in a window up to {MEASURED_G_MAX_US:g} uS and are "
-                f"not scaled to one up to {device.g_max_uS:g} uS: give the rates of your device"
+                by_law(
+                    f"{' and '.join(kept)} of {{law}} were measured in a window up to {MEASURED_G_MAX_US:g} uS and are "
+                    f"not scaled to one up to {device.g_max_uS:g} uS: give the rates of your device",
+                    self,
+                )
             )
         return notes
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells
 from rramsweep.effects.checks import not_negative
+from rramsweep.errors import one_of
 from rramsweep.streams import Stream
 
 PRESERVES = ("mean", "median")
@@ -44,8 +45,7 @@ class Lognormal:
 
     def __post_init__(self) -> None:
         not_negative("sigma_ln", self.sigma_ln)
-        if self.preserve not in PRESERVES:
-            raise ValueError(f"preserve must be one of {', '.join(PRESERVES)}, got {self.preserve!r}: pick one")
+        one_of("preserve", self.preserve, PRESERVES)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         if self.sigma_ln == 0:

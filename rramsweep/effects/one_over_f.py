@@ -14,6 +14,7 @@ from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.coverage import Coverage
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import above_zero, normal_read, weight_variance
+from rramsweep.errors import Sentence, by_law
 from rramsweep.streams import Stream
 
 
@@ -75,8 +76,8 @@ class OneOverF:
     def check(self, device: Device) -> None:
         """Every device: nothing was fitted."""
 
-    def notes(self, device: Device, t_s: float) -> list[str]:  # noqa: ARG002
-        return _too_early("OneOverF", t_s, self.t_read_s)
+    def notes(self, device: Device, t_s: float) -> list[Sentence]:  # noqa: ARG002
+        return _too_early(self, t_s, self.t_read_s)
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ class CMOReadNoise:
         """Refuse a window outside the fitted range, see `Coverage.check`."""
         self.coverage.check(device)
 
-    def notes(self, device: Device, t_s: float) -> list[str]:
-        return [*self.coverage.notes(device), *_too_early("CMOReadNoise", t_s, self.t_read_s)]
+    def notes(self, device: Device, t_s: float) -> list[Sentence]:
+        return [*self.coverage.notes(device), *_too_early(self, t_s, self.t_read_s)]
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,8 @@ class PCMReadNoise:
         """Refuse a window outside the fitted range, see `Coverage.check`."""
         self.coverage.check(device)
 
-    def notes(self, device: Device, t_s: float) -> list[str]:
-        return [*self.coverage.notes(device), *_too_early("PCMReadNoise", t_s, self.t_read_s)]
+    def notes(self, device: Device, t_s: float) -> list[Sentence]:
+        return [*self.coverage.notes(device), *_too_early(self, t_s, self.t_read_s)]
 
 
 def _read(
@@ -203,7 +204,8 @@ def _read(
     return normal_read(y, linear(x.square(), weight_variance(layer, cells_uS2).mul_(grown)), rng)
 
 
-def _too_early(name: str, t_s: float, t_read_s: float) -> list[str]:
+def _too_early(law: object, t_s: float, t_read_s: float) -> list[Sentence]:
     if t_s > t_read_s:
         return []
-    return [f"{name} grows from {t_read_s:g} s after the write on, so a chip read at t_s={t_s:g} s has none of it"]
+    text = f"{{law}} grows from {t_read_s:g} s after the write on, so a chip read at t_s={t_s:g} s has none of it"
+    return [by_law(text, law)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
+from rramsweep.errors import Sentence, by_law
 from rramsweep.streams import Stream
 
 # Points of the range at which sigma must not be negative.
@@ -89,11 +90,12 @@ class Polynomial:
         """Refuse a window outside the fitted range, see `Coverage.check`."""
         self.coverage.check(device)
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
         """What is scaled or clamped, and a chip that is read before the error was measured."""
         notes = list(self.coverage.notes(device))
         if t_s < self.at_s:
-            notes.append(f"Polynomial is the error at {self.at_s:g} s, so a chip read at {t_s:g} s has too much of it")
+            text = f"{{law}} is the error at {self.at_s:g} s, so a chip read at {t_s:g} s has too much of it"
+            notes.append(by_law(text, self))
         return notes
 
     def _sigma(self, g_uS: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from rramsweep.clock import acceleration, decades
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import begins, drift_notes, finite
+from rramsweep.errors import Sentence
 from rramsweep.streams import Stream
 
 
@@ -69,8 +70,8 @@ class PowerLawDrift:
             nu.clamp_(min=0.0)
         return nu.mul_(-log_time).exp_().mul_(cells.g_uS)
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
-        return drift_notes(t_s, self.t0_s, self._acceleration())
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
+        return drift_notes(self, t_s, self.t0_s, self._acceleration())
 
     def _acceleration(self) -> float:
         return acceleration(self.temperature_K, self.activation_energy_eV, self.reference_temperature_K)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from rramsweep.device import Cells, Device
+from rramsweep.errors import Sentence
 from rramsweep.streams import Stream
 
 # linear(x, W): the layer's own forward on input x with weights W and no bias.
@@ -41,8 +42,11 @@ class Effect(Protocol):
 class Noted(Protocol):
     """An effect with something to say of how it is used."""
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:
-        """What a user should know of this use, one sentence each: a scaled window, an extrapolated time."""
+    def notes(self, device: Device, t_s: float) -> Sequence[str | Sentence]:
+        """What a user should know of this use, one sentence each: a scaled window, an extrapolated time.
+
+        Plain text gets the effect's name in front; `errors.by_law` puts it where the sentence wants it.
+        """
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells
 from rramsweep.effects.checks import clamped_normal, fraction, positive
+from rramsweep.errors import one_of
 from rramsweep.streams import Stream
 
 REFERENCES = ("target", "current")
@@ -46,8 +47,7 @@ class RelativeDrift:
     def __post_init__(self) -> None:
         positive("z_max", self.z_max)
         fraction("relative_drift", self.relative_drift, "of the reference conductance")
-        if self.reference not in REFERENCES:
-            raise ValueError(f"reference must be one of {', '.join(REFERENCES)}, got {self.reference!r}: pick one")
+        one_of("reference", self.reference, REFERENCES)
 
     @property
     def silent(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells, Device
 from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
+from rramsweep.errors import Sentence
 from rramsweep.streams import Stream
 
 
@@ -70,6 +71,6 @@ class Stuck:
         u = rng.uniform(cells.g_uS.shape)
         return stick(self, cells, u < self.p_stuck_lrs, u >= 1 - self.p_stuck_hrs, rng)
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
         """Stuck conductances outside the window."""
         return stuck_notes(self, device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells, Device
 from rramsweep.effects.stuck_values import check_stuck, spread_draws, stick_, stuck_notes
+from rramsweep.errors import Sentence
 from rramsweep.streams import Stream
 
 # Radii in cell pitches: below, neighbours hardly share a disc; above, a cluster is wider than most arrays.
@@ -132,7 +133,7 @@ class StuckClusters:
             stick_(self, cells.device, after_uS, lrs, stuck, None if spread is None else spread[band])
         return uniform.view(cells.g_uS.shape)
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
         """Stuck conductances outside the window."""
         return stuck_notes(self, device)
 

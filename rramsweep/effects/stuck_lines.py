@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells, Device
 from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
+from rramsweep.errors import Sentence, one_of
 from rramsweep.streams import Stream
 
 LINES = ("bit", "word", "both")
@@ -58,8 +59,7 @@ class StuckLines:
 
     def __post_init__(self) -> None:
         check_stuck(self)
-        if self.lines not in LINES:
-            raise ValueError(f"lines must be one of {', '.join(LINES)}, got {self.lines!r}: pick one")
+        one_of("lines", self.lines, LINES)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         p = self.p_stuck_lrs + self.p_stuck_hrs
@@ -86,7 +86,7 @@ class StuckLines:
             rng,
         )
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:  # noqa: ARG002
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
         """Stuck conductances outside the window."""
         return stuck_notes(self, device)
 

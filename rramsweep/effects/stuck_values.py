@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import fraction
+from rramsweep.errors import Sentence, by_law, one_of
 from rramsweep.streams import Stream
 
 # The largest standard deviation, as a fraction of the mean, at which a stuck conductance stays at or above 0.
@@ -51,8 +52,7 @@ def check_stuck(law: StuckCells) -> None:
     for name, g_uS in (("g_lrs_uS", law.g_lrs_uS), ("g_hrs_uS", law.g_hrs_uS)):
         if g_uS is not None and not 0 <= g_uS < math.inf:
             raise ValueError(f"{name} must be a conductance >= 0 in uS, got {g_uS}: use null for the window's end")
-    if law.distribution not in CV_MAX:
-        raise ValueError(f"distribution must be one of {', '.join(CV_MAX)}, got {law.distribution!r}: pick one")
+    one_of("distribution", law.distribution, tuple(CV_MAX))
     for name, cv in (("cv_lrs", law.cv_lrs), ("cv_hrs", law.cv_hrs)):
         highest = CV_MAX[law.distribution]
         if not (0 <= cv <= highest and math.isfinite(cv)):
@@ -62,7 +62,7 @@ def check_stuck(law: StuckCells) -> None:
             )
 
 
-def stuck_notes(law: StuckCells, device: Device) -> list[str]:
+def stuck_notes(law: StuckCells, device: Device) -> list[Sentence]:
     """Where a stuck cell sits outside the window, and how large a weight that is."""
     outside = [
         f"{name}={g_uS:g}"
@@ -75,9 +75,11 @@ def stuck_notes(law: StuckCells, device: Device) -> list[str]:
     if not outside:
         return []
     return [
-        f"{type(law).__name__} has {' and '.join(outside)} outside the window of {device.g_min_uS:g}.."
-        f"{device.g_max_uS:g} uS: right where it was measured beside this window, else give "
-        "null or values of your device"
+        by_law(
+            f"{{law}} has {' and '.join(outside)} outside the window of {device.g_min_uS:g}..{device.g_max_uS:g} uS: "
+            "right where it was measured beside this window, else give null or values of your device",
+            law,
+        )
     ]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
+from rramsweep.errors import Sentence, ValidationError, by_law, one_of
 from rramsweep.streams import Stream
 from rramsweep.tables import Array, Grid, read_grid
 
@@ -69,8 +70,7 @@ class Table:
     grid: Grid = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}: pick one")
+        one_of("kind", self.kind, KINDS)
         for name in ("at_s", "t0_s", "strength"):
             not_negative(name, getattr(self, name))
         grid = read_grid(self.path)
@@ -124,20 +124,25 @@ class Table:
         times = self.grid.t_s
         if times is None or self.outside == "clamp" or not self._begun(t_s) or times[0] <= t_s <= times[-1]:
             return
-        raise ValueError(
-            f"t_s must lie in the times of the table, {times[0]:g}..{times[-1]:g} s, got {t_s:g} s: set it there, or "
-            "set outside=clamp for the law of the nearest end"
+        raise ValidationError(
+            by_law(f"{{law}}: t_s must lie in the times of the table, {times[0]:g}..{times[-1]:g} s", self),
+            by_law("set it there, or set {law.dot}outside=clamp for the law of the nearest end", self),
+            value=t_s,
+            shown=f"{t_s:g} s",
         )
 
-    def notes(self, device: Device, t_s: float) -> Sequence[str]:
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
         """What is scaled or clamped, and a chip that is read before the error was measured."""
         notes, times = list(self.coverage.notes(device)), self.grid.t_s
         if not self._begun(t_s):
-            notes.append(f"Table counts from {self.t0_s:g} s, so at {t_s:g} s nothing has happened yet: give t_s")
+            text = f"{{law}} counts from {self.t0_s:g} s, so at {t_s:g} s nothing has happened yet: give t_s"
+            notes.append(by_law(text, self))
         elif times is not None and not times[0] <= t_s <= times[-1]:
-            notes.append(f"Table covers {times[0]:g}..{times[-1]:g} s, so a chip at {t_s:g} s gets the nearest end")
+            text = f"{{law}} covers {times[0]:g}..{times[-1]:g} s, so a chip at {t_s:g} s gets the nearest end"
+            notes.append(by_law(text, self))
         if times is None and self.kind == "total" and t_s < self.at_s:
-            notes.append(f"Table is the error at {self.at_s:g} s, so a chip read at {t_s:g} s has too much of it")
+            text = f"{{law}} is the error at {self.at_s:g} s, so a chip read at {t_s:g} s has too much of it"
+            notes.append(by_law(text, self))
         return notes
 
     def _begun(self, t_s: float) -> bool:

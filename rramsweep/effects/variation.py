@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rramsweep.device import Cells
 from rramsweep.effects.checks import fraction
+from rramsweep.errors import one_of
 from rramsweep.streams import Stream
 
 OF = ("conductance", "g_max")
@@ -67,8 +68,7 @@ class Variation:
 
     def __post_init__(self) -> None:
         fraction("sigma", self.sigma, "of the reference conductance")
-        if self.of not in OF:
-            raise ValueError(f"of must be one of {', '.join(OF)}, got {self.of!r}: pick one")
+        one_of("of", self.of, OF)
         shares = {
             name: value
             for name in ("share_device", "share_chip", "share_column", "share_gradient")
