@@ -19,8 +19,8 @@ from rramsweep import catalogue
 from rramsweep.build import OWN
 from rramsweep.catalogue import Option, Parameter
 from rramsweep.files import write_atomic
-from rramsweep.layers import CELL_GROUPS
-from rramsweep.plan import GROUPS, RUN_FILE, Plan
+from rramsweep.groups import CELL_GROUPS, GROUPS
+from rramsweep.plan import RUN_FILE, Plan
 
 _CPUINFO = Path("/proc/cpuinfo")
 _PACKAGES = ("rramsweep", "torch", "numpy", "hydra-core")

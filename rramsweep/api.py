@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from rramsweep.config import choices, container, point_plan
+from rramsweep.config import choices, composed_allowed, container, point_plan
 from rramsweep.config import compose as compose_config
 from rramsweep.messages import one_line
 from rramsweep.overrides import check
@@ -52,9 +52,10 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     """
     if not isinstance(cfg, DictConfig):
         raise ValueError(f"run takes a config made by compose(), got {type(cfg).__name__}: run(compose([...]))")
-    allowed = [f"allow_targets={list(cfg.allow_targets)}"]  # compose() has checked where it came from
     with one_line():
-        plan, _, workbench = point_plan(container(cfg), choices(cfg), allowed, "rramsweep.run")
+        allow = composed_allowed(cfg)
+        given = ["allow_targets=[]"]  # checked above, where it came from
+        plan, workbench = point_plan(container(cfg), choices(cfg), given, "rramsweep.run", allow)
     return _compute(plan, workbench)
 
 
@@ -68,15 +69,15 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
             the store cannot be written.
     """
     with one_line():
-        plan, _, workbench = plan_of(overrides, "rramsweep.sweep")
+        plan, workbench = plan_of(overrides, "rramsweep.sweep")
     return _compute(plan, workbench)
 
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
     for note in workbench.notes:
         warnings.warn(note, UserWarning, stacklevel=3)
-    store = Store(Path(plan.settings["store"]))
-    work = Work(plan, store, bool(plan.settings["retry_failed"]))
+    store = Store(Path(plan.settings.store))
+    work = Work(plan, store, plan.settings.retry_failed)
     if work.left():
         store.prepare()
         tuned(plan, store, workbench)

@@ -20,6 +20,7 @@ from rramsweep import __version__, report, terminal
 from rramsweep.config import (
     CONFIG_NAME,
     HYDRA_VERSION_BASE,
+    allowed,
     by_group,
     command_line,
     conf_dir,
@@ -28,11 +29,11 @@ from rramsweep.config import (
     refuse_axes,
 )
 from rramsweep.driver import SweepError, execute, run_plan_shard
+from rramsweep.groups import GROUPS
 from rramsweep.help_screen import show_help
 from rramsweep.messages import explain
 from rramsweep.names import suggest
 from rramsweep.overrides import check
-from rramsweep.plan import GROUPS
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
 
@@ -51,10 +52,11 @@ def task(cfg: DictConfig) -> None:
     """What a Hydra job does: one shard of a plan if it is given one, else one point."""
     if cfg.plan is not None:
         os.chdir(HydraConfig.get().runtime.cwd)  # a worker may start in another folder than the command
-    if cfg.allow_targets:
+    allow = allowed({"allow_targets": list(cfg.allow_targets)}, HydraConfig.get().overrides.task)
+    if allow:
         _see_users_packages()
     if cfg.plan is not None:
-        run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, list(cfg.allow_targets))
+        run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, allow)
     elif HydraConfig.get().mode == RunMode.MULTIRUN:
         # Hydra's own sweeper: this job is one point of a larger sweep, which reports as a whole afterwards.
         _one_point(cfg, terminal.console(quiet=True))
@@ -96,12 +98,13 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
     else:
         refuse_axes(hydra_config.sweeper)
     chosen = by_group(hydra_config.runtime.choices)
-    plan, settings, workbench = point_plan(config, chosen, overrides, command_line())
-    if settings.shards > 1 and hydra_config.mode == RunMode.RUN:
-        raise ValueError(f"a single point runs in this process, got shards={settings.shards}: add -m to split it")
+    plan, workbench = point_plan(config, chosen, overrides, command_line(), allowed(config, overrides))
+    shards = plan.settings.shards
+    if shards > 1 and hydra_config.mode == RunMode.RUN:
+        raise ValueError(f"a single point runs in this process, got shards={shards}: add -m to split it")
 
     def launch(path: Path) -> None:
-        run_plan_shard(path, 0, 1, settings.allow_targets)
+        run_plan_shard(path, 0, 1, workbench.allow)
 
     execute(plan, workbench, Path(hydra_config.runtime.output_dir), launch, console)
 

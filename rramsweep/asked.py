@@ -12,7 +12,7 @@ from rramsweep.clock import in_words
 from rramsweep.plan import Plan
 from rramsweep.schema import ENDED
 from rramsweep.scores import FRACTION, Scale, drop_for
-from rramsweep.stopping import HALF_WIDTH, Fixed, Interval, stopping_of
+from rramsweep.stopping import HALF_WIDTH, Fixed, Interval
 
 # Of more values than these the page names the first ones, and how many there are.
 _VALUES_SHOWN = 40
@@ -27,7 +27,7 @@ def unfinished(frame: pd.DataFrame, plan: Plan | None) -> str:
     """That a sweep has not run to its end, how far it is and what it has nothing of yet; empty where it has ended."""
     if plan is None:
         return ""
-    if isinstance(stopping_of(plan), Fixed):
+    if isinstance(plan.settings.stopping, Fixed):
         left, most = plan.n_trials > len(frame), ""
     else:
         ended = set(frame.loc[frame[ENDED].notna(), "point_id"]) if ENDED in frame else set()
@@ -60,9 +60,9 @@ def asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict
         return {**told, "trials": f"{done} finished"}
     told["points"] = str(len(plan.points))
     told["chips a point"] = chips_in_words(plan)
-    most = "" if isinstance(stopping_of(plan), Fixed) else "at most "
+    most = "" if isinstance(plan.settings.stopping, Fixed) else "at most "
     told["trials"] = f"{done} finished of {most}{plan.n_trials}"
-    told["first seed"] = str(plan.settings["seed"])
+    told["first seed"] = str(plan.settings.seed)
     if len(frame):
         counts = sorted(frame["n_images"].dropna().unique())
         told[f"{inputs_word(frame)} a chip"] = ", ".join(str(count) for count in counts)
@@ -79,9 +79,9 @@ def asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict
 
 def chips_in_words(plan: Plan) -> str:
     """How many chips a point gets: a number, or what a stopping rule waits for."""
-    rule = stopping_of(plan)
+    rule = plan.settings.stopping
     if not isinstance(rule, Interval):
-        return str(plan.settings["chips"])
+        return str(plan.settings.chips)
     half = HALF_WIDTH if rule.half_width is None else rule.half_width
     units = {(scale.unit, scale.distance) for scale in (Scale.of(point.params) for point in plan.points)}
     ((unit, distance),) = units if len(units) == 1 else [("", "")]

@@ -1,7 +1,8 @@
 """From a config node to an object: the constructor's own signature is the schema.
 
-A node is `{_target_: dotted.name, argument: value, ...}`. Its keys must be arguments of the target, its values
-must fit the annotations, and what the name resolves to must live in an allowed package: a config is code.
+A node is `{_target_: dotted.name, argument: value, ...}`. Its keys must be arguments of the target, its values must fit
+the annotations, and the target must be one that the node's group is for: a config names parts of a chip, and runs no
+other code, whether it is this package's or not.
 """
 
 from __future__ import annotations
@@ -9,62 +10,124 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rramsweep.errors import Sentence, ValidationError
+from rramsweep.errors import Sentence, ValidationError, fraction_of
 from rramsweep.names import suggest
 
 OWN = "rramsweep"
 
-_PERCENT = re.compile(r"\d*\.?\d+ ?%")
+
+@dataclass(frozen=True)
+class Kind:
+    """The targets that a config group takes: a closed set of this package's own, and what a user's own must make.
+
+    Args:
+        package: module that exports the names.
+        names: what may be named of it.
+        check: refuses, with ValueError, what a target made and is not of this kind; given the object and its target.
+    """
+
+    package: str
+    names: tuple[str, ...]
+    check: Callable[[Any, str], object] = lambda made, target: None  # noqa: ARG005
+
+    def own(self, name: str) -> Any:
+        """The object behind one of this package's own names, `rramsweep.effects.Stuck`; None where it is not taken.
+
+        The module within the package may be named too, `rramsweep.effects.stuck.Stuck`; nothing else is imported.
+        """
+        last = name.rpartition(".")[2]
+        if last not in self.names or not _inside(name.rpartition(".")[0], (self.package,)):
+            return None
+        return getattr(importlib.import_module(self.package), last)
+
+    def taken(self, allow: Sequence[str] = ()) -> str:
+        """Words for what a target may be."""
+        own = [f"a target of {self.package}"] if self.names else []
+        users = [f"of {package!r}" for package in allow] or ["of a package of your own"]
+        return " or ".join([*own, *users])
+
+    def holds(self, found: object) -> bool:
+        """Whether an object is one of this package's own targets of this kind."""
+        package = importlib.import_module(self.package)
+        return any(found is getattr(package, name) for name in self.names)
 
 
-def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: Sequence[str] = ()) -> Any:
+# An argument that is a node itself, such as the `Dataset` in `data=dataset`: a user's own alone.
+PART = Kind("mylab.module", ())
+
+
+def build(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] = (), skip: Sequence[str] = ()) -> Any:
     """Call the node's target with the node's other keys; an argument that is a node itself is built first.
 
     Args:
         node: resolved plain data with a `_target_`.
         where: dotted name of the node, for messages.
-        allow: packages allowed beside rramsweep itself.
+        kind: what the target, and what it makes, must be.
+        allow: packages of a user's own that may be named beside this package's names.
         skip: keys of the node that are not arguments.
 
     Raises:
-        ValueError: what `arguments` refuses, or what the target itself refuses, with `where` in front.
+        ValueError: what `arguments` or the kind refuses, or what the target itself refuses, with `where` in front.
     """
-    target, given = arguments(node, where, allow, skip)
+    target, given = arguments(node, where, kind, allow, skip)
     for key, value in given.items():
         if isinstance(value, Mapping) and "_target_" in value:
-            given[key] = build(value, f"{where}.{key}", allow)
+            given[key] = build(value, f"{where}.{key}", PART, allow)
+    made = call(target, given, where, str(node["_target_"]))
+    kind.check(made, str(node["_target_"]))
+    return made
+
+
+def call(target: Callable[..., Any], given: Mapping[str, Any], where: str, name: str) -> Any:
+    """`target(**given)`, where whatever it raises names the node.
+
+    Raises:
+        ValueError: the target refused its arguments, or ended the program.
+    """
     try:
         return target(**given)
     except ValidationError as error:
         raise error.inside(where) from error.__cause__
     except ValueError as error:
         raise ValidationError(Sentence(f"{where}: {error}")) from error
-    except Exception as error:
-        name = node["_target_"]
-        raise ValueError(f"{where}: {name} must accept its arguments, but raised {error!r}: correct them") from error
+    except (Exception, SystemExit) as error:
+        raise ValidationError(
+            Sentence(f"{where}: {name} must accept its arguments, but raised {error!r}"), "correct them"
+        ) from error
 
 
 def arguments(
-    node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: Sequence[str] = ()
+    node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The node's target and its arguments, each of the type that the target's annotation asks for.
 
     Raises:
         ValueError: no, unknown or forbidden target; unknown or missing argument; a value that does not fit.
     """
-    target = resolve(node.get("_target_"), where, allow)
+    target = resolve(node.get("_target_"), where, kind, allow)
     given = {key: value for key, value in node.items() if key != "_target_" and key not in skip}
+    return target, fitted(target, given, where)
+
+
+def fitted(target: Callable[..., Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Arguments of a call, each of the type that the target's annotation asks for.
+
+    Raises:
+        ValidationError: an unknown or missing argument, or a value that does not fit.
+    """
     parameters = inspect.signature(target).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key not in parameters and not open_ended:
-            raise ValueError(f"{where}.{key} is not a parameter of {where}: {suggest(key, parameters)}")
+            raise ValidationError(
+                f"is not a parameter of {where}", suggest(str(key), parameters), slot=where, parameter=str(key)
+            )
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     lacking = [
         name
@@ -72,39 +135,79 @@ def arguments(
         if p.default is inspect.Parameter.empty and p.kind in named and name not in given
     ]
     if lacking:
-        raise ValueError(f"{where} needs {', '.join(lacking)}: give {where}.{lacking[0]}=VALUE")
+        raise ValidationError(f"needs {', '.join(lacking)}", f"give {where}.{lacking[0]}=VALUE", slot=where)
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    return target, {key: fit(value, hints.get(key, Any), f"{where}.{key}") for key, value in given.items()}
+    return {key: fit(value, hints.get(key, Any), f"{where}.{key}") for key, value in given.items()}
 
 
-def resolve(name: Any, where: str, allow: Sequence[str] = ()) -> Any:
-    """The callable that a dotted name stands for, if it lives in an allowed package.
+def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any:
+    """The callable that a dotted name stands for, if the group takes it.
 
-    The name's own beginning is checked before anything is imported, and the module of what it resolves to
-    afterwards: `rramsweep.trial.torch.load` begins well and is refused all the same.
+    Of this package a group takes the names of its kind and nothing else: its commands, loaders and writers are no
+    parts of a chip. Of a package in `allow` it takes any callable that is defined there; the name's own beginning is
+    checked before anything is imported, and the module of what it resolves to afterwards.
 
     Raises:
-        ValueError: not a name, not allowed, not found, or not callable.
+        ValidationError: not a name, not taken, not found, or not callable.
     """
+    parameter = "_target_"
     if not isinstance(name, str) or not name:
-        raise ValueError(f"{where} needs a _target_, got {name!r}: give {where}._target_=package.factory")
+        raise ValidationError(
+            "needs a _target_", f"give {where}._target_=package.factory", value=name, shown=repr(name), slot=where
+        )
     if "." not in name:
-        raise ValueError(
-            f"{where}._target_ must be a dotted name, got {name!r}: give its package as well, as in "
-            "rramsweep.effects.Ideal"
+        raise ValidationError(
+            "must be a dotted name",
+            f"give its package as well, as in {kind.package}.{(*kind.names, 'Class')[0]}",
+            value=name,
+            slot=where,
+            parameter=parameter,
         )
-    allowed = (OWN, *allow)
+    if _inside(name, (OWN,)):
+        found = kind.own(name)
+        if found is None:
+            raise ValidationError(
+                f"must be {kind.taken()}",
+                suggest(name.rpartition(".")[2], kind.names),
+                value=name,
+                slot=where,
+                parameter=parameter,
+            )
+        return found
     remedy = f"allow its package with allow_targets=[{name.split('.')[0]}] on the command line"
-    if not _inside(name, allowed):
-        raise ValueError(f"{where}._target_ must lie in {_list(allowed)}, got {name!r}: {remedy}")
-    found = _import(name, where)
-    home = getattr(found, "__module__", None)
-    if not callable(found) or not isinstance(home, str):
-        raise ValueError(
-            f"{where}._target_ must name a class or function, {name!r} is {type(found).__name__}: name one"
+    taken = kind.taken(allow)
+    if not _inside(name, allow):
+        raise ValidationError(f"must be {taken}", remedy, value=name, slot=where, parameter=parameter)
+    found = import_name(name, where)
+    module = getattr(found, "__module__", None)
+    if not callable(found) or not isinstance(module, str):
+        raise ValidationError(
+            "must name a class or function",
+            "name one",
+            value=name,
+            shown=f"{name!r}, which is {type(found).__name__}",
+            slot=where,
+            parameter=parameter,
         )
-    if not _inside(home, allowed):
-        raise ValueError(f"{where}._target_ must lie in {_list(allowed)}, but {name!r} comes from {home!r}: {remedy}")
+    if _inside(module, (OWN,)):
+        if not kind.holds(found):
+            raise ValidationError(
+                f"must be {taken}",
+                f"{OWN}'s own names are taken as {kind.package}.NAME",
+                value=name,
+                shown=f"{name!r}, which comes from {module!r}",
+                slot=where,
+                parameter=parameter,
+            )
+    elif not _inside(module, allow):
+        raise ValidationError(
+            f"must be {taken}",
+            remedy,
+            value=name,
+            shown=f"{name!r}, which comes from {module!r}",
+            slot=where,
+            parameter=parameter,
+        )
     return found
 
 
@@ -135,9 +238,11 @@ def fit(value: Any, hint: Any, where: str) -> Any:
             return value
     wanted = " or ".join(_kind(option) for option in options)
     remedy = "correct the value"
-    if isinstance(value, str) and float in plain and _PERCENT.fullmatch(value):
-        remedy = f"give a fraction, {float(value.rstrip('% ')) / 100:g}"
-    raise ValueError(f"{where} must be {wanted}, got {value!r} ({type(value).__name__}): {remedy}")
+    if isinstance(value, str) and float in plain and (share := fraction_of(value)) is not None:
+        remedy = f"give a fraction, {share:g}"
+    raise ValidationError(
+        f"must be {wanted}", remedy, value=value, shown=f"{value!r} ({type(value).__name__})", slot=where
+    )
 
 
 def _kind(option: Any) -> str:
@@ -146,7 +251,12 @@ def _kind(option: Any) -> str:
     return "null" if option is type(None) else getattr(option, "__name__", str(option))
 
 
-def _import(name: str, where: str) -> Any:
+def import_name(name: str, where: str) -> Any:
+    """The object behind a dotted name, which is imported without any check of what it is.
+
+    Raises:
+        ValidationError: there is none, or its module cannot be imported.
+    """
     parts = name.split(".")
     for cut in range(len(parts), 0, -1):
         module = ".".join(parts[:cut])
@@ -155,15 +265,22 @@ def _import(name: str, where: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
                 continue
-            raise ValueError(
-                f"{where}._target_ {name!r} cannot be imported ({error}): install what it needs"
+            raise ValidationError(
+                f"{name!r} cannot be imported ({error})", "install what it needs", slot=where, parameter="_target_"
+            ) from error
+        except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
+            raise ValidationError(
+                f"{name!r} cannot be imported ({error!r})", "correct it", slot=where, parameter="_target_"
             ) from error
         for i, attribute in enumerate(parts[cut:], cut):
             if not hasattr(found, attribute):
-                raise ValueError(f"{where}._target_ {name!r} is not there: {_instead(found, parts, i)}")
+                raise ValidationError(
+                    f"{name!r} is not there", _instead(found, parts, i), slot=where, parameter="_target_"
+                )
             found = getattr(found, attribute)
         return found
-    raise ValueError(f"{where}._target_ {name!r} is not there: no package {parts[0]!r} can be imported")
+    remedy = f"no package {parts[0]!r} can be imported"
+    raise ValidationError(f"{name!r} is not there", remedy, slot=where, parameter="_target_")
 
 
 def _instead(found: Any, parts: Sequence[str], i: int) -> str:
@@ -180,7 +297,3 @@ def _instead(found: Any, parts: Sequence[str], i: int) -> str:
 
 def _inside(name: str, packages: Sequence[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
-
-
-def _list(packages: Sequence[str]) -> str:
-    return " or ".join(repr(p) for p in packages)

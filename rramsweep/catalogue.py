@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from rramsweep.axis import UNITS
-from rramsweep.build import resolve
+from rramsweep.build import import_name
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
 from rramsweep.names import suggest
 
@@ -191,4 +191,4 @@ def _axes(node: Any) -> bool:
 def _equation(target: Any) -> str:
     if not isinstance(target, str) or not target.startswith("rramsweep."):
         return ""  # a user's own, not known before it is chosen
-    return " ".join((resolve(target, "list").__doc__ or "").strip().partition("\n\n")[0].split())
+    return " ".join((import_name(target, "list").__doc__ or "").strip().partition("\n\n")[0].split())

@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rramsweep.chip import STAGES, ProgrammedLayer, apply_stage
+from rramsweep.chip import ProgrammedLayer, apply_stage
 from rramsweep.device import Device
 from rramsweep.effects import Ideal
+from rramsweep.groups import STAGES
 
 # A conductance this near to an edge, as a part of the window, is at it: a thousandth of the finest level in use.
 AT_EDGE = 1e-6

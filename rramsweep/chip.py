@@ -23,13 +23,9 @@ from rramsweep.consistency import (
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.errors import Sentence, placed
+from rramsweep.groups import STAGES
 from rramsweep.mapping import Mapping
 from rramsweep.streams import EndToEnd, Stream
-
-# Once a chip, in the order of physics. Variation is what write-verify did not see of a cell, so it acts on whatever
-# the errors of time left. Faults come last because a stuck cell ignores every other stage and the edge: whatever
-# happened before is overwritten.
-STAGES = ("programming", "relaxation", "drift", "variation", "faults")
 
 # The errors that follow a write, in time.
 _ERRORS = STAGES[:3]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from rramsweep.build import OWN, arguments, build, fit
+from rramsweep import datasets, effects, mapping, metrics, models
+from rramsweep.build import OWN, Kind, arguments, build, fit
 from rramsweep.datasets import Data, from_dataset
+from rramsweep.device import Device
+from rramsweep.errors import ValidationError
 from rramsweep.fusing import Fold, fold_batchnorm, safe_folds
+from rramsweep.groups import STAGES
 from rramsweep.identity import describe, flatten
 from rramsweep.metrics import Metric, checked
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
@@ -25,6 +30,50 @@ FEW = 4
 CHANNELS = (1, 3)
 
 T = TypeVar("T")
+
+
+def _refuse(slot: str, made: Any, target: str, what: str, remedy: str) -> NoReturn:
+    shown = f"{target}, which made {type(made).__name__}"
+    raise ValidationError(f"must make {what}", remedy, value=target, shown=shown, slot=slot, parameter="_target_")
+
+
+def _is_device(made: Any, target: str) -> None:
+    if not isinstance(made, Device):
+        _refuse("device", made, target, "a rramsweep.device.Device", "return one")
+
+
+def _is_mapping(made: Any, target: str) -> None:
+    lacking = [name for name in ("full_scale", "targets", "weight") if not callable(getattr(made, name, None))]
+    if lacking:
+        what = f"a mapping with {', '.join(lacking)}"
+        _refuse("mapping", made, target, what, "write it as rramsweep.mapping.Differential is written")
+
+
+def _is_effect(slot: str, *names: str) -> Callable[[Any, str], None]:
+    """The check of a slot's effects: each is called with so many positional arguments."""
+
+    def check(made: Any, target: str) -> None:
+        try:
+            if not isinstance(made, effects.Ideal):
+                inspect.signature(made).bind(*names)
+        except (TypeError, ValueError):
+            what = f"an effect that is called as effect({', '.join(names)})"
+            _refuse(slot, made, target, what, "write it as the laws of rramsweep.effects for this slot are written")
+
+    return check
+
+
+# What the target of each group may be: names of this package, and what a user's own must make.
+KINDS: dict[str, Kind] = {
+    "device": Kind("rramsweep.device", ("Device",), _is_device),
+    "mapping": Kind("rramsweep.mapping", mapping.MAPPINGS, _is_mapping),
+    **{stage: Kind("rramsweep.effects", effects.ONCE_A_CHIP, _is_effect(stage, "cells", "rng")) for stage in STAGES},
+    "read_noise": Kind("rramsweep.effects", effects.EACH_READ, _is_effect("read_noise", "linear", "x", "layer", "rng")),
+    "model": Kind("rramsweep.models", models.FACTORIES, lambda made, target: eager(made, f"what {target} returns")),
+    "data": Kind("rramsweep.datasets", datasets.LOADERS),
+    "metric": Kind("rramsweep.metrics", metrics.METRICS, checked),
+    "accelerator": Kind("rramsweep.accelerator", ("Accelerator",)),
+}
 
 
 class Components:
@@ -59,14 +108,14 @@ class Components:
         def typed() -> Mapping[str, Any]:
             if not isinstance(node, Mapping) or "_target_" not in node:
                 return flatten({key: node})
-            given = arguments(node, key, self._allow, skip=("checkpoint",))[1]
+            given = arguments(node, key, KINDS[key], self._allow, skip=("checkpoint",))[1]
             return flatten({key: {**node, **given}})
 
         return self.keep(f"flat {key}", node, typed)
 
     def component(self, group: str, node: Mapping[str, Any], where: str | None = None) -> Any:
         """The object of a cell group; messages name the group, or where the node stands."""
-        return self.keep(group, node, lambda: build(node, where or group, self._allow))
+        return self.keep(group, node, lambda: build(node, where or group, KINDS[group], self._allow))
 
     def folded(self, node: Mapping[str, Any]) -> nn.Module:
         """The network that is mapped: as it is, or with its batch norms folded."""
@@ -90,7 +139,7 @@ class Components:
         # Seeded, because a worker must build the same network that the driver gave a point to.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = eager(build(node, "model", self._allow, skip=("checkpoint",)), f"what {node['_target_']} returns")
+            model = build(node, "model", KINDS["model"], self._allow, skip=("checkpoint",))
         checkpoint = node.get("checkpoint")
         if checkpoint is not None:
             factory = str(node["_target_"]).rsplit(".", 1)[-1]
@@ -119,7 +168,7 @@ class Components:
             # A Dataset may draw at random; seeded for the same reasons as a network.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                data = build(node, "data", self._allow)
+                data = build(node, "data", KINDS["data"], self._allow)
                 if isinstance(data, Dataset):
                     data = from_dataset(data)
             if not isinstance(data, Data):
@@ -133,7 +182,8 @@ class Components:
 
     def metric(self, node: Mapping[str, Any]) -> Metric:
         """The metric of a metric node."""
-        return self.keep("metric", node, lambda: checked(build(node, "metric", self._allow), str(node["_target_"])))
+        metric: Metric = self.keep("metric", node, lambda: build(node, "metric", KINDS["metric"], self._allow))
+        return metric
 
     def digest(self, node: Mapping[str, Any]) -> str:
         """What stands for a data node in a point's identity."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +21,24 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from rramsweep.plan import GROUPS, Plan
+from rramsweep import limits
+from rramsweep.build import OWN, fit
+from rramsweep.errors import ValidationError
+from rramsweep.execution import Wish
+from rramsweep.groups import GROUPS, POINT_KEYS
+from rramsweep.layers import check_keys
+from rramsweep.plan import Plan
 from rramsweep.settings import Settings
+from rramsweep.stopping import Fixed
 from rramsweep.workbench import Workbench
 
 CONFIG_NAME = "config"
+
+# Keys of a config that are of one job alone, and what they are where nobody gives them.
+JOB_KEYS: dict[str, Any] = {"allow_targets": [], "plan": None, "shard": 0}
+
+# Flag of a config object for each package whose code `compose` was told to allow.
+_FLAG = "rramsweep.allow_targets.{}"
 HYDRA_VERSION_BASE = "1.3"
 
 
@@ -63,8 +76,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     cfg = loader().load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
     refuse_axes(cfg.hydra.sweeper)
     # Code may be named in compose() as on the command line: checked here, where the overrides are still known.
-    Settings.of(container(cfg), overrides)
-    return with_choices(cfg)
+    config = container(cfg)
+    read_settings(config, overrides)
+    return _composed(with_choices(cfg), allowed(config, overrides))
 
 
 def refuse_axes(sweeper: Any) -> None:
@@ -112,9 +126,103 @@ def by_group(chosen: Mapping[str, Any]) -> dict[str, str]:
     return {group: str(chosen[group]) for group in GROUPS}
 
 
+def allowed(config: Mapping[str, Any], overrides: Iterable[str]) -> list[str]:
+    """The packages of a user's own whose code a config may name.
+
+    Args:
+        config: plain resolved data.
+        overrides: what was given on the command line or to `compose`; only there code may be allowed.
+
+    Raises:
+        ValidationError: `allow_targets` comes from a YAML file, is no list of package names, or names this package.
+    """
+    packages = cast("list[str]", fit(config["allow_targets"], list[str], "allow_targets"))
+    if packages and "allow_targets" not in _keys(overrides):
+        raise ValidationError(
+            "must come from the command line or compose()",
+            "give it there: a config that allows itself to run code allows anything",
+            value=packages,
+            shown=f"{packages} from a YAML file",
+            parameter="allow_targets",
+        )
+    for package in packages:
+        if not all(part.isidentifier() for part in package.split(".")):
+            raise ValidationError(
+                "must hold names of packages",
+                "give one as in allow_targets=[mylab]",
+                value=package,
+                slot="allow_targets",
+            )
+        if package.split(".")[0] == OWN:
+            raise ValidationError(
+                "must hold packages of your own",
+                f"{OWN}'s own parts are named as its groups take them",
+                value=package,
+                slot="allow_targets",
+            )
+    return packages
+
+
+def composed_allowed(cfg: DictConfig) -> list[str]:
+    """The packages whose code a config may name that `compose` made; none of a config from anywhere else.
+
+    Raises:
+        ValidationError: the config allows packages that `compose` did not.
+    """
+    wanted = [str(package) for package in cfg.get("allow_targets") or []]
+    for package in wanted:
+        if not cfg._get_flag(_FLAG.format(package)):
+            raise ValidationError(
+                "must come from compose()",
+                f"allow it there, compose([..., 'allow_targets=[{package}]']): no file may allow itself to run code",
+                value=package,
+                slot="allow_targets",
+            )
+    return wanted
+
+
+def _composed(cfg: DictConfig, packages: Iterable[str]) -> DictConfig:
+    # A flag of the object, which no YAML can set and `OmegaConf.save` does not write.
+    for package in packages:
+        cfg._set_flag(_FLAG.format(package), True)
+    return cfg
+
+
+def read_settings(config: Mapping[str, Any], overrides: Iterable[str]) -> Settings:
+    """The settings of a resolved config.
+
+    Args:
+        config: plain nested data.
+        overrides: what was given on the command line or to `compose`.
+
+    Raises:
+        ValueError: an unknown key, a wrong type or range, or `chips` beside a rule that decides itself.
+    """
+    known = [each.name for each in fields(Settings)]
+    check_keys(config, [*GROUPS, *POINT_KEYS, *known, *JOB_KEYS, "experiment", "choices"])
+    given = _keys(overrides)
+    for key, default in JOB_KEYS.items():
+        if config[key] != default and key not in given:
+            raise ValidationError(
+                "must come from the command line", "take it out of the YAML file", value=config[key], parameter=key
+            )
+    settings = Settings.of(config)
+    Wish.of(settings).start()
+    if "chips" in given and not isinstance(settings.stopping, Fixed):
+        raise ValueError(
+            f"chips belongs to stopping=fixed, got {settings.chips} beside a rule that decides itself: leave it "
+            "out, or give stopping.min_chips and stopping.max_chips"
+        )
+    return settings
+
+
+def _keys(overrides: Iterable[str]) -> set[str]:
+    return {override.lstrip("+").split("=", 1)[0] for override in overrides}
+
+
 def point_plan(
-    config: Mapping[str, Any], chosen: Mapping[str, str], overrides: Iterable[str], command: str
-) -> tuple[Plan, Settings, Workbench]:
+    config: Mapping[str, Any], chosen: Mapping[str, str], overrides: Iterable[str], command: str, allow: Sequence[str]
+) -> tuple[Plan, Workbench]:
     """The plan of a single point: its seeds are `seed .. seed + chips - 1`.
 
     Args:
@@ -122,27 +230,24 @@ def point_plan(
         chosen: the option of each group, from `choices`.
         overrides: what was given on the command line or to `compose`.
         command: kept in the plan, to be repeated.
+        allow: packages of a user's own that the config may name.
 
     Raises:
-        ValueError: see `Settings.of` and `Workbench.point`.
+        ValueError: see `read_settings` and `Workbench.point`.
     """
-    settings = Settings.of(config, overrides)
-    workbench = settings.workbench()
+    settings = read_settings(config, overrides)
+    limits.TRIALS.check(len(settings.seeds()), "trials", remedy="ask for fewer chips")
+    workbench = Workbench(allow, Wish.of(settings))
     point = workbench.point(config, chosen)
-    settings.check_units([point])
+    settings.check_units([point.params])
     axes = [o.get_key_element().lstrip("+") for o in parse(list(overrides)) if not o.is_delete()]
     columns = [name for name in dict.fromkeys(axes) if name in {**point.choices, **point.params}]
-    return Plan([point], [settings.seeds()], columns, plan_settings(settings, command)), settings, workbench
+    return Plan([point], [settings.seeds()], columns, kept(settings, command)), workbench
 
 
-def plan_settings(settings: Settings, command: str) -> dict[str, Any]:
-    """What a plan keeps of the settings: enough to go on from its folder alone."""
-    left_out = ("store", "allow_targets", "plan", "shard")
-    return {
-        **{f.name: getattr(settings, f.name) for f in fields(Settings) if f.name not in left_out},
-        "store": str(Path(settings.store).absolute()),
-        "command": command,
-    }
+def kept(settings: Settings, command: str) -> Settings:
+    """The settings as a plan keeps them: enough to go on from its folder alone."""
+    return replace(settings, store=str(Path(settings.store).absolute()), command=command)
 
 
 def command_line() -> str:

@@ -20,7 +20,7 @@ from rramsweep.preview import preview
 from rramsweep.progress import ProgressFile
 from rramsweep.scores import Scale
 from rramsweep.shard import Work, run_shard, shard_of
-from rramsweep.stopping import Fixed, stopping_of
+from rramsweep.stopping import Fixed
 from rramsweep.store import Store, select
 from rramsweep.tuning import tuned
 from rramsweep.workbench import Workbench
@@ -74,18 +74,18 @@ def execute(
             first.
     """
     console = console or terminal.console()
-    store = Store(Path(plan.settings["store"]))
-    if plan.settings["preview"]:
+    store = Store(Path(plan.settings.store))
+    if plan.settings.preview:
         tuned(plan, store, workbench, keep=False)
-        preview(plan, store, workbench, plan.settings["shards"], console)
+        preview(plan, store, workbench, plan.settings.shards, console)
         return
-    n_todo = Work(plan, store, bool(plan.settings["retry_failed"])).left()
+    n_todo = Work(plan, store, plan.settings.retry_failed).left()
     if n_todo:
         store.prepare()
         plan = tuned(plan, store, workbench)
     asked = pd.DataFrame([{name: point.params.get(name) for name in SOURCE_RANGE} for point in plan.points])
     notes = [*workbench.notes, *beyond_source(asked)]
-    plan = replace(plan, settings={**plan.settings, "notes": notes})
+    plan = replace(plan, settings=replace(plan.settings, notes=tuple(notes)))
     try:
         path = plan.save(folder)
         account.begin(plan, path.parent)
@@ -94,10 +94,10 @@ def execute(
             f"the output folder must be writable, {folder} is not ({error.strerror}): change it"
         ) from error
     folder = path.parent
-    fixed = isinstance(stopping_of(plan), Fixed)
+    fixed = isinstance(plan.settings.stopping, Fixed)
     trials = str(plan.n_trials) if fixed else f"at most {plan.n_trials}"
     stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
-    console.print(f"{plan.settings['name']}: points {len(plan.points)}, trials {trials}{stored}")
+    console.print(f"{plan.settings.name}: points {len(plan.points)}, trials {trials}{stored}")
     _print_baselines(plan, workbench, console)
     for note in notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
@@ -157,9 +157,9 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
     """One job of a launcher: the shard's missing trials, into the store that the plan names."""
     plan = Plan.load(path)
     settings = plan.settings
-    store = Store(Path(settings["store"]))
-    work = Work(shard_of(plan, shard, shards), store, bool(settings["retry_failed"]))
-    workbench = _at_hand.pop(path.absolute(), None) or Workbench(allow, Wish.of(settings), settings.get("executions"))
+    store = Store(Path(settings.store))
+    work = Work(shard_of(plan, shard, shards), store, settings.retry_failed)
+    workbench = _at_hand.pop(path.absolute(), None) or Workbench(allow, Wish.of(settings), settings.executions)
     progress = ProgressFile(path.parent, shard)
     try:
         run_shard(work, store, workbench, progress)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from rramsweep.settings import Settings
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -108,10 +109,10 @@ class Wish:
     alone: bool = True
 
     @staticmethod
-    def of(settings: Mapping[str, Any]) -> Wish:
+    def of(settings: Settings) -> Wish:
         """What a sweep's settings fix."""
         names = [each.name for each in fields(Wish) if each.name != "alone"]
-        return Wish(alone=settings["shards"] == 1, **{name: settings.get(name) for name in names})
+        return Wish(alone=settings.shards == 1, **{name: getattr(settings, name) for name in names})
 
     def start(self, n: int = BATCH) -> Execution:
         """What is fixed, and for the rest what needs no measurement; n is the number of inputs there are.

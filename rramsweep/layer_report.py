@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from rramsweep.config import choices, container, parse
+from rramsweep.config import choices, composed_allowed, container, parse
+from rramsweep.execution import Wish
 from rramsweep.files import write_atomic
 from rramsweep.inspection import inspect_layers
 from rramsweep.layer_plot import plot_inspect
@@ -24,6 +25,7 @@ from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
 from rramsweep.settings import Settings
 from rramsweep.terminal import show_table
+from rramsweep.workbench import Workbench
 
 # Enough for an error that is the same on every chip but for a few percent, and for seconds.
 CHIPS = 5
@@ -68,16 +70,16 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
             raise ValueError(f"{name} must be at least 1, got {value}: give a larger integer")
     if isinstance(what, DictConfig):
         config = container(what)
-        settings = Settings.of(config, [f"allow_targets={list(what.allow_targets)}"])  # checked by compose()
-        workbench = settings.workbench(inputs)
+        settings = Settings.of(config)
+        workbench = Workbench(composed_allowed(what), Wish.of(settings), inputs=inputs)
         points, swept = [workbench.point(config, choices(what))], []
         seeds: Sequence[int] = settings.seeds()
     else:
         with one_line():
-            plan, settings, workbench = plan_of(what, "rramsweep.inspect", inputs)
+            plan, workbench = plan_of(what, "rramsweep.inspect", inputs)
         points, seeds, swept = list(plan.points), plan.seeds[0], list(plan.swept)
         if chips is None and any(override.get_key_element() == "chips" for override in parse(what)):
-            chips = settings.chips
+            chips = plan.settings.chips
     seeds = seeds[: CHIPS if chips is None else chips]
     seen = []
     for point in points:

@@ -12,11 +12,8 @@ from torch import nn
 
 from rramsweep.analog import analog_layers, matching
 from rramsweep.build import fit
-from rramsweep.chip import STAGES
+from rramsweep.groups import CELL_GROUPS
 from rramsweep.names import suggest
-
-# The groups that decide a chip, one for each field of a `LayerSpec`.
-CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise")
 
 
 def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rramsweep.catalogue import MEANINGS, TAGS, Parameter, chosen, groups, options
-from rramsweep.layers import CELL_GROUPS
+from rramsweep.groups import CELL_GROUPS
 
 # Columns of a default on the screen; longer ones (lists of numbers) go on below.
 MOST_OF_A_DEFAULT = 20

@@ -15,6 +15,9 @@ from rramsweep.device import Device
 SCALES = ("per_tensor", "per_channel")
 W_MAX = ("max", "percentile")
 
+# The targets of `mapping=`.
+MAPPINGS = ("Differential", "ConstantSum", "Offset")
+
 
 class Mapping(Protocol):
     """A weight tensor as named arrays of cells, each in the weight's own shape, whose axis 0 counts outputs.

@@ -169,6 +169,10 @@ class MeanSquaredError:
         return float((outputs.double() - targets.double()).square().mean())
 
 
+# The targets of `metric=`.
+METRICS = ("Top1", "Top5", "CrossEntropy", "MeanSquaredError", "Perplexity")
+
+
 def scale_of(metric: Metric) -> Scale:
     """What tables and plots know of a metric."""
     return Scale(metric.name, metric.unit, metric.higher_is_better)

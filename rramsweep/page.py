@@ -55,10 +55,10 @@ def render(
     """
     used = _components(runs)
     return _template().render(
-        name=plan.settings["name"] if plan else "results",
+        name=plan.settings.name if plan else "results",
         answer=said,
         asked=asked(frame, summary, plan),
-        command=plan.settings["command"] if plan else None,
+        command=plan.settings.command if plan else None,
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
         head=_head(summary),
@@ -162,7 +162,7 @@ def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, used: Iterable[Row]) -> list[str]:
     beyond = beyond_source(frame)
-    warnings = [note for note in (plan.settings.get("notes", []) if plan else []) if note not in beyond]
+    warnings = [note for note in (plan.settings.notes if plan else []) if note not in beyond]
     missing = plan.n_trials - len(frame) if plan else 0
     ended = summary.get("stopping.ended")
     if ended is None and missing > 0:

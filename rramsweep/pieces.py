@@ -16,8 +16,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, full_scale, map_layer, program, program_cells
+from rramsweep.chip import LayerSpec, ProgrammedLayer, full_scale, map_layer, program, program_cells
 from rramsweep.effects import Ideal
+from rramsweep.groups import STAGES
 from rramsweep.streams import EndToEnd, Stream
 
 # Cells of layers that lie end to end, at most: their targets, conductances and draws take 0.8 MB.

@@ -12,30 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rramsweep import limits
+from rramsweep.build import fit
+from rramsweep.errors import ValidationError
 from rramsweep.files import write_atomic
+from rramsweep.groups import GROUPS
 from rramsweep.identity import digest
+from rramsweep.scores import SCALE_COLUMNS
+from rramsweep.settings import Settings
 
 PLAN_SCHEME = 2  # of plan.json; 2: a point names its metric
 
 PLAN_FILE = "plan.json"
 # What each run of the plan was made with; the plan itself is the same whenever the same is asked for.
 RUN_FILE = "run.json"
-
-# Config groups of a point, in the order of the table's columns. `technology` only sets the others.
-GROUPS = (
-    "technology",
-    "device",
-    "mapping",
-    "programming",
-    "relaxation",
-    "drift",
-    "variation",
-    "faults",
-    "read_noise",
-    "model",
-    "data",
-    "metric",
-)
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ class Plan:
     points: Sequence[Point]
     seeds: Sequence[Sequence[int]]
     swept: Sequence[str] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def n_trials(self) -> int:
@@ -110,7 +100,7 @@ class Plan:
         document = {
             "scheme": PLAN_SCHEME,
             "swept": list(self.swept),
-            "settings": dict(self.settings),
+            "settings": self.settings.document(),
             "parts": parts,
             "points": points,
         }
@@ -128,35 +118,108 @@ class Plan:
 
     @staticmethod
     def load(path: Path) -> Plan:
-        """Read `plan.json`.
+        """Read `plan.json`: plain data, each value checked by its type; nothing that it names is imported or built.
 
         Raises:
-            ValueError: no such file, not a plan, or a plan of another scheme.
+            ValueError: no such file, not a plan, a plan of another scheme, or one of more trials than `limits.TRIALS`.
         """
         if not path.is_file():
             raise ValueError(f"a sweep folder holds {PLAN_FILE}, but {path} is not there: name a sweep's folder")
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            scheme, parts = document["scheme"], document["parts"]
-            if scheme != PLAN_SCHEME:
-                remedy = "update rramsweep" if scheme > PLAN_SCHEME else "run its command again, its chips are kept"
-                raise ValueError(f"a plan must be of scheme {PLAN_SCHEME}, {path} is of scheme {scheme}: {remedy}")
-            points = [
-                Point(
-                    p["point_id"],
-                    p["text"],
-                    parts[p["choices"]],
-                    p["params"],
-                    {name: parts[key] for name, key in p["config"].items()},
-                )
-                for p in document["points"]
-            ]
-            seeds = [[s for first, stop in p["seeds"] for s in range(first, stop)] for p in document["points"]]
-            return Plan(points, seeds, document["swept"], document["settings"])
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{PLAN_FILE} must be a plan written by rramsweep, but {path} is not ({error!r}): run the sweep again"
-            ) from error
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            raise _not_a_plan(path, repr(error)) from error
+        try:
+            return _read(_map(document, "plan"), path)
+        except ValidationError as error:
+            raise _not_a_plan(path, str(error)) from error
+
+
+def _not_a_plan(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{PLAN_FILE} must be a plan written by rramsweep, but {path} is not ({reason}): run the sweep again"
+    )
+
+
+def _read(document: Mapping[str, Any], path: Path) -> Plan:
+    scheme = fit(document.get("scheme"), int, "scheme")
+    if scheme != PLAN_SCHEME:
+        remedy = "update rramsweep" if scheme > PLAN_SCHEME else "run its command again, its chips are kept"
+        raise ValueError(f"a plan must be of scheme {PLAN_SCHEME}, {path} is of scheme {scheme}: {remedy}")
+    parts = _map(document.get("parts"), "parts")
+    points, ranges = [], []
+    for i, entry in enumerate(_list(document.get("points"), "points")):
+        where = f"points[{i}]"
+        point = _map(entry, where)
+        points.append(_point(point, parts, where))
+        ranges.append([_range(pair, f"{where}.seeds") for pair in _list(point.get("seeds"), f"{where}.seeds")])
+    limits.TRIALS.check(
+        sum(len(each) for each_point in ranges for each in each_point), "trials", remedy="ask for fewer"
+    )
+    seeds = [list(itertools.chain.from_iterable(each)) for each in ranges]
+    for i, each in enumerate(seeds):
+        if any(a >= b for a, b in itertools.pairwise(each)):
+            raise ValidationError("must ascend", "run the sweep again", parameter=f"points[{i}].seeds")
+    swept = fit(document.get("swept"), list[str], "swept")
+    return Plan(points, seeds, swept, Settings.read(document.get("settings")))
+
+
+def _point(entry: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> Point:
+    choices = _map(_part(entry.get("choices"), parts, f"{where}.choices"), f"{where}.choices")
+    if set(choices) - set(GROUPS):
+        raise ValidationError("must be of config groups", "run the sweep again", parameter=f"{where}.choices")
+    params = _map(entry.get("params"), f"{where}.params")
+    for name, value in params.items():
+        if not (value is None or isinstance(value, bool | int | float | str)):
+            raise ValidationError("must be a scalar", "run the sweep again", parameter=f"{where}.params.{name}")
+    for name, kind in SCALE_COLUMNS.items():
+        fit(params.get(name), kind, f"{where}.params.{name}")
+    config = {
+        name: _part(key, parts, f"{where}.config.{name}") for name, key in _map(entry.get("config"), where).items()
+    }
+    for name, node in config.items():
+        if name == "t_s":
+            fit(node, float, f"{where}.config.t_s")
+        else:
+            _map(node, f"{where}.config.{name}")
+    if "t_s" not in config:
+        raise ValidationError("is missing", "run the sweep again", parameter=f"{where}.config.t_s")
+    return Point(
+        fit(entry.get("point_id"), str, f"{where}.point_id"),
+        fit(entry.get("text"), str, f"{where}.text"),
+        {group: fit(option, str, f"{where}.choices.{group}") for group, option in choices.items()},
+        params,
+        config,
+    )
+
+
+def _part(key: object, parts: Mapping[str, Any], where: str) -> Any:
+    if not isinstance(key, str) or key not in parts:
+        raise ValidationError("must name one of the parts", "run the sweep again", value=key, parameter=where)
+    return parts[key]
+
+
+def _range(pair: object, where: str) -> range:
+    if not (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(isinstance(end, int) and not isinstance(end, bool) for end in pair)
+        and 0 <= pair[0] < pair[1] <= limits.SEED_LIMIT
+    ):
+        raise ValidationError("must be pairs of first and stop", "run the sweep again", value=pair, parameter=where)
+    return range(*pair)
+
+
+def _map(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValidationError("must be a map", "run the sweep again", shown=type(value).__name__, parameter=where)
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValidationError("must be a list", "run the sweep again", shown=type(value).__name__, parameter=where)
+    return value
 
 
 def merge(plans: Sequence[Plan]) -> Plan:
@@ -174,7 +237,7 @@ def merge(plans: Sequence[Plan]) -> Plan:
             label = json.dumps([point.point_id, dict(point.choices), dict(point.params)], sort_keys=True)
             points.setdefault(label, point)
             seeds.setdefault(label, set()).update(wanted)
-    settings = plans[0].settings if plans else {}
+    settings = plans[0].settings if plans else Settings()
     return Plan(list(points.values()), [sorted(s) for s in seeds.values()], list(swept), settings)
 
 

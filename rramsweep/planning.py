@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -19,18 +20,21 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rramsweep.config import CONFIG_NAME, choices, container, parse, plan_settings
+from rramsweep import limits
+from rramsweep.config import CONFIG_NAME, allowed, choices, container, kept, parse, read_settings
 from rramsweep.config import loader as own_loader
+from rramsweep.errors import ValidationError
+from rramsweep.execution import Wish
+from rramsweep.groups import GROUPS, POINT_KEYS
 from rramsweep.messages import missing_key
 from rramsweep.overrides import check
-from rramsweep.plan import GROUPS, Plan, merge
+from rramsweep.plan import Plan, merge
 from rramsweep.settings import Settings
-from rramsweep.streams import SEED_LIMIT
 from rramsweep.vocabulary import not_there
-from rramsweep.workbench import POINT_KEYS, Workbench
+from rramsweep.workbench import Workbench
 
 
-def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -> tuple[Plan, Settings, Workbench]:
+def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -> tuple[Plan, Workbench]:
     """The plan of `rramsweep -m OVERRIDES...`; arguments and errors as of `compose_plan`."""
     if isinstance(overrides, str):
         name = command.rpartition(".")[2]
@@ -49,7 +53,7 @@ def compose_plan(
     arguments: Sequence[str],
     command: str,
     inputs: int | None = None,
-) -> tuple[Plan, Settings, Workbench]:
+) -> tuple[Plan, Workbench]:
     """Compose and validate every point of a sweep.
 
     Args:
@@ -70,20 +74,22 @@ def compose_plan(
     seeds = _seed_axis(axes)
     resolved = resolve_all(loader, master, axes)
     first = next(resolved)
-    settings = Settings.of(first[0], arguments)
-    workbench = settings.workbench(inputs)
+    settings = read_settings(first[0], arguments)
     if seeds is None:
-        seeds = list(settings.seeds())
+        seeds = settings.seeds()
+    n_points = math.prod(len(values) for values, _ in axes.values())
+    limits.TRIALS.check(n_points * len(seeds), "trials", remedy=f"ask for fewer chips or less than {n_points} points")
+    workbench = Workbench(allowed(first[0], arguments), Wish.of(settings), inputs=inputs)
     points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
-    settings.check_units(points)
+    settings.check_units(point.params for point in points)
     columns = [key.lstrip("+") for key in swept if key != "seed"]
-    plan = merge([Plan(points, [seeds] * len(points), columns, plan_settings(settings, command))])
+    plan = merge([Plan(points, [seeds] * len(points), columns, kept(settings, command))])
     if settings.shards > plan.n_trials:
         raise ValueError(
             f"shards must be at most the number of trials, got {settings.shards} for {plan.n_trials}: lower shards or "
             "ask for more chips"
         )
-    return plan, settings, workbench
+    return plan, workbench
 
 
 def resolve_all(
@@ -148,12 +154,24 @@ def _axes(overrides: Sequence[Override]) -> dict[str, tuple[list[str], bool]]:
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
                 raise ValueError(f"{key} must be swept over listed values, got {override.input_line}: list them")
-            axes[key] = ([f"{key}={value}" for value in override.sweep_string_iterator()], True)
+            axes[key] = (_values(override), True)
         elif override.is_delete():
             axes[key] = ([f"~{key.lstrip('~')}"], False)
         else:
             axes[key] = ([f"{key}={override.get_value_element_as_str()}"], False)
     return axes
+
+
+def _values(override: Override) -> list[str]:
+    """The values of a swept override, each as an override; a range is only counted up to the limit on trials."""
+    key, most = override.get_key_element(), int(limits.TRIALS.value) + 1
+    values = [f"{key}={value}" for value in itertools.islice(override.sweep_string_iterator(), most)]
+    limits.TRIALS.check(len(values), "trials", remedy=f"sweep {key} over fewer values")
+    if not values:
+        raise ValidationError(
+            "must be swept over at least one value", "correct its ends", value=override.input_line, parameter=key
+        )
+    return values
 
 
 def _check_axis(key: str) -> None:
@@ -167,7 +185,7 @@ def _check_axis(key: str) -> None:
         )
 
 
-def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> list[int] | None:
+def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> Sequence[int] | None:
     """Take a swept seed off the axes: its values, or None if seed is not swept."""
     values, is_swept = axes.get("seed", ([], False))
     if not is_swept:
@@ -177,7 +195,7 @@ def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> list[int] | None:
         raise ValueError(f"a swept seed has one chip a value, got {chips} beside it: leave chips out or set chips=1")
     seeds = [override.value() for override in parse(values)]
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEED_LIMIT:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < limits.SEED_LIMIT:
             raise ValueError(f"seed must be an integer in 0..2**63-1, got {seed}: use seed=range(0,100)")
     axes["seed"], axes["chips"] = ([f"seed={seeds[0]}"], False), (["chips=1"], False)
     return sorted(set(seeds))

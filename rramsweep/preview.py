@@ -8,7 +8,7 @@ from rich.table import Table
 from rramsweep.passes import seconds_a_chip
 from rramsweep.plan import Plan
 from rramsweep.shard import Work
-from rramsweep.stopping import Fixed, stopping_of
+from rramsweep.stopping import Fixed
 from rramsweep.store import Store
 from rramsweep.terminal import show_table
 from rramsweep.workbench import Workbench
@@ -19,7 +19,7 @@ SHOWN = 40
 
 def preview(plan: Plan, store: Store, workbench: Workbench, shards: int, console: Console) -> None:
     """Print a plan's points with what is stored, and an estimate of the time from a short probe."""
-    work = Work(plan, store, bool(plan.settings["retry_failed"]))
+    work = Work(plan, store, plan.settings.retry_failed)
     table = Table(box=None, pad_edge=False, title="plan", title_justify="left")
     known = {name for point in plan.points for name in (*point.choices, *point.params)}
     names = [name for name in plan.swept if name in known]
@@ -33,7 +33,7 @@ def preview(plan: Plan, store: Store, workbench: Workbench, shards: int, console
     if len(plan.points) > SHOWN:
         console.print(f"... and {len(plan.points) - SHOWN} more points")
     left = work.left()
-    most = "" if isinstance(stopping_of(plan), Fixed) else "at most "
+    most = "" if isinstance(plan.settings.stopping, Fixed) else "at most "
     console.print(f"points {len(plan.points)}, trials {most}{plan.n_trials}, to compute {most}{left}")
     if left:
         seconds = _seconds_a_trial(plan, workbench)

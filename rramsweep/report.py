@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
@@ -27,7 +28,7 @@ from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
 from rramsweep.plots import beyond_source
 from rramsweep.schema import ENDED
 from rramsweep.scores import FRACTION, Scale
-from rramsweep.stopping import Fixed, ends, stopping_of
+from rramsweep.stopping import Fixed, in_order
 from rramsweep.store import Store, select
 from rramsweep.style import styled
 from rramsweep.summary import summarize
@@ -52,7 +53,7 @@ def load(folder: str | Path) -> pd.DataFrame:
         if kept is None:
             raise ValueError(f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it")
         return kept
-    frame = results(plan, Store(Path(plan.settings["store"])))
+    frame = results(plan, Store(Path(plan.settings.store)))
     # The folder may have travelled without its store: what it holds itself is then the fuller account.
     return kept if kept is not None and len(kept) > len(frame) else frame
 
@@ -66,15 +67,31 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     facts = store.facts(p.point_id for p in plan.points)
     ended = ends(plan, facts)
     points = [asdict(point) for point in plan.points]
-    if not isinstance(stopping_of(plan), Fixed):
+    if not isinstance(plan.settings.stopping, Fixed):
         for point, end in zip(points, ended, strict=True):
             point["params"] = {**point["params"], ENDED: end[1] if end else None}
     n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
     kept = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
     frame = frames.join(points, select(facts, kept), plan.swept)
-    frame.attrs["yield_drop"] = plan.settings["yield_drop"]
+    frame.attrs["yield_drop"] = plan.settings.yield_drop
     frame.attrs["images"] = store.images(kept)
     return frame
+
+
+def ends(plan: Plan, facts: pa.Table) -> list[tuple[int, str] | None]:
+    """For each point of a plan `(n, why)`: how many of its first chips count and what ended them; None if none did.
+
+    Args:
+        plan: the points and their seeds.
+        facts: rows of these points.
+    """
+    known: dict[str, dict[int, float | None]] = {}
+    for point_id, seed, score in zip(*(facts[c].to_pylist() for c in ("point_id", "seed", "score")), strict=True):
+        known.setdefault(point_id, {})[seed] = score
+    return [
+        plan.settings.stopping.decide(in_order(known.get(point.point_id, {}), seeds), len(seeds))
+        for point, seeds in zip(plan.points, plan.seeds, strict=True)
+    ]
 
 
 def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:

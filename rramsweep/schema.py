@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from rramsweep import facts
-from rramsweep.plan import GROUPS
+from rramsweep.groups import GROUPS
 from rramsweep.scores import HIGHER, NAME, UNIT
 
 # What each of them means stands in the README, column by column.

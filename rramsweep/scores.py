@@ -15,6 +15,7 @@ YIELD_DROP = 0.02
 
 # Columns of a point that say what its scores are.
 NAME, UNIT, HIGHER = "metric.name", "metric.unit", "metric.higher_is_better"
+SCALE_COLUMNS = {NAME: str, UNIT: str, HIGHER: bool}
 
 
 @dataclass(frozen=True)

@@ -1,114 +1,175 @@
-"""The settings of a run that are no part of a point: how many chips, where they go, how they are run."""
+"""What a sweep is asked for beside its points: chips, stopping rule, store, and what is fixed of how it is run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from rramsweep.build import build, fit
-from rramsweep.execution import Wish
-from rramsweep.layers import check_keys
-from rramsweep.plan import GROUPS, Point
+from rramsweep import limits, stopping
+from rramsweep.build import fit
+from rramsweep.errors import ValidationError
+from rramsweep.names import suggest
 from rramsweep.scores import Scale, drop_for
 from rramsweep.stopping import Fixed, Stopping
-from rramsweep.streams import SEED_LIMIT
-from rramsweep.workbench import POINT_KEYS, Workbench
+
+# Of one way to run a network, as a plan keeps it; `execution.Execution` is built from it and checks the values.
+EXECUTION = {
+    "batch_size": int,
+    "memory_format": str,
+    "threads": int | None,
+    "chips_per_pass": int,
+    "chips_in_flight": int,
+}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The top-level settings that are not part of a point.
+    """What a plan keeps of how it was asked for, never part of a point.
+
+    Args:
+        name: folder of the sweep under `outputs/`.
+        seed, chips: the chips of a point are `seed .. seed + chips - 1`.
+        stopping: rule that decides how many of them count.
+        yield_drop: how much worse than digital a good chip may be, in the metric's unit; None: 0.02 of accuracies.
+        store: folder of the facts.
+        batch_size, memory_format, threads, chips_per_pass, chips_in_flight: what is fixed of how networks are run;
+            None is measured.
+        shards: jobs for the launcher.
+        retry_failed: whether failed trials are run again.
+        preview: whether the plan is shown and nothing is run.
+        command: command that asks for the same again.
+        notes: sentences for the user on the plan's points.
+        executions: `{kind of network: arguments of Execution}`, as measured.
 
     Raises:
-        ValueError: a setting out of its range.
+        ValidationError: a value out of its range.
     """
 
-    name: str
-    seed: int
-    chips: int
-    stopping: dict[str, Any]
-    yield_drop: float | None
-    store: str
-    batch_size: int | None
-    memory_format: str | None
-    threads: int | None
-    chips_per_pass: int | None
-    chips_in_flight: int | None
-    shards: int
-    retry_failed: bool
-    allow_targets: list[str]
-    plan: str | None
-    shard: int
-    preview: bool
+    name: str = "sweep"
+    seed: int = 0
+    chips: int = 50
+    stopping: Stopping = field(default_factory=Fixed)
+    yield_drop: float | None = None
+    store: str = "outputs/store"
+    batch_size: int | None = None
+    memory_format: str | None = None
+    threads: int | None = None
+    chips_per_pass: int | None = None
+    chips_in_flight: int | None = None
+    shards: int = 1
+    retry_failed: bool = False
+    preview: bool = False
+    command: str = ""
+    notes: tuple[str, ...] = ()
+    executions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, low in (
-            ("chips", 1),
-            ("shards", 1),
             ("seed", 0),
-            ("shard", 0),
+            *((name, 1) for name in ("chips", "batch_size", "threads", "chips_per_pass", "chips_in_flight", "shards")),
         ):
             value = getattr(self, name)
             if value is not None and value < low:
-                raise ValueError(f"{name} must be at least {low}, got {value}: give a larger integer")
-        self.wish().start()
-        if self.seed + self.chips > SEED_LIMIT:
-            raise ValueError(f"seed + chips must stay below 2**63, got {self.seed} + {self.chips}: lower one")
+                raise ValidationError(f"must be at least {low}", "give a larger integer", value=value, parameter=name)
+        for name in ("threads", "chips_per_pass", "chips_in_flight"):
+            limits.PARALLEL.check(getattr(self, name) or 1, name)
+        if self.seed + self.stopping.cap(self.chips) > limits.SEED_LIMIT:
+            raise ValidationError(
+                "seed + chips must stay below 2**63",
+                "lower one",
+                shown=f"{self.seed} + {self.stopping.cap(self.chips)}",
+            )
         if not self.name or Path(self.name).is_absolute() or ".." in Path(self.name).parts:
-            raise ValueError(f"name must be a folder name under outputs/, got {self.name!r}: give a plain name")
+            raise ValidationError(
+                "must be a folder name under outputs/", "give a plain name", value=self.name, parameter="name"
+            )
 
     @staticmethod
-    def of(config: Mapping[str, Any], overrides: Iterable[str]) -> Settings:
-        """The settings of a resolved config.
-
-        Args:
-            config: plain nested data.
-            overrides: what was given on the command line or to `compose`; only there code may be allowed.
+    def of(config: Mapping[str, Any]) -> Settings:
+        """The settings of a resolved config, which has a key for each but those that only a plan has.
 
         Raises:
-            ValueError: an unknown key, a wrong type or range, or `allow_targets` set by a YAML file.
+            ValidationError: a wrong type or range.
         """
-        names = [f.name for f in fields(Settings)]
-        check_keys(config, [*GROUPS, *POINT_KEYS, *names, "experiment", "choices"])
         hints = get_type_hints(Settings)
-        settings = Settings(**{name: fit(config[name], hints[name], name) for name in names})
-        given = {o.lstrip("+").split("=", 1)[0] for o in overrides}
-        if "chips" in given and not isinstance(settings._rule(), Fixed):
-            raise ValueError(
-                f"chips belongs to stopping=fixed, got {settings.chips} beside a rule that decides itself: leave it "
-                "out, or give stopping.min_chips and stopping.max_chips"
-            )
-        if settings.allow_targets and "allow_targets" not in given:
-            raise ValueError(
-                f"allow_targets must come from the command line or compose(), got {settings.allow_targets} from a "
-                "YAML file: a config that allows itself to run code allows anything; give it on the command line"
-            )
-        return settings
+        names = [f.name for f in fields(Settings) if f.name in config and f.name not in ("stopping", *_OF_PLANS)]
+        plain = {name: fit(config[name], hints[name], name) for name in names}
+        return Settings(**plain, stopping=stopping.read(config["stopping"]))
+
+    def document(self) -> dict[str, Any]:
+        """The settings as plain data for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in fields(Settings)}
+        executions = {kind: dict(way) for kind, way in self.executions.items()}
+        return {
+            **plain,
+            "stopping": stopping.document(self.stopping),
+            "notes": list(self.notes),
+            "executions": executions,
+        }
+
+    @staticmethod
+    def read(document: Any) -> Settings:
+        """The settings that `document` made; nothing is built but these, and each value is checked by its type.
+
+        Raises:
+            ValidationError: names the setting that is missing, unknown or of another type.
+        """
+        if not isinstance(document, Mapping):
+            raise ValidationError("must be a map", "run the sweep again", value=document, parameter="settings")
+        names = {f.name for f in fields(Settings)}
+        for key in document:
+            if key not in names:
+                raise ValidationError(
+                    "is no setting", f"{suggest(str(key), names)} Or update rramsweep", parameter=f"settings.{key}"
+                )
+        lacking = sorted(names - set(document) - set(_OF_PLANS))
+        if lacking:
+            raise ValidationError("is missing", "run the sweep again", parameter=f"settings.{lacking[0]}")
+        try:
+            notes = fit(document.get("notes", []), list[str], "notes")
+            executions = _executions(document.get("executions", {}))
+            command = fit(document.get("command", ""), str, "command")
+            kept = Settings.of(document)
+        except ValidationError as error:
+            raise error.inside("settings") from None
+        return replace(kept, notes=tuple(notes), executions=executions, command=command)
 
     def seeds(self) -> range:
-        """The seeds that a point may get: all of them, unless its stopping rule has enough before."""
-        return range(self.seed, self.seed + self._rule().cap(self.chips))
+        """Seeds that a point may get: all of them, unless its stopping rule has enough before."""
+        return range(self.seed, self.seed + self.stopping.cap(self.chips))
 
-    def check_units(self, points: Iterable[Point]) -> None:
+    def check_units(self, params: Iterable[Mapping[str, Any]]) -> None:
         """Refuse distances that make no sense in the unit of the points' metrics.
+
+        Args:
+            params: parameter columns of the points.
 
         Raises:
             ValueError: `yield_drop` or `stopping.half_width` out of range, missing, or for several units at once.
         """
-        metrics = list(dict.fromkeys(Scale.of(point.params) for point in points))
+        metrics = list(dict.fromkeys(Scale.of(columns) for columns in params))
         drop_for(metrics, self.yield_drop)
-        self._rule().check(metrics)
+        self.stopping.check(metrics)
 
-    def _rule(self) -> Stopping:
-        rule: Stopping = build(self.stopping, "stopping")
-        return rule
 
-    def wish(self) -> Wish:
-        """What is fixed of how networks are run."""
-        return Wish.of(vars(self))
+# What only a plan has, and a config does not.
+_OF_PLANS = ("command", "notes", "executions")
 
-    def workbench(self, inputs: int | None = None) -> Workbench:
-        """A workbench for this run, that looks at so many inputs at most."""
-        return Workbench(self.allow_targets, self.wish(), inputs=inputs)
+
+def _executions(document: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(document, Mapping) or not all(isinstance(way, Mapping) for way in document.values()):
+        raise ValidationError("must map networks to ways to run them", "run the sweep again", parameter="executions")
+    return {
+        str(kind): {key: fit(value, _known(key), f"executions.{key}") for key, value in way.items()}
+        for kind, way in document.items()
+    }
+
+
+def _known(key: object) -> Any:
+    if key not in EXECUTION:
+        raise ValidationError(
+            "is no part of how a network is run", "run the sweep again", parameter=f"executions.{key}"
+        )
+    return EXECUTION[str(key)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from rramsweep.passes import run_trials
 from rramsweep.plan import Plan, Point
 from rramsweep.progress import Tally
-from rramsweep.stopping import Fixed, in_order, stopping_of
+from rramsweep.stopping import Fixed, in_order
 from rramsweep.store import Store
 from rramsweep.trial import failure
 from rramsweep.workbench import Workbench
@@ -38,7 +38,7 @@ def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
         raise ValueError(f"shard must lie in 0..{shards - 1}, got {shard}: give shard below shards")
     if shards == 1:
         return plan
-    if len(plan.points) >= POINTS_PER_SHARD * shards or not isinstance(stopping_of(plan), Fixed):
+    if len(plan.points) >= POINTS_PER_SHARD * shards or not isinstance(plan.settings.stopping, Fixed):
         kept = range(shard, len(plan.points), shards)
         return replace(plan, points=[plan.points[i] for i in kept], seeds=[plan.seeds[i] for i in kept])
     # Turning the split from point to point evens out what the number of chips leaves over.
@@ -56,7 +56,7 @@ class Work:
     """
 
     def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
-        self._plan, self._stopping = plan, stopping_of(plan)
+        self._plan, self._stopping = plan, plan.settings.stopping
         self._known: dict[str, dict[int, float | None]] = {}
         table = store.facts(p.point_id for p in plan.points)
         columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "score"))

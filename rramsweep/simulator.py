@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from rramsweep import conductances
 from rramsweep.analog import analog_layers
 from rramsweep.arrays import find_arrays, own_weights, private_copy
-from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer
+from rramsweep.chip import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
+from rramsweep.groups import STAGES
 from rramsweep.mapping import Differential, Mapping, Offset
 from rramsweep.models.eager import eager
 

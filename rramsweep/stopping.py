@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
-from rramsweep.build import build
+from rramsweep.build import call, fitted
+from rramsweep.errors import ValidationError
 from rramsweep.intervals import t_quantile
-from rramsweep.plan import Plan
 from rramsweep.scores import FRACTION, Scale
 
 # Half a point of accuracy; no number would suit every other unit.
@@ -135,29 +134,43 @@ class Interval:
         return float(t_quantile(len(x)) * x.std(ddof=1)) / math.sqrt(len(x))
 
 
+# The rules there are, by the name that a config or a plan has for them. Frozen: stored plans name them so.
+RULES: dict[str, type[Fixed] | type[Interval]] = {
+    "rramsweep.stopping.Fixed": Fixed,
+    "rramsweep.stopping.Interval": Interval,
+}
+
+
+def read(node: object) -> Fixed | Interval:
+    """The rule that a node of a config or a plan names; one of `RULES`, nothing else is built.
+
+    Raises:
+        ValidationError: no node, another target, or an argument that the rule refuses.
+    """
+    if not isinstance(node, Mapping) or node.get("_target_") not in RULES:
+        raise ValidationError(
+            f"must be one of {', '.join(RULES)}",
+            "choose stopping=fixed or stopping=interval",
+            value=node.get("_target_") if isinstance(node, Mapping) else node,
+            slot="stopping",
+            parameter="_target_",
+        )
+    rule = RULES[node["_target_"]]
+    given = fitted(rule, {key: value for key, value in node.items() if key != "_target_"}, "stopping")
+    made: Fixed | Interval = call(rule, given, "stopping", node["_target_"])
+    return made
+
+
+def document(rule: Stopping) -> dict[str, Any]:
+    """A rule as the node that `read` takes."""
+    for name, kind in RULES.items():
+        if isinstance(rule, kind):
+            return {"_target_": name, **asdict(rule)}
+    raise ValidationError(
+        f"must be one of {', '.join(RULES)}", "take one of these", value=type(rule).__name__, slot="stopping"
+    )
+
+
 def in_order(known: Mapping[int, float | None], seeds: Iterable[int]) -> list[float | None]:
     """The scores of a point's first seeds, up to the first that is not known yet."""
     return [known[seed] for seed in itertools.takewhile(known.__contains__, seeds)]
-
-
-def stopping_of(plan: Plan) -> Stopping:
-    """The rule that a plan was asked for."""
-    rule: Stopping = build(plan.settings.get("stopping", {"_target_": "rramsweep.stopping.Fixed"}), "stopping")
-    return rule
-
-
-def ends(plan: Plan, table: pa.Table) -> list[tuple[int, str] | None]:
-    """For each point of a plan `(n, why)`: how many of its first chips count and what ended them; None if none did.
-
-    Args:
-        plan: the points and their seeds.
-        table: facts of these points.
-    """
-    known: dict[str, dict[int, float | None]] = {}
-    for point_id, seed, score in zip(*(table[c].to_pylist() for c in ("point_id", "seed", "score")), strict=True):
-        known.setdefault(point_id, {})[seed] = score
-    rule = stopping_of(plan)
-    return [
-        rule.decide(in_order(known.get(point.point_id, {}), seeds), len(seeds))
-        for point, seeds in zip(plan.points, plan.seeds, strict=True)
-    ]

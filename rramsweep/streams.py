@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rramsweep.limits import SEED_LIMIT
+
 # Part of every point's identity: a change here makes other chips.
 STREAMS_VERSION = 1
 
-SEED_LIMIT = 2**63
 
 CPU = torch.device("cpu")
 

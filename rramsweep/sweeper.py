@@ -54,19 +54,20 @@ class PlanSweeper(Sweeper):
         assert config is not None
         assert launcher is not None
         _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
-        plan, settings, workbench = compose_plan(context.config_loader, config, self._params, arguments, command_line())
+        plan, workbench = compose_plan(context.config_loader, config, self._params, arguments, command_line())
+        settings = plan.settings
         beside = settings.shards > 1 and config.hydra.runtime.choices["hydra/launcher"] != "basic"
         if beside and settings.threads is None:
             # Torch would give every worker a thread a core, and workers of one machine would fight over them.
-            plan = replace(plan, settings={**plan.settings, "threads": 1})
+            plan = replace(plan, settings=replace(settings, threads=1))
 
         def launch(path: Path) -> None:
             path = path.absolute()  # a worker may start in another folder
             fixed = [f"plan={quoted(str(path))}", f"shards={settings.shards}"]
             # A job composes the defaults, whose own folder would be another than this sweep's.
             fixed += [f"hydra.sweep.dir={quoted(str(path.parent))}", "hydra.sweep.subdir=."]
-            if settings.allow_targets:
-                fixed.append(f"allow_targets=[{','.join(map(quoted, settings.allow_targets))}]")
+            if workbench.allow:
+                fixed.append(f"allow_targets=[{','.join(map(quoted, workbench.allow))}]")
             jobs = [[*fixed, f"shard={shard}"] for shard in range(settings.shards)]
             for job in _launch(launcher, jobs):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises

@@ -50,7 +50,7 @@ def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> 
         write_atomic(path, json.dumps(known, indent=1).encode())
     known = {**new, **known}
     workbench.executions = {kind: known[kind] for kind in kinds}
-    return replace(plan, settings={**plan.settings, "executions": workbench.executions})
+    return replace(plan, settings=replace(plan.settings, executions=workbench.executions))
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
+from rramsweep.groups import GROUPS, POINT_KEYS
 from rramsweep.names import nearest, suggest
-from rramsweep.plan import GROUPS
-from rramsweep.workbench import POINT_KEYS
 
 # Hydra's name of a launcher that comes with a plugin -> the extra that installs it.
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}

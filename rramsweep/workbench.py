@@ -23,18 +23,16 @@ from rramsweep.datasets import Data
 from rramsweep.errors import ValidationError
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
+from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
 from rramsweep.identity import describe, identify
-from rramsweep.layers import CELL_GROUPS, changed, layer_rules, place
+from rramsweep.layers import changed, layer_rules, place
 from rramsweep.metrics import identity, scale_of
-from rramsweep.plan import GROUPS, Point
+from rramsweep.plan import Point
 from rramsweep.probe import measure
 from rramsweep.shares import describe_shares, shares
 from rramsweep.steadiness import check_steady
 from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
-
-# Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s", "accelerator")
 
 # Those of the ideal chip.
 BASELINE_KEYS = ("model", "data", "metric", "device", "mapping", "analog", "accelerator")
@@ -59,6 +57,7 @@ class Workbench:
         executions: Mapping[str, Mapping[str, Any]] | None = None,
         inputs: int | None = None,
     ) -> None:
+        self.allow = list(allow)
         self._parts = Components(allow, inputs)
         self.wish = wish
         self.executions = dict(executions or {})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rramsweep.build import build
-from rramsweep.chip import STAGES
+from rramsweep.components import KINDS
 from rramsweep.config import conf_dir, read_yaml
 from rramsweep.device import Device
+from rramsweep.groups import STAGES
 
 TABLE = "g_uS,t_s,mu_uS,sigma_uS\n" + "\n".join(f"{g},{t},0.1,1" for g in range(0, 1001, 10) for t in (1, 1e5))
 
@@ -26,7 +27,7 @@ def law_of(group, option, folder):
         node["kind"] = "increment"
     if option == "relative":
         node["relative_drift"] = 0.1
-    return build(node, group)
+    return build(node, group, KINDS[group])
 
 
 def device_of(law):

@@ -10,6 +10,8 @@ from rramsweep.asked import asked, chips_in_words, unfinished
 from rramsweep.frames import join
 from rramsweep.plan import Plan, Point
 from rramsweep.scores import HIGHER, NAME, UNIT
+from rramsweep.settings import Settings
+from rramsweep.stopping import Interval
 from rramsweep.summary import summarize
 from tests.test_frames import facts, failed, ok, point
 
@@ -85,7 +87,7 @@ def plan_of(frame, n, levels=(0.0, 0.1, 0.2), technologies=("alone", "other")):
     """A plan of n chips a point, of which the frame may have some."""
     kinds = [(technology, level) for technology in technologies for level in levels]
     points = [Point(f"{t}{x}", "", {"technology": t}, {DRIFT: x}, {"t_s": 0.0}) for t, x in kinds]
-    return Plan(points, [list(range(n))] * len(points), ["technology", DRIFT], {"chips": n, "seed": 0})
+    return Plan(points, [list(range(n))] * len(points), ["technology", DRIFT], Settings(chips=n, seed=0))
 
 
 def test_an_unfinished_sweep_says_so_first_and_of_what_it_has_nothing():
@@ -116,12 +118,11 @@ def test_levels_that_did_not_run_are_no_levels_that_were_not_swept():
 
 
 def test_a_stopping_rule_is_told_in_words_and_its_open_points_are_unfinished():
-    rule = {"_target_": "rramsweep.stopping.Interval", "half_width": 0.01, "max_chips": 200}
     frame = sweep([0, 0, 0]).assign(**{"stopping.ended": ["interval"] * 149 + [None]})
     plan = plan_of(frame, 200, technologies=["alone"])
     metric = {name: frame[name].iloc[0] for name in (NAME, UNIT, HIGHER)}
     points = [replace(point, params={**point.params, **metric}) for point in plan.points]
-    plan = replace(plan, points=points, settings={"chips": 100, "stopping": rule})
+    plan = replace(plan, points=points, settings=Settings(chips=100, stopping=Interval(0.01, max_chips=200)))
     assert chips_in_words(plan) == (
         "30 to 200, until the 95 % t interval of the mean is at most 1 percentage point either side; looked at after "
         "30 and every 50 more"

@@ -14,8 +14,8 @@ from rramsweep import catalogue, listing
 from rramsweep.app import main
 from rramsweep.catalogue import Parameter, groups, options
 from rramsweep.config import conf_dir, read_yaml
+from rramsweep.groups import GROUPS
 from rramsweep.help_screen import show_help
-from rramsweep.plan import GROUPS
 from rramsweep.verbs import VERBS
 
 EVERY = [(group, option) for group in groups() for option in options(group)]

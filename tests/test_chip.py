@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from rramsweep.chip import STAGES, LayerSpec, apply_stage, map_layer, program
+from rramsweep.chip import LayerSpec, apply_stage, map_layer, program
 from rramsweep.device import Device
 from rramsweep.effects import Gaussian, HfOxRelaxation, RelativeDrift
+from rramsweep.groups import STAGES
 from rramsweep.mapping import Differential
 from tests.laws import moments_match
 

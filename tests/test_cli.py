@@ -255,7 +255,7 @@ def test_what_else_to_know_is_told_in_the_terminal(workdir, capsys):
     assert out.count(f"note: {beyond}") == 1
     assert out.index(beyond) < out.index("yield:"), "when the sweep begins"
     (path,) = Path("outputs/sweep").glob("*/plan.json")
-    assert Plan.load(path).settings["notes"] == [beyond]
+    assert Plan.load(path).settings.notes == (beyond,)
     main(["report", str(path.parent)])
     assert f"note: {beyond}" in capsys.readouterr().out
     assert path.with_name("report.html").read_text().count("lies outside the range its source gives") == 1

@@ -10,10 +10,9 @@ import yaml
 from hydra.errors import HydraException
 
 import rramsweep as rs
-from rramsweep.build import resolve
-from rramsweep.config import choices, compose, conf_dir, container, loader
-from rramsweep.layers import CELL_GROUPS
-from rramsweep.plan import GROUPS
+from rramsweep.build import import_name
+from rramsweep.config import allowed, choices, compose, conf_dir, container, loader, read_settings
+from rramsweep.groups import CELL_GROUPS, GROUPS
 from rramsweep.workbench import Workbench
 from tests.pictures import bytes_of, write_cifar, write_folder, write_mnist
 
@@ -86,7 +85,7 @@ def test_every_option_composes_and_builds(group, option, workdir, monkeypatch):
 @pytest.mark.parametrize(("group", "option"), BUILT, ids="/".join)
 def test_a_yaml_has_the_keys_its_target_takes_and_no_others(group, option):
     node = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
-    parameters = inspect.signature(resolve(node["_target_"], group)).parameters.values()
+    parameters = inspect.signature(import_name(node["_target_"], group)).parameters.values()
     taken = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
     assert set(node) - {"_target_", "checkpoint"} == taken, (
         "every parameter is in the YAML, so that it can be overridden"
@@ -133,12 +132,12 @@ def test_refuses_settings(overrides, error, says):
 
 
 def test_code_may_not_allow_itself_from_a_yaml(tmp_path):
-    from rramsweep.settings import Settings
-
     config = container(compose(["allow_targets=[mylab]"]))
     with pytest.raises(ValueError, match="must come from the command line"):
-        Settings.of(config, ["chips=3"])
-    assert Settings.of(config, ["allow_targets=[mylab]"]).allow_targets == ["mylab"]
+        read_settings(config, ["chips=3"])
+    with pytest.raises(ValueError, match="must come from the command line"):
+        allowed(config, ["chips=3"])
+    assert allowed(config, ["allow_targets=[mylab]"]) == ["mylab"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 from rramsweep.build import build
+from rramsweep.components import KINDS
 from rramsweep.errors import NO_VALUE, Sentence, ValidationError, by_law, placed
 
 
@@ -51,6 +52,10 @@ def test_an_error_survives_the_way_back_from_a_worker():
 
 def test_build_adds_where_and_keeps_the_fields():
     with pytest.raises(ValidationError) as caught:
-        build({"_target_": "rramsweep.effects.RelativeDrift", "relative_drift": -0.5}, "analog.layers.late.drift")
+        build(
+            {"_target_": "rramsweep.effects.RelativeDrift", "relative_drift": -0.5},
+            "analog.layers.late.drift",
+            KINDS["drift"],
+        )
     assert caught.value.name == "analog.layers.late.drift.relative_drift"
     assert caught.value.value == -0.5

@@ -134,4 +134,4 @@ def test_notes_are_told_once_when_a_sweep_begins_and_kept_in_its_plan(workdir, c
     notes = json.loads((folder / "plan.json").read_text())["settings"]["notes"]
     assert notes[0] == TOLD
     assert notes[1].startswith(AT_ZERO)
-    assert Plan.load(folder / "plan.json").settings["notes"] == notes
+    assert Plan.load(folder / "plan.json").settings.notes == tuple(notes)

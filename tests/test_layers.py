@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rramsweep.config import choices, compose, container
-from rramsweep.layers import CELL_GROUPS, changed, layer_rules
+from rramsweep.groups import CELL_GROUPS
+from rramsweep.layers import changed, layer_rules
 from rramsweep.models import lenet5
 from rramsweep.workbench import Workbench
 

@@ -13,6 +13,7 @@ import yaml
 from scipy.special import log_softmax
 
 from rramsweep.build import build
+from rramsweep.components import KINDS
 from rramsweep.config import conf_dir
 from rramsweep.metrics import CrossEntropy, MeanSquaredError, Perplexity, Top1, Top5, checked, identity, scale_of
 from rramsweep.scores import Scale, drop_for
@@ -126,7 +127,7 @@ def test_the_options_are_the_metrics_with_unit_and_direction():
     found = {}
     for path in (conf_dir() / "metric").glob("*.yaml"):
         if path.stem != "custom":
-            metric = checked(build(yaml.safe_load(path.read_text()), "metric"), path.stem)
+            metric = checked(build(yaml.safe_load(path.read_text()), "metric", KINDS["metric"]), path.stem)
             found[path.stem] = (scale_of(metric).label, metric.unit, metric.higher_is_better)
     assert found == {
         "top1": ("top-1 accuracy (%)", "fraction", True),

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_the_answer_comes_before_anything_else(html):
 
 
 def test_the_command_is_there_to_be_copied(folder, html):
-    command = Plan.load(folder / "plan.json").settings["command"]
+    command = Plan.load(folder / "plan.json").settings.command
     assert f">{command}</pre>" in html
 
 
@@ -137,7 +138,7 @@ def test_a_folder_of_before_there_was_a_run_file_says_so(folder, tmp_path):
 
 def test_names_of_users_are_text_and_never_markup(folder):
     plan, runs = Plan.load(folder / "plan.json"), json.loads((folder / "run.json").read_bytes())
-    settings = {**plan.settings, "name": EVIL, "command": EVIL, "notes": [EVIL]}
+    settings = replace(plan.settings, name=EVIL, command=EVIL, notes=(EVIL,))
     runs[0]["components"][0] |= {"option": EVIL, "meaning": EVIL, "source": [EVIL], "equation": EVIL}
     points = [point("a", {"x.y": EVIL}, technology=EVIL), point("b", {"x.y": "b"})]
     bad = failed("b", 0) | {"error": EVIL}

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rramsweep import pieces
-from rramsweep.chip import STAGES, LayerSpec, map_layer, program
+from rramsweep.chip import LayerSpec, map_layer, program
 from rramsweep.device import Device
 from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck, StuckLines, Variation
+from rramsweep.groups import STAGES
 from rramsweep.mapping import ConstantSum, Differential, Offset
 from rramsweep.pieces import DRAWN, NetworkCells, cuts
 from tests.presets import OPTIONS, device_of, law_of

@@ -12,10 +12,14 @@ from rramsweep.device import Device
 from rramsweep.effects import RelativeDrift
 from rramsweep.identity import describe, digest, flatten, identify
 from rramsweep.plan import PLAN_FILE, Plan, Point, merge
+from rramsweep.scores import FRACTION, Scale
+from rramsweep.settings import Settings
 
 
 def point(name="a", **params):
-    return Point(digest(name), f"text {name}", {"drift": name}, params, {"drift": {"_target_": "x", **params}})
+    scale = Scale("top-1 accuracy", FRACTION, True).columns
+    config = {"drift": {"_target_": "x", **params}, "t_s": 0.0}
+    return Point(digest(name), f"text {name}", {"drift": name}, {**params, **scale}, config)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,7 @@ def test_flatten_names_parameters_as_overrides_do():
 
 
 def test_a_plan_survives_its_file(tmp_path):
-    plan = Plan([point("a", r=0.1), point("b", r=None)], [[0, 1, 2, 7], [5]], ["drift.r"], {"store": "x", "chips": 4})
+    plan = Plan([point("a", r=0.1), point("b", r=None)], [[0, 1, 2, 7], [5]], ["drift.r"], Settings(store="x", chips=4))
     path = plan.save(tmp_path / "new")
     again = Plan.load(path)
     assert again == plan
@@ -96,10 +100,10 @@ def test_shared_configs_are_written_once(tmp_path):
 
 
 def test_merging_joins_the_seeds_of_one_point():
-    one, two = Plan([point()], [[3, 4]], ["drift.r"], {"store": "s"}), Plan([point()], [[1, 3]], ["drift.r"])
+    one, two = Plan([point()], [[3, 4]], ["drift.r"], Settings(store="s")), Plan([point()], [[1, 3]], ["drift.r"])
     merged = merge([one, two])
     assert list(merged.seeds) == [[1, 3, 4]]
-    assert merged.settings == {"store": "s"}
+    assert merged.settings == Settings(store="s")
 
 
 def test_one_point_under_two_labels_keeps_both():

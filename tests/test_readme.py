@@ -149,9 +149,9 @@ def test_a_command_runs(words, here):
 @pytest.mark.parametrize("words", LAUNCHED, ids=" ".join)
 def test_a_command_with_a_launcher_composes(words, here):
     arguments = [word for word in words[words.index("rramsweep") + 1 :] if word != "-m"]
-    plan, settings, _ = plan_of(arguments, "test")
-    assert settings.shards > 1
-    assert plan.n_trials >= settings.shards
+    plan, _ = plan_of(arguments, "test")
+    assert plan.settings.shards > 1
+    assert plan.n_trials >= plan.settings.shards
 
 
 @pytest.mark.parametrize("words", MADE, ids=" ".join)

@@ -9,8 +9,9 @@ import torch
 
 from rramsweep.build import build
 from rramsweep.chip import LayerSpec, map_layer, program
+from rramsweep.components import KINDS
 from rramsweep.config import compose, conf_dir, container, read_yaml
-from rramsweep.layers import CELL_GROUPS
+from rramsweep.groups import CELL_GROUPS
 
 # Physics reference, section 9: every row with a window, in uS, and its levels.
 WINDOWS = {
@@ -40,12 +41,12 @@ def options(group):
 
 def spec(overrides):
     config = container(compose(overrides))
-    return LayerSpec(**{group: build(config[group], group) for group in CELL_GROUPS})
+    return LayerSpec(**{group: build(config[group], group, KINDS[group]) for group in CELL_GROUPS})
 
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_a_device_has_the_window_of_its_source(name):
-    device = build(read_yaml(conf_dir() / "device" / f"{name}.yaml"), "device")
+    device = build(read_yaml(conf_dir() / "device" / f"{name}.yaml"), "device", KINDS["device"])
     assert (device.g_min_uS, device.g_max_uS, device.levels) == WINDOWS[name]
 
 

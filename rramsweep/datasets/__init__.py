@@ -19,3 +19,6 @@ __all__ = [
     "mnist",
     "npz",
 ]
+
+# The targets of `data=`: what makes a `Data`.
+LOADERS = tuple(name for name in __all__ if name != "Data")

@@ -58,3 +58,16 @@ __all__ = [
     "WhiteReadNoise",
     "WriteVerify",
 ]
+
+# The targets of the stages that act once a chip, and of `read_noise`. A law is taken by the slots of its kind alone.
+EACH_READ = (
+    "Ideal",
+    "CMOReadNoise",
+    "OneOverF",
+    "PCMReadNoise",
+    "RandomTelegraphNoise",
+    "ThermalShotNoise",
+    "WhiteReadNoise",
+)
+_PROTOCOLS = ("Calibrated", "Effect", "Noted", "ReadEffect", "Timed")
+ONCE_A_CHIP = ("Ideal", *(name for name in __all__ if name not in (*EACH_READ, *_PROTOCOLS)))

@@ -22,3 +22,20 @@ __all__ = [
     "timm_model",
     "torchvision_model",
 ]
+
+# The targets of `model=`: what makes a network.
+FACTORIES = (
+    "digits_cnn",
+    "digits_mlp",
+    "lenet5",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "timm_model",
+    "torchvision_model",
+    "CifarResNet",
+    "DigitsCNN",
+    "DigitsMLP",
+    "LeNet5",
+)

@@ -16,12 +16,12 @@ from rramsweep import shard
 from rramsweep.identity import digest
 from rramsweep.plan import Plan, Point
 from rramsweep.schema import FACTS
+from rramsweep.settings import Settings
+from rramsweep.stopping import Fixed
 from rramsweep.store import Store
 
 TRIALS, N_IMAGES = 100_000, 1000
 CHIPS_PER_S = 18.0
-
-STOPPING = {"_target_": "rramsweep.stopping.Fixed"}
 
 
 class Clock:
@@ -73,7 +73,7 @@ def test_a_hundred_thousand_trials(tmp_path, monkeypatch, points):
     plan = Plan(
         [Point(digest(t), t, {}, {}, {}) for t in texts],
         [range(TRIALS // points)] * points,
-        settings={"stopping": STOPPING},
+        settings=Settings(stopping=Fixed()),
     )
     store = Store(tmp_path / "store")
     store.prepare()

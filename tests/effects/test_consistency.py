@@ -11,6 +11,7 @@ from torch import nn
 
 from rramsweep.build import build
 from rramsweep.chip import LayerSpec
+from rramsweep.components import KINDS
 from rramsweep.config import choices, compose, conf_dir, container, point_plan, read_yaml
 from rramsweep.consistency import ideal_error
 from rramsweep.device import Device
@@ -76,7 +77,7 @@ def test_the_error_of_levels_is_that_of_a_uniform_quantiser(levels, mapping, fac
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "device").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_device_of_few_levels_is_told_and_says_so_in_its_file(path):
-    device = build(read_yaml(path), "device")
+    device = build(read_yaml(path), "device", KINDS["device"])
     few = device.levels is not None and device.levels <= 4
     found = [note for note in notes(device=device) if "leaves the weights of an ideal chip" in note]
     assert bool(found) == few
@@ -121,7 +122,7 @@ def test_measured_rates_in_another_window_are_told(law, device, told):
 
 def plan_of(*overrides):
     cfg = compose([*DIGITS, *overrides])
-    return point_plan(container(cfg), choices(cfg), [], "rramsweep.run")[2].notes
+    return point_plan(container(cfg), choices(cfg), [], "rramsweep.run", [])[1].notes
 
 
 def test_a_note_names_the_option_that_a_user_types():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rramsweep.build import build
+from rramsweep.components import KINDS
 from rramsweep.config import conf_dir, read_yaml
 from rramsweep.device import Cells, Device
 from rramsweep.effects import Ideal, InverseProportional, Lognormal, Polynomial, WriteVerify
@@ -24,7 +25,9 @@ CUBIC = [2.0, 0.2, -5e-3, 3e-5]
 
 def preset(name, **changes):
     """The effect of an option of conf/programming, as the command line builds it."""
-    return build({**read_yaml(conf_dir() / "programming" / f"{name}.yaml"), **changes}, "programming")
+    return build(
+        {**read_yaml(conf_dir() / "programming" / f"{name}.yaml"), **changes}, "programming", KINDS["programming"]
+    )
 
 
 def sigma_of(effect, g, device=DEVICE):

@@ -1,0 +1,17 @@
+"""Names of the config groups, and which of them make a chip, a point and the columns of a table."""
+
+from __future__ import annotations
+
+# Once a chip, in the order of physics. Variation is what write-verify did not see of a cell, so it acts on whatever
+# the errors of time left. Faults come last because a stuck cell ignores every other stage and the edge: whatever
+# happened before is overwritten.
+STAGES = ("programming", "relaxation", "drift", "variation", "faults")
+
+# The groups that decide a chip, one for each field of a `LayerSpec`.
+CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise")
+
+# Keys of a config that are part of a point.
+POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s", "accelerator")
+
+# Config groups of a point, in the order of the table's columns. `technology` only sets the others.
+GROUPS = ("technology", *CELL_GROUPS, "model", "data", "metric")

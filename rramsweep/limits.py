@@ -1,0 +1,79 @@
+"""Upper bounds on what one command may ask for, so that a slip or a hostile file costs neither memory nor days.
+
+Each is raised by an environment variable, never by a config: a file that is opened cannot raise the bound it breaks.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from rramsweep.errors import ValidationError
+
+# A seed is hashed as a signed integer of 64 bits.
+SEED_LIMIT = 2**63
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One bound and the environment variable that raises it.
+
+    Args:
+        variable: its name.
+        default: where the variable is not set.
+    """
+
+    variable: str
+    default: float
+
+    @property
+    def value(self) -> float:
+        """The bound that holds now.
+
+        Raises:
+            ValidationError: the variable is no number above 0.
+        """
+        text = os.environ.get(self.variable, "")
+        if not text:
+            return self.default
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not value > 0:
+            raise ValidationError("must be a number above 0", "unset it", value=text, parameter=self.variable)
+        return value
+
+    def check(self, value: float, name: str, unit: str = "", remedy: str = "ask for less") -> None:
+        """Refuse a value above the bound.
+
+        Args:
+            value: to be checked.
+            name: of what it counts, for the message.
+            unit: behind the numbers, such as ` MB`.
+            remedy: what else to do than to raise the bound.
+
+        Raises:
+            ValidationError: states the bound, the value and the variable.
+        """
+        if value > self.value:
+            raise ValidationError(
+                f"must be at most {self.value:,.12g}{unit}",
+                f"{remedy}, or raise the limit with the environment variable {self.variable}",
+                value=value,
+                shown=f"{value:,.12g}{unit}",
+                parameter=name,
+            )
+
+
+# Chips of all points of a plan together. A hundred thousand points of a hundred chips, far beyond any sweep so far.
+TRIALS = Limit("RRAMSWEEP_MAX_TRIALS", 1e7)
+
+# Chips at a time and threads, each of which takes memory of its own before anything runs.
+PARALLEL = Limit("RRAMSWEEP_MAX_PARALLEL", 1024)
+
+# A config as resolved text. Those of this package have 10 kB; aliases and interpolations can grow without bound.
+CONFIG_MB = Limit("RRAMSWEEP_MAX_CONFIG_MB", 10.0)
+
+# Of the memory that is available, the share that one array file may claim.
+MEMORY_SHARE = Limit("RRAMSWEEP_MAX_MEMORY_SHARE", 0.8)
