@@ -19,18 +19,21 @@ from rich.console import Console
 from rramsweep import __version__, report, terminal
 from rramsweep.config import (
     CONFIG_NAME,
-    HYDRA_VERSION_BASE,
+    JOB_KEYS,
     allowed,
     by_group,
+    check_job_keys,
     command_line,
     conf_dir,
     container,
+    parse,
     point_plan,
     refuse_axes,
 )
 from rramsweep.driver import SweepError, execute, run_plan_shard
 from rramsweep.groups import GROUPS
 from rramsweep.help_screen import show_help
+from rramsweep.hydra_adapter import HYDRA_VERSION_BASE, check_command
 from rramsweep.messages import explain
 from rramsweep.names import suggest
 from rramsweep.overrides import check
@@ -49,10 +52,23 @@ class Abort(BaseException):
 
 
 def task(cfg: DictConfig) -> None:
-    """What a Hydra job does: one shard of a plan if it is given one, else one point."""
+    """Run one shard of a plan if the job is given one, else one point."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        _job(cfg)
+        return
+    try:
+        _job(cfg)
+    except Exception as error:
+        _remove_empty(Path(HydraConfig.get().runtime.output_dir))
+        raise Abort(error) from error
+
+
+def _job(cfg: DictConfig) -> None:
+    overrides = HydraConfig.get().overrides.task
+    check_job_keys({key: cfg[key] for key in JOB_KEYS}, overrides)
     if cfg.plan is not None:
         os.chdir(HydraConfig.get().runtime.cwd)  # a worker may start in another folder than the command
-    allow = allowed({"allow_targets": list(cfg.allow_targets)}, HydraConfig.get().overrides.task)
+    allow = allowed({"allow_targets": list(cfg.allow_targets)}, overrides)
     if allow:
         _see_users_packages()
     if cfg.plan is not None:
@@ -62,11 +78,7 @@ def task(cfg: DictConfig) -> None:
         _one_point(cfg, terminal.console(quiet=True))
         report.write(HydraConfig.get().sweep.dir)  # of the jobs so far; the last one completes it
     else:
-        try:
-            _one_point(cfg, terminal.console())
-        except Exception as error:
-            _remove_empty(Path(HydraConfig.get().runtime.output_dir))
-            raise Abort(error) from error
+        _one_point(cfg, terminal.console())
 
 
 def _remove_empty(folder: Path) -> None:
@@ -154,6 +166,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
+def _allowed(arguments: Sequence[str]) -> list[str]:
+    """The packages that a command line allows, before anything is composed."""
+    packages: list[str] = []
+    for override in arguments:
+        if override.lstrip("+").startswith("allow_targets="):
+            value = parse([override])[0].value()
+            packages = [str(package) for package in value] if isinstance(value, list) else []
+    return packages
+
+
 def _hydra(arguments: Sequence[str]) -> None:
     if set(arguments) <= {"-m", "--multirun"}:
         raise ValueError(
@@ -162,6 +184,7 @@ def _hydra(arguments: Sequence[str]) -> None:
         )
     several = {"-m", "--multirun"} & set(arguments) or any(a.startswith("hydra.mode=") for a in arguments)
     check(arguments, single="" if several else "add -m to sweep over them")
+    check_command(arguments, conf_dir(), CONFIG_NAME, _allowed(arguments))
     register()
     argv, full = sys.argv, os.environ.get(FULL_ERROR)
     sys.argv = [argv[0], *arguments]

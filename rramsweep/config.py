@@ -12,16 +12,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from rramsweep import limits
+from rramsweep import hydra_adapter, limits
 from rramsweep.build import OWN, fit
 from rramsweep.errors import ValidationError
 from rramsweep.execution import Wish
@@ -31,6 +27,7 @@ from rramsweep.plan import Plan
 from rramsweep.settings import Settings
 from rramsweep.stopping import Fixed
 from rramsweep.workbench import Workbench
+from rramsweep.yaml_files import check_resolved
 
 CONFIG_NAME = "config"
 
@@ -39,7 +36,6 @@ JOB_KEYS: dict[str, Any] = {"allow_targets": [], "plan": None, "shard": 0}
 
 # Flag of a config object for each package whose code `compose` was told to allow.
 _FLAG = "rramsweep.allow_targets.{}"
-HYDRA_VERSION_BASE = "1.3"
 
 
 def conf_dir() -> Path:
@@ -56,10 +52,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def loader() -> ConfigLoader:
     """A config loader over the package's own groups, independent of any running Hydra application."""
-    setup_globals()
-    if version.getbase() is None:
-        version.setbase(HYDRA_VERSION_BASE)
-    return ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    return hydra_adapter.loader(conf_dir())
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -110,6 +103,7 @@ def container(cfg: DictConfig) -> dict[str, Any]:
     masked = OmegaConf.masked_copy(cfg, keys)
     OmegaConf.set_struct(masked, False)
     masked._set_parent(cfg._get_parent())
+    check_resolved(cast("dict[str, Any]", OmegaConf.to_container(masked)))
     return cast("dict[str, Any]", OmegaConf.to_container(masked, resolve=True, throw_on_missing=True))
 
 
@@ -200,20 +194,29 @@ def read_settings(config: Mapping[str, Any], overrides: Iterable[str]) -> Settin
     """
     known = [each.name for each in fields(Settings)]
     check_keys(config, [*GROUPS, *POINT_KEYS, *known, *JOB_KEYS, "experiment", "choices"])
+    check_job_keys(config, overrides)
+    settings = Settings.of(config)
+    Wish.of(settings).start()
+    if "chips" in _keys(overrides) and not isinstance(settings.stopping, Fixed):
+        raise ValueError(
+            f"chips belongs to stopping=fixed, got {settings.chips} beside a rule that decides itself: leave it "
+            "out, or give stopping.min_chips and stopping.max_chips"
+        )
+    return settings
+
+
+def check_job_keys(config: Mapping[str, Any], overrides: Iterable[str]) -> None:
+    """Refuse a YAML file that says which plan is run, or whose code may be.
+
+    Raises:
+        ValidationError: names the key.
+    """
     given = _keys(overrides)
     for key, default in JOB_KEYS.items():
         if config[key] != default and key not in given:
             raise ValidationError(
                 "must come from the command line", "take it out of the YAML file", value=config[key], parameter=key
             )
-    settings = Settings.of(config)
-    Wish.of(settings).start()
-    if "chips" in given and not isinstance(settings.stopping, Fixed):
-        raise ValueError(
-            f"chips belongs to stopping=fixed, got {settings.chips} beside a rule that decides itself: leave it "
-            "out, or give stopping.min_chips and stopping.max_chips"
-        )
-    return settings
 
 
 def _keys(overrides: Iterable[str]) -> set[str]:

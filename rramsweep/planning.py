@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -75,6 +75,8 @@ def compose_plan(
     resolved = resolve_all(loader, master, axes)
     first = next(resolved)
     settings = read_settings(first[0], arguments)
+    if first[0]["plan"] is not None:
+        raise ValidationError("is of one job of a sweep", "leave -m out", value=first[0]["plan"], parameter="plan")
     if seeds is None:
         seeds = settings.seeds()
     n_points = math.prod(len(values) for values, _ in axes.values())
@@ -164,9 +166,11 @@ def _axes(overrides: Sequence[Override]) -> dict[str, tuple[list[str], bool]]:
 
 def _values(override: Override) -> list[str]:
     """The values of a swept override, each as an override; a range is only counted up to the limit on trials."""
-    key, most = override.get_key_element(), int(limits.TRIALS.value) + 1
-    values = [f"{key}={value}" for value in itertools.islice(override.sweep_string_iterator(), most)]
-    limits.TRIALS.check(len(values), "trials", remedy=f"sweep {key} over fewer values")
+    key, swept = override.get_key_element(), override.value()
+    if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None and swept.step:
+        n_values = (swept.stop - swept.start) / swept.step  # counted before they are written out
+        limits.TRIALS.check(n_values, "trials", remedy=f"sweep {key} over fewer values")
+    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise ValidationError(
             "must be swept over at least one value", "correct its ends", value=override.input_line, parameter=key

@@ -147,17 +147,18 @@ def read(node: object) -> Fixed | Interval:
     Raises:
         ValidationError: no node, another target, or an argument that the rule refuses.
     """
-    if not isinstance(node, Mapping) or node.get("_target_") not in RULES:
+    name = node.get("_target_") if isinstance(node, Mapping) else None
+    if not isinstance(node, Mapping) or not isinstance(name, str) or name not in RULES:
         raise ValidationError(
             f"must be one of {', '.join(RULES)}",
             "choose stopping=fixed or stopping=interval",
-            value=node.get("_target_") if isinstance(node, Mapping) else node,
+            value=node if name is None else name,
             slot="stopping",
             parameter="_target_",
         )
-    rule = RULES[node["_target_"]]
+    rule = RULES[name]
     given = fitted(rule, {key: value for key, value in node.items() if key != "_target_"}, "stopping")
-    made: Fixed | Interval = call(rule, given, "stopping", node["_target_"])
+    made: Fixed | Interval = call(rule, given, "stopping", name)
     return made
 
 

@@ -1,0 +1,142 @@
+"""YAML files as a config takes them: refused, by file and line, before anything is made of them.
+
+A YAML of a few lines can name each line twice in the next one and so claim more memory than there is; a date, a tag or
+a repeated key would be read as something else than was meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rramsweep import limits
+from rramsweep.errors import ValidationError
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_CORE = "tag:yaml.org,2002:"
+_TAGS = {f"{_CORE}{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge")}
+
+# `${a.b}`, `${.b}` or `${resolver:argument}` without another one inside.
+_INTERPOLATION = re.compile(r"\$\{([^${}]*)\}")
+
+
+def check_file(path: Path) -> None:
+    """Refuse a YAML file that is no map of plain values.
+
+    Raises:
+        ValidationError: not UTF-8 text, larger than `limits.CONFIG_MB` itself or with its aliases written out, no YAML,
+            a repeated key, a tag of another language, or no map.
+    """
+    data = path.read_bytes()
+    limits.CONFIG_MB.check(len(data) / 1e6, str(path), " MB", "give a smaller file")
+    try:
+        node = yaml.compose(data.decode("utf-8"), Loader=_LOADER)
+        if node is None:
+            return
+        if not isinstance(node, yaml.MappingNode):
+            raise _refused(path, node, "must hold NAME: VALUE lines", "write it as the files in conf/ are written")
+        limits.CONFIG_MB.check(_written_out(node, path) / 1e6, str(path), " MB with its aliases", "write fewer aliases")
+    except UnicodeDecodeError as error:
+        raise ValidationError("must be UTF-8 text", "save it as such", parameter=str(path)) from error
+    except yaml.MarkedYAMLError as error:
+        where = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else str(path)
+        tab = "\\t" in repr(error.problem)
+        remedy = "indent with blanks, YAML takes no tabs" if tab else "correct the line"
+        raise ValidationError(f"must be YAML, but {error.problem}", remedy, parameter=where) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValidationError(f"must be YAML, but {reason}", "correct it", parameter=str(path)) from error
+
+
+def _refused(path: Path, node: yaml.Node, allowed: str, remedy: str) -> ValidationError:
+    return ValidationError(allowed, remedy, parameter=f"{path}, line {node.start_mark.line + 1}")
+
+
+def _written_out(root: yaml.Node, path: Path) -> int:
+    """Characters of a document in which each alias is replaced by what it stands for."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.get(id(node))
+        if known is not None:
+            return known
+        sizes[id(node)] = 0  # an alias within what it stands for
+        if node.tag not in _TAGS:
+            name = node.tag.removeprefix(_CORE)
+            raise _refused(path, node, f"must hold plain values, got one of the type {name}", "put text in quotes")
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag != f"{_CORE}merge":
+                    if key.value in seen:
+                        raise _refused(path, key, f"has the key {key.value!r} twice in one map", "leave one")
+                    seen.add(key.value)
+            total = sum(size(key) + size(value) for key, value in node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            total = sum(map(size, node.value))
+        else:
+            total = len(node.value)
+        sizes[id(node)] = total + 2
+        return total + 2
+
+    return size(root)
+
+
+def check_resolved(raw: Mapping[str, Any]) -> None:
+    """Refuse a config whose interpolations would grow beyond `limits.CONFIG_MB`.
+
+    Args:
+        raw: the config, nested plain data, with interpolations as text.
+
+    Raises:
+        ValidationError: states the size.
+    """
+    sizes: dict[tuple[str, ...], int] = {}
+
+    def size(node: Any, path: tuple[str, ...]) -> int:
+        if path in sizes:
+            return sizes[path]
+        sizes[path] = 0  # a cycle, which OmegaConf refuses itself
+        if isinstance(node, Mapping):
+            total = sum(len(str(key)) + size(value, (*path, str(key))) for key, value in node.items())
+        elif isinstance(node, list):
+            total = sum(size(value, (*path, str(i))) for i, value in enumerate(node))
+        elif isinstance(node, str):
+            total = len(node) + sum(size(_at(raw, target), target) for target in _targets(node, path))
+        else:
+            total = 1
+        sizes[path] = total
+        return total
+
+    try:
+        total = size(raw, ())
+    except RecursionError as error:
+        raise ValidationError("must be nested less deeply", "write it flatter", parameter="the config") from error
+    limits.CONFIG_MB.check(total / 1e6, "the resolved config", " MB", "use fewer interpolations")
+
+
+def _targets(text: str, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Paths of the nodes that a text's interpolations stand for."""
+    while match := _INTERPOLATION.search(text):
+        reference = match[1].rpartition(":")[2].strip()
+        text = f"{text[: match.start()]}{text[match.end() :]}"
+        up = len(reference) - len(reference.lstrip("."))
+        names = tuple(part for part in re.split(r"[.\[\]]", reference) if part)
+        yield (*path[: len(path) - up], *names) if up else names
+
+
+def _at(raw: Any, path: tuple[str, ...]) -> Any:
+    node = raw
+    for name in path:
+        if isinstance(node, Mapping):
+            node = node.get(name)
+        elif isinstance(node, list) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            return None
+    return node
