@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.config import choices, container, point_plan
 from rramsweep.config import compose as compose_config
 from rramsweep.messages import one_line
@@ -24,6 +25,7 @@ from rramsweep.workbench import Workbench
 __all__ = ["compose", "run", "sweep"]
 
 
+@checked_arguments
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the config of one point, as `rramsweep OVERRIDES...` does.
 
@@ -58,6 +60,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     return _compute(plan, workbench)
 
 
+@checked_arguments
 def sweep(overrides: Sequence[str]) -> pd.DataFrame:
     """Run a sweep and return its rows, those of `rramsweep -m OVERRIDES...`.
 

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.consistency import (
     checked,
     few_levels,
@@ -53,6 +54,7 @@ class LayerSpec:
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
         for slot, effect in self._effects().items():
             if isinstance(effect, Calibrated):

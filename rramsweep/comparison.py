@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.cells import cells, need_facts, resolve_by, without_images
 from rramsweep.intervals import Codes, Floats
 from rramsweep.names import nearest
@@ -19,6 +20,7 @@ from rramsweep.scores import FRACTION, HIGHER, UNIT, Scale
 from rramsweep.summary import moments
 
 
+@checked_arguments
 def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] | None = None) -> pd.DataFrame:
     """Compare each cell with its baseline, chip by chip on common seeds; a cell is one combination of ``by``.
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.errors import ValidationError, one_of
 
 EDGES = ("clip", "positive", "none")
@@ -46,6 +47,7 @@ class Device:
     edge: str = "clip"
 
     def __post_init__(self) -> None:
+        check_fields(self, "device")
         low, high = self.g_min_uS, self.g_max_uS
         if math.isfinite(high) and not PLAUSIBLE_G_MAX_US[0] <= high <= PLAUSIBLE_G_MAX_US[1]:
             unit = "siemens" if high < 1 else "a finer unit"

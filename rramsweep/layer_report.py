@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.config import choices, container, parse
 from rramsweep.files import write_atomic
 from rramsweep.inspection import inspect_layers
@@ -48,6 +49,7 @@ _SHOWN = {
 _IF_ANY = ("stuck_share", "saturated_share")
 
 
+@checked_arguments
 def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, inputs: int = INPUTS) -> pd.DataFrame:
     """What a handful of chips do to each layer of a network, in seconds, before any accuracy.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.cells import finished, need_facts, one_metric, span
 from rramsweep.curves import of_what
 from rramsweep.intervals import wilson
@@ -16,6 +17,7 @@ from rramsweep.style import axes_or_new, styled, write_caption
 from rramsweep.summary import allowed_drop, losses, summarize
 
 
+@checked_arguments
 @styled()
 def plot_yield(
     frame: pd.DataFrame,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from rramsweep.datasets.arrays import Data
+from rramsweep.datasets.pixels import unscaled
 
 
 def from_dataset(
@@ -50,7 +51,10 @@ def from_dataset(
         y = y.long()
     if n_classes is None and not y.is_floating_point():
         n_classes = int(y.max()) + 1
-    return Data(x, y, title, n_classes).take(limit)
+    # Channels first, as ToTensor gives them: what is no picture may well hold whole numbers.
+    picture = x.is_floating_point() and x.ndim == 4 and x.shape[1] in (1, 3)
+    notes = unscaled(x, "divide by {full} in the Dataset, as torchvision.transforms.ToTensor() does") if picture else ()
+    return Data(x, y, title, n_classes, notes).take(limit)
 
 
 def _read(dataset: Dataset[Any], title: str, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:
