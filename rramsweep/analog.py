@@ -119,6 +119,15 @@ class AnalogNetwork:
         self._specs = specs
         self._model = private_copy(eager(model, "model")).requires_grad_(False)
         arrays = find_arrays(self._model)
+        unknown = [name for name in specs if name not in arrays]
+        if unknown:
+            known = ", ".join(list(arrays)[:6]) or "none"
+            raise ValidationError(
+                f"must be of weights on the array, {known}",
+                "use analog_layers(model)",
+                value=unknown[0],
+                parameter="specs",
+            )
         own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
         home = accelerator.draws_at

@@ -10,10 +10,11 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from rramsweep.arguments import checked_arguments
-from rramsweep.config import choices, container, point_plan
+from rramsweep.config import allowed_targets, choices, container, point_plan
 from rramsweep.config import compose as compose_config
+from rramsweep.errors import ValidationError
 from rramsweep.messages import one_line
-from rramsweep.overrides import check
+from rramsweep.overrides import check, refuse_unheeded
 from rramsweep.plan import Plan
 from rramsweep.planning import plan_of
 from rramsweep.report import results
@@ -38,6 +39,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     with one_line():
         if not isinstance(overrides, str):
             check(overrides, single="rs.sweep([...]) sweeps over several")
+            refuse_unheeded(overrides, "compose makes the config of one point for this process")
         return compose_config(overrides)
 
 
@@ -54,9 +56,10 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     """
     if not isinstance(cfg, DictConfig):
         raise ValueError(f"run takes a config made by compose(), got {type(cfg).__name__}: run(compose([...]))")
-    allowed = [f"allow_targets={list(cfg.allow_targets)}"]  # compose() has checked where it came from
     with one_line():
+        allowed = allowed_targets(cfg)
         plan, _, workbench = point_plan(container(cfg), choices(cfg), allowed, "rramsweep.run")
+        _refuse_unheeded_settings(plan)
     return _compute(plan, workbench)
 
 
@@ -71,8 +74,28 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
             the store cannot be written.
     """
     with one_line():
+        if not isinstance(overrides, str):
+            check(overrides)
+            refuse_unheeded(overrides, "sweep computes every trial in this process")
         plan, _, workbench = plan_of(overrides, "rramsweep.sweep")
+        _refuse_unheeded_settings(plan)
     return _compute(plan, workbench)
+
+
+def _refuse_unheeded_settings(plan: Plan) -> None:
+    """Refuse what a config file asks for and a call from Python does not do.
+
+    Raises:
+        ValidationError: names the setting.
+    """
+    for name, default in (("preview", False), ("shards", 1)):
+        if plan.settings[name] != default:
+            raise ValidationError(
+                "is of the command line alone, since a call computes every trial in this process",
+                f"add {name}={str(default).lower()}, or run it as rramsweep -m",
+                value=plan.settings[name],
+                parameter=name,
+            )
 
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,15 +28,18 @@ _WORDS: dict[Any, tuple[str, str]] = {
 }
 _LONGEST = 60
 
+# Parameters of type text that are paths, and may be given as such from Python.
+_PATHS = ("path", "root")
+
 # Types that functions check themselves, with more to say of what is none.
-_ELSEWHERE = ("DataFrame", "Module")
+_ELSEWHERE = ("DataFrame", "Dataset", "Module")
 
 
 def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Check each argument of a call by its annotation; scalars of numpy become Python's.
 
-    Annotations that are no plain type, container or protocol are left to the function, and so are data frames and
-    networks.
+    Annotations that are no plain type, container or protocol are left to the function, and so are data frames, data
+    sets and networks.
 
     Raises:
         ValidationError: names the parameter, its type and the value.
@@ -66,6 +70,8 @@ def check_fields(instance: Any, slot: str = "") -> None:
     kind: Callable[..., Any] = type(instance)
     hints = _hints(kind)
     for field in dataclasses.fields(instance):
+        if not field.init:
+            continue
         value = getattr(instance, field.name)
         fitted = fitting(value, hints[field.name], field.name, slot)
         if fitted is not value:
@@ -80,6 +86,8 @@ def fitting(value: Any, hint: Any, name: str, slot: str = "") -> Any:
     """
     options = _options(hint)
     scalar = _plain(value)
+    if str in options and name in _PATHS and isinstance(value, os.PathLike):
+        return os.fspath(value)
     for option in options:
         if _is(scalar, option):
             return int(scalar) if option is int else scalar
@@ -138,6 +146,10 @@ def _is(value: Any, hint: Any) -> bool:
         return any(_is(value, option) for option in inner)
     if origin is None:
         return _is_instance(value, hint)
+    if origin is tuple and Ellipsis in inner:
+        return isinstance(value, tuple) and all(_is(one, inner[0]) for one in value)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_is(_plain(one), inner[0]) for one in value)
     if origin is tuple:
         return isinstance(value, tuple | list) and len(value) == len(inner) and all(map(_is, value, inner))
     if origin is Sequence and inner == (str,):
@@ -149,7 +161,7 @@ def _is(value: Any, hint: Any) -> bool:
         if not isinstance(value, Mapping):
             return inner[1] is Any  # of which the function knows more than that it is a dict
         return all(_is(k, inner[0]) and _is(v, inner[1]) for k, v in value.items())
-    return isinstance(value, origin) if isinstance(origin, type) else True
+    return _is_instance(value, origin)
 
 
 def _is_listed(value: Any) -> bool:
@@ -172,7 +184,7 @@ def _kind(hint: Any) -> str:
     if hint in _WORDS:
         return _WORDS[hint][0]
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Sequence:
+    if origin in (Sequence, list) or Ellipsis in inner:
         return f"a list of {'names' if inner == (str,) else f'{_plural(inner[0])}'}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a dict" if inner[1] is Any else f"a dict of {_plural(inner[1])}"

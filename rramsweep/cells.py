@@ -145,6 +145,7 @@ def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFra
         ValueError: none did, a cell holds more than one point, or what `resolve_by` refuses.
     """
     remedy = _in_group if free else _in_frame
+    resolve_by(frame, ["model"])  # which captions name
     chips, cell, _ = cells(without_images(frame)[0], resolve_by(frame, list(keys)), remedy)
     chips = chips.assign(cell=cell)[chips["status"] == "ok"]
     if chips.empty:

@@ -19,11 +19,14 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from rramsweep.arguments import brief
+from rramsweep.config_file import use_checked_files
+from rramsweep.errors import ValidationError
 from rramsweep.plan import GROUPS, Plan
 from rramsweep.settings import Settings
-from rramsweep.workbench import Workbench
+from rramsweep.workbench import POINT_KEYS, Workbench
 
 CONFIG_NAME = "config"
 HYDRA_VERSION_BASE = "1.3"
@@ -44,6 +47,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def loader() -> ConfigLoader:
     """A config loader over the package's own groups, independent of any running Hydra application."""
     setup_globals()
+    use_checked_files()
     if version.getbase() is None:
         version.setbase(HYDRA_VERSION_BASE)
     return ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
@@ -65,6 +69,12 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     # Code may be named in compose() as on the command line: checked here, where the overrides are still known.
     Settings.of(container(cfg), overrides)
     return with_choices(cfg)
+
+
+def launcher_of(overrides: Sequence[str]) -> str:
+    """The launcher that a sweep would hand its jobs to, by overrides or by an experiment's file."""
+    cfg = loader().load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
+    return str(cfg.hydra.runtime.choices["hydra/launcher"])
 
 
 def refuse_axes(sweeper: Any) -> None:
@@ -97,6 +107,38 @@ def container(cfg: DictConfig) -> dict[str, Any]:
     OmegaConf.set_struct(masked, False)
     masked._set_parent(cfg._get_parent())
     return cast("dict[str, Any]", OmegaConf.to_container(masked, resolve=True, throw_on_missing=True))
+
+
+def allowed_targets(cfg: DictConfig) -> list[str]:
+    """The override that allows what a config of `compose` allows, which checked where that came from.
+
+    Raises:
+        ValidationError: the config lacks what `compose` gives, or has another kind of value there.
+    """
+    maps = [key for key in (*POINT_KEYS, "stopping", "choices") if key != "t_s"]
+    lacking = [key for key in (*maps, "t_s", *(field.name for field in fields(Settings))) if key not in cfg]
+    if lacking:
+        raise ValidationError(
+            f"a config must come from compose(), but this one lacks {', '.join(lacking[:3])}"
+            f"{', ...' if len(lacking) > 3 else ''}",
+            "make it with rramsweep.compose([...])",
+        )
+    for key in maps:
+        if not isinstance(cfg[key], DictConfig):
+            raise ValidationError(
+                "must hold parameters by name",
+                f"choose {key}=OPTION in compose()",
+                shown=brief(cfg[key]),
+                parameter=key,
+            )
+    if not isinstance(cfg.allow_targets, ListConfig):
+        raise ValidationError(
+            "must be a list of packages",
+            "give allow_targets=[PACKAGE] to compose()",
+            shown=brief(cfg.allow_targets),
+            parameter="allow_targets",
+        )
+    return [f"allow_targets={list(cfg.allow_targets)}"]
 
 
 def choices(cfg: DictConfig) -> dict[str, str]:

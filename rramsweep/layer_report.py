@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from rramsweep.arguments import checked_arguments
-from rramsweep.config import choices, container, parse
+from rramsweep.config import allowed_targets, choices, container, parse
 from rramsweep.files import write_atomic
 from rramsweep.inspection import inspect_layers
 from rramsweep.layer_plot import plot_inspect
 from rramsweep.layer_table import LAYER, layer_table
 from rramsweep.messages import one_line
+from rramsweep.overrides import check, refuse_unheeded
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
 from rramsweep.settings import Settings
@@ -69,13 +70,17 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}: give a larger integer")
     if isinstance(what, DictConfig):
+        allowed = allowed_targets(what)
         config = container(what)
-        settings = Settings.of(config, [f"allow_targets={list(what.allow_targets)}"])  # checked by compose()
+        settings = Settings.of(config, allowed)
         workbench = settings.workbench(inputs)
         points, swept = [workbench.point(config, choices(what))], []
         seeds: Sequence[int] = settings.seeds()
     else:
         with one_line():
+            if not isinstance(what, str):
+                check(what)
+                refuse_unheeded(what, "inspect programs a few chips in this process")
             plan, settings, workbench = plan_of(what, "rramsweep.inspect", inputs)
         points, seeds, swept = list(plan.points), plan.seeds[0], list(plan.swept)
         if chips is None and any(override.get_key_element() == "chips" for override in parse(what)):

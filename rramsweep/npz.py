@@ -7,9 +7,11 @@ import lzma
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -67,8 +69,15 @@ def read_arrays(path: str | PathLike[str], names: Sequence[str] | None = None) -
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             wanted = {name: members[name] for name in (members if names is None else names)}
             claims = {name: _claim(archive, name, info) for name, info in wanted.items()}
-            largest = max(claims, key=lambda name: claims[name][0], default="")
-            check_memory(sum(size for size, _ in claims.values()), path, f"{largest} is {claims[largest][1]}")
+            largest = max(claims, key=lambda name: claims[name].size, default=None)
+            if largest is not None:
+                total = sum(claim.size for claim in claims.values())
+                check_memory(total, path, f"{largest} is {claims[largest].words}")
+            for name, claim in claims.items():
+                if claim.unpacked != claim.size and not claim.objects:
+                    raise zipfile.BadZipFile(
+                        f"{name} unpacks to {claim.unpacked} bytes where its header says {claim.size}"
+                    )
             arrays = {}
             for name, info in wanted.items():
                 with archive.open(info) as member:
@@ -131,8 +140,17 @@ def _integer(path: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _claim(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> tuple[int, str]:
-    """Bytes of an array by its header, and what that says in words."""
+@dataclass(frozen=True)
+class _Claim:
+    """Header of an array: bytes that it says, bytes that follow it, and whether these are pickled objects."""
+
+    size: int
+    unpacked: int
+    objects: bool
+    words: str
+
+
+def _claim(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> _Claim:
     with archive.open(info) as member:
         if member.read(len(_MAGIC)) != _MAGIC:
             raise zipfile.BadZipFile(f"{name} is no array")
@@ -148,15 +166,13 @@ def _claim(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> tuple[
     try:
         # Version 3 differs from 2 in the header's encoding alone, of which names of fields can make use.
         shape, _, dtype = (npy.read_array_header_1_0 if width == 2 else npy.read_array_header_2_0)(header)
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:
         raise zipfile.BadZipFile(f"the header of {name} cannot be read ({error})") from None
     if any(n < 0 for n in shape):
         raise zipfile.BadZipFile(f"{name} has the shape {shape}")
     size = math.prod(shape) * dtype.itemsize
     unpacked = info.file_size - len(_MAGIC) - 2 - width - length
-    if unpacked != size and not dtype.hasobject:
-        raise zipfile.BadZipFile(f"{name} unpacks to {unpacked} bytes where its header says {size}")
-    return size, f"{dtype} of shape {shape}"
+    return _Claim(size, unpacked, dtype.hasobject, f"{dtype} of shape {shape}")
 
 
 def _exactly(member: IO[bytes], n: int) -> bytes:

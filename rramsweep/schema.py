@@ -74,7 +74,7 @@ def _outcome(name: str, values: pd.Series[Any], kind: pa.DataType) -> pa.Array:
             column = column.dictionary_decode()
         if pa.types.is_null(column.type) or _family(column.type) == _family(kind):
             return column.cast(kind)
-        found = str(column.type)
+        found = "text" if _family(column.type) == "text" else str(column.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         found = " ".join(str(error).split())
     word = {"int64": "whole numbers", "double": "numbers", "bool": "True and False"}.get(str(kind), "text")

@@ -199,8 +199,11 @@ class FastPyTorchRRAM:
         """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.conductances.save`).
 
         Raises:
+            ValueError: the path names no file.
             OSError: the file cannot be written.
         """
+        if not Path(path).name or Path(path).is_dir():
+            raise ValidationError("must name a file", "give chip.npz, say", value=str(path), parameter="path")
         conductances.save(path, {name: self._stuck(name) for name in self._layers})
 
     @checked_arguments

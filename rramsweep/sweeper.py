@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from rramsweep.config import command_line
+from rramsweep.config_file import use_checked_files
 from rramsweep.driver import LaunchError, execute
 from rramsweep.planning import compose_plan
 
@@ -100,7 +101,8 @@ def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobRe
 
 
 def register() -> None:
-    """Make `PlanSweeper` known to Hydra under the name that conf/hydra/sweeper/rramsweep.yaml gives."""
+    """Make `PlanSweeper` known to Hydra under the name that conf/hydra/sweeper/rramsweep.yaml gives; check files."""
+    use_checked_files()
     parent, name = PLUGIN_MODULE.split(".")
     try:
         package = importlib.import_module(parent)

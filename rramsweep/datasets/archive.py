@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.pixels import normalise, unscaled
 from rramsweep.errors import ValidationError
@@ -21,6 +22,7 @@ IMAGES = ("NCHW", "NHWC", "NHW")
 LAYOUTS = (*IMAGES, "any", "tokens")
 
 
+@checked_arguments
 def npz(
     path: str,
     layout: str = "NCHW",

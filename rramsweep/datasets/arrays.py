@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -39,6 +41,7 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for what, tensor in (("x", self.x), ("y", self.y)):
             if tensor.ndim < 1:
                 raise ValueError(f"{what} must have the shape (N, ...), got {tuple(tensor.shape)}: unsqueeze it")

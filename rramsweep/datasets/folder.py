@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.pixels import by_turns, normalise
 from rramsweep.errors import ValidationError
@@ -21,6 +22,7 @@ INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 ORDERS = ("text", "number")
 
 
+@checked_arguments
 def image_folder(
     root: str,
     resize: int | None = 256,
@@ -36,8 +38,8 @@ def image_folder(
 
     Every picture is decoded once, and only those that the limit keeps; all are held in memory as float32 (a thousand
     of 224 x 224 pixels are 0.6 GB). The classes are numbered in the order of their folders' names, empty ones
-    are refused: a network trained on ImageNet wants all of its 1000 folders, or its labels are others. Names whose numbers are in
-    another order than their letters (`10` comes before `2`, `class_10` before `class_2`) need `order`.
+    are refused: a network trained on ImageNet wants all of its 1000 folders, or its labels are others. Names whose
+    numbers are in another order than their letters (`10` comes before `2`, `class_10` before `class_2`) need `order`.
 
     Args:
         root: the folder of class folders.

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.pixels import unscaled
 
 
+@checked_arguments
 def from_dataset(
     dataset: Dataset[Any], limit: int | None = None, n_classes: int | None = None, name: str | None = None
 ) -> Data:
