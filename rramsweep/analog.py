@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from rramsweep.accelerator import CPU, Accelerator, together
+from rramsweep.arguments import checked_arguments
 from rramsweep.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer
+from rramsweep.errors import ValidationError
 from rramsweep.fusing import Fold, fuse, multiply
+from rramsweep.models.eager import eager
 from rramsweep.names import nearest
 from rramsweep.parallel import in_parallel
 from rramsweep.pieces import WHOLE, NetworkCells
@@ -22,6 +25,7 @@ from rramsweep.slot import NO_READ_NOISE, ReadSlot
 from rramsweep.streams import Stream
 
 
+@checked_arguments
 def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
     """Names of the weights that go on the array, in the network's order (see `arrays.find_arrays`).
 
@@ -33,7 +37,8 @@ def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Se
     Raises:
         ValueError: the network has no such layer, a pattern matches none, or none is left.
     """
-    names = list(find_arrays(model))
+    include, exclude = patterns(include, "include"), patterns(exclude, "exclude")
+    names = list(find_arrays(eager(model, "model")))
     if not names:
         kinds = ", ".join(kind.__name__ for kind in ANALOG_TYPES)
         raise ValueError(
@@ -47,6 +52,17 @@ def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Se
             f"of {', '.join(names)}: exclude fewer"
         )
     return [name for name in names if name in kept]
+
+
+def patterns(given: Sequence[str], name: str) -> Sequence[str]:
+    """Patterns of layers as a list; a text alone would be taken letter by letter.
+
+    Raises:
+        ValidationError: a text.
+    """
+    if isinstance(given, str):
+        raise ValidationError("must be a list of patterns", f"write [{given!r}]", value=given, parameter=name)
+    return given
 
 
 def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[str]:
@@ -89,6 +105,7 @@ class AnalogNetwork:
         ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
     """
 
+    @checked_arguments
     def __init__(
         self,
         model: nn.Module,
@@ -100,8 +117,17 @@ class AnalogNetwork:
     ) -> None:
         self.t_s, self.accelerator = t_s, accelerator
         self._specs = specs
-        self._model = private_copy(model).requires_grad_(False)
+        self._model = private_copy(eager(model, "model")).requires_grad_(False)
         arrays = find_arrays(self._model)
+        unknown = [name for name in specs if name not in arrays]
+        if unknown:
+            known = ", ".join(list(arrays)[:6]) or "none"
+            raise ValidationError(
+                f"must be of weights on the array, {known}",
+                "use analog_layers(model)",
+                value=unknown[0],
+                parameter="specs",
+            )
         own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
         home = accelerator.draws_at
@@ -135,6 +161,7 @@ class AnalogNetwork:
         """The network on the ideal chip: mapped and quantised, every effect ideal."""
         return self._with(lambda name: self._cells.ideal(name).weight())
 
+    @checked_arguments
     def chip(self, seed: int) -> nn.Module:
         """The network on chip `seed`; its layers with read noise go through the read slot."""
         kept: dict[str, ProgrammedLayer] = {}
@@ -160,6 +187,7 @@ class AnalogNetwork:
         """Whether a layer has read noise: its chips are run one at a time, because each call draws anew."""
         return bool(self._slots)
 
+    @checked_arguments
     def chips(self, seeds: Sequence[int]) -> Callable[[Tensor], Tensor]:
         """Chips as one function: inputs (inputs, ...) to outputs (chips, inputs, ...); not for read noise."""
         names = {id(p): name for name, p in self._model.named_parameters()}

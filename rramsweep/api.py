@@ -9,10 +9,12 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.config import choices, composed_allowed, container, point_plan
 from rramsweep.config import compose as compose_config
+from rramsweep.errors import ValidationError
 from rramsweep.messages import one_line
-from rramsweep.overrides import check
+from rramsweep.overrides import check, refuse_unheeded
 from rramsweep.plan import Plan
 from rramsweep.planning import plan_of
 from rramsweep.report import results
@@ -24,6 +26,7 @@ from rramsweep.workbench import Workbench
 __all__ = ["compose", "run", "sweep"]
 
 
+@checked_arguments
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the config of one point, as `rramsweep OVERRIDES...` does.
 
@@ -36,6 +39,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     with one_line():
         if not isinstance(overrides, str):
             check(overrides, single="rs.sweep([...]) sweeps over several")
+            refuse_unheeded(overrides, "compose makes the config of one point for this process")
         return compose_config(overrides)
 
 
@@ -56,9 +60,11 @@ def run(cfg: DictConfig) -> pd.DataFrame:
         allow = composed_allowed(cfg)
         given = ["allow_targets=[]"]  # checked above, where it came from
         plan, workbench = point_plan(container(cfg), choices(cfg), given, "rramsweep.run", allow)
+        _refuse_unheeded_settings(plan)
     return _compute(plan, workbench)
 
 
+@checked_arguments
 def sweep(overrides: Sequence[str]) -> pd.DataFrame:
     """Run a sweep and return its rows, those of `rramsweep -m OVERRIDES...`.
 
@@ -69,8 +75,29 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
             the store cannot be written.
     """
     with one_line():
+        if not isinstance(overrides, str):
+            check(overrides)
+            refuse_unheeded(overrides, "sweep computes every trial in this process")
         plan, workbench = plan_of(overrides, "rramsweep.sweep")
+        _refuse_unheeded_settings(plan)
     return _compute(plan, workbench)
+
+
+def _refuse_unheeded_settings(plan: Plan) -> None:
+    """Refuse what a config file asks for and a call from Python does not do.
+
+    Raises:
+        ValidationError: names the setting.
+    """
+    for name, default in (("preview", False), ("shards", 1)):
+        value = getattr(plan.settings, name)
+        if value != default:
+            raise ValidationError(
+                "is of the command line alone, since a call computes every trial in this process",
+                f"add {name}={str(default).lower()}, or run it as rramsweep -m",
+                value=value,
+                parameter=name,
+            )
 
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
+from rramsweep.arguments import brief, fitting
+from rramsweep.errors import ValidationError
 from rramsweep.intervals import Codes
 from rramsweep.names import nearest
-from rramsweep.schema import FACTS, METRIC
+from rramsweep.schema import FACTS, METRIC, TIME, check_outcomes
 from rramsweep.scores import Scale
 
 # The columns that tell points apart and the rows of these -> what to do.
@@ -43,10 +46,10 @@ def inputs_word(frame: pd.DataFrame) -> str:
 
 
 def need_facts(frame: pd.DataFrame) -> None:
-    """Refuse what is no results frame, or lacks columns of the schema.
+    """Refuse what is no results frame, lacks columns of the schema, or holds what no trial can have found.
 
     Raises:
-        ValueError: it does.
+        ValueError: it does; see `schema.check_outcomes`.
     """
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"a results frame must be a DataFrame, got {type(frame).__name__}: rs.load(DIR) reads one")
@@ -55,6 +58,29 @@ def need_facts(frame: pd.DataFrame) -> None:
         raise ValueError(
             f"a results frame lacks columns {', '.join(needed)}: take it from rs.run(), rs.sweep() or rs.load()"
         )
+    check_outcomes(frame)
+    if TIME in frame.columns and not is_numeric_dtype(frame[TIME]):
+        raise ValueError(f"column {TIME} must hold seconds, got {frame[TIME].dtype}: convert it with astype(float)")
+    _check_attrs(frame.attrs)
+
+
+def _check_attrs(attrs: Mapping[Any, Any]) -> None:
+    """Refuse what a sweep would not have left with its frame.
+
+    Raises:
+        ValidationError: names the entry.
+    """
+    swept, images = attrs.get("swept", []), attrs.get("images")
+    names = isinstance(swept, list | tuple) and all(isinstance(name, str) for name in swept)
+    for name, value, fits, what in (
+        ("swept", swept, names, "a list of column names"),
+        ("images", images, images is None or isinstance(images, Mapping), "a dict {point_id: counts}"),
+    ):
+        if not fits:
+            raise ValidationError(
+                f"must be {what}", "load the frame again", shown=brief(value), parameter=f"attrs[{name!r}]"
+            )
+    fitting(attrs.get("yield_drop"), float | None, "attrs['yield_drop']")
 
 
 def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
@@ -119,6 +145,7 @@ def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFra
         ValueError: none did, a cell holds more than one point, or what `resolve_by` refuses.
     """
     remedy = _in_group if free else _in_frame
+    resolve_by(frame, ["model"])  # which captions name
     chips, cell, _ = cells(without_images(frame)[0], resolve_by(frame, list(keys)), remedy)
     chips = chips.assign(cell=cell)[chips["status"] == "ok"]
     if chips.empty:

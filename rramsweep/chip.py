@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields, checked_arguments
 from rramsweep.consistency import (
     checked,
     few_levels,
@@ -49,11 +50,13 @@ class LayerSpec:
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
         for slot, effect in self._effects().items():
             if isinstance(effect, Calibrated):
                 checked(slot, effect, partial(effect.check, self.device))
 
+    @checked_arguments
     def check_time(self, t_s: float) -> None:
         """Refuse a time since programming that one of the effects does not cover.
 
@@ -69,6 +72,7 @@ class LayerSpec:
         """Whether a read differs from the product: read noise of strength zero is none."""
         return not is_nothing(self.read_noise)
 
+    @checked_arguments
     def notes(self, t_s: float) -> list[Sentence]:
         """What a user should know of the effects on this device, with this mapping and at this time."""
         told = [

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rramsweep.arguments import brief, checked_arguments
 from rramsweep.cells import cells, need_facts, resolve_by, without_images
 from rramsweep.intervals import Codes, Floats
 from rramsweep.names import nearest
@@ -19,6 +20,7 @@ from rramsweep.scores import FRACTION, HIGHER, UNIT, Scale
 from rramsweep.summary import moments
 
 
+@checked_arguments
 def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] | None = None) -> pd.DataFrame:
     """Compare each cell with its baseline, chip by chip on common seeds; a cell is one combination of ``by``.
 
@@ -91,7 +93,8 @@ def check_baseline(frame: pd.DataFrame, baseline: Any) -> None:
     name = baseline if isinstance(baseline, str) and baseline in frame else "drift.relative_drift"
     value = _plain(frame[name].dropna().iloc[0]) if name in frame and frame[name].notna().any() else 0.0
     raise ValueError(
-        f"baseline must be a dict {{column: value}} of at least one column, got {baseline!r}: write "
+        f"baseline must be a dict {{column: value}} of at least one column, got "
+        f"{repr(baseline) if isinstance(baseline, str | Mapping) else brief(baseline)}: write "
         f"{{{name!r}: {value!r}}}, say"
     )
 

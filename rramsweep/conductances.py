@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rramsweep.chip import ProgrammedLayer
+from rramsweep.device import PLAUSIBLE_G_MAX_US
+from rramsweep.errors import ValidationError
 from rramsweep.files import write_atomic
+from rramsweep.npz import read_arrays
 
 FORMAT = 1
 UNIT = "uS"
@@ -26,6 +29,14 @@ FULL_SCALE = "full_scale"
 
 # An array whose largest conductance is less than this part of the window's end is in siemens, not dead.
 _SIEMENS = 1e-5
+
+# Cells whose target is at least this part of the window's end conduct; half of them this many times above or below
+# their targets are in another unit. Relaxation and drift move a conducting cell by far less.
+_CONDUCTING, _OTHER_UNIT = 0.1, 100.0
+
+# Of a layer of so many cells: a correlation with the targets below this is that of resistances, which fall as
+# conductances rise.
+_CELLS, _OPPOSITE = 16, -0.5
 
 
 def save(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> None:
@@ -70,7 +81,8 @@ def load(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> dict[s
 
     Raises:
         ValueError: not such a file, another format or unit, layers, cells or shapes that are not the network's,
-            another window or W_max, or a conductance that is not finite or below 0.
+            another window or W_max, conductances that are not finite, below 0 or beyond any cell's, or all of an array
+            at 0 or in what looks like another unit.
         OSError: the file cannot be read.
     """
     metadata, arrays = _read(path)
@@ -103,9 +115,10 @@ def load(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> dict[s
 
 def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
         metadata = json.loads(str(arrays.pop(METADATA)))
+    except ValidationError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be a file of exported conductances (.npz), but is not: export one") from error
     if not isinstance(metadata, dict):
@@ -143,8 +156,67 @@ def _filled(
                 f"conductances must be in {UNIT}, but none in {name}/{cell} of {path} is above {most:.2g} where the "
                 f"window ends at {end_uS:g}, which looks like siemens: multiply by 1e6"
             )
+        _check_unit(f"{name}/{cell} of {path}", array.astype(np.float64), _float64(target_uS), end_uS)
         g_uS[cell] = torch.from_numpy(array.astype(np.float64)).to(target_uS)
+    _check_direction(path, name, layer, arrays)
     return replace(layer, g_uS=g_uS)
+
+
+def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.float64], end_uS: float) -> None:
+    """Refuse an array that cannot be microsiemens of a device whose window ends at `end_uS`.
+
+    Raises:
+        ValidationError: all zero where the targets are not, a value that no cell has, or another scale than that of
+            the targets.
+    """
+    convert = f"convert to {UNIT} (1 nS = 1e-3 uS, 1 mS = 1e3 uS, 1 ohm^-1 = 1e6 uS)"
+    most = g_uS.max(initial=0)
+    if most == 0 and target_uS.max(initial=0) > 0:
+        raise ValidationError(
+            f"conductances must not all be 0 where cells were to conduct, but {what} holds nothing else, with targets "
+            f"of up to {target_uS.max():g} uS",
+            "put in the measured values; a part of the cells may be dead",
+        )
+    if most > PLAUSIBLE_G_MAX_US[1]:
+        raise ValidationError(
+            f"conductances must be at most {PLAUSIBLE_G_MAX_US[1]:g} {UNIT}, which no cell exceeds, but {what} holds "
+            f"{most:.3g}",
+            convert,
+        )
+    chosen = (target_uS >= _CONDUCTING * end_uS) & (g_uS > 0)
+    # Without a conducting target the window alone tells: a cell at rest may be many times off.
+    ratio = float(np.median(g_uS[chosen] / target_uS[chosen])) if chosen.any() else float(np.median(g_uS)) / end_uS
+    if ratio > _OTHER_UNIT or (chosen.any() and ratio < 1 / _OTHER_UNIT):
+        raise ValidationError(
+            f"conductances must be in {UNIT}, but half of the cells in {what} are "
+            f"{'above' if ratio > 1 else 'below'} {ratio:.2g} times "
+            f"{'their targets' if chosen.any() else 'the end of the window'}, where the window ends at {end_uS:g} "
+            f"{UNIT}, which looks like another unit",
+            convert,
+        )
+
+
+def _check_direction(
+    path: str | PathLike[str], name: str, layer: ProgrammedLayer, arrays: Map[str, NDArray[Any]]
+) -> None:
+    """Refuse a layer whose values fall where its targets rise.
+
+    Raises:
+        ValidationError: they do.
+    """
+    target_uS = np.concatenate([_float64(target_uS).ravel() for target_uS in layer.target_uS.values()])
+    g_uS = np.concatenate([arrays[f"{name}/{cell}"].ravel().astype(np.float64) for cell in layer.target_uS])
+    # Of ranks, since resistances lie on a hyperbola.
+    ranks = [np.unique(values, return_inverse=True)[1].astype(np.float64) for values in (target_uS, g_uS)]
+    if len(g_uS) < _CELLS or min(np.ptp(rank) for rank in ranks) == 0:
+        return
+    correlation = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    if correlation < _OPPOSITE:
+        raise ValidationError(
+            f"conductances must rise with their targets, but those of {name!r} in {path} fall (rank correlation "
+            f"{correlation:.2f}), which looks like resistances, or like p and n exchanged",
+            f"convert to {UNIT} (1e6 / ohm), or exchange the arrays",
+        )
 
 
 def _described(layer: ProgrammedLayer) -> dict[str, Any]:
@@ -155,6 +227,10 @@ def _described(layer: ProgrammedLayer) -> dict[str, Any]:
         "g_min_uS": device.g_min_uS,
         "g_max_uS": device.g_max_uS,
     }
+
+
+def _float64(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().to("cpu", torch.float64).numpy()
 
 
 def _float32(tensor: Tensor) -> NDArray[np.float32]:

@@ -8,23 +8,24 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from rramsweep import hydra_adapter, limits
+from rramsweep.arguments import brief
 from rramsweep.build import OWN, fit
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.execution import Wish
 from rramsweep.groups import GROUPS, POINT_KEYS
 from rramsweep.layers import check_keys
 from rramsweep.plan import Plan
-from rramsweep.settings import Settings
+from rramsweep.settings import SETTINGS, Settings
 from rramsweep.stopping import Fixed
 from rramsweep.workbench import Workbench
 from rramsweep.yaml_files import check_resolved
@@ -72,6 +73,12 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     config = container(cfg)
     read_settings(config, overrides)
     return _composed(with_choices(cfg), allowed(config, overrides))
+
+
+def launcher_of(overrides: Sequence[str]) -> str:
+    """The launcher that a sweep would hand its jobs to, by overrides or by an experiment's file."""
+    cfg = loader().load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
+    return str(cfg.hydra.runtime.choices["hydra/launcher"])
 
 
 def refuse_axes(sweeper: Any) -> None:
@@ -163,7 +170,8 @@ def composed_allowed(cfg: DictConfig) -> list[str]:
     Raises:
         ValidationError: the config allows packages that `compose` did not.
     """
-    wanted = [str(package) for package in cfg.get("allow_targets") or []]
+    _check_composed(cfg)
+    wanted = [str(package) for package in cfg.allow_targets]
     for package in wanted:
         if not cfg._get_flag(_FLAG.format(package)):
             raise ValidationError(
@@ -173,6 +181,35 @@ def composed_allowed(cfg: DictConfig) -> list[str]:
                 slot="allow_targets",
             )
     return wanted
+
+
+def _check_composed(cfg: DictConfig) -> None:
+    """Refuse a config that lacks what `compose` gives, or has another kind of value there."""
+    maps = [key for key in (*POINT_KEYS, "stopping", "choices") if key != "t_s"]
+    lacking = [key for key in (*maps, "t_s", *SETTINGS, *JOB_KEYS) if key not in cfg]
+    if lacking:
+        raise ValidationError(
+            Sentence(
+                f"a config must come from compose(), but this one lacks {', '.join(lacking[:3])}"
+                f"{', ...' if len(lacking) > 3 else ''}"
+            ),
+            "make it with rramsweep.compose([...])",
+        )
+    for key in maps:
+        if not isinstance(cfg[key], DictConfig):
+            raise ValidationError(
+                "must hold parameters by name",
+                f"choose {key}=OPTION in compose()",
+                shown=brief(cfg[key]),
+                parameter=key,
+            )
+    if not isinstance(cfg.allow_targets, ListConfig):
+        raise ValidationError(
+            "must be a list of packages",
+            "give allow_targets=[PACKAGE] to compose()",
+            shown=brief(cfg.allow_targets),
+            parameter="allow_targets",
+        )
 
 
 def _composed(cfg: DictConfig, packages: Iterable[str]) -> DictConfig:
@@ -192,8 +229,7 @@ def read_settings(config: Mapping[str, Any], overrides: Iterable[str]) -> Settin
     Raises:
         ValueError: an unknown key, a wrong type or range, or `chips` beside a rule that decides itself.
     """
-    known = [each.name for each in fields(Settings)]
-    check_keys(config, [*GROUPS, *POINT_KEYS, *known, *JOB_KEYS, "experiment", "choices"])
+    check_keys(config, [*GROUPS, *POINT_KEYS, *SETTINGS, *JOB_KEYS, "experiment", "choices"])
     check_job_keys(config, overrides)
     settings = Settings.of(config)
     Wish.of(settings).start()

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import brief, check_fields
 from rramsweep.errors import ValidationError, one_of
 
 EDGES = ("clip", "positive", "none")
@@ -46,6 +47,7 @@ class Device:
     edge: str = "clip"
 
     def __post_init__(self) -> None:
+        check_fields(self, "device")
         low, high = self.g_min_uS, self.g_max_uS
         if math.isfinite(high) and not PLAUSIBLE_G_MAX_US[0] <= high <= PLAUSIBLE_G_MAX_US[1]:
             unit = "siemens" if high < 1 else "a finer unit"
@@ -99,6 +101,7 @@ class Device:
 
     def quantise(self, g_uS: Tensor) -> Tensor:
         """Nearest programmable level of each target, inside the window; same shape as `g_uS`."""
+        _need_tensor(g_uS)
         step = self.span_uS / (self.levels - 1) if self.levels else self.step_uS
         if step is None:
             return g_uS.clamp(self.g_min_uS, self.g_max_uS)
@@ -108,11 +111,18 @@ class Device:
 
     def confine_(self, g_uS: Tensor) -> Tensor:
         """The edge policy, applied after each stage, in place."""
+        _need_tensor(g_uS)
         if self.edge == "clip":
             return g_uS.clamp_(self.g_min_uS, self.g_max_uS)
         if self.edge == "positive":
             return g_uS.clamp_(min=0.0)
         return g_uS
+
+
+def _need_tensor(g_uS: object) -> None:
+    if not isinstance(g_uS, Tensor):
+        remedy = "convert it with torch.as_tensor(...)"
+        raise ValidationError("must be a torch tensor", remedy, value=g_uS, shown=brief(g_uS), parameter="g_uS")
 
 
 @dataclass(frozen=True, eq=False)

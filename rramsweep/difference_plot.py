@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.axis import label_of, name_of, name_places, text_of
 from rramsweep.cells import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.comparison import check_baseline, compare, equal_to
@@ -17,6 +18,7 @@ from rramsweep.style import axes_or_new, legend_above, room, styled, write_capti
 from rramsweep.time_axis import name_times, spread_times
 
 
+@checked_arguments
 @styled()
 def plot_differences(
     frame: pd.DataFrame, baseline: Mapping[str, Any], x: str, group: str | None = None, ax: Axes | None = None

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.cells import finished, need_facts, one_metric, span
 from rramsweep.curves import flat, of_what
 from rramsweep.intervals import ecdf_band
@@ -17,6 +18,7 @@ from rramsweep.style import BASELINES, axes_or_new, styled, write_caption
 from rramsweep.summary import allowed_drop, summarize
 
 
+@checked_arguments
 @styled()
 def plot_ecdf(
     frame: pd.DataFrame, group: str | None = None, ax: Axes | None = None, yield_drop: float | None = None

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.axis import is_number, label_of, name_of
 from rramsweep.cells import finished, need_facts, one_metric, span
 from rramsweep.curves import of_what
@@ -30,6 +31,7 @@ CONTOURS: tuple[tuple[str, Any, float], ...] = (
 _TEXT_WIDTH, _TEXT_HEIGHT = 19.0, 15.0
 
 
+@checked_arguments
 @styled()
 def plot_heatmap(
     frame: pd.DataFrame,

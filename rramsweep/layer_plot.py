@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.axis import name_of
 from rramsweep.layer_table import LAYER
 from rramsweep.style import axes_or_new, colour_of, columns_for, legend_above, marker_of, styled, write_caption
@@ -16,6 +17,7 @@ from rramsweep.style import axes_or_new, colour_of, columns_for, legend_above, m
 _NAMES = 24
 
 
+@checked_arguments
 @styled()
 def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the relative MVM error of every layer: mean over the chips (marker) and their range (bar), in percent.
@@ -34,7 +36,7 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: the frame is no table of `inspect`.
     """
-    if LAYER not in table or "by" not in table.attrs:
+    if not isinstance(table, pd.DataFrame) or LAYER not in table or "by" not in table.attrs:
         raise ValueError("plot_inspect takes the table of rramsweep.inspect, got another frame: call inspect first")
     ax = axes_or_new(ax)
     by = table.attrs["by"]

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.config import choices, composed_allowed, container, parse
 from rramsweep.execution import Wish
 from rramsweep.files import write_atomic
@@ -21,6 +22,7 @@ from rramsweep.inspection import inspect_layers
 from rramsweep.layer_plot import plot_inspect
 from rramsweep.layer_table import LAYER, layer_table
 from rramsweep.messages import one_line
+from rramsweep.overrides import check, refuse_unheeded
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
 from rramsweep.settings import Settings
@@ -50,6 +52,7 @@ _SHOWN = {
 _IF_ANY = ("stuck_share", "saturated_share")
 
 
+@checked_arguments
 def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, inputs: int = INPUTS) -> pd.DataFrame:
     """What a handful of chips do to each layer of a network, in seconds, before any accuracy.
 
@@ -69,13 +72,17 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}: give a larger integer")
     if isinstance(what, DictConfig):
+        allow = composed_allowed(what)
         config = container(what)
         settings = Settings.of(config)
-        workbench = Workbench(composed_allowed(what), Wish.of(settings), inputs=inputs)
+        workbench = Workbench(allow, Wish.of(settings), inputs=inputs)
         points, swept = [workbench.point(config, choices(what))], []
         seeds: Sequence[int] = settings.seeds()
     else:
         with one_line():
+            if not isinstance(what, str):
+                check(what)
+                refuse_unheeded(what, "inspect programs a few chips in this process")
             plan, workbench = plan_of(what, "rramsweep.inspect", inputs)
         points, seeds, swept = list(plan.points), plan.seeds[0], list(plan.swept)
         if chips is None and any(override.get_key_element() == "chips" for override in parse(what)):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
 from rramsweep.intervals import CONFIDENCE, Floats, all_or_none
 from rramsweep.schema import TIME
@@ -15,6 +16,7 @@ from rramsweep.scores import HIGHER
 from rramsweep.summary import allowed_drop, good_chips
 
 
+@checked_arguments
 def time_to_failure(
     frame: pd.DataFrame,
     by: Sequence[str] | None = None,

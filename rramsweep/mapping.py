@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Device
 
 SCALES = ("per_tensor", "per_channel")
@@ -67,6 +68,7 @@ class Differential:
     percentile: float = 99.9
 
     def __post_init__(self) -> None:
+        check_fields(self, "mapping")
         _check(self.scale, self.w_max, self.percentile)
 
     def full_scale(self, weight: Tensor) -> Tensor:
@@ -104,6 +106,7 @@ class ConstantSum:
     percentile: float = 99.9
 
     def __post_init__(self) -> None:
+        check_fields(self, "mapping")
         _check(self.scale, self.w_max, self.percentile)
 
     def full_scale(self, weight: Tensor) -> Tensor:
@@ -138,6 +141,7 @@ class Offset:
     percentile: float = 99.9
 
     def __post_init__(self) -> None:
+        check_fields(self, "mapping")
         _check(self.scale, self.w_max, self.percentile)
 
     def full_scale(self, weight: Tensor) -> Tensor:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
 from hydra.errors import HydraException
 
-from rramsweep.config import conf_dir, parse
+from rramsweep.config import conf_dir, launcher_of, parse
+from rramsweep.errors import ValidationError
 from rramsweep.names import suggest
 from rramsweep.vocabulary import first_parameter, options
+
+# What is set for a command as a whole -> what to do instead from Python.
+_UNHEEDED = {
+    "preview": "run rramsweep plan with these overrides to see what a sweep would do",
+    "plan": "leave it out, since it is set for the jobs of a launcher",
+    "shard": "leave it out, since it is set for the jobs of a launcher",
+    "shards": "run it as rramsweep -m to split it over jobs",
+}
+_AS_BY_DEFAULT = {"preview": False, "plan": None, "shard": 0, "shards": 1}
 
 _FORM = "an override is NAME=VALUE without blanks"
 
@@ -35,6 +46,7 @@ def check(words: Sequence[str], single: str = "") -> None:
             (override,) = parse([word])
         except HydraException:
             raise ValueError(f"{_FORM}, got {word!r}, which cannot be read: {_quoting(word)}") from None
+        _check_numbers(word)
         if override.is_sweep_override():
             if single:
                 raise ValueError(
@@ -43,6 +55,52 @@ def check(words: Sequence[str], single: str = "") -> None:
                 )
         elif not override.is_delete():
             _check_option(override.key_or_group, override.value())
+
+
+def refuse_unheeded(overrides: Sequence[str], instead: str) -> None:
+    """Refuse overrides of how a command is run, which a call from Python would leave unheeded.
+
+    Args:
+        overrides: as they were given.
+        instead: what the call does, for the message: `rs.sweep computes every trial in this process`.
+
+    Raises:
+        ValidationError: names the override and what to do.
+    """
+    for override in parse(list(overrides)):
+        key = override.get_key_element().lstrip("+~")
+        if key == "experiment" and launcher_of(overrides) != "basic":
+            raise ValidationError(
+                f"chooses the launcher {launcher_of(overrides)}, while {instead}",
+                "add hydra/launcher=basic, or run it as rramsweep -m",
+                parameter=override.input_line or key,
+            )
+        value = None if override.is_delete() or override.is_sweep_override() else override.value()
+        remedy = _UNHEEDED.get(key)
+        if re.split(r"[./]", key)[0] == "hydra":
+            remedy = f"run it as rramsweep -m ... {override.input_line}"
+            if key == "hydra.searchpath" or (key == "hydra/launcher" and value == "basic"):
+                continue
+        elif remedy is None or (key in _AS_BY_DEFAULT and value == _AS_BY_DEFAULT[key]):
+            continue
+        raise ValidationError(f"is of the command line alone, while {instead}", remedy, value=value, parameter=key)
+
+
+def _check_numbers(word: str) -> None:
+    """Refuse a bare number with underscores, which Hydra's grammar reads without them.
+
+    Raises:
+        ValidationError: names the number and what it would be read as.
+    """
+    name, _, value = word.partition("=")
+    for token in [] if set(value) & set("'\"\\$") else re.split(r"[\s,:=\[\](){}]+", value):
+        if re.fullmatch(r"[-+]?[0-9][0-9_.]*([eE][-+]?[0-9_]+)?", token) and "_" in token:
+            plain = token.replace("_", "")
+            raise ValidationError(
+                f"must be written without underscores, got {token}, which would be read as {plain}",
+                f"write {plain} if that is meant, or \"'{token}'\" for text",
+                parameter=name.lstrip("+"),
+            )
 
 
 def _split(words: Sequence[str], i: int) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.axis import data_at, label_of, name_places
 from rramsweep.cells import finished, need_facts, one_metric, span
 from rramsweep.curves import crowded, draw_means, flat, of_what, place
@@ -33,6 +34,7 @@ def beyond_source(frame: pd.DataFrame) -> list[str]:
     ]
 
 
+@checked_arguments
 @styled()
 def plot_robustness(
     frame: pd.DataFrame,

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from rramsweep import frames, page
 from rramsweep.answer import answer, few_chips
+from rramsweep.arguments import checked_arguments
 from rramsweep.axis import text_of
 from rramsweep.cells import inputs_word, resolve_by, scales
 from rramsweep.figures import caption_of, figures_for
@@ -38,6 +39,7 @@ RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
 
 
+@checked_arguments
 def load(folder: str | Path) -> pd.DataFrame:
     """The results of a sweep's folder, one row a trial.
 

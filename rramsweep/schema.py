@@ -49,6 +49,47 @@ def checked(frame: pd.DataFrame) -> pa.Table:
     return table
 
 
+def check_outcomes(frame: pd.DataFrame) -> None:
+    """Refuse a results frame whose facts are not those of trials: edited, of other types, or contradicting each other.
+
+    Rows may be missing, and a chip may stand in several, as after `pd.concat`.
+
+    Raises:
+        ValueError: names the column, the rule and a row that breaks it.
+    """
+    kinds = {**FACTS, **METRIC}
+    doubled = [name for name in kinds if isinstance(frame[name], pd.DataFrame)]
+    if doubled:
+        raise ValueError(f"column names must be unique, got {doubled[0]!r} twice: drop one")
+    columns = {name: _outcome(name, frame[name], kind) for name, kind in kinds.items()}
+    _check_values(pa.table(columns), None)
+
+
+def _outcome(name: str, values: pd.Series[Any], kind: pa.DataType) -> pa.Array:
+    """A column of facts in the schema's type; a number may come in another type of numbers."""
+    try:
+        column = pa.Array.from_pandas(values)
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_dictionary(column.type):  # a category of names is as good as the names
+            column = column.dictionary_decode()
+        if pa.types.is_null(column.type) or _family(column.type) == _family(kind):
+            return column.cast(kind)
+        found = "text" if _family(column.type) == "text" else str(column.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        found = " ".join(str(error).split())
+    word = {"int64": "whole numbers", "double": "numbers", "bool": "True and False"}.get(str(kind), "text")
+    raise ValueError(
+        f"column {name} must hold {word}, got {found}: take the frame from rs.run(), rs.sweep() or rs.load()"
+    )
+
+
+def _family(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return "text" if texts else str(kind)
+
+
 def _schema_type(field: pa.Field) -> pa.DataType:
     name, kind = field.name, field.type
     if pa.types.is_dictionary(kind):  # a pandas category of names is as good as the names
@@ -66,7 +107,7 @@ def _schema_type(field: pa.Field) -> pa.DataType:
     return kind
 
 
-def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
+def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     value = {name: table[name].to_numpy() for name in (*FACTS, *METRIC)}
     null = {name: table[name].is_null().to_numpy() for name in (*FACTS, *METRIC)}
     ok = value["status"] == "ok"
@@ -81,11 +122,12 @@ def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
         refuse(null[name], name, "not be null", "fill it in or drop the row")
     unknown = ~ok & (value["status"] != "failed")
     refuse(unknown, "status", f"be one of {', '.join(STATUSES)}", "mark the row as one of them")
-    twice = frame.duplicated(["point_id", "seed"], keep=False).to_numpy(copy=True)
-    # Under another name (choices, parameters) the same chip may stand here again.
-    same = [name for name in frame.columns if name in ("point_id", "seed") or name not in FACTS]
-    twice[twice] = frame.loc[twice, same].duplicated().to_numpy()
-    refuse(twice, "seed", "occur once in a point", "one chip is one row, so drop the repeated ones")
+    if frame is not None:
+        twice = frame.duplicated(["point_id", "seed"], keep=False).to_numpy(copy=True)
+        # Under another name (choices, parameters) the same chip may stand here again.
+        same = [name for name in frame.columns if name in ("point_id", "seed") or name not in FACTS]
+        twice[twice] = frame.loc[twice, same].duplicated().to_numpy()
+        refuse(twice, "seed", "occur once in a point", "one chip is one row, so drop the repeated ones")
     counted = ok & ~np.logical_and.reduce([null[name] for name in COUNTED])
     for name in list(FACTS)[4:]:
         needed = counted if name in COUNTED else ok
@@ -94,6 +136,9 @@ def _check_values(table: pa.Table, frame: pd.DataFrame) -> None:
             refuse(needed & null[name], name, f"not be null in {what}", "mark the row failed")
         if name != "seconds":  # a trial takes its time before it fails
             refuse(~ok & ~null[name], name, "be null in a failed row", "set it null or mark the row ok")
+    for name in facts.ACCURACY_OF:
+        infinite = ~null[name] & np.isinf(np.asarray(value[name], dtype=np.float64))
+        refuse(infinite, name, "be finite", "mark the row failed")
     for name in ("accuracy", "digital_accuracy", "ideal_accuracy", "agreement"):
         outside = (value[name] < 0) | (value[name] > 1)
         refuse(outside, name, "lie in [0, 1]", "it is a fraction, so divide a percentage by 100")

@@ -157,6 +157,9 @@ class Settings:
 # What only a plan has, and a config does not.
 _OF_PLANS = ("command", "notes", "executions")
 
+# Keys of a config that are settings.
+SETTINGS = tuple(f.name for f in fields(Settings) if f.name not in _OF_PLANS)
+
 
 def _executions(document: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(document, Mapping) or not all(isinstance(way, Mapping) for way in document.values()):

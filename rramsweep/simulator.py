@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from rramsweep import conductances
 from rramsweep.analog import analog_layers
+from rramsweep.arguments import brief, checked_arguments
 from rramsweep.arrays import find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
+from rramsweep.errors import ValidationError
 from rramsweep.groups import STAGES
+from rramsweep.limits import SEED_LIMIT
 from rramsweep.mapping import Differential, Mapping, Offset
 from rramsweep.models.eager import eager
 
@@ -53,6 +57,7 @@ class FastPyTorchRRAM:
             weight that is not finite.
     """
 
+    @checked_arguments
     def __init__(
         self,
         pretrained_model: nn.Module,
@@ -75,8 +80,22 @@ class FastPyTorchRRAM:
                 f"G_max must be in siemens, {PLAUSIBLE_G_MAX_S[0]:g}..{PLAUSIBLE_G_MAX_S[1]:g}, got {G_max:g}, which "
                 f"looks like {unit}: 100 uS is 100e-6"
             )
+        if not 0 <= G_min < G_max:
+            raise ValidationError(
+                f"must be in siemens, at least 0 and below G_max={G_max:g}",
+                "1 uS is 1e-6",
+                value=G_min,
+                parameter="G_min",
+            )
         if mapping is not None and not differential:
             raise ValueError("mapping and differential=False both choose the mapping: give one of them")
+        if G_step is not None and not 0 < G_step <= G_max - G_min:
+            raise ValidationError(
+                f"must be in siemens, above 0 and at most G_max - G_min = {G_max - G_min:g}",
+                "0.1 uS is 0.1e-6, and None is continuous",
+                value=G_step,
+                parameter="G_step",
+            )
         step_uS = None if G_step is None or levels is not None else _microsiemens(G_step)
         device = Device(_microsiemens(G_min), _microsiemens(G_max), step_uS, levels, edge)
         mapping = mapping or (Differential() if differential else Offset())
@@ -98,13 +117,16 @@ class FastPyTorchRRAM:
         if seed is None:
             seed = int(torch.randint(2**63 - 1, ()))
         if seed is not _KEEP:
-            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-                raise ValueError(f"seed must be an integer of at least 0 or None, got {seed!r}: give one")
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEED_LIMIT:
+                raise ValueError(
+                    f"seed must be an integer of at least 0 or None, and below 2**63, got {brief(seed)}: give one"
+                )
             self.seed = seed
         self._layers: dict[str, ProgrammedLayer] = dict(self._mapped)
         self._done: list[str] = []
         self._imported = False
 
+    @checked_arguments
     def apply_programming_error(
         self,
         alpha_ind: float = 0.0,
@@ -125,6 +147,7 @@ class FastPyTorchRRAM:
         """
         self._apply("programming", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
 
+    @checked_arguments
     def apply_conductance_relaxation(
         self,
         alpha_ind: float = 0.0,
@@ -135,6 +158,7 @@ class FastPyTorchRRAM:
         """What cells lose shortly after the write; arguments and errors as `apply_programming_error`."""
         self._apply("relaxation", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
 
+    @checked_arguments
     def apply_relative_drift(self, relative_drift: float, reference: str = "target", clamp_noise: bool = False) -> None:
         """Long-term drift: `G' = G + relative_drift G_ref z`, drawn once a cell.
 
@@ -171,14 +195,19 @@ class FastPyTorchRRAM:
         """
         return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
 
+    @checked_arguments
     def export_conductances(self, path: str | PathLike[str]) -> None:
         """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.conductances.save`).
 
         Raises:
+            ValueError: the path names no file.
             OSError: the file cannot be written.
         """
+        if not Path(path).name or Path(path).is_dir():
+            raise ValidationError("must name a file", "give chip.npz, say", value=str(path), parameter="path")
         conductances.save(path, {name: self._stuck(name) for name in self._layers})
 
+    @checked_arguments
     def import_conductances(self, path: str | PathLike[str]) -> None:
         """Make the conductances of a file the chip's state, e.g. those measured on a real chip.
 
@@ -190,9 +219,13 @@ class FastPyTorchRRAM:
                 with measured arrays in uS (`rramsweep.conductances.load`).
 
         Raises:
-            ValueError: the file does not fit the network, or is damaged; the chip is then as it was.
+            ValueError: no such file, or one that does not fit the network, or is damaged; the chip is then as it was.
             OSError: the file cannot be read.
         """
+        if not Path(path).is_file():
+            raise ValidationError(
+                "must be an existing file of conductances", "check it", value=str(path), parameter="path"
+            )
         self._layers = conductances.load(path, self._mapped)
         self._imported = True
 

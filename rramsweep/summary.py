@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
 from rramsweep.facts import ACCURACY_OF
 from rramsweep.intervals import CONFIDENCE, Codes, Floats, crossed_errors, lower_rank, share_bound, t_interval, wilson
@@ -23,6 +24,7 @@ AS_ACCURACY = {f"score_{name}": f"accuracy_{name}" for name in ("mean", "low", "
 BASELINES = {score: accuracy for score, accuracy in ACCURACY_OF.items() if score != "score"}
 
 
+@checked_arguments
 def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
     """Summarize the chips of each cell, a cell being one combination of the values in ``by``.
 

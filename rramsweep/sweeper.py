@@ -101,7 +101,7 @@ def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobRe
 
 
 def register() -> None:
-    """Make `PlanSweeper` known to Hydra under the name that conf/hydra/sweeper/rramsweep.yaml gives."""
+    """Make `PlanSweeper` known to Hydra under the name that conf/hydra/sweeper/rramsweep.yaml gives; check files."""
     parent, name = PLUGIN_MODULE.split(".")
     try:
         package = importlib.import_module(parent)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
+import re
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,10 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rramsweep.errors import ValidationError
+from rramsweep.npz import array_names, check_memory, holds_one_array, read_arrays
+
 # Columns of a CSV and arrays of an .npz; t_s may be left out.
 AXES = ("g_uS", "t_s")
 VALUES = ("mu_uS", "sigma_uS")
 NEEDED = ("g_uS", *VALUES)
+
+# Python reads more than this as a number: digits with underscores between them, and those of other scripts.
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 # No device's window ends below (`device.PLAUSIBLE_G_MAX_US`): a table that does is in another unit.
 SMALLEST_G_MAX_US = 1e-2
@@ -107,11 +115,14 @@ def read_grid(path: str) -> Grid:
         raise ValueError(f"path must name an existing table, got {path}: check the path")
     try:
         return readers[file.suffix.lower()](file)
+    except ValidationError:  # names the file itself
+        raise
     except ValueError as error:
         raise ValueError(f"{error} (in {path})") from error
 
 
 def _read_csv(file: Path) -> Grid:
+    check_memory(file.stat().st_size, file, "text")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -122,10 +133,7 @@ def _read_csv(file: Path) -> Grid:
     _check_names(header, "columns")
     values = []
     for n, row in enumerate(rows[1:], start=1):
-        try:
-            numbers = [float(cell) for cell in row]
-        except ValueError:
-            raise ValueError(f"a row must hold numbers, row {n} has {', '.join(row)}: correct it") from None
+        numbers = [_number(cell, n, row) for cell in row]
         if len(numbers) != len(header):
             raise ValueError(f"a row must hold {len(header)} numbers, row {n} has {len(numbers)}: correct it")
         values.append(numbers)
@@ -153,16 +161,29 @@ def _read_csv(file: Path) -> Grid:
 
 def _read_npz(file: Path) -> Grid:
     try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+        if holds_one_array(file):
             raise ValueError("an .npz must hold named arrays, this one holds a single array: save it with np.savez")
-        with archive:
-            _check_names(archive.files, "arrays")
-            arrays = {name: _numbers(name, archive[name]) for name in archive.files}
+        _check_names(array_names(file), "arrays")
+        arrays = {name: _numbers(name, array) for name, array in read_arrays(file).items()}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"an .npz must be whole, this one cannot be read ({error}): save it again") from None
     values = [arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name] for name in VALUES]
     return Grid(arrays["g_uS"], arrays.get("t_s"), *values)
+
+
+def _number(cell: str, n: int, row: list[str]) -> float:
+    """A cell of a CSV, which must read as the number that a person would read."""
+    text = cell.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"a row must hold numbers, row {n} has {', '.join(row)}: correct it") from None
+    if _DECIMAL.fullmatch(text) or not math.isfinite(number):  # the grid names what is not finite
+        return number
+    raise ValueError(
+        f"a number must be written in digits, point and exponent, row {n} has {text!r}, which would be read as "
+        f"{number:g}: write {number:g} if that is meant"
+    )
 
 
 def _numbers(name: str, array: np.ndarray) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.cells import need_facts, resolve_by
 from rramsweep.plots import plot_robustness
 from rramsweep.schema import TIME
@@ -12,6 +13,7 @@ from rramsweep.style import axes_or_new, styled
 from rramsweep.time_axis import times_above_0
 
 
+@checked_arguments
 @styled()
 def plot_over_time(
     frame: pd.DataFrame, group: str | None = None, ax: Axes | None = None, yield_drop: float | None = None

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from rramsweep.arguments import brief
+from rramsweep.errors import ValidationError
+from rramsweep.models.eager import eager
+
 
 @torch.inference_mode()
 def validate(
@@ -24,13 +28,47 @@ def validate(
         device: where to run.
 
     Raises:
-        ValueError: the dataloader is empty.
+        ValueError: no network, no device, batches that are no pairs of tensors, answers that are no logits of the
+            labels, or an empty dataloader.
     """
-    model = model.to(device).eval()
+    model = _on(eager(model, "model"), device).eval()
+    if not hasattr(dataloader, "__iter__"):
+        raise ValidationError(
+            "must give batches (inputs, labels)", "use a DataLoader", shown=brief(dataloader), parameter="dataloader"
+        )
     n_correct = n_images = 0
-    for x, y in dataloader:
-        n_correct += int((model(x.to(device)).argmax(dim=1) == y.to(device)).sum())
+    for batch in dataloader:
+        x, y = _pair(batch)
+        logits = model(x.to(device))
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or y.shape != logits.shape[:1]:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else brief(logits)
+            raise ValueError(
+                f"answers must be logits (N, classes) and labels (N,), got {found} and {tuple(y.shape)}: choose a "
+                "model and data that belong together"
+            )
+        n_correct += int((logits.argmax(dim=1) == y.to(device)).sum())
         n_images += len(y)
     if n_images == 0:
         raise ValueError("validate needs at least one image, got an empty dataloader: check the data set")
     return 100.0 * n_correct / n_images
+
+
+def _on(model: nn.Module, device: torch.device | str) -> nn.Module:
+    try:
+        return model.to(torch.device(device))
+    except (RuntimeError, TypeError, AssertionError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValidationError(
+            "must be a device of torch that is there", f"use 'cpu' ({reason})", shown=brief(device), parameter="device"
+        ) from error
+
+
+def _pair(batch: object) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
+        return batch[0], batch[1]
+    raise ValidationError(
+        "must give batches (inputs, labels) of tensors",
+        "wrap the data in torch.utils.data.TensorDataset",
+        shown=brief(batch),
+        parameter="dataloader",
+    )

@@ -78,6 +78,7 @@ class Workbench:
         node["t_s"] = seconds(node["t_s"])
         network, weights = self._parts.network(node["model"])
         self._notes |= dict.fromkeys(untrained(node["model"]))
+        self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
         specs = self._specs(node, choices)
         if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
             told = f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise"

@@ -21,6 +21,9 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {f"{_CORE}{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge")}
 
+# The whole numbers that look like what they are.
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+
 # `${a.b}`, `${.b}` or `${resolver:argument}` without another one inside.
 _INTERPOLATION = re.compile(r"\$\{([^${}]*)\}")
 
@@ -36,10 +39,11 @@ def check_file(path: Path) -> None:
     limits.CONFIG_MB.check(len(data) / 1e6, str(path), " MB", "give a smaller file")
     try:
         node = yaml.compose(data.decode("utf-8"), Loader=_LOADER)
-        if node is None:
+        if node is None or node.tag == f"{_CORE}null":
             return
         if not isinstance(node, yaml.MappingNode):
-            raise _refused(path, node, "must hold NAME: VALUE lines", "write it as the files in conf/ are written")
+            kind = "a list" if isinstance(node, yaml.SequenceNode) else f"the value {node.value!r}"
+            raise ValidationError("must hold NAME: VALUE pairs", "write NAME: VALUE", shown=kind, parameter=str(path))
         limits.CONFIG_MB.check(_written_out(node, path) / 1e6, str(path), " MB with its aliases", "write fewer aliases")
     except UnicodeDecodeError as error:
         raise ValidationError("must be UTF-8 text", "save it as such", parameter=str(path)) from error
@@ -61,30 +65,50 @@ def _written_out(root: yaml.Node, path: Path) -> int:
     """Characters of a document in which each alias is replaced by what it stands for."""
     sizes: dict[int, int] = {}
 
-    def size(node: yaml.Node) -> int:
+    def size(node: yaml.Node, key: str = "") -> int:
         known = sizes.get(id(node))
         if known is not None:
             return known
         sizes[id(node)] = 0  # an alias within what it stands for
         if node.tag not in _TAGS:
-            name = node.tag.removeprefix(_CORE)
-            raise _refused(path, node, f"must hold plain values, got one of the type {name}", "put text in quotes")
+            kind = node.tag.removeprefix(_CORE)
+            raise _refused(path, node, f"must hold plain values, got one of the type {kind}", "put text in quotes")
+        if isinstance(node, yaml.ScalarNode) and _misread(node):
+            number = yaml.load(node.value, Loader=_LOADER)
+            raise ValidationError(
+                f"must be written in decimal digits alone, got {node.value} in {path}, which would be read as {number}",
+                f"write {number} if that is meant, or '{node.value}' in quotes for text",
+                parameter=key,
+            )
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.tag != f"{_CORE}merge":
-                    if key.value in seen:
-                        raise _refused(path, key, f"has the key {key.value!r} twice in one map", "leave one")
-                    seen.add(key.value)
-            total = sum(size(key) + size(value) for key, value in node.value)
+            for name, _ in node.value:
+                if isinstance(name, yaml.ScalarNode) and name.tag != f"{_CORE}merge":
+                    if name.value in seen:
+                        raise _refused(path, name, f"has the key {name.value!r} twice in one map", "leave one")
+                    seen.add(name.value)
+            total = sum(size(name) + size(value, _joined(key, name)) for name, value in node.value)
         elif isinstance(node, yaml.SequenceNode):
-            total = sum(map(size, node.value))
+            total = sum(size(value, f"{key}[{i}]") for i, value in enumerate(node.value))
         else:
             total = len(node.value)
         sizes[id(node)] = total + 2
         return total + 2
 
     return size(root)
+
+
+def _joined(key: str, name: yaml.Node) -> str:
+    return f"{key}.{name.value}".lstrip(".") if isinstance(name, yaml.ScalarNode) else key
+
+
+def _misread(node: yaml.ScalarNode) -> bool:
+    """Whether YAML 1.1 reads a number otherwise than it looks: octal, hexadecimal, binary, base 60, underscores."""
+    if node.style:  # in quotes, or a block
+        return False
+    if node.tag == f"{_CORE}int":
+        return _WHOLE.fullmatch(node.value) is None
+    return bool(node.tag == f"{_CORE}float" and set(node.value) & set("_:"))
 
 
 def check_resolved(raw: Mapping[str, Any]) -> None:

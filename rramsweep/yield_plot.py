@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.cells import finished, need_facts, one_metric, span
 from rramsweep.curves import of_what
 from rramsweep.intervals import wilson
@@ -16,6 +17,7 @@ from rramsweep.style import axes_or_new, styled, write_caption
 from rramsweep.summary import allowed_drop, losses, summarize
 
 
+@checked_arguments
 @styled()
 def plot_yield(
     frame: pd.DataFrame,
@@ -46,8 +48,10 @@ def plot_yield(
     """
     need_facts(frame)
     metric = one_metric(frame)
-    if up_to is not None and not up_to > 0:
-        raise ValueError(f"up_to must lie above 0, the largest loss to show, got {up_to}: 0.1 shows ten points")
+    if up_to is not None and not 0 < up_to < np.inf:
+        raise ValueError(
+            f"up_to must lie above 0 and be finite, the largest loss to show, got {up_to}: 0.1 shows ten points"
+        )
     keys = [] if group is None else [group]
     chips = finished(frame, keys, free=group is None)
     yield_drop = allowed_drop(frame, yield_drop)

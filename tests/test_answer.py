@@ -94,7 +94,7 @@ def test_an_unfinished_sweep_says_so_first_and_of_what_it_has_nothing():
     """50 + 16 chips of one technology of two, at two levels of three: 66 of 300."""
     frame = sweep([0, 0, 0])
     frame = frame[(frame[DRIFT] == 0.0) | ((frame[DRIFT] == 0.1) & (frame["seed"] < 16))]
-    frame.loc[frame[DRIFT] == 0.1, ["n_correct", "n_lost"]] = [70, 10]
+    frame.loc[frame[DRIFT] == 0.1, ["n_correct", "n_lost", "accuracy", "score"]] = [70, 10, 0.7, 0.7]
     frame.attrs["swept"] = ["technology", DRIFT]
     summary = summarize(frame, ["technology", DRIFT])
     found = answer(frame, summary, ["technology", DRIFT], plan_of(frame, 50))

@@ -175,3 +175,90 @@ def test_a_lone_array_is_refused(tmp_path):
     np.save(tmp_path / "chip.npy", np.ones(3))
     with pytest.raises(ValueError, match="must be a file of exported conductances"):
         simulator().import_conductances(tmp_path / "chip.npy")
+
+
+# -- conductances in another unit, or of nothing
+
+UNITS = {
+    "nS": lambda g_uS: 1e3 * g_uS,
+    "pS": lambda g_uS: 1e6 * g_uS,
+    "mS": lambda g_uS: 1e-3 * g_uS,
+    "S": lambda g_uS: 1e-6 * g_uS,
+    "ohm": lambda g_uS: 1e6 / g_uS,
+    "kOhm": lambda g_uS: 1e3 / g_uS,
+    "MOhm": lambda g_uS: 1 / g_uS,
+}
+
+
+@pytest.mark.parametrize("window", [{}, {"G_min": 50e-6}, {"G_max": 20e-6}, {"G_min": 1e-3, "G_max": 3e-3}], ids=str)
+@pytest.mark.parametrize("mapping", [Differential(), ConstantSum()], ids=lambda mapping: type(mapping).__name__)
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("layers", [["0", "2"], ["2"]], ids=["all", "one"])
+def test_another_unit_is_refused(tmp_path, unit, mapping, window, layers):
+    path = tmp_path / "chip.npz"
+    noisy(mapping=mapping, **window).export_conductances(path)
+    names = [f"{layer}/{cell}" for layer in layers for cell in "pn"]
+    edited(path, lambda arrays, _: arrays.update({n: UNITS[unit](arrays[n].astype(float)) for n in names}))
+    sim = simulator(mapping=mapping, **window)
+    before = sim.conductances["2"]["p"]
+    with pytest.raises(ValueError, match=r"conductances must (be|rise|lie).*: (convert|multiply)") as error:
+        sim.import_conductances(path)
+    assert "\n" not in str(error.value)
+    assert torch.equal(sim.conductances["2"]["p"], before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g_uS: 0 * g_uS, "must not all be 0 where cells were to conduct, but 2/p .* targets of up to 99.7 uS"),
+        (lambda g_uS: np.where(g_uS == g_uS.max(), 1e38, g_uS), r"at most 100000 uS, .* but 2/p .* holds 1e\+38"),
+        (lambda g_uS: np.where(g_uS == g_uS.max(), 2e5, g_uS), r"at most 100000 uS"),
+        (lambda g_uS: 1e3 * g_uS, "half of the cells in 2/p .* above 1e\\+03 times their targets, .* ends at 100 uS"),
+    ],
+)
+def test_zeros_and_values_of_no_cell_are_refused(path, change, message):
+    edited(path, lambda arrays, _: arrays.update({"2/p": change(arrays["2/p"].astype(float))}))
+    with pytest.raises(ValueError, match=message):
+        simulator().import_conductances(path)
+
+
+def test_p_and_n_exchanged_are_refused(path):
+    edited(path, lambda arrays, _: arrays.update({"2/p": arrays["2/n"], "2/n": arrays["2/p"]}))
+    with pytest.raises(ValueError, match="of '2' in .* fall .*rank correlation -.*, or like p and n exchanged"):
+        simulator().import_conductances(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g_uS: np.where(np.arange(g_uS.size).reshape(g_uS.shape) % 3 == 0, 0.0, g_uS),  # a third is dead
+        lambda g_uS: np.where(np.arange(g_uS.size).reshape(g_uS.shape) == 5, 5000.0, g_uS),  # a short
+        lambda g_uS: 0.1 * g_uS,
+        lambda g_uS: np.maximum(g_uS, 30.0),
+        lambda g_uS: np.full_like(g_uS, 40.0),
+    ],
+    ids=["dead", "short", "faded", "risen", "flat"],
+)
+def test_a_measured_chip_that_is_merely_bad_is_taken(path, change):
+    edited(path, lambda arrays, _: arrays.update({n: change(arrays[n].astype(float)) for n in ("2/p", "2/n")}))
+    sim = simulator()
+    sim.import_conductances(path)
+    with np.load(path) as file:
+        assert torch.equal(sim.conductances["2"]["p"], torch.from_numpy(file["2/p"]).float() * 1e-6)
+
+
+def test_a_cell_array_whose_targets_are_all_0_may_be_0(tmp_path):
+    layer = nn.Linear(5, 3, bias=False)
+    with torch.no_grad():
+        layer.weight.abs_()
+    sim = simulator(layer, G_min=0.0)
+    sim.export_conductances(tmp_path / "chip.npz")
+    with np.load(tmp_path / "chip.npz") as file:
+        assert not file["/n"].any() if "/n" in file.files else True
+    sim.import_conductances(tmp_path / "chip.npz")
+
+
+def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
+    for path in (tmp_path / "nowhere.npz", tmp_path):
+        with pytest.raises(ValueError, match="path must be an existing file of conductances, got .*: check it"):
+            simulator().import_conductances(path)

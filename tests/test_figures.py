@@ -13,6 +13,7 @@ import rramsweep as rs
 from rramsweep.figures import choose, figures_for, joined
 from rramsweep.frames import join
 from rramsweep.intervals import ecdf_band, wilson
+from rramsweep.schema import COUNTED
 from rramsweep.style import COLOURS, STYLE
 from tests.test_frames import facts, failed, ok, point
 from tests.test_plots import DRIFT, band, bars, caption, gid, legend, line, sweep
@@ -100,6 +101,7 @@ def test_the_yields_contour_lies_where_the_yield_is_interpolated(ax):
 def test_a_heat_map_of_many_cells_has_no_texts_and_says_the_widest_interval(ax):
     frame = pd.concat([grid(rows=(float(j),)) for j in range(40)], ignore_index=True)
     frame["point_id"] += frame[STEP].astype(str)
+    frame[list(COUNTED)] = pd.NA  # a score that is no count of right inputs
     frame.loc[frame["seed"] == 1, "score"] = frame["score"] - 0.001 * (frame[STEP] == 7.0)
     rs.plot_heatmap(frame, DRIFT, STEP, ax)
     assert gid(ax, "mean") == []
@@ -227,7 +229,8 @@ def test_times_between_two_marks_keep_powers_of_ten_in_seconds(ax):
 
 def test_differences_are_those_of_compare_and_the_baseline_is_a_line(ax):
     frame = sweep([0.0, 0.1, 0.2])
-    frame.loc[(frame[DRIFT] == 0.2) & (frame["seed"] == 0), ["n_correct", "accuracy", "score"]] = [1, 0.1, 0.1]
+    changed = ["n_correct", "n_lost", "n_gained", "accuracy", "score"]
+    frame.loc[(frame[DRIFT] == 0.2) & (frame["seed"] == 0), changed] = [1, 7, 0, 0.1, 0.1]
     assert rs.plot_differences(frame, {DRIFT: 0.0}, DRIFT, "technology", ax) is ax
     table = rs.compare(frame, {DRIFT: 0.0}, ["technology", DRIFT]).set_index(["technology", DRIFT])
     for name in ("one", "two"):

@@ -450,3 +450,127 @@ def test_a_sweep_runs_on_a_users_dataset(lab):
     assert (frame["status"] == "ok").all()
     assert (frame["n_images"] == 20).all()
     assert len(frame) == 4
+
+
+# -- the order of class folders
+
+ELEVEN = [str(n) for n in range(12)]
+
+
+def class_folders(root, names):
+    """One picture of one colour a class: the place of its name in the list."""
+    for value, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        Image.new("RGB", (2, 2), (value, value, value)).save(root / name / "a.png")
+    return {"root": str(root), "resize": None, "crop": None, "mean": None, "std": None}
+
+
+def label_of_colour(data):
+    return dict(zip((255 * data.x[:, 0, 0, 0]).round().int().tolist(), data.y.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "as_text", "by_number"),
+    [
+        (ELEVEN, "'10' as text and '2' by number", "label 2"),
+        (["class_2", "class_10"], "'class_10' as text and 'class_2' by number", "label 0"),
+        (["7_cat", "12_dog", "100_owl"], "'100_owl' as text and '7_cat'", "label 0"),
+        (["fold1-9", "fold1-10"], "'fold1-10' as text", "label 0"),
+    ],
+)
+def test_class_folders_in_two_possible_orders_are_refused_unless_one_is_chosen(tmp_path, names, as_text, by_number):
+    given = class_folders(tmp_path / "sorted", names)
+    with pytest.raises(
+        ValueError, match=r"data.order must be given .*ImageFolder trained with\), data.order=num"
+    ) as error:
+        image_folder(**given)
+    assert as_text in str(error.value)
+    assert by_number in str(error.value)
+    in_text = sorted(range(len(names)), key=lambda value: names[value])
+    assert label_of_colour(image_folder(**given, order="text")) == {value: i for i, value in enumerate(in_text)}
+    assert label_of_colour(image_folder(**given, order="number")) == {value: value for value in range(len(names))}
+    backwards = image_folder(**given, order=names[::-1])
+    assert label_of_colour(backwards) == {value: len(names) - 1 - value for value in range(len(names))}
+    assert backwards.n_classes == len(names)
+    # A limit takes the classes in the order of their labels.
+    assert image_folder(**given, order="number", limit=2).y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "names", [["cat", "dog"], ["n01440764", "n01443537"], ["0", "1", "2"], ["00", "01", "10"], ["a1", "b0"]]
+)
+def test_class_folders_in_one_order_need_no_choice(tmp_path, names):
+    given = class_folders(tmp_path / "sorted", names)
+    expected = {value: value for value in range(len(names))}
+    assert label_of_colour(image_folder(**given)) == label_of_colour(image_folder(**given, order="number")) == expected
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ("alphabetic", "data.order must be text or number, or a list of the class folders, got 'alphabetic': pick one"),
+        (["cat"], r"data.order must list each of the 2 class folders once, but lacks \['dog'\] and has \[\]"),
+        (["cat", "dgo"], r"lacks \['dog'\] and has \['dgo'\]"),
+        (["cat", "dog", "dog"], "names one twice"),
+    ],
+)
+def test_an_order_of_other_folders_is_refused(tmp_path, order, message):
+    given = class_folders(tmp_path / "sorted", ["cat", "dog"])
+    with pytest.raises(ValueError, match=message):
+        image_folder(**given, order=order)
+
+
+def test_the_order_is_set_from_the_command_line_as_text_or_list(tmp_path):
+    class_folders(tmp_path / "sorted", ["2", "10"])
+    for order, labels in (("number", [0, 1]), ("text", [1, 0]), ("['10','2']", [1, 0])):
+        given = ["data=image_folder", f"data.root={tmp_path}/sorted", "data.resize=null", "data.crop=null"]
+        node = container(compose([*given, "data.mean=null", "data.std=null", f"data.order={order}"]))["data"]
+        assert list(label_of_colour(Components().data(node)).items()) == [
+            (colour, label) for label, colour in sorted(zip(labels, (0, 1), strict=True))
+        ]
+
+
+# -- images that nothing has scaled
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top", "full"),
+    [
+        ("uint8", 255, "255"),
+        ("int64", 200, "255"),
+        ("float32", 255, "255"),
+        ("uint16", 60000, "65535"),
+        ("uint8", 16, "16"),
+    ],
+)
+def test_whole_numbers_above_1_used_as_they_are_are_noted(tmp_path, dtype, top, full):
+    x = np.zeros((4, 1, 2, 2), dtype=dtype)
+    x[0, 0, 0, 0] = top
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(4))
+    given = {"path": str(tmp_path / "data.npz")}
+    (note,) = datasets.npz(**given, mean=[0.5], std=[0.5]).notes
+    assert note.startswith(f"images hold whole numbers in 0..{top} and are used as they are")
+    assert note.endswith(f"set data.scale={full}")
+    assert datasets.npz(**given, scale=float(full)).notes == ()
+    assert datasets.npz(**given, layout="any").notes == ()
+    pairs = TensorDataset(torch.from_numpy(x.astype(np.float32)), torch.arange(4))
+    (note,) = from_dataset(pairs, limit=2).notes
+    assert f"divide by {full} in the Dataset" in note
+    assert from_dataset(TensorDataset(pairs.tensors[0] / top, pairs.tensors[1])).notes == ()
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0.0, 0.5, 1.0], [-1.0, 2.5], [-3, 1]])
+def test_scaled_images_have_no_note(tmp_path, values):
+    x = np.resize(np.array(values), (4, 1, 2, 2))
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(4))
+    assert datasets.npz(str(tmp_path / "data.npz")).notes == ()
+
+
+def test_the_note_is_given_before_a_sweep(workdir):
+    digits = datasets.digits(limit=20)
+    np.savez("bytes.npz", x=(16 * digits.x).to(torch.uint8).numpy(), y=digits.y.numpy())
+    given = ["model=digits_mlp", "data=npz", "data.path=bytes.npz", "chips=2"]
+    with pytest.warns(
+        UserWarning, match=r"images hold whole numbers in 0..16 and .*: if .* on 0..1, set data.scale=16"
+    ):
+        rs.sweep(given)

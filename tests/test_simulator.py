@@ -301,8 +301,8 @@ def test_layers_can_be_left_digital(net):
     [
         (lambda n: FastPyTorchRRAM(n, 1, 100), "looks like microsiemens"),
         (lambda n: FastPyTorchRRAM(n, 1e-12, 1e-10), "looks like another unit"),
-        (lambda n: FastPyTorchRRAM(n, 100e-6, 1e-6), "g_min_uS < g_max_uS"),
-        (lambda n: FastPyTorchRRAM(n, float("nan"), 1e-4), "g_min_uS < g_max_uS"),
+        (lambda n: FastPyTorchRRAM(n, 100e-6, 1e-6), "G_min must be in siemens, at least 0 and below G_max"),
+        (lambda n: FastPyTorchRRAM(n, float("nan"), 1e-4), "G_min must be in siemens, at least 0 and below G_max"),
         (lambda n: FastPyTorchRRAM(n, 1e-6, float("nan")), "must be in siemens"),
         (lambda n: FastPyTorchRRAM(nn.ReLU(), 1e-6, 1e-4), "at least one analog layer"),
         (lambda n: simulator(n, seed=-1), "seed must be an integer"),

@@ -288,6 +288,7 @@ def test_each_cell_gets_the_counts_of_its_own_point():
     assert table["se_images"].tolist() == pytest.approx(expected, nan_ok=True)
     shuffled = sweep([0.1, 0.2], correct=(8, 7, 9)).sort_values("seed")
     shuffled.loc[shuffled["point_id"] == "p1", ["n_correct", "accuracy", "score"]] = [6, 0.6, 0.6]
+    shuffled.loc[shuffled["point_id"] == "p1", ["n_lost", "n_gained"]] = [2, 0]
     mixed = summarize(with_images(shuffled, p0=(3, THREE), p1=(3, [3, 3, 3, 3, 3, 3, 0, 0, 0, 0])))
     assert mixed["se_images"].tolist() == pytest.approx([expected[2], np.sqrt(0.24 / 9)])
     assert "images" not in table.attrs

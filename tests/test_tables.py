@@ -111,3 +111,32 @@ def test_other_files_are_refused(tmp_path):
         read_grid(str(tmp_path / "t.npz"))
     with pytest.raises(ValueError, match=r"t.npz"):
         read_grid(arrays(tmp_path, **{**GOOD, "mu_uS": np.array([None, {}], dtype=object)}))
+
+
+@pytest.mark.parametrize(
+    ("cell", "read"),
+    [("1_0", "10"), ("1_000.5", "1000.5"), ("\uff11\uff10", "10"), ("1e1_0", "1e+10"), ("\u0661", "1")],
+)
+def test_a_number_that_only_python_reads_is_refused_with_what_it_reads_as(tmp_path, cell, read):
+    with pytest.raises(
+        ValueError, match=r"in digits, point and exponent, row 2 has .*, which would be read as"
+    ) as error:
+        read_grid(text(tmp_path, f"{HEAD}1,0,1\n{cell},0,1\n"))
+    assert f"would be read as {read}: write {read} if" in str(error.value)
+
+
+@pytest.mark.parametrize("cell", ["0x10", "1:30", "ten", "1 0", "10uS", "--1"])
+def test_what_is_no_number_is_refused(tmp_path, cell):
+    with pytest.raises(ValueError, match="a row must hold numbers, row 1 has "):
+        read_grid(text(tmp_path, f"{HEAD}{cell},0,1\n20,0,1\n"))
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "-Infinity"])
+def test_a_number_that_is_not_finite_is_refused(tmp_path, cell):
+    with pytest.raises(ValueError, match="g_uS must be finite"):
+        read_grid(text(tmp_path, f"{HEAD}{cell},0,1\n20,0,1\n"))
+
+
+@pytest.mark.parametrize("cell", ["010", "+10", "10.", "1e1", "1.0E+01", "10.0"])
+def test_usual_ways_of_writing_ten_are_ten(tmp_path, cell):
+    assert read_grid(text(tmp_path, f"{HEAD}{cell},0,1\n20,0,1\n")).g_uS.tolist() == [10.0, 20.0]

@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
-from rramsweep.datasets.pixels import normalise
+from rramsweep.datasets.pixels import normalise, unscaled
+from rramsweep.errors import ValidationError
+from rramsweep.npz import array_names, holds_one_array, read_arrays
 
 IMAGES = ("NCHW", "NHWC", "NHW")
 LAYOUTS = (*IMAGES, "any", "tokens")
 
 
+@checked_arguments
 def npz(
     path: str,
     layout: str = "NCHW",
@@ -57,11 +63,12 @@ def npz(
     if layout == "tokens" and scale != 1:
         raise ValueError(f"tokens are ids and have no scale, got scale={scale}: leave it out")
     inputs = _tokens(x, path) if layout == "tokens" else _numbers(x, path, layout) / scale
+    notes = unscaled(inputs, "set data.scale={full}") if layout in IMAGES and scale == 1 and x.size else ()
     inputs = normalise(inputs, mean, std)
     targets = _targets(y, path)
     if n_classes is None and not targets.is_floating_point():
         n_classes = int(targets.max()) + 1
-    return Data(inputs, targets, name or Path(path).stem, n_classes).take(limit)
+    return Data(inputs, targets, name or Path(path).stem, n_classes, notes).take(limit)
 
 
 def _numbers(x: np.ndarray, path: str, layout: str) -> Tensor:
@@ -96,21 +103,22 @@ def _targets(y: np.ndarray, path: str) -> Tensor:
     return torch.from_numpy(y.astype(np.float32 if y.dtype.kind == "f" else np.int64))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise ValueError(f"data.path must be an existing .npz file, got {path}: check the path")
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+        if holds_one_array(path):
             raise ValueError(f"data.path must be an .npz archive, {path} holds one array: save with np.savez")
-        with archive:
-            lacking = [name for name in ("x", "y") if name not in archive.files]
-            if lacking:
-                raise ValueError(
-                    f"an .npz must hold x and y, {path} lacks {' and '.join(lacking)} but has "
-                    f"{', '.join(archive.files) or 'nothing'}: save it with np.savez(path, x=images, y=labels)"
-                )
-            return {name: archive[name] for name in ("x", "y")}
+        found = array_names(path)
+        lacking = [name for name in ("x", "y") if name not in found]
+        if lacking:
+            raise ValueError(
+                f"an .npz must hold x and y, {path} lacks {' and '.join(lacking)} but has "
+                f"{', '.join(found) or 'nothing'}: save it with np.savez(path, x=images, y=labels)"
+            )
+        return read_arrays(path, ("x", "y"))
+    except ValidationError:
+        raise
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(
             f"data.path must be a whole .npz file, {path} cannot be read ({error}): save it again"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -20,6 +22,7 @@ class Data:
             tokens; or numbers to be predicted, floating point and finite, shape `(N, ...)`.
         name: what the inputs are, as plots and tables show it, e.g. `"Fashion-MNIST (test)"`.
         n_classes: number of classes of the task, whether or not each occurs in `y`; None where y holds numbers.
+        notes: what a user should know of how the data were read, one sentence each; shown before a sweep.
 
     Raises:
         ValueError: if any of the above does not hold; the text says which, what was found, and what to do.
@@ -35,8 +38,10 @@ class Data:
     y: Tensor
     name: str
     n_classes: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for what, tensor in (("x", self.x), ("y", self.y)):
             if tensor.ndim < 1:
                 raise ValueError(f"{what} must have the shape (N, ...), got {tuple(tensor.shape)}: unsqueeze it")
@@ -103,19 +108,19 @@ class Data:
             return self
         if not 1 <= limit <= len(self):
             raise ValueError(f"limit must be in 1..{len(self)}, got {limit}: use null (None) for all")
-        return Data(self.x[:limit], self.y[:limit], self.name, self.n_classes)
+        return Data(self.x[:limit], self.y[:limit], self.name, self.n_classes, self.notes)
 
     def spread(self, most: int) -> Data:
         """At most so many inputs, evenly spaced over the stored order, for a look that need not be at all of them."""
         if len(self) <= most:
             return self
         chosen = torch.linspace(0, len(self) - 1, most, dtype=torch.float64).round().long()
-        return Data(self.x[chosen], self.y[chosen], self.name, self.n_classes)
+        return Data(self.x[chosen], self.y[chosen], self.name, self.n_classes, self.notes)
 
     def digest(self) -> str:
         """Hex SHA-256 of dtype, shape and bytes of `x` and `y`: the same text on every machine.
 
-        `name` and `n_classes` are left out: they change how a result is labelled, not what is computed.
+        `name`, `n_classes` and `notes` are left out: they change how a result is labelled, not what is computed.
         """
         h = hashlib.sha256()
         for tensor in (self.x, self.y):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
 
 FILES = Path(__file__).parent / "files"
@@ -26,6 +27,7 @@ FASHION_MNIST_STD = np.float32(0.35435)
 DIGITS_FULL = np.float32(16)
 
 
+@checked_arguments
 def fashion_mnist(split: str = "test", limit: int | None = None) -> Data:
     """Fashion-MNIST: clothing in ten classes, `x` of shape `(N, 1, 28, 28)`, scaled to mean 0 and
     deviation 1 over the training split.
@@ -48,6 +50,7 @@ def fashion_mnist(split: str = "test", limit: int | None = None) -> Data:
     return _data(x, labels, f"Fashion-MNIST ({split})").take(limit)
 
 
+@checked_arguments
 def digits(split: str = "test", limit: int | None = None) -> Data:
     """Handwritten digits: `x` of shape `(N, 1, 8, 8)` in 0..1, 1797 images.
 

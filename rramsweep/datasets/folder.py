@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.pixels import by_turns, normalise
+from rramsweep.errors import ValidationError
 
 # What torchvision's own ImageNet weights were trained with (pytorch.org/vision, "Models and pre-trained weights").
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
+ORDERS = ("text", "number")
 
+
+@checked_arguments
 def image_folder(
     root: str,
     resize: int | None = 256,
@@ -26,12 +32,14 @@ def image_folder(
     std: list[float] | None = IMAGENET_STD,
     limit: int | None = None,
     name: str | None = None,
+    order: str | list[str] | None = None,
 ) -> Data:
     """Pictures `root/CLASS/FILE` as RGB, resized, cropped and used as `(pixel / 255 - mean) / std`.
 
     Every picture is decoded once, and only those that the limit keeps; all are held in memory as float32 (a thousand
-    of 224 x 224 pixels are 0.6 GB). The classes are numbered in the sorted order of their folders, empty ones are
-    refused: a network trained on ImageNet wants all of its 1000 folders, or its labels are others.
+    of 224 x 224 pixels are 0.6 GB). The classes are numbered in the order of their folders' names, empty ones
+    are refused: a network trained on ImageNet wants all of its 1000 folders, or its labels are others. Names whose
+    numbers are in another order than their letters (`10` comes before `2`, `class_10` before `class_2`) need `order`.
 
     Args:
         root: the folder of class folders.
@@ -41,10 +49,13 @@ def image_folder(
         mean, std: one number a channel, as the network was trained with; None leaves them out.
         limit: keep this many pictures, balanced over the classes; None keeps all.
         name: what the pictures are, for plots; None takes the folder's name.
+        order: of the classes: `text`, as torchvision's `ImageFolder` sorts; `number`, by the numbers in the names; or
+            the names themselves, first label first. None takes `text` where `number` is the same.
 
     Raises:
-        ValueError: no such folder, no classes in it or an empty one, a file that is no picture, pictures smaller than
-            the crop or of different sizes without one, or a parameter that does not fit.
+        ValueError: no such folder, no classes in it or an empty one, classes whose order is not clear, a
+            file that is no picture, pictures smaller than the crop or of different sizes without one, or a parameter
+            that does not fit.
 
     The defaults 256, 224, bilinear, mean and std are those of torchvision's first ImageNet weights; its newer ones
     name others beside each network (`weights.transforms()`).
@@ -68,7 +79,10 @@ def image_folder(
         raise ValueError(
             f"data.root must be a folder with one folder of pictures a class, but {error}: sort the pictures so"
         ) from error
-    rows = by_turns(found.targets, limit)
+    classes = _ordered(found.classes, order)
+    label_of = [classes.index(folder) for folder in found.classes]
+    targets = [label_of[target] for target in found.targets]
+    rows = by_turns(targets, limit)
     paths = [found.samples[row][0] for row in rows]
     with ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda path: _read(path, resize, crop, interpolation), paths))
@@ -78,9 +92,53 @@ def image_folder(
                 f"pictures must have one size, got {_size(pictures[0])} in {paths[0]} and {_size(picture)} in {path}: "
                 "set data.crop"
             )
-    labels = torch.tensor([found.samples[row][1] for row in rows])
+    labels = torch.tensor([targets[row] for row in rows])
     images = normalise(torch.stack(pictures).float() / 255, mean, std)
-    return Data(images, labels, name or Path(root).resolve().name, len(found.classes))
+    return Data(images, labels, name or Path(root).resolve().name, len(classes))
+
+
+def _ordered(folders: list[str], order: str | list[str] | None) -> list[str]:
+    """Names of the class folders, first label first.
+
+    Raises:
+        ValidationError: `order` is none of its choices or lists other folders, or is None where it matters.
+    """
+    text, number = sorted(folders), sorted(folders, key=_by_number)
+    if isinstance(order, list):
+        if sorted(order) != text:
+            lacking, unknown = sorted(set(text) - set(order)), sorted(set(order) - set(text))
+            what = f"lacks {lacking} and has {unknown}" if lacking or unknown else "names one twice"
+            raise ValidationError(
+                f"must list each of the {len(text)} class folders once, but {what}",
+                "correct the list",
+                parameter="order",
+                slot="data",
+            )
+        return order
+    if order is not None and order not in ORDERS:
+        raise ValidationError(
+            f"must be {' or '.join(ORDERS)}, or a list of the class folders",
+            "pick one",
+            value=order,
+            parameter="order",
+            slot="data",
+        )
+    if order is None and text != number:
+        i = next(i for i, (one, other) in enumerate(zip(text, number, strict=True)) if one != other)
+        raise ValidationError(
+            f"must be given where class folders sort differently as text and by number, got null: label {i} is "
+            f"{text[i]!r} as text and {number[i]!r} by number",
+            "set data.order=text (what torchvision's ImageFolder trained with), data.order=number, or list the folders",
+            parameter="order",
+            slot="data",
+        )
+    return number if order == "number" else text
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    """Sort key in which digits count as the number that they are."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts]
 
 
 def _read(path: str, resize: int | None, crop: int | None, interpolation: str) -> Tensor:

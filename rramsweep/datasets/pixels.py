@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+# Whole numbers up to here are seldom bytes.
+_FEW_LEVELS = 32
 
 
 def normalise(images: Tensor, mean: list[float] | None, std: list[float] | None) -> Tensor:
@@ -23,6 +28,24 @@ def normalise(images: Tensor, mean: list[float] | None, std: list[float] | None)
     if std is not None:
         images = images / _per_channel("std", std, images)
     return images
+
+
+def unscaled(images: Tensor, remedy: str) -> tuple[str, ...]:
+    """Note on images of whole numbers above 1, which nothing has divided yet; empty for others.
+
+    Args:
+        images: as they are used, before mean and std.
+        remedy: how to divide, with `{full}` for the number that stands for full brightness.
+    """
+    low, high = float(images.min()), float(images.max())
+    if not (high > 1 and math.isfinite(high) and torch.equal(images, images.round())):
+        return ()
+    # Bytes and 16-bit pixels; the digits of a smaller scale, such as 0..16, have their largest as full.
+    full = next((full for full in (255, 65535) if _FEW_LEVELS < high <= full), high)
+    return (
+        f"images hold whole numbers in {low:g}..{high:g} and are used as they are: if the network was trained on 0..1, "
+        f"{remedy.format(full=f'{full:g}')}",
+    )
 
 
 def by_turns(labels: ArrayLike, limit: int | None) -> NDArray[np.int64]:

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
+from rramsweep.datasets.pixels import unscaled
 
 
+@checked_arguments
 def from_dataset(
     dataset: Dataset[Any], limit: int | None = None, n_classes: int | None = None, name: str | None = None
 ) -> Data:
@@ -50,7 +53,10 @@ def from_dataset(
         y = y.long()
     if n_classes is None and not y.is_floating_point():
         n_classes = int(y.max()) + 1
-    return Data(x, y, title, n_classes).take(limit)
+    # Channels first, as ToTensor gives them: what is no picture may well hold whole numbers.
+    picture = x.is_floating_point() and x.ndim == 4 and x.shape[1] in (1, 3)
+    notes = unscaled(x, "divide by {full} in the Dataset, as torchvision.transforms.ToTensor() does") if picture else ()
+    return Data(x, y, title, n_classes, notes).take(limit)
 
 
 def _read(dataset: Dataset[Any], title: str, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:

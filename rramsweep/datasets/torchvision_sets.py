@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.pixels import by_turns, normalise
 
@@ -28,6 +29,7 @@ CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 CIFAR100_MEAN, CIFAR100_STD = [0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]
 
 
+@checked_arguments
 def mnist(
     root: str,
     split: str = "test",
@@ -53,6 +55,7 @@ def mnist(
     return _load("MNIST", "MNIST", "MNIST/raw", root, split, limit, mean, std, download)
 
 
+@checked_arguments
 def fashion_mnist_full(
     root: str,
     split: str = "test",
@@ -71,6 +74,7 @@ def fashion_mnist_full(
     return _load("FashionMNIST", "Fashion-MNIST", "FashionMNIST/raw", root, split, limit, mean, std, download)
 
 
+@checked_arguments
 def cifar10(
     root: str,
     split: str = "test",
@@ -89,6 +93,7 @@ def cifar10(
     return _load("CIFAR10", "CIFAR-10", "cifar-10-batches-py", root, split, limit, mean, std, download)
 
 
+@checked_arguments
 def cifar100(
     root: str,
     split: str = "test",

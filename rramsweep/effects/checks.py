@@ -7,8 +7,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from rramsweep.arguments import fitting
 from rramsweep.errors import Sentence, ValidationError, by_law
 from rramsweep.streams import Stream
+
+
+def number(name: str, value: object) -> None:
+    """Refuse what is no number: a text, yes or no, an array.
+
+    Raises:
+        ValidationError: names the parameter.
+    """
+    fitting(value, float, name)
 
 
 def fraction(name: str, value: float, of: str) -> None:
@@ -17,6 +27,7 @@ def fraction(name: str, value: float, of: str) -> None:
     Raises:
         ValueError: states the constraint, the value, and what to do about a percentage.
     """
+    number(name, value)
     if not 0 <= value <= 1:
         hint = f"; for {value:g} % give {value / 100:g}" if 1 < value <= 100 else ""
         raise ValidationError(
@@ -30,6 +41,8 @@ def positive(name: str, value: float | None) -> None:
     Raises:
         ValueError: states the constraint, the value and the remedy.
     """
+    if value is not None:
+        number(name, value)
     if value is not None and not value > 0:
         raise ValidationError("must lie above 0", "use null to leave it out", value=value, parameter=name)
 
@@ -40,6 +53,7 @@ def not_negative(name: str, value: float) -> None:
     Raises:
         ValueError: states the constraint, the value and the remedy.
     """
+    number(name, value)
     if not 0 <= value < math.inf:
         raise ValidationError("must be finite and at least 0", "correct the value", value=value, parameter=name)
 
@@ -50,6 +64,7 @@ def finite(name: str, value: float, least: float = -math.inf) -> None:
     Raises:
         ValueError: states the constraint, the value and the remedy.
     """
+    number(name, value)
     if not (math.isfinite(value) and value >= least):
         bound = "" if least == -math.inf else f" and at least {least:g}"
         raise ValidationError(f"must be finite{bound}", "use 0 to leave it out", value=value, parameter=name)

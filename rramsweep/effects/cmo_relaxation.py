@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.clock import UNITS_S
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import finite
@@ -59,6 +60,7 @@ class CmoRelaxation:
     scale: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         finite("strength", self.strength, least=0.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:

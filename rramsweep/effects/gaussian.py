@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells
 from rramsweep.effects.checks import clamped_normal, fraction, positive
 from rramsweep.streams import Stream
@@ -40,6 +41,7 @@ class Gaussian:
     z_max: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         positive("z_max", self.z_max)
         fraction("alpha_ind", self.alpha_ind, "of g_max")
         fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")

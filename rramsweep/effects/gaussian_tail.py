@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells
 from rramsweep.effects.checks import finite, fraction
 from rramsweep.effects.gaussian import spread
@@ -50,6 +51,7 @@ class GaussianTail:
     tail_ratio: float = 3.62
 
     def __post_init__(self) -> None:
+        check_fields(self)
         fraction("alpha_ind", self.alpha_ind, "of g_max")
         fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")
         fraction("tail_share", self.tail_share, "of the cells")

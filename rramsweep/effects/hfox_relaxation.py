@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.clock import UNITS_S, in_words
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import finite
@@ -85,6 +86,7 @@ class HfOxRelaxation:
     beyond_10y: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         finite("strength", self.strength, least=0.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import fraction
 from rramsweep.errors import Sentence, ValidationError, by_law
@@ -38,6 +39,7 @@ class InverseProportional:
     alpha_inv: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         fraction("alpha_inv", self.alpha_inv, "of g_max, for a cell at g_max")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.clock import acceleration, decades
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import begins, drift_notes, finite
@@ -66,6 +67,7 @@ class LogTimeWalk:
     reference_temperature_K: float = 298.15
 
     def __post_init__(self) -> None:
+        check_fields(self)
         finite("mean_uS_per_decade", self.mean_uS_per_decade)
         finite("variance_uS2_per_decade", self.variance_uS2_per_decade, least=0.0)
         begins(self.t0_s)

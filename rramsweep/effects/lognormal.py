@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells
 from rramsweep.effects.checks import not_negative
 from rramsweep.errors import one_of
@@ -44,6 +45,7 @@ class Lognormal:
     preserve: str = "mean"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         not_negative("sigma_ln", self.sigma_ln)
         one_of("preserve", self.preserve, PRESERVES)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Device
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.coverage import Coverage
@@ -57,6 +58,7 @@ class OneOverF:
     t_read_s: float = 1e-6
 
     def __post_init__(self) -> None:
+        check_fields(self)
         fraction("alpha_ind", self.alpha_ind, "of g_max")
         fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")
         above_zero("t_read_s", self.t_read_s, "the seconds that a read takes, like 1e-6")
@@ -107,6 +109,7 @@ class CMOReadNoise:
     coverage: Coverage = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "coverage", Coverage("CMOReadNoise", 8.0, 90.0, self.outside))
         not_negative("slope_uS", self.slope_uS)
         above_zero("t_read_s", self.t_read_s, "the seconds that a read takes, like 1e-6")
@@ -163,6 +166,7 @@ class PCMReadNoise:
     coverage: Coverage = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "coverage", Coverage("PCMReadNoise", 0.0, 25.0, self.outside))
         fraction("q", self.q, "of the cell's conductance")
         not_negative("exponent", self.exponent)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
@@ -59,6 +60,7 @@ class Polynomial:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self.coverage  # noqa: B018 - a range that is none is refused
         not_negative("at_s", self.at_s)
         not_negative("strength", self.strength)

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.clock import acceleration, decades
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import begins, drift_notes, finite
@@ -56,6 +57,7 @@ class PowerLawDrift:
     reference_temperature_K: float = 298.15
 
     def __post_init__(self) -> None:
+        check_fields(self)
         finite("nu_mean", self.nu_mean)
         finite("nu_std", self.nu_std, least=0.0)
         begins(self.t0_s)

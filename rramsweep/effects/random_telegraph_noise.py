@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import above_zero, normal_read, weight_variance
@@ -51,6 +52,7 @@ class RandomTelegraphNoise:
     relative_max: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         fraction("tau", self.tau, "of the reads")
         not_negative("a_uS", self.a_uS)
         fraction("b", self.b, "of the cell's conductance")

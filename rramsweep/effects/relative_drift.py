@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells
 from rramsweep.effects.checks import clamped_normal, fraction, positive
 from rramsweep.errors import one_of
@@ -45,6 +46,7 @@ class RelativeDrift:
     z_max: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         positive("z_max", self.z_max)
         fraction("relative_drift", self.relative_drift, "of the reference conductance")
         one_of("reference", self.reference, REFERENCES)

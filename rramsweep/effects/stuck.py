@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells, Device
 from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.errors import Sentence
@@ -63,6 +64,7 @@ class Stuck:
     cv_hrs: float = field(default=0.0, metadata={"added": True})
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_stuck(self)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells, Device
 from rramsweep.effects.stuck_values import check_stuck, spread_draws, stick_, stuck_notes
 from rramsweep.errors import Sentence
@@ -97,6 +98,7 @@ class StuckClusters:
     fill: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_stuck(self)
         for name, value, (low, high), remedy in (
             ("radius_cells", self.radius_cells, RADII, "faults=stuck has single cells"),

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells, Device
 from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.errors import Sentence, one_of
@@ -58,6 +59,7 @@ class StuckLines:
     lines: str = "bit"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_stuck(self)
         one_of("lines", self.lines, LINES)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells, Device
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
@@ -70,6 +71,7 @@ class Table:
     grid: Grid = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         one_of("kind", self.kind, KINDS)
         for name in ("at_s", "t0_s", "strength"):
             not_negative(name, getattr(self, name))

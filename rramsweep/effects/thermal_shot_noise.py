@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import above_zero, normal_read, per_output, weight_variance
@@ -56,6 +57,7 @@ class ThermalShotNoise:
     v_read_V: float = 0.2
 
     def __post_init__(self) -> None:
+        check_fields(self)
         not_negative("bandwidth_Hz", self.bandwidth_Hz)
         not_negative("temperature_K", self.temperature_K)
         above_zero("v_read_V", self.v_read_V, "the read voltage for an activation of 1 in volts, like 0.2")

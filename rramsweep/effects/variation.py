@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells
 from rramsweep.effects.checks import fraction
 from rramsweep.errors import one_of
@@ -67,6 +68,7 @@ class Variation:
     share_gradient: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         fraction("sigma", self.sigma, "of the reference conductance")
         one_of("of", self.of, OF)
         shares = {

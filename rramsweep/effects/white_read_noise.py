@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.effects.checks import fraction
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import normal_read, weight_variance
@@ -43,6 +44,7 @@ class WhiteReadNoise:
     alpha_prop: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         fraction("alpha_ind", self.alpha_ind, "of g_max")
         fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")
 

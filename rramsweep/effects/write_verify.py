@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rramsweep.arguments import check_fields
 from rramsweep.device import Cells
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.streams import Stream
@@ -50,6 +51,7 @@ class WriteVerify:
     parent_sigma: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.window_uS is None) == (self.window_fraction is None):
             raise ValueError(
                 f"write-verify takes window_uS or window_fraction, got window_uS={self.window_uS} and "

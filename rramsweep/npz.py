@@ -1,0 +1,192 @@
+"""Arrays from `.npz` files: what a header claims is compared with the memory before anything is unpacked."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import math
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from rramsweep.errors import ValidationError
+from rramsweep.limits import MEMORY_SHARE
+
+# numpy's own limit on the length of a header, which it compares only after it has read all of it.
+MAX_HEADER = 10_000
+
+# Memory that is taken as available where the system does not say.
+UNKNOWN_MEMORY = 8 * 2**30
+
+_MAGIC = b"\x93NUMPY"
+
+
+def holds_one_array(path: str | PathLike[str]) -> bool:
+    """Whether a file is a lone array of `np.save`, not an archive."""
+    with open(path, "rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def array_names(path: str | PathLike[str]) -> list[str]:
+    """Names of the arrays in a file.
+
+    Raises:
+        zipfile.BadZipFile: the file is no archive, or damaged.
+        OSError: it cannot be read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def read_arrays(path: str | PathLike[str], names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read arrays of a file, in the byte order of this machine.
+
+    Args:
+        path: the file.
+        names: those to read; None reads all.
+
+    Raises:
+        ValidationError: by what their headers say, they would fill more than `limits.MEMORY_SHARE` of the memory
+            available.
+        ValueError: an array of objects, which would have to be unpickled.
+        zipfile.BadZipFile: the file is damaged, holds something else than arrays, or unpacks to another size than its
+            headers say.
+        OSError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            wanted = {name: members[name] for name in (members if names is None else names)}
+            claims = {name: _claim(archive, name, info) for name, info in wanted.items()}
+            largest = max(claims, key=lambda name: claims[name].size, default=None)
+            if largest is not None:
+                total = sum(claim.size for claim in claims.values())
+                check_memory(total, path, f"{largest} is {claims[largest].words}")
+            for name, claim in claims.items():
+                if claim.unpacked != claim.size and not claim.objects:
+                    raise zipfile.BadZipFile(
+                        f"{name} unpacks to {claim.unpacked} bytes where its header says {claim.size}"
+                    )
+            arrays = {}
+            for name, info in wanted.items():
+                with archive.open(info) as member:
+                    arrays[name] = _native(npy.read_array(member, allow_pickle=False))
+            return arrays
+    except (zlib.error, lzma.LZMAError, struct.error, RuntimeError, NotImplementedError) as error:
+        raise zipfile.BadZipFile(str(error)) from None
+
+
+def check_memory(size: int, path: str | PathLike[str], largest: str) -> None:
+    """Refuse a file whose contents would fill more than `limits.MEMORY_SHARE` of the memory available.
+
+    Args:
+        size: bytes that it takes.
+        path: the file, for the message.
+        largest: the largest part of it in words, likewise.
+
+    Raises:
+        ValidationError: names both sizes.
+    """
+    free = available_memory()
+    share = MEMORY_SHARE.value
+    if size > share * free:
+        raise ValidationError(
+            f"a file must fit into {100 * share:g} % of the memory available, {_gigabytes(free)}, but "
+            f"{os.fspath(path)} needs {_gigabytes(size)} ({largest})",
+            "save fewer rows or narrower numbers, run where there is more memory, or raise the limit with the "
+            f"environment variable {MEMORY_SHARE.variable}",
+        )
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take: of the machine, and of its control group where that has less."""
+    free = [_machine_memory()]
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        values = [_integer(Path(limit)), _integer(Path(used))]
+        if values[0] is not None and values[1] is not None:
+            free.append(max(values[0] - values[1], 0))
+    return min(free)
+
+
+def _machine_memory() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pages, size = (os.sysconf_names.get(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE"))
+        if pages is not None and size is not None:
+            return os.sysconf(pages) * os.sysconf(size)
+    return UNKNOWN_MEMORY
+
+
+def _integer(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Header of an array: bytes that it says, bytes that follow it, and whether these are pickled objects."""
+
+    size: int
+    unpacked: int
+    objects: bool
+    words: str
+
+
+def _claim(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> _Claim:
+    with archive.open(info) as member:
+        if member.read(len(_MAGIC)) != _MAGIC:
+            raise zipfile.BadZipFile(f"{name} is no array")
+        version = (_exactly(member, 1)[0], _exactly(member, 1)[0])
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise zipfile.BadZipFile(f"{name} has the unknown format {version[0]}.{version[1]}")
+        width = 2 if version == (1, 0) else 4
+        prefix = _exactly(member, width)
+        length = int.from_bytes(prefix, "little")
+        if length > MAX_HEADER:
+            raise zipfile.BadZipFile(f"the header of {name} has {length} bytes")
+        header = io.BytesIO(prefix + _exactly(member, length))
+    try:
+        # Version 3 differs from 2 in the header's encoding alone, of which names of fields can make use.
+        shape, _, dtype = (npy.read_array_header_1_0 if width == 2 else npy.read_array_header_2_0)(header)
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:
+        raise zipfile.BadZipFile(f"the header of {name} cannot be read ({error})") from None
+    if any(n < 0 for n in shape):
+        raise zipfile.BadZipFile(f"{name} has the shape {shape}")
+    size = math.prod(shape) * dtype.itemsize
+    unpacked = info.file_size - len(_MAGIC) - 2 - width - length
+    return _Claim(size, unpacked, dtype.hasobject, f"{dtype} of shape {shape}")
+
+
+def _exactly(member: IO[bytes], n: int) -> bytes:
+    data = member.read(n)
+    if len(data) != n:
+        raise zipfile.BadZipFile("a header is cut off")
+    return data
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in this machine's byte order, in which alone torch takes it."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.3g} GB"
