@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rramsweep.errors import Sentence, ValidationError
+from rramsweep.errors import Sentence, ValidationError, no_exit
 from rramsweep.names import suggest
 
 OWN = "rramsweep"
@@ -40,7 +40,8 @@ def build(node: Mapping[str, Any], where: str, allow: Sequence[str] = (), skip: 
         if isinstance(value, Mapping) and "_target_" in value:
             given[key] = build(value, f"{where}.{key}", allow)
     try:
-        return target(**given)
+        with no_exit(str(node["_target_"])):
+            return target(**given)
     except ValidationError as error:
         raise error.inside(where) from error.__cause__
     except ValueError as error:
@@ -151,7 +152,8 @@ def _import(name: str, where: str) -> Any:
     for cut in range(len(parts), 0, -1):
         module = ".".join(parts[:cut])
         try:
-            found: Any = importlib.import_module(module)
+            with no_exit(f"{where}._target_: module {module}"):
+                found: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
                 continue

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rramsweep.datasets.arrays import Data
+from rramsweep.datasets.arrays import Data, native
 from rramsweep.datasets.pixels import normalise
 
 IMAGES = ("NCHW", "NHWC", "NHW")
@@ -73,7 +73,7 @@ def _numbers(x: np.ndarray, path: str, layout: str) -> Tensor:
             f"x must have {len(layout)} axes ({layout}), got shape {x.shape} in {path}: set {images.get(x.ndim, '')}"
             "data.layout=any for what is no image"
         )
-    numbers = torch.from_numpy(np.ascontiguousarray(x)).float()
+    numbers = torch.from_numpy(np.ascontiguousarray(native(x))).float()
     if layout == "NHW":
         return numbers.unsqueeze(1)
     return numbers.permute(0, 3, 1, 2).contiguous() if layout == "NHWC" else numbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,6 +125,14 @@ class Data:
             # Through a uint8 view, since numpy has no bfloat16.
             h.update(array.view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
+
+
+def native(array: np.ndarray | np.generic) -> np.ndarray:
+    """Numbers as torch takes them: in the byte order of this machine, and no longer than float64."""
+    array = np.asarray(array)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _check_finite(name: str, tensor: Tensor, remedy: str) -> None:
