@@ -152,7 +152,7 @@ def _import(name: str, where: str) -> Any:
     for cut in range(len(parts), 0, -1):
         module = ".".join(parts[:cut])
         try:
-            with no_exit(f"{where}._target_: module {module}"):
+            with no_exit(f"{where}._target_: importing {name}"):
                 found: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):

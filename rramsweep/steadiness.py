@@ -64,7 +64,6 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
     ) from cause
 
 
-@torch.inference_mode()
 def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -> list[str]:
     """Notes on analog weights that play no part in a network's answers, after a change of each of them.
 
@@ -85,7 +84,9 @@ def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -
     network = _Network(private_copy(model), names)
     if not network.look(x[:1]):
         return []
-    unseen = [each for each in network.arrays if not network.sees(each, quick=True)]
+    # Several passes see most weights at once; the others take one each.
+    used = network.effective() & _with_gradient(model, names, x[:1])
+    unseen = [each for each in network.arrays if each not in used and not network.sees(each, quick=True)]
     if unseen:
         network.look(x)
         unseen = [each for each in unseen if not network.sees(each)]
@@ -113,6 +114,7 @@ class _Network:
         self._model = model
         self.arrays = own_weights(find_arrays(model), names)
 
+    @torch.inference_mode()
     def look(self, x: Tensor) -> bool:
         """Take these inputs from now on; whether the answers can be compared."""
         self._x = x
@@ -124,11 +126,40 @@ class _Network:
         self._noise = max(_distance(self._model(x.clone()), self._answers) for _ in range(2))
         return True
 
+    @torch.inference_mode()
+    def effective(self) -> set[str]:
+        """Weights whose own layer gives another output with them, seen in one pass in which all weights are others."""
+        own = {name: array.weight.clone() for name, array in self.arrays.items()}
+        layers: dict[nn.Module, list[str]] = {}
+        for name, array in self.arrays.items():
+            layers.setdefault(array.module, []).append(name)
+            array.weight.copy_(_near(array.weight))
+        found: set[str] = set()
+
+        def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            for name in layers[module]:
+                array = self.arrays[name]
+                other = array.weight.clone()
+                array.weight.copy_(own[name])
+                if _differ(module.forward(*args, **kwargs), output):
+                    found.add(name)
+                array.weight.copy_(other)
+
+        hooks = [module.register_forward_hook(compare, with_kwargs=True) for module in layers]
+        self._answer()
+        for hook in hooks:
+            hook.remove()
+        for name, array in self.arrays.items():
+            array.weight.copy_(own[name])
+        return found
+
+    @torch.inference_mode()
     def sees(self, name: str, quick: bool = False) -> bool:
         """Whether the answers change with a weight; quick tries fewer changes."""
         weight = self.arrays[name].weight
         return any(self._changed(weight, other) for other in _others(weight.clone(), quick))
 
+    @torch.inference_mode()
     def overwritten(self, name: str) -> str:
         """The reason, if forward leaves another weight behind than it found."""
         array = self.arrays[name]
@@ -139,6 +170,7 @@ class _Network:
         array.weight.copy_(own)
         return "" if kept else "its forward sets that weight itself"
 
+    @torch.inference_mode()
     def substitute(self, name: str) -> str:
         """The reason, if the answers change with another tensor of the weight's form, where derived ones are kept."""
         weight = self.arrays[name].weight
@@ -180,6 +212,25 @@ class _Network:
             return None
 
 
+def _with_gradient(model: nn.Module, names: Sequence[str], x: Tensor) -> set[str]:
+    """Weights with which the answers change by their gradient, in one pass; none where torch cannot differentiate."""
+    network = private_copy(model)
+    arrays = own_weights(find_arrays(network), names)
+    weights = [array.weight.requires_grad_() for array in arrays.values()]
+    try:
+        with torch.no_grad():
+            network(x.clone())  # makes what a first forward keeps, without a gradient
+        with torch.enable_grad():
+            answers = network(x.clone())
+            total = (answers * _near(torch.ones_like(answers))).masked_fill(answers.isinf(), 0.0).sum()
+            slopes = torch.autograd.grad(total, weights, allow_unused=True)
+    except Exception:  # a forward may do what has no gradient: then each weight is changed by itself
+        return set()
+    pairs = zip(arrays, slopes, strict=True)
+    return {name for name, slope in pairs if slope is not None and slope.isfinite().all() and slope.any()}
+
+
+@torch.inference_mode()
 def _derived(model: nn.Module, names: Sequence[str], name: str, x: Tensor) -> str:
     """The reason, if a weight counts that is there before the network goes into eval mode and runs."""
 
@@ -217,6 +268,21 @@ def _others(tensor: Tensor, quick: bool = False) -> Iterator[Tensor]:
     if not quick:
         yield tensor + 0.3 * size * draw()
         yield 100 * size * draw()
+
+
+def _near(tensor: Tensor) -> Tensor:
+    """Another value of a tensor, of about its size."""
+    *_, near, _ = _others(tensor)
+    return near
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether outputs of a layer have another number anywhere."""
+    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+    return any(
+        isinstance(one, Tensor) and bool(((one != other) & one.isfinite() & other.isfinite()).any())
+        for one, other in pairs
+    )
 
 
 def _distance(a: Any, b: Tensor) -> float:

@@ -108,8 +108,9 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
             "must be real numbers", "return their size or real part", parameter="outputs", value=outputs.dtype
         )
     low, high = outputs.aminmax() if outputs.numel() else (outputs.sum(), outputs.sum())
-    # NaN is both; a fifth of the time of asking each output.
-    if not high.isfinite() or not (low.isfinite() or are_logits(outputs, targets)):
+    # NaN is both; a fifth of the time of asking each output. Logits of -inf mask classes.
+    bad = high.isnan() or high == math.inf or not (low.isfinite() or are_logits(outputs, targets))
+    if bad:
         raise ValueError("outputs must be finite, but this network gives NaN or infinity: check weights and data")
     masked = check_masks(outputs, targets) if not low.isfinite() else 0
     correct, value = _scored(outputs, targets, metric)

@@ -238,7 +238,8 @@ class Workbench:
         def find() -> list[str]:
             model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:FEW]
             try:
-                return idle_weights(model, names, x, target)
+                with no_exit(f"the forward of {target}"):
+                    return idle_weights(model, names, x, target)
             except ValueError:
                 raise
             except Exception as error:
@@ -250,7 +251,8 @@ class Workbench:
         def run() -> Answers:
             model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
             try:
-                check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
+                with no_exit(f"the forward of {node['model']['_target_']}"):
+                    check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
                 # Not as the chips are run, so that it is the same however that is.
                 batches = Execution(self.wish.start().batch_size).batches(data.x)
                 return evaluate(model, batches, data.y, self._parts.metric(node["metric"]))

@@ -208,11 +208,11 @@ class CachedParametrisation(Parametrised):
             return super().forward(x)
 
 
-class TiedCache(Small):
+class VersionedCache(Small):
     """A cache that sees a change of its weight by the version of the tensor."""
 
     def forward(self, x):
-        version = float(self.fc.weight.double().sum())
+        version = self.fc.weight._version
         if getattr(self, "version", None) != version:
             self.version, self.kernel = version, self.fc.weight.detach() * 2
         return F.linear(self.features(x), self.kernel)
@@ -228,7 +228,7 @@ class Attention(Small):
         return self.fc(self.core(self.rows(self.conv(x)[:, 0])).mean(1))
 
 
-SOUND = [Small, WithAdapter, Parametrised, CachedParametrisation, TiedCache, Attention]
+SOUND = [Small, WithAdapter, Parametrised, CachedParametrisation, VersionedCache, Attention]
 
 
 class UnusedHead(Small):
@@ -311,7 +311,12 @@ def test_every_architecture_passes(name):
     net = row.make()
     x = row.shape() if callable(row.shape) else torch.randn(row.shape)
     settle(net, x)
-    assert look(net.eval(), x[:4]) == []
+    notes = look(net.eval(), x[:4])
+    # The last step of the reverse direction is its first, whose state is zero.
+    unused = ["lstm.weight_hh_l0_reverse"] if name == "rows_lstm_batch_first" else []
+    assert [f"weight of {each}, which" in note for each, note in zip(unused, notes, strict=True)] == [True] * len(
+        unused
+    )
 
 
 @pytest.mark.parametrize("training", [False, True])

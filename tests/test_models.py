@@ -127,12 +127,13 @@ def test_usual_forms_of_a_checkpoint_load(tmp_path, key, prefix, zipped):
 
 def test_of_several_state_dicts_the_plain_one_is_taken_and_named(tmp_path):
     other = {name: torch.zeros_like(value) for name, value in weights().items()}
-    torch.save({"model_ema": other, "model": weights(), "optimizer": {"state": {}}}, tmp_path / "w.pt")
+    plain = weights()
+    torch.save({"model_ema": other, "model": plain, "optimizer": {"state": {}}}, tmp_path / "w.pt")
     model = digits_cnn()
     (note,) = load_checkpoint(model, tmp_path / "w.pt")
     assert "the weights under 'model' in" in note
     assert note.endswith("were taken, not those under 'model_ema'")
-    assert torch.equal(model.fc.weight, weights()["fc.weight"])
+    assert torch.equal(model.fc.weight, plain["fc.weight"])
     torch.save({"first": other, "second": weights()}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match="must hold one state dict .*, got one under each of 'first', 'second' in"):
         load_checkpoint(model, tmp_path / "w.pt")
