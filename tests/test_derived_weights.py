@@ -58,7 +58,7 @@ class MadeInFirstForward(Small):
         return F.linear(self.features(x), self.cache["kernel"])
 
 
-class HiddenInAClosure(Small):
+class HiddenInABox(Small):
     """No attribute holds the kernel: only what is there before the first forward tells."""
 
     def __init__(self):
@@ -159,7 +159,7 @@ class HeldElsewhere(Small):
 DERIVED = {
     MadeInEval: "fc",
     MadeInFirstForward: "fc",
-    HiddenInAClosure: "fc",
+    HiddenInABox: "fc",
     MadeByTheFactory: "fc",
     StandardisedLayer: "fc",
     SetInForward: "fc",
@@ -273,13 +273,13 @@ def look(net, x=X):
     return idle_weights(net, analog_layers(net), x, "my.net")
 
 
-@pytest.mark.parametrize("ran", [False, True])
-@pytest.mark.parametrize("make", DERIVED)
+# Nothing tells a kernel in an object of its own from an unused layer once it has been made.
+@pytest.mark.parametrize(
+    ("make", "ran"), [(make, ran) for make in DERIVED for ran in (False, True) if not (ran and make is HiddenInABox)]
+)
 def test_a_weight_that_no_chip_changes_is_refused(make, ran):
     net = make().eval()
     if ran:
-        if make is HiddenInAClosure:
-            pytest.skip("nothing tells it from an unused layer")
         net(X)
     says = rf"network my.net must compute with the weight of '{DERIVED[make]}' as a chip has it.*: derive in forward"
     with pytest.raises(rs.errors.ValidationError, match=says):
