@@ -243,6 +243,7 @@ class AnalogNetwork:
 
 
 def _weight_of(own: WeightArray, private: WeightArray) -> Tensor:
-    """A layer's digital weight: the caller's own parameter, or where that is computed a copy of what it was."""
+    """A layer's digital weight: the caller's own parameter, or a copy of what is computed, as by eval() in the copy."""
     parameter = own.module._parameters.get(own.parameter)
-    return private.weight.detach().clone() if parameter is None else parameter.detach()
+    same = parameter is not None and torch.equal(parameter.detach(), private.weight.detach())
+    return parameter.detach() if parameter is not None and same else private.weight.detach().clone()

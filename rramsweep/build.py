@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rramsweep.errors import Sentence, ValidationError, fraction_of
+from rramsweep.errors import Sentence, ValidationError, fraction_of, no_exit
 from rramsweep.names import suggest
 
 OWN = "rramsweep"
@@ -91,12 +91,13 @@ def call(target: Callable[..., Any], given: Mapping[str, Any], where: str, name:
         ValueError: the target refused its arguments, or ended the program.
     """
     try:
-        return target(**given)
+        with no_exit(name):
+            return target(**given)
     except ValidationError as error:
         raise error.inside(where) from error.__cause__
     except ValueError as error:
         raise ValidationError(Sentence(f"{where}: {error}")) from error
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise ValidationError(
             Sentence(f"{where}: {name} must accept its arguments, but raised {error!r}"), "correct them"
         ) from error
@@ -261,14 +262,17 @@ def import_name(name: str, where: str) -> Any:
     for cut in range(len(parts), 0, -1):
         module = ".".join(parts[:cut])
         try:
-            found: Any = importlib.import_module(module)
+            with no_exit(f"{where}._target_: importing {name}"):
+                found: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
                 continue
             raise ValidationError(
                 f"{name!r} cannot be imported ({error})", "install what it needs", slot=where, parameter="_target_"
             ) from error
-        except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
+        except ValidationError as error:
+            raise error.inside(f"{where}._target_") from error.__cause__
+        except Exception as error:  # a user's module may raise anything while it is imported
             raise ValidationError(
                 f"{name!r} cannot be imported ({error!r})", "correct it", slot=where, parameter="_target_"
             ) from error

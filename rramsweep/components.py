@@ -21,7 +21,7 @@ from rramsweep.groups import STAGES
 from rramsweep.identity import describe, flatten
 from rramsweep.metrics import Metric, checked
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
-from rramsweep.models.eager import eager
+from rramsweep.models.eager import check_weights, eager
 
 # Inputs from which the batch norms behind layers are found, and whether a network is steady.
 FEW = 4
@@ -88,6 +88,7 @@ class Components:
         self._allow = tuple(allow)
         self._inputs = inputs
         self._kept: dict[str, Any] = {}
+        self.notes: dict[str, None] = {}  # on how checkpoints were read
 
     def keep(self, kind: str, node: Any, make: Callable[[], T]) -> T:
         """What was made of this kind for this node, made now if it is the first time."""
@@ -140,10 +141,12 @@ class Components:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = build(node, "model", KINDS["model"], self._allow, skip=("checkpoint",))
+        check_weights(model)
         checkpoint = node.get("checkpoint")
         if checkpoint is not None:
             factory = str(node["_target_"]).rsplit(".", 1)[-1]
-            load_checkpoint(model, embedded_path(factory) if checkpoint == "embedded" else checkpoint)
+            path = embedded_path(factory) if checkpoint == "embedded" else checkpoint
+            self.notes |= dict.fromkeys(load_checkpoint(model, path))
         # Arguments that leave every weight alone may still change what the network does with them.
         given = {key: value for key, value in node.items() if key != "checkpoint"}
         for name, tensor in model.named_parameters():

@@ -7,7 +7,8 @@ no module rewrites the text of another.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -175,6 +176,26 @@ def _rebuilt(kind: type[ValidationError], state: Mapping[str, Any]) -> Validatio
     error = kind.__new__(kind)
     error.__dict__.update(state)
     return error
+
+
+@contextmanager
+def no_exit(what: str) -> Iterator[None]:
+    """Refuse user code that ends the process: `sys.exit(0)` would end a command half way, and as if it had succeeded.
+
+    Args:
+        what: runs in here, as the subject of the message.
+
+    Raises:
+        ValidationError: `SystemExit` was raised, which is no `Exception` that others would catch.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise ValidationError(
+            Sentence(f"{what} must return or raise an error"),
+            "remove the call, or guard a script's own with if __name__ == '__main__'",
+            shown=f"sys.exit({'' if error.code is None else repr(error.code)})",
+        ) from error
 
 
 def show(value: Any) -> str:

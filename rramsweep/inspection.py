@@ -15,6 +15,8 @@ from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.cell_facts import of_cells, of_weights, program_by_steps, ratio
 from rramsweep.chip import LayerSpec, ProgrammedLayer, map_layer
 from rramsweep.effects import Ideal
+from rramsweep.errors import no_exit
+from rramsweep.numerics import fixed_arithmetic
 from rramsweep.slot import check_product, product
 from rramsweep.streams import Stream
 
@@ -66,6 +68,8 @@ class Moments:
         return {"by_read_noise": ratio(math.sqrt(self.noise_dd), math.sqrt(self.yy))}
 
 
+@no_exit("a network's forward or an effect")
+@fixed_arithmetic()
 @torch.inference_mode()
 def inspect_layers(
     model: nn.Module, specs: Map[str, LayerSpec], t_s: float, x: Tensor, seeds: Iterable[int]

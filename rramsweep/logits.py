@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from rramsweep.errors import ValidationError
 
 
 def check_logits(name: str, outputs: Tensor, targets: Tensor, each: str) -> None:
@@ -66,6 +70,26 @@ def are_logits(outputs: Tensor, targets: Tensor) -> bool:
         and outputs.shape[:-1] == targets.shape
         and outputs.shape[-1] > int(targets.max())
     )
+
+
+def check_masks(logits: Tensor, labels: Tensor) -> int:
+    """Refuse logits of -inf, which mask classes, where they leave no class.
+
+    Args:
+        logits: shape (\\*shape, classes), without NaN or +inf.
+        labels: shape (\\*shape,).
+
+    Returns:
+        Number of labels whose own class is masked.
+
+    Raises:
+        ValidationError: every class of a row is masked.
+    """
+    if bool((logits.amax(dim=-1) == -math.inf).any()):
+        raise ValidationError(
+            "must leave a class to choose", "mask fewer classes", parameter="logits", shown="a row of -inf alone"
+        )
+    return int((logits.gather(-1, labels.unsqueeze(-1)) == -math.inf).sum())
 
 
 def predicted(logits: Tensor) -> Tensor:

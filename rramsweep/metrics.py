@@ -94,7 +94,7 @@ class Top5:
         own = outputs.gather(1, targets[:, None])
         before = torch.arange(classes, device=outputs.device) < targets[:, None]
         rank = ((outputs > own) | ((outputs == own) & before)).sum(dim=1)
-        return rank < 5
+        return (rank < 5) & (own > -math.inf).squeeze(1)  # a masked class is no answer
 
 
 @dataclass(frozen=True)

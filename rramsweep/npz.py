@@ -16,6 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -80,7 +81,7 @@ def read_arrays(path: str | PathLike[str], names: Sequence[str] | None = None) -
             arrays = {}
             for name, info in wanted.items():
                 with archive.open(info) as member:
-                    arrays[name] = _native(npy.read_array(member, allow_pickle=False))
+                    arrays[name] = native(npy.read_array(member, allow_pickle=False))
             return arrays
     except (zlib.error, lzma.LZMAError, struct.error, RuntimeError, NotImplementedError) as error:
         raise zipfile.BadZipFile(str(error)) from None
@@ -183,9 +184,12 @@ def _exactly(member: IO[bytes], n: int) -> bytes:
     return data
 
 
-def _native(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in this machine's byte order, in which alone torch takes it."""
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+def native(array: NDArray[Any] | np.generic) -> NDArray[Any]:
+    """Numbers as torch takes them: in the byte order of this machine, and no longer than float64."""
+    array = np.asarray(array)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _gigabytes(size: int) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rramsweep.accelerator import CPU, Accelerator
 from rramsweep.execution import BATCH, FORMATS, Execution, Wish, takes_channels_last
+from rramsweep.numerics import fixed_arithmetic
 from rramsweep.stopwatch import copies, in_turn, seconds_an_input
 
 # Batches are not made smaller than this.
@@ -48,6 +49,7 @@ FINAL_S = 2.5
 SHORT_S = 0.05
 
 
+@fixed_arithmetic()
 @torch.inference_mode()
 def measure(
     model: nn.Module,

@@ -20,7 +20,8 @@ from rramsweep.errors import ValidationError
 from rramsweep.groups import STAGES
 from rramsweep.limits import SEED_LIMIT
 from rramsweep.mapping import Differential, Mapping, Offset
-from rramsweep.models.eager import eager
+from rramsweep.models.eager import check_weights, eager
+from rramsweep.numerics import fixed_arithmetic
 
 FAULT_MODELS = ("state_independent", "state_proportional", "both")
 
@@ -31,6 +32,9 @@ PLAUSIBLE_G_MAX_S = (1e-8, 0.1)
 CLAMP = 3.0
 
 _KEEP = object()
+
+# Attribute of a noisy model with the names of its analog weights, which `validate` looks at with its first batch.
+ANALOG = "_analog_weights"
 
 
 class FastPyTorchRRAM:
@@ -58,6 +62,7 @@ class FastPyTorchRRAM:
     """
 
     @checked_arguments
+    @fixed_arithmetic()
     def __init__(
         self,
         pretrained_model: nn.Module,
@@ -102,12 +107,14 @@ class FastPyTorchRRAM:
         spec = LayerSpec(device, mapping)
         self._faults = faults or Ideal()
         self._model = eager(pretrained_model, "pretrained_model")
+        check_weights(self._model)
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
         for name, array in own_weights(find_arrays(private_copy(pretrained_model)), self._names).items():
             self._mapped[name] = map_layer(name, array.lay(array.weight).cpu(), spec, array.parts)
         self.reset(seed)
 
+    @fixed_arithmetic()
     def reset(self, seed: int | object | None = _KEEP) -> None:
         """Back to the quantised ideal chip: without an argument of the same chip, with `seed` of another one.
 
@@ -172,6 +179,7 @@ class FastPyTorchRRAM:
         """
         self._apply("drift", RelativeDrift(relative_drift, reference, CLAMP if clamp_noise else None))
 
+    @fixed_arithmetic()
     def get_noisy_model_for_inference(self) -> nn.Module:
         """The network with the chip's weights: a deep copy of the caller's, in eval mode, on the same device.
 
@@ -185,9 +193,11 @@ class FastPyTorchRRAM:
         with torch.no_grad():
             for name, array in own_weights(find_arrays(model), self._names).items():
                 array.weight.copy_(array.take(self._stuck(name).weight()))
+        setattr(model, ANALOG, tuple(self._names))
         return model
 
     @property
+    @fixed_arithmetic()
     def conductances(self) -> dict[str, dict[str, Tensor]]:
         """Conductances now, in siemens: `{layer: {cell: tensor}}`, stuck cells included.
 
@@ -196,6 +206,7 @@ class FastPyTorchRRAM:
         return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
 
     @checked_arguments
+    @fixed_arithmetic()
     def export_conductances(self, path: str | PathLike[str]) -> None:
         """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.conductances.save`).
 
@@ -208,6 +219,7 @@ class FastPyTorchRRAM:
         conductances.save(path, {name: self._stuck(name) for name in self._layers})
 
     @checked_arguments
+    @fixed_arithmetic()
     def import_conductances(self, path: str | PathLike[str]) -> None:
         """Make the conductances of a file the chip's state, e.g. those measured on a real chip.
 
@@ -235,6 +247,7 @@ class FastPyTorchRRAM:
         # Faults overwrite whatever the stages did, so they are applied to what is looked at, not to the state.
         return apply_stage(self._layers[name], "faults", self._faults, self.seed)
 
+    @fixed_arithmetic()
     def _apply(self, stage: str, effect: Effect) -> None:
         if self._imported:
             raise ValueError(

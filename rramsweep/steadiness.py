@@ -1,12 +1,21 @@
-"""Whether a network answers alike each time, as every chip of it must."""
+"""Whether a network answers alike each time, as every chip of it must, and by the weights that a chip changes."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from rramsweep.arrays import private_copy
+from rramsweep.arrays import find_arrays, own_weights, private_copy
+from rramsweep.errors import ValidationError
 from rramsweep.fusing import alike
+
+# A change of the answers is one if it is so many times what answers differ by when nothing has changed.
+NOISE = 4.0
 
 
 @torch.inference_mode()
@@ -15,14 +24,21 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
 
     Args:
         model: in eval mode, returning one tensor; others are left to what evaluates them.
-        x: inputs; a few are enough.
+        x: inputs; a few are enough. They stay as they are.
         name: of the network, for messages.
 
     Raises:
-        ValueError: it answers otherwise when asked again, in other batches, or as a copy of itself.
+        ValueError: it changes its input, answers otherwise when asked again, in other batches, or as a copy of itself.
     """
+    given, x = x, x.clone()
     answers, half = model(x), len(x) // 2
-    if not isinstance(answers, Tensor) or not answers.isfinite().all():
+    if not torch.equal(x, given):
+        raise ValidationError(
+            "must leave its input as it is, but changes it in place, for every chip that comes after",
+            "begin its forward with x = x.clone(), or set inplace=False in its first layer",
+            parameter=f"network {name}",
+        )
+    if not isinstance(answers, Tensor) or (answers.isnan() | (answers == math.inf)).any():
         return
     answers = answers.clone()  # some networks keep what they return, and write into it
     if not alike(model(x), answers):
@@ -35,9 +51,10 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
             f"a network must answer each input by itself, but the answers of {name} depend on what else is in the "
             "batch: give batch norms running statistics, and keep inputs along the first axis"
         )
+    copied = private_copy(model)
     cause: Exception | None = None
     try:
-        if alike(private_copy(model)(x), answers):
+        if alike(copied(x), answers):
             return
     except Exception as error:  # whatever a forward says that misses what its original has
         cause = error
@@ -45,3 +62,232 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
         f"a network must answer alike as a copy of itself, but {name} does not: a hook or closure of it holds a module "
         "or a container of the original; let it use the module that it is given"
     ) from cause
+
+
+def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -> list[str]:
+    """Notes on analog weights that play no part in a network's answers, after a change of each of them.
+
+    Weights are put in as those of a chip are: in place, in a private copy in eval mode that has run before. A network
+    that answers the same, because it computes with what it derived from a weight earlier (a fused or normalised kernel
+    made by `train(False)` or in the first forward), would give every chip the digital network's score.
+
+    Args:
+        model: in eval mode, best before its first forward; it is copied.
+        names: of the analog weights.
+        x: inputs; a few are enough, and most weights are seen with the first of them.
+        name: of the network, for messages.
+
+    Raises:
+        ValidationError: names a weight from which the network has derived what it computes with, or which its forward
+            sets itself.
+    """
+    network = _Network(private_copy(model), names)
+    if not network.look(x[:1]):
+        return []
+    # Several passes see most weights at once; the others take one each.
+    used = network.effective() & _with_gradient(model, names, x[:1])
+    unseen = [each for each in network.arrays if each not in used and not network.sees(each, quick=True)]
+    if unseen:
+        network.look(x)
+        unseen = [each for each in unseen if not network.sees(each)]
+    for each in unseen:
+        why = network.overwritten(each) or _derived(model, names, each, x) or network.substitute(each)
+        if why:
+            raise ValidationError(
+                f"must compute with the weight of {each!r} as a chip has it, but answers alike whatever it is: {why}",
+                f"derive in forward what it computes with, or leave the layer digital with analog.exclude=[{each}]",
+                parameter=f"network {name}",
+            )
+    if not unseen:
+        return []
+    listed = ", ".join(unseen[:6]) + (", ..." if len(unseen) > 6 else "")
+    return [
+        f"the answers of {name} do not change with the weight of {listed}, which a chip changes without effect: "
+        f"analog.exclude=[{','.join(unseen[:6])}] leaves out what is unused"
+    ]
+
+
+class _Network:
+    """A private network, and its answers when one of its weights is changed."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        self._model = model
+        self.arrays = own_weights(find_arrays(model), names)
+
+    @torch.inference_mode()
+    def look(self, x: Tensor) -> bool:
+        """Take these inputs from now on; whether the answers can be compared."""
+        self._x = x
+        first = self._model(x.clone())
+        if not isinstance(first, Tensor):
+            return False
+        self._answers = first.clone()
+        # What a network that is not steady, or a kernel that adds in another order, changes by itself.
+        self._noise = max(_distance(self._model(x.clone()), self._answers) for _ in range(2))
+        return True
+
+    @torch.inference_mode()
+    def effective(self) -> set[str]:
+        """Weights whose own layer gives another output with them, seen in one pass in which all weights are others."""
+        own = {name: array.weight.clone() for name, array in self.arrays.items()}
+        layers: dict[nn.Module, list[str]] = {}
+        for name, array in self.arrays.items():
+            layers.setdefault(array.module, []).append(name)
+            array.weight.copy_(_near(array.weight))
+        found: set[str] = set()
+
+        def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            for name in layers[module]:
+                array = self.arrays[name]
+                other = array.weight.clone()
+                array.weight.copy_(own[name])
+                if _differ(module.forward(*args, **kwargs), output):
+                    found.add(name)
+                array.weight.copy_(other)
+
+        hooks = [module.register_forward_hook(compare, with_kwargs=True) for module in layers]
+        self._answer()
+        for hook in hooks:
+            hook.remove()
+        for name, array in self.arrays.items():
+            array.weight.copy_(own[name])
+        return found
+
+    @torch.inference_mode()
+    def sees(self, name: str, quick: bool = False) -> bool:
+        """Whether the answers change with a weight; quick tries fewer changes."""
+        weight = self.arrays[name].weight
+        return any(self._changed(weight, other) for other in _others(weight.clone(), quick))
+
+    @torch.inference_mode()
+    def overwritten(self, name: str) -> str:
+        """The reason, if forward leaves another weight behind than it found."""
+        array = self.arrays[name]
+        own, other = array.weight.clone(), next(_others(array.weight))
+        array.weight.copy_(other)
+        self._answer()
+        kept = torch.equal(array.weight, other)
+        array.weight.copy_(own)
+        return "" if kept else "its forward sets that weight itself"
+
+    @torch.inference_mode()
+    def substitute(self, name: str) -> str:
+        """The reason, if the answers change with another tensor of the weight's form, where derived ones are kept."""
+        weight = self.arrays[name].weight
+        for holder, tensor in self._tensors(self.arrays[name].module):
+            of_its_form = tensor.dim() > 1 and (
+                tensor.numel() == weight.numel() or sorted(tensor.shape[:2]) == sorted(weight.shape[:2])
+            )
+            if of_its_form and any(self._changed(tensor, other) for other in _others(tensor.clone())):
+                return f"it computes with {holder!r}, made of that weight before"
+        return ""
+
+    def _tensors(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Tensors that are no analog weight: all of a module and those around it, and attributes of any other."""
+        weights = {id(array.weight) for array in find_arrays(self._model).values()}
+        for name, other in self._model.named_modules():
+            around = any(inner is module for inner in other.modules())
+            for attribute, value in vars(other).items():
+                if attribute == "_modules" or (attribute in ("_parameters", "_buffers") and not around):
+                    continue
+                parts = value.items() if attribute in ("_parameters", "_buffers") else [(attribute, value)]
+                for part, held in parts:
+                    for tensor in tree_leaves(held):
+                        if isinstance(tensor, Tensor) and id(tensor) not in weights:
+                            yield ".".join(p for p in (name, part) if p), tensor
+
+    def _changed(self, tensor: Tensor, other: Tensor) -> bool:
+        """Whether the answers are others with another value of a tensor, which is put back."""
+        own = tensor.clone()
+        tensor.copy_(other)
+        answer = self._answer()
+        tensor.copy_(own)
+        return answer is None or _distance(answer, self._answers) > NOISE * self._noise
+
+    def _answer(self) -> Any:
+        """The network's answer, None where its forward raises."""
+        try:
+            return self._model(self._x.clone())
+        except Exception:  # a forward that looks at its weights sees the change
+            return None
+
+
+def _with_gradient(model: nn.Module, names: Sequence[str], x: Tensor) -> set[str]:
+    """Weights with which the answers change by their gradient, in one pass; none where torch cannot differentiate."""
+    network = private_copy(model)
+    arrays = own_weights(find_arrays(network), names)
+    weights = [array.weight.requires_grad_() for array in arrays.values()]
+    try:
+        with torch.no_grad():
+            network(x.clone())  # makes what a first forward keeps, without a gradient
+        with torch.enable_grad():
+            answers = network(x.clone())
+            total = (answers * _near(torch.ones_like(answers))).masked_fill(answers.isinf(), 0.0).sum()
+            slopes = torch.autograd.grad(total, weights, allow_unused=True)
+    except Exception:  # a forward may do what has no gradient: then each weight is changed by itself
+        return set()
+    pairs = zip(arrays, slopes, strict=True)
+    return {name for name, slope in pairs if slope is not None and slope.isfinite().all() and slope.any()}
+
+
+@torch.inference_mode()
+def _derived(model: nn.Module, names: Sequence[str], name: str, x: Tensor) -> str:
+    """The reason, if a weight counts that is there before the network goes into eval mode and runs."""
+
+    def answer(other: Tensor | None) -> Any:
+        fresh = private_copy(model)
+        if other is not None:
+            own_weights(find_arrays(fresh), names)[name].weight.copy_(other)
+        return fresh.train().eval()(x.clone())
+
+    try:
+        own = answer(None)
+        weight = own_weights(find_arrays(private_copy(model)), names)[name].weight
+        if any(_distance(answer(other), own) > NOISE * _distance(answer(None), own) for other in _others(weight, True)):
+            return "it computes with what it made of that weight in eval() or in its first forward"
+    except Exception:  # a forward that refuses such a weight does not say what it computes with
+        return ""
+    return ""
+
+
+def _others(tensor: Tensor, quick: bool = False) -> Iterator[Tensor]:
+    """Other values of a tensor: a few that no normalisation, sign or dead unit hides at once."""
+    if not tensor.is_floating_point():
+        yield tensor.flip(list(range(tensor.dim())))
+        yield -tensor if tensor.dtype != torch.bool else ~tensor
+        return
+    rng = torch.Generator().manual_seed(0)
+    size = float(tensor.float().square().mean().sqrt())
+    size = size if 0 < size < math.inf else 1.0
+
+    def draw() -> Tensor:
+        return torch.randn(tensor.shape, generator=rng).to(tensor)
+
+    yield 2 * size * draw()
+    yield -1.5 * tensor + 0.01 * size
+    if not quick:
+        yield tensor + 0.3 * size * draw()
+        yield 100 * size * draw()
+
+
+def _near(tensor: Tensor) -> Tensor:
+    """Another value of a tensor, of about its size."""
+    *_, near, _ = _others(tensor)
+    return near
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether outputs of a layer have another number anywhere."""
+    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+    return any(
+        isinstance(one, Tensor) and bool(((one != other) & one.isfinite() & other.isfinite()).any())
+        for one, other in pairs
+    )
+
+
+def _distance(a: Any, b: Tensor) -> float:
+    """Largest difference of two answers, infinite where they cannot be compared."""
+    if not isinstance(a, Tensor) or a.shape != b.shape:
+        return math.inf
+    largest = float((a - b).abs().masked_fill(a == b, 0.0).max()) if a.numel() else 0.0
+    return math.inf if math.isnan(largest) else largest

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from rramsweep.accelerator import CPU, Accelerator
 from rramsweep.analog import AnalogNetwork
+from rramsweep.errors import ValidationError, no_exit
 from rramsweep.execution import Execution
-from rramsweep.logits import are_logits, cross_entropy, predicted
+from rramsweep.logits import are_logits, check_masks, cross_entropy, predicted
 from rramsweep.metrics import Metric, Share
+from rramsweep.numerics import fixed_arithmetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ def evaluate(
     return score(outputs(model, batches, accelerator), targets, metric)
 
 
+@fixed_arithmetic()
 @torch.inference_mode()
 def outputs(
     network: Callable[[Tensor], object], batches: Sequence[Tensor], accelerator: Accelerator, inputs: int = 0
@@ -88,7 +91,7 @@ def outputs(
     Raises:
         ValueError: the outputs are not one tensor.
     """
-    with accelerator.arithmetic():
+    with accelerator.arithmetic(), no_exit("the network's forward"):
         parts = [_tensor(network(accelerator.take(x))) for x in batches]
     answers = torch.cat(parts, dim=inputs)
     return answers if accelerator == CPU else answers.float().cpu()
@@ -100,23 +103,42 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
     Raises:
         ValueError: outputs or score are not finite, or the metric refuses them.
     """
+    if outputs.is_complex():
+        raise ValidationError(
+            "must be real numbers", "return their size or real part", parameter="outputs", value=outputs.dtype
+        )
     low, high = outputs.aminmax() if outputs.numel() else (outputs.sum(), outputs.sum())
-    if not (low.isfinite() and high.isfinite()):  # NaN is both; a fifth of the time of asking each output
+    # NaN is both; a fifth of the time of asking each output. Logits of -inf mask classes.
+    bad = high.isnan() or high == math.inf or not (low.isfinite() or are_logits(outputs, targets))
+    if bad:
         raise ValueError("outputs must be finite, but this network gives NaN or infinity: check weights and data")
+    masked = check_masks(outputs, targets) if not low.isfinite() else 0
     correct, value = _scored(outputs, targets, metric)
     if not math.isfinite(value):
+        if masked:
+            raise ValidationError(
+                f"must be finite, but is infinite where the class of a label is masked (logit of -inf), as that of "
+                f"{masked} of {targets.numel()} labels",
+                "do not mask the classes of labels, leave such inputs out, or choose metric=top1",
+                parameter=metric.name,
+                value=value,
+            )
         raise ValueError(f"{metric.name} must be finite, got {value}: check weights and data")
     if not are_logits(outputs, targets):
         return Answers(value, correct, None, None)
-    return Answers(value, correct, predicted(outputs), cross_entropy(outputs, targets))
+    # The table keeps finite numbers: a label that is masked has an infinite loss.
+    return Answers(value, correct, predicted(outputs), None if masked else cross_entropy(outputs, targets))
 
 
 def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | None, float]:
     """Which inputs are right, if the metric counts them, and the score."""
+    if type(metric).__module__ != Metric.__module__:  # a user's own may write into what it is given
+        outputs, targets = outputs.clone(), targets.clone()
     try:
-        if callable(metric):  # a `Number`; asking the protocol itself costs more than a small network
-            return None, float(metric(outputs, targets))
-        correct = cast(Share, metric).correct(outputs, targets)
+        with no_exit(metric.name):
+            if callable(metric):  # a `Number`; asking the protocol itself costs more than a small network
+                return None, float(metric(outputs, targets))
+            correct = cast(Share, metric).correct(outputs, targets)
     except ValueError:
         raise
     except Exception as error:
@@ -129,6 +151,7 @@ def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | 
     return correct, int(correct.sum()) / len(correct)
 
 
+@fixed_arithmetic()
 def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
     """Program chip `seed`, evaluate it, and return the row of `facts.FACTS` and which inputs it gets right.
 
@@ -138,7 +161,9 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
     started = time.perf_counter()
     row: dict[str, Any] = {"point_id": bench.point_id, "seed": seed}
     try:
-        chip = evaluate(bench.network.chip(seed), bench.batches, bench.targets, bench.metric, bench.network.accelerator)
+        with no_exit("an effect of the chip"):
+            network = bench.network.chip(seed)
+        chip = evaluate(network, bench.batches, bench.targets, bench.metric, bench.network.accelerator)
     except Exception as error:
         return {**row, **failure(error), "seconds": time.perf_counter() - started}, None
     return {**row, **facts(bench, chip), "seconds": time.perf_counter() - started}, chip.correct

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import torch
@@ -10,8 +11,15 @@ from torch import Tensor, nn
 from rramsweep.arguments import brief
 from rramsweep.errors import ValidationError
 from rramsweep.models.eager import eager
+from rramsweep.numerics import fixed_arithmetic
+from rramsweep.simulator import ANALOG
+from rramsweep.steadiness import idle_weights
+
+# Inputs of the first batch with which the weights of a chip are looked for.
+FEW = 4
 
 
+@fixed_arithmetic()
 @torch.inference_mode()
 def validate(
     model: nn.Module,
@@ -21,6 +29,9 @@ def validate(
 ) -> float:
     """Top-1 accuracy of a model, in percent, as PyRRAM-Sim's README prints it.
 
+    With the first batch of a model of `FastPyTorchRRAM`, each of its analog weights is changed in a copy, to see that
+    the answers change.
+
     Args:
         model: takes a batch of inputs and gives (N, classes) logits.
         dataloader: batches of inputs and integer labels.
@@ -29,9 +40,10 @@ def validate(
 
     Raises:
         ValueError: no network, no device, batches that are no pairs of tensors, answers that are no logits of the
-            labels, or an empty dataloader.
+            labels, an empty dataloader, or a model that does not compute with the chip's weights.
     """
     model = _on(eager(model, "model"), device).eval()
+    names = getattr(model, ANALOG, ())
     if not hasattr(dataloader, "__iter__"):
         raise ValidationError(
             "must give batches (inputs, labels)", "use a DataLoader", shown=brief(dataloader), parameter="dataloader"
@@ -39,6 +51,11 @@ def validate(
     n_correct = n_images = 0
     for batch in dataloader:
         x, y = _pair(batch)
+        if names:
+            for note in idle_weights(model, names, x[:FEW].to(device), type(model).__name__):
+                warnings.warn(note, UserWarning, stacklevel=2)
+            names = ()
+            setattr(model, ANALOG, names)
         logits = model(x.to(device))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or y.shape != logits.shape[:1]:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else brief(logits)

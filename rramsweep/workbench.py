@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
@@ -20,17 +20,18 @@ from rramsweep.chip import LayerSpec
 from rramsweep.clock import seconds
 from rramsweep.components import FEW, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.datasets import Data
-from rramsweep.errors import ValidationError
+from rramsweep.errors import ValidationError, no_exit
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
 from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
 from rramsweep.identity import describe, identify
 from rramsweep.layers import changed, layer_rules, place
 from rramsweep.metrics import identity, scale_of
+from rramsweep.numerics import fixed_arithmetic
 from rramsweep.plan import Point
 from rramsweep.probe import measure
 from rramsweep.shares import describe_shares, shares
-from rramsweep.steadiness import check_steady
+from rramsweep.steadiness import check_steady, idle_weights
 from rramsweep.streams import STREAMS_VERSION
 from rramsweep.trial import Answers, Bench, evaluate
 
@@ -38,6 +39,14 @@ from rramsweep.trial import Answers, Bench, evaluate
 BASELINE_KEYS = ("model", "data", "metric", "device", "mapping", "analog", "accelerator")
 
 DEFAULT = Wish()
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _prepared(method: Callable[P, R]) -> Callable[P, R]:
+    """Run a method as a fresh process would, and user code in it without a way out of the command."""
+    return no_exit("a network, data set, metric or effect")(fixed_arithmetic()(method))
 
 
 class Workbench:
@@ -63,6 +72,7 @@ class Workbench:
         self.executions = dict(executions or {})
         self._notes: dict[str, None] = {}
 
+    @_prepared
     def point(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> Point:
         """The point of a resolved config.
 
@@ -86,6 +96,7 @@ class Workbench:
         accelerator = self._accelerator(node)
         accelerator.check()
         self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
+        self._notes |= dict.fromkeys(self._idle(node, list(specs)))
         self._digital(node)  # what does not fit together is refused while nothing has run yet
         point_id, text = identify(
             [
@@ -119,6 +130,7 @@ class Workbench:
             )
         return self.ready(point, self._execution(point))
 
+    @_prepared
     def ready(self, point: Point, execution: Execution) -> Bench:
         """`bench`, to be run in a given way, of a point that was built here."""
         node = point.config
@@ -152,6 +164,7 @@ class Workbench:
         where = repr(self._accelerator(node))
         return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
 
+    @_prepared
     def measure(self, point: Point, seconds_a_chip: Callable[[Bench], float]) -> Execution:
         """The fastest way found to run a point's network, by passes and where these are short by trials."""
         node = point.config
@@ -167,6 +180,7 @@ class Workbench:
         found = self.executions.get(self.kind(point)) if self.executions else None
         return self.wish.start() if found is None else Execution(**found)
 
+    @_prepared
     def shares(self, point: Point) -> str:
         """One line on what of a point's network is analog and what stays digital."""
         node = point.config
@@ -177,6 +191,7 @@ class Workbench:
 
         return self._parts.keep("shares", [node["model"], node["data"], list(self._rules(node))], count)
 
+    @_prepared
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
         """A point's network (not to be changed), what each weight on the array is made of, and the data."""
         node = point.config
@@ -184,8 +199,8 @@ class Workbench:
 
     @property
     def notes(self) -> list[str]:
-        """What effects have to say of the devices and times of the points so far, each sentence once."""
-        return list(self._notes)
+        """Notes on the networks, devices and times of the points so far, each sentence once."""
+        return list(dict.fromkeys([*self._parts.notes, *self._notes]))
 
     def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of, its notes taken; layers under the same rules share one."""
@@ -216,11 +231,28 @@ class Workbench:
             "rules", keys, lambda: layer_rules(self._parts.network(node["model"])[0], node["analog"])
         )
 
+    def _idle(self, node: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+        """Notes on analog weights that play no part; refuses those that do, but not as a chip has them."""
+        target = str(node["model"]["_target_"])
+
+        def find() -> list[str]:
+            model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:FEW]
+            try:
+                with no_exit(f"the forward of {target}"):
+                    return idle_weights(model, names, x, target)
+            except ValueError:
+                raise
+            except Exception as error:
+                raise ValueError(not_accepted(error, node, x)) from None
+
+        return self._parts.keep("idle", [node["model"], node["data"], folds_batchnorm(node), list(names)], find)
+
     def _digital(self, node: Mapping[str, Any]) -> Answers:
         def run() -> Answers:
             model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
             try:
-                check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
+                with no_exit(f"the forward of {node['model']['_target_']}"):
+                    check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
                 # Not as the chips are run, so that it is the same however that is.
                 batches = Execution(self.wish.start().batch_size).batches(data.x)
                 return evaluate(model, batches, data.y, self._parts.metric(node["metric"]))

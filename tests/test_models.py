@@ -109,8 +109,8 @@ def test_augmentation_moves_pixels_by_at_most_the_shift_and_fills_with_backgroun
     assert torch.equal(train.augment(x, 0, False, torch.Generator()), x)
 
 
-@pytest.mark.parametrize("key", [None, "state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict", "net", "ema", "generator"])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "module.module.", "net._orig_mod."])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_usual_forms_of_a_checkpoint_load(tmp_path, key, prefix, zipped):
     want = weights()
@@ -118,8 +118,38 @@ def test_usual_forms_of_a_checkpoint_load(tmp_path, key, prefix, zipped):
     saved = state if key is None else {key: state, "epoch": 7}
     torch.save(saved, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
     model = digits_cnn()
-    load_checkpoint(model, str(tmp_path / "w.pt"))
+    notes = load_checkpoint(model, str(tmp_path / "w.pt"))
     assert all(torch.equal(value, want[name]) for name, value in model.state_dict().items())
+    assert [note for note in notes if "prefix" in note] == (
+        [f"model.checkpoint: the prefix {prefix!r} was taken off every name in {tmp_path / 'w.pt'}"] if prefix else []
+    )
+
+
+def test_of_several_state_dicts_the_plain_one_is_taken_and_named(tmp_path):
+    other = {name: torch.zeros_like(value) for name, value in weights().items()}
+    plain = weights()
+    torch.save({"model_ema": other, "model": plain, "optimizer": {"state": {}}}, tmp_path / "w.pt")
+    model = digits_cnn()
+    (note,) = load_checkpoint(model, tmp_path / "w.pt")
+    assert "the weights under 'model' in" in note
+    assert note.endswith("were taken, not those under 'model_ema'")
+    assert torch.equal(model.fc.weight, plain["fc.weight"])
+    torch.save({"first": other, "second": weights()}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="must hold one state dict .*, got one under each of 'first', 'second' in"):
+        load_checkpoint(model, tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    "counter",
+    [torch.tensor(7, dtype=torch.int32), torch.tensor(7.0), torch.tensor([7], dtype=torch.uint8), 7, 7.0],
+)
+def test_batch_counters_may_be_of_any_type(tmp_path, counter):
+    state = {n: counter if n.endswith("num_batches_tracked") else v for n, v in weights().items()}
+    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "w.pt")
+    model = digits_cnn()
+    load_checkpoint(model, tmp_path / "w.pt")
+    assert int(model.bn1.num_batches_tracked) == 7
+    assert model.bn1.num_batches_tracked.dtype == torch.int64
 
 
 def test_half_precision_loads_and_batch_counters_may_be_absent(tmp_path):
@@ -169,7 +199,7 @@ def changed(**changes):
 
 
 def renamed(state):
-    return {f"net.{name}": value for name, value in state.items()}
+    return {f"{'net' if name.startswith('fc') else 'body'}.{name}": value for name, value in state.items()}
 
 
 BAD = {
@@ -191,7 +221,11 @@ BAD = {
     "list": (saved(lambda: [1, 2]), r"must hold a state dict \(name -> tensor\), got a list"),
     "tensor": (saved(lambda: torch.zeros(2)), r"must hold a state dict \(name -> tensor\), got a Tensor"),
     "empty dict": (saved(dict), "must hold a state dict .*, got an empty dict"),
-    "other key": (saved(lambda: {"epoch": 3, "net": weights()}), "got int under 'epoch' .* key 'state_dict'"),
+    "no state dict": (saved(lambda: {"epoch": 3, "lr": 0.1}), "got int under 'epoch' .* key 'state_dict'"),
+    "profiler": (
+        saved(lambda: {**weights(), "total_ops": torch.zeros(1), "conv1.total_params": torch.zeros(1)}),
+        r"got 2 counts that the profiler thop left behind \(total_ops, conv1.total_params\) in .*: take them out",
+    ),
     "missing names": (
         saved(lambda: {n: v for n, v in weights().items() if not n.startswith("bn1")}),
         r"got 4 missing \(bn1.weight, bn1.bias, bn1.running_mean, ..\) and 0 unexpected in",
@@ -202,7 +236,7 @@ BAD = {
     ),
     "other names": (
         saved(lambda: renamed(weights())),
-        r"got 12 missing \(conv1.weight, .*, ..\) and 14 unexpected \(net.conv1.weight, .*, ..\) in",
+        r"got 12 missing \(conv1.weight, .*, ..\) and 14 unexpected \(body.conv1.weight, .*, ..\) in",
     ),
     "shapes": (
         changed(fc_weight=torch.zeros(100, 128), fc_bias=torch.zeros(100)),

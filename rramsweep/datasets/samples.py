@@ -14,6 +14,10 @@ from torch.utils.data import Dataset, IterableDataset
 from rramsweep.arguments import checked_arguments
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.pixels import unscaled
+from rramsweep.errors import no_exit
+from rramsweep.npz import native
+
+_END = object()
 
 
 @checked_arguments
@@ -66,7 +70,11 @@ def _read(dataset: Dataset[Any], title: str, most: int | None) -> Iterator[tuple
             source: Iterator[Any] = islice(dataset, most)
         else:
             source = (dataset[i] for i in range(len(dataset))[:most])  # type: ignore[arg-type]
-        for sample in source:
+        while True:
+            with no_exit(f"Dataset {title}"):
+                sample = next(source, _END)
+            if sample is _END:
+                return
             yield _pair(sample, done)
             done += 1
     except ValueError:
@@ -92,7 +100,7 @@ def _tensor(value: Any, role: str, number: int) -> Tensor:
         return value.detach().cpu()
     numeric = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiu"
     if numeric or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return torch.as_tensor(value)
+        return torch.as_tensor(native(value) if isinstance(value, np.ndarray | np.generic) else value)
     raise ValueError(
         f"a sample must be a pair of tensors, but {role} of sample {number} is a {type(value).__name__}: convert it in "
         "the Dataset, a picture with torchvision.transforms.ToTensor()"

@@ -17,7 +17,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from rramsweep.arrays import deep_copy
+from rramsweep.errors import ValidationError
+
 WEIGHTS = Path(__file__).parent / "weights"
+
+# Where training scripts keep a state dict beside what else they save; averaged weights come last.
+KEYS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "model_state",
+    "module",
+    "net",
+    "net_state_dict",
+    "network",
+    "params",
+    "parameters",
+    "weights",
+    "state_dict_ema",
+    "model_ema",
+    "params_ema",
+    "ema_state_dict",
+    "ema",
+)
+
+# Dicts within dicts that are looked through.
+_DEPTH = 3
+
+COUNTER = "num_batches_tracked"
+
+# Buffers that the profiler thop adds to every module, and leaves there.
+PROFILER = ("total_ops", "total_params")
 
 _RESAVE = "save it again with torch.save(model.state_dict(), path)"
 
@@ -46,17 +77,20 @@ def weights_digest(model: nn.Module) -> str:
     return sha.hexdigest()[:32]
 
 
-def load_checkpoint(model: nn.Module, path: str | Path) -> None:
+def load_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
     """Load the weights in `path` into `model`, in place: all of them, or, on an error, none.
 
-    The file holds a state dict, or a dict with one under `"state_dict"` or `"model"`; a `.safetensors` file
-    needs the package safetensors, which comes with the extra `rramsweep[timm]`. A leading `module.`,
-    which `nn.DataParallel` puts before every name, is taken off. Names of an older version are translated if
-    the model's own modules know them. Weights of another floating type are converted to the model's own. Batch
-    counters (`num_batches_tracked`) may be absent, as in files from before PyTorch 0.4.1: they play no part in
-    inference.
+    The file holds a state dict, or a dict with one under a usual key (`KEYS`), or with only one; a `.safetensors` file
+    needs the package safetensors, which comes with the extra `rramsweep[timm]`. A prefix that all names share and the
+    model's lack is taken off: `module.` of `nn.DataParallel`, `_orig_mod.` of `torch.compile`, `model.` of a training
+    framework. Names of an older version are translated if the model's own modules know them. Weights of another
+    floating type are converted to the model's own. Batch counters (`num_batches_tracked`) may be of any type, or
+    absent, as in files from before PyTorch 0.4.1: they play no part in inference.
 
     Reads on the CPU; the model keeps its own device.
+
+    Returns:
+        Notes, one sentence each: the prefix that was taken off, and the key where there were several.
 
     Raises:
         ValueError: one line that states constraint, value and remedy, if the file is missing or unreadable, is
@@ -66,13 +100,16 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
     """
     path = Path(path)
     own = model.state_dict()
-    state: Mapping[str, Tensor] = _without_module(_state_dict(_read(path), path), own)
-    if not state.keys() <= own.keys():
-        state = _translated(state, model)
+    found, notes = _state_dict(_read(path), path)
+    state, prefix = _without_prefix(_with_counters(found, own), model)
+    if prefix:
+        notes.append(f"model.checkpoint: the prefix {prefix!r} was taken off every name in {path}")
+    state = _with_counters(state, own)
     _check_names(state, own, path)
     _check_values(state, own, path)
     # strict=False only for the absent batch counters: every other name was checked above.
     model.load_state_dict(state, strict=False)
+    return notes
 
 
 def _read(path: Path) -> object:
@@ -136,11 +173,29 @@ def _is_pickle_or_zip(path: Path) -> bool:
         return file.read(2).startswith((b"\x80", b"PK"))
 
 
-def _state_dict(loaded: object, path: Path) -> OrderedDict[str, Tensor]:
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
+def _state_dict(loaded: object, path: Path) -> tuple[OrderedDict[str, Tensor], list[str]]:
+    """The state dict in what a file holds, and notes on where it was found."""
+    notes = []
+    for _ in range(_DEPTH):
+        if not isinstance(loaded, Mapping) or all(isinstance(value, Tensor) for value in loaded.values()):
             break
+        usual = [key for key in KEYS if isinstance(loaded.get(key), Mapping) and loaded[key]]
+        others = [key for key, value in loaded.items() if key not in usual and _is_state_dict(value)]
+        keys = usual or (others if len(others) == 1 else [])
+        if not keys:
+            if others:
+                raise ValidationError(
+                    "must hold one state dict (name -> tensor)",
+                    "save one of them with torch.save(loaded[KEY], path)",
+                    parameter="checkpoint",
+                    shown=f"one under each of {', '.join(map(repr, others[:6]))} in {path}",
+                )
+            break
+        if keys != usual or len(usual) + len(others) > 1:
+            left = [*usual[1:], *(others if usual else [])]
+            beside = f", not those under {', '.join(map(repr, left))}" if left else ""
+            notes.append(f"model.checkpoint: the weights under {keys[0]!r} in {path} were taken{beside}")
+        loaded = loaded[keys[0]]
     if not isinstance(loaded, Mapping) or not loaded:
         what = "an empty dict" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
         raise ValueError(f"checkpoint must hold a state dict (name -> tensor), got {what} in {path}: {_RESAVE}")
@@ -148,21 +203,65 @@ def _state_dict(loaded: object, path: Path) -> OrderedDict[str, Tensor]:
     if hasattr(loaded, "_metadata"):  # the versions of the modules that were saved, which some ask for
         state._metadata = copy.copy(loaded._metadata)  # type: ignore[attr-defined]
     for name, value in loaded.items():
+        if isinstance(name, str) and name.endswith(COUNTER) and isinstance(value, int | float):
+            value = torch.tensor(value)
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(
                 f"checkpoint must hold a state dict (name -> tensor), got {type(value).__name__} under {name!r} in "
                 f"{path}: {_RESAVE}, or put it under the key 'state_dict'"
             )
         state[name] = value
-    return state
+    return state, notes
 
 
-def _without_module(state: OrderedDict[str, Tensor], own: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
-    # A model may have a child of its own called "module"; its names then fit as they are.
-    wrapped = all(name.startswith("module.") for name in state)
-    if wrapped and not any(name.startswith("module.") for name in own):
-        consume_prefix_in_state_dict_if_present(state, "module.")
-    return state
+def _is_state_dict(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
+    )
+
+
+def _with_counters(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    """The state dict with batch counters as the model has them; one that is no number is left out."""
+    fitting = OrderedDict(state)
+    if hasattr(state, "_metadata"):
+        fitting._metadata = state._metadata  # type: ignore[attr-defined]
+    for name, value in state.items():
+        if name in own and name.endswith(COUNTER) and value.numel() == 1 and value.dtype != own[name].dtype:
+            if torch.isfinite(value).all():
+                fitting[name] = value.to(own[name].dtype).reshape(own[name].shape)
+            else:
+                del fitting[name]
+    return fitting
+
+
+def _without_prefix(state: OrderedDict[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], str]:
+    """The state dict in the model's names, and the prefix that was taken off for it.
+
+    Where none fits, the one that comes nearest, so that a message is on what differs.
+    """
+    own, prefix = model.state_dict(), ""
+    candidates: list[tuple[Mapping[str, Tensor], str]] = []
+    while True:
+        candidates.append((state, prefix))
+        first = next(iter(state), "").partition(".")[0] + "."
+        if not state or not all(name.startswith(first) and name != first for name in state):
+            break
+        metadata = getattr(state, "_metadata", None)
+        state = OrderedDict(state)
+        if metadata is not None:
+            state._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]
+        consume_prefix_in_state_dict_if_present(state, first)
+        prefix += first
+    for names, taken in candidates:
+        if names.keys() <= own.keys():
+            return names, taken
+    for names, taken in candidates:
+        translated = _translated(names, model)
+        if translated is not names:
+            return translated, taken
+    return max(candidates, key=lambda each: len(each[0].keys() & own.keys()))
 
 
 def _translated(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
@@ -170,7 +269,7 @@ def _translated(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, T
 
     A module renames what it finds while it loads (torchvision's ViT does), so a copy is made to load it.
     """
-    copied = copy.deepcopy(model)
+    copied = deep_copy(model)
     try:
         missing, unexpected = copied.load_state_dict(state, strict=False, assign=True)
     except RuntimeError:  # a shape or type that does not fit: what it is, is told by name afterwards
@@ -179,8 +278,17 @@ def _translated(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, T
 
 
 def _check_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
     unexpected = [name for name in state if name not in own]
+    left = [name for name in unexpected if name.rpartition(".")[2] in PROFILER]
+    if left and len(left) == len(unexpected) and not missing:
+        raise ValidationError(
+            "must name exactly the model's weights",
+            "take them out with {k: v for k, v in state.items() if not k.endswith(('total_ops', 'total_params'))} and "
+            "save it again",
+            parameter="checkpoint",
+            shown=f"{len(left)} counts that the profiler thop left behind{_some(left)} in {path}",
+        )
     if missing or unexpected:
         raise ValueError(
             f"checkpoint must name exactly the model's weights, got {len(missing)} missing{_some(missing)} and "

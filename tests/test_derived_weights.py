@@ -1,0 +1,367 @@
+"""Networks that compute with what they made of a weight before the chip was there are refused; all others pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+import rramsweep as rs
+from rramsweep.analog import AnalogNetwork, analog_layers
+from rramsweep.arrays import private_copy
+from rramsweep.steadiness import idle_weights
+from rramsweep.validation import validate
+from tests.test_architectures import DRIFTED, TABLE, settle
+
+X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Small(nn.Module):
+    """Two analog layers; subclasses change how the second one works."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(256, 10)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+
+    def features(self, x):
+        return self.conv(x).relu().flatten(1)
+
+    def forward(self, x):
+        return self.fc(self.features(x))
+
+
+class MadeInEval(Small):
+    """A kernel made by train(False), kept as an attribute."""
+
+    def train(self, mode=True):
+        self.kernel = None if mode else (self.fc.weight * 2).detach()
+        return super().train(mode)
+
+    def forward(self, x):
+        return F.linear(self.features(x), self.fc.weight * 2 if self.training else self.kernel)
+
+
+class MadeInFirstForward(Small):
+    def __init__(self):
+        super().__init__()
+        self.cache = {}
+
+    def forward(self, x):
+        if "kernel" not in self.cache:
+            self.cache["kernel"] = F.normalize(self.fc.weight.detach(), dim=1)
+        return F.linear(self.features(x), self.cache["kernel"])
+
+
+class HiddenInABox(Small):
+    """No attribute holds the kernel: only what is there before the first forward tells."""
+
+    def __init__(self):
+        super().__init__()
+
+        class Box:
+            kernel = None
+
+        self.box = Box()
+
+    def forward(self, x):
+        if self.box.kernel is None:
+            self.box.kernel = self.fc.weight.detach().clone()
+        return F.linear(self.features(x), self.box.kernel)
+
+
+class MadeByTheFactory(Small):
+    """A kernel as a buffer, transposed, made once and for all."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kernel", self.fc.weight.detach().t().clone())
+
+    def forward(self, x):
+        return self.features(x) @ self.kernel
+
+
+class Standardised(nn.Linear):
+    """Its own forward is called, with a kernel kept since eval()."""
+
+    def train(self, mode=True):
+        weight = self.weight.detach()
+        self.kernel = (weight - weight.mean(1, keepdim=True)) / weight.std(1, keepdim=True)
+        return super().train(mode)
+
+    def forward(self, x):
+        return F.linear(x, self.kernel, self.bias)
+
+
+class StandardisedLayer(Small):
+    def __init__(self):
+        super().__init__()
+        self.fc = Standardised(256, 10)
+
+
+class SetInForward(Small):
+    """Re-parameterised by hand: the weight is computed from others at every forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.v, self.g = nn.Parameter(self.fc.weight.detach().clone()), nn.Parameter(torch.ones(10, 1))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.fc.weight.copy_(self.g * F.normalize(self.v, dim=1))
+        return super().forward(x)
+
+
+class SetInAHook(Small):
+    def __init__(self):
+        super().__init__()
+        self.fc.register_buffer("source", self.fc.weight.detach().clone())
+
+        def set_weight(module, args):
+            module.weight.data.copy_(module.source)
+
+        self.fc.register_forward_pre_hook(set_weight)
+
+
+class FusedBranches(Small):
+    """RepVGG: a 3x3 and a 1x1 branch become one kernel in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def train(self, mode=True):
+        self.kernel = (self.wide.weight + F.pad(self.narrow.weight, (1, 1, 1, 1))).detach()
+        return super().train(mode)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        x = self.wide(x) + self.narrow(x) if self.training else F.conv2d(x, self.kernel, padding=1)
+        return self.fc(x.relu().flatten(1))
+
+
+class HeldElsewhere(Small):
+    """The parameter is held a second time, where no chip's weight arrives."""
+
+    def __init__(self):
+        super().__init__()
+        self.twin = [self.fc.weight]
+
+    def forward(self, x):
+        return F.linear(self.features(x), self.twin[0])
+
+
+DERIVED = {
+    MadeInEval: "fc",
+    MadeInFirstForward: "fc",
+    HiddenInABox: "fc",
+    MadeByTheFactory: "fc",
+    StandardisedLayer: "fc",
+    SetInForward: "fc",
+    SetInAHook: "fc",
+    FusedBranches: "wide",
+    HeldElsewhere: "fc",
+}
+
+
+class Adapted(nn.Linear):
+    """LoRA: eval() merges the adapter into the weight, train() takes it out."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        generator = torch.Generator().manual_seed(2)
+        self.a = nn.Parameter(0.2 * torch.randn(2, sizes[0], generator=generator))
+        self.b = nn.Parameter(0.2 * torch.randn(sizes[1], 2, generator=generator))
+        self.merged = False
+
+    def train(self, mode=True):
+        if mode == self.merged:
+            self.weight.data += (-1 if mode else 1) * (self.b @ self.a).detach()
+            self.merged = not mode
+        return super().train(mode)
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.merged else y + x @ self.a.t() @ self.b.t()
+
+
+class WithAdapter(Small):
+    def __init__(self):
+        super().__init__()
+        self.fc = Adapted(256, 10)
+
+
+class Parametrised(Small):
+    def __init__(self):
+        super().__init__()
+        parametrizations.weight_norm(self.fc)
+
+
+class CachedParametrisation(Parametrised):
+    def forward(self, x):
+        with parametrize.cached():
+            return super().forward(x)
+
+
+class VersionedCache(Small):
+    """A cache that sees a change of its weight by the version of the tensor."""
+
+    def forward(self, x):
+        version = self.fc.weight._version
+        if getattr(self, "version", None) != version:
+            self.version, self.kernel = version, self.fc.weight.detach() * 2
+        return F.linear(self.features(x), self.kernel)
+
+
+class Attention(Small):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.core = nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.fc(self.core(self.rows(self.conv(x)[:, 0])).mean(1))
+
+
+SOUND = [Small, WithAdapter, Parametrised, CachedParametrisation, VersionedCache, Attention]
+
+
+class UnusedHead(Small):
+    def __init__(self):
+        super().__init__()
+        self.aux = nn.Linear(256, 10)
+
+
+class DroppedHead(UnusedHead):
+    def forward(self, x):
+        self.aux(self.features(x))
+        return super().forward(x)
+
+
+class BranchOff(UnusedHead):
+    def forward(self, x):
+        return super().forward(x) + 0.0 * self.aux(self.features(x))
+
+
+class DeadUnits(UnusedHead):
+    """The input of a layer is zero on all inputs."""
+
+    def forward(self, x):
+        return super().forward(x) + self.aux((self.features(x) - 1e6).relu())
+
+
+class OneStep(Small):
+    """A recurrent layer over a single step: its recurrent weight meets a state of zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.aux = nn.GRU(10, 10, batch_first=True)
+
+    def forward(self, x):
+        return self.aux(super().forward(x)[:, None])[0][:, 0]
+
+
+IDLE = {UnusedHead: "aux", DroppedHead: "aux", BranchOff: "aux", DeadUnits: "aux", OneStep: "aux.weight_hh_l0"}
+
+
+def look(net, x=X):
+    return idle_weights(net, analog_layers(net), x, "my.net")
+
+
+# Nothing tells a kernel in an object of its own from an unused layer once it has been made.
+@pytest.mark.parametrize(
+    ("make", "ran"), [(make, ran) for make in DERIVED for ran in (False, True) if not (ran and make is HiddenInABox)]
+)
+def test_a_weight_that_no_chip_changes_is_refused(make, ran):
+    net = make().eval()
+    if ran:
+        net(X)
+    says = rf"network my.net must compute with the weight of '{DERIVED[make]}' as a chip has it.*: derive in forward"
+    with pytest.raises(rs.errors.ValidationError, match=says):
+        look(net)
+
+
+@pytest.mark.parametrize("make", SOUND)
+def test_sound_networks_pass_and_are_left_alone(make):
+    net = make().eval()
+    before, expected = {k: v.clone() for k, v in net.state_dict().items()}, net(X)
+    state = torch.get_rng_state()
+    assert look(net) == []
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    torch.testing.assert_close(net(X), expected)
+
+
+@pytest.mark.parametrize("make", IDLE)
+def test_a_weight_without_a_part_is_noted(make):
+    (note,) = look(make().eval())
+    assert note.startswith(f"the answers of my.net do not change with the weight of {IDLE[make]}, which")
+    assert note.endswith(f"analog.exclude=[{IDLE[make]}] leaves out what is unused")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_architecture_passes(name):
+    row = TABLE[name]
+    torch.manual_seed(0)
+    net = row.make()
+    x = row.shape() if callable(row.shape) else torch.randn(row.shape)
+    settle(net, x)
+    notes = look(net.eval(), x[:4])
+    # The last step of the reverse direction is its first, whose state is zero.
+    unused = ["lstm.weight_hh_l0_reverse"] if name == "rows_lstm_batch_first" else []
+    assert [f"weight of {each}, which" in note for each, note in zip(unused, notes, strict=True)] == [True] * len(
+        unused
+    )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_adapter_merged_by_eval_is_on_the_chip(training):
+    net = WithAdapter().eval()
+    with torch.no_grad():
+        expected, merged = net(X), net.fc.weight.clone()
+        assert not torch.allclose(merged, net.train().fc.weight)
+        net.train(training)
+        analog = AnalogNetwork(net, dict.fromkeys(analog_layers(net), DRIFTED))
+        torch.testing.assert_close(analog.digital()(X), expected)
+        torch.testing.assert_close(analog.ideal()(X), expected, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(analog.chip(1)(X), expected, rtol=1e-2)
+        torch.testing.assert_close(private_copy(net).fc.weight, merged)
+
+
+def config(name):
+    target = f"model._target_=tests.test_derived_weights.{name}"
+    data = ["data=digits", "data.limit=50", "chips=3", "drift=relative", "drift.relative_drift=0.3"]
+    return ["model=custom", target, "model.checkpoint=null", "allow_targets=[tests]", *data]
+
+
+def test_a_sweep_refuses_before_any_chip_and_notes_what_is_unused(workdir):
+    with pytest.raises(ValueError, match=r"FusedBranches must compute with the weight of 'wide'"):
+        rs.sweep(config("FusedBranches"))
+    assert not (workdir / "outputs" / "store").exists()
+    with pytest.warns(UserWarning, match="do not change with the weight of aux"):
+        rs.sweep(config("UnusedHead"))
+    table = rs.sweep(config("WithAdapter"))
+    assert (table["loss"].nunique(), set(table["status"])) == (3, {"ok"})
+
+
+def test_one_chip_is_looked_at_with_the_first_batch():
+    loader = [(X, torch.zeros(6, dtype=torch.long))] * 2
+
+    def chip(net):
+        found = rs.FastPyTorchRRAM(net, 1e-6, 100e-6, seed=1)
+        found.apply_relative_drift(0.1)
+        return found.get_noisy_model_for_inference()
+
+    with pytest.raises(ValueError, match="network MadeInEval must compute with the weight of 'fc'"):
+        validate(chip(MadeInEval()), loader)
+    with pytest.warns(UserWarning, match="weight of aux"):
+        validate(chip(UnusedHead()), loader)
+    noisy = chip(WithAdapter())
+    kept = {name: value.clone() for name, value in noisy.state_dict().items()}
+    assert 0 <= validate(noisy, loader) <= 100
+    assert all(torch.equal(value, kept[name]) for name, value in noisy.state_dict().items())
