@@ -171,6 +171,7 @@ def _report(
     folder: Path, store: Store, console: Console, stopped: BaseException | None, told: Sequence[str]
 ) -> pd.DataFrame:
     ProgressFile.clear(folder)
+    ProgressFile.clear_beside(folder)
     if not isinstance(stopped, OSError):  # a disk that took no rows takes no merged ones
         store.tidy()
     frame, summary = report.write(folder)

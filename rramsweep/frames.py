@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rramsweep.files import write_atomic
+from rramsweep.files import read_regular, write_atomic
 from rramsweep.schema import CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, checked
 
 # Under this key pandas itself keeps `attrs`, so that a plain pd.read_parquet finds `swept` too.
@@ -106,11 +106,12 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read and check what `write` wrote, ``attrs`` included.
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file, or no regular one.
         ValueError: not a Parquet file, or what `check` refuses.
     """
     try:
-        table = pq.read_table(path)
+        # In this thread alone, as a fragment of the store is.
+        table = pq.ParquetFile(pa.BufferReader(read_regular(Path(path)))).read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
     for name in EXECUTION:

@@ -47,7 +47,10 @@ def load(folder: str | Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise ValueError(f"results are read from a sweep's folder, but {folder} is not a folder: check the path")
     plan, stored = _plan(folder), folder / RESULTS_FILE
-    kept = frames.read(stored) if stored.is_file() else None
+    try:
+        kept = frames.read(stored)
+    except FileNotFoundError:
+        kept = None
     if plan is None:
         if kept is None:
             raise ValueError(f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it")
