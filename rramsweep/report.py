@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rramsweep.files import write_atomic
 from rramsweep.page import PAGE_FILE
 from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
 from rramsweep.plots import beyond_source
+from rramsweep.runs import read_runs
 from rramsweep.schema import ENDED
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, ends, stopping_of
@@ -189,8 +190,9 @@ def _plan(folder: Path) -> Plan | None:
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
     """What the runs of a sweep wrote down of themselves, earliest first."""
-    paths = [folder / RUN_FILE] if (folder / RUN_FILE).is_file() else folder.glob(f"jobs/*/{RUN_FILE}")
-    return sorted((run for path in paths for run in json.loads(path.read_bytes())), key=lambda run: run["started"])
+    folders = [folder] if os.path.lexists(folder / RUN_FILE) else sorted(folder.glob("jobs/*"))
+    runs = (run for each in folders for run in read_runs(each))
+    return sorted(runs, key=lambda run: datetime.fromisoformat(run["started"]))
 
 
 def _varies(plan: Plan, name: str) -> bool:

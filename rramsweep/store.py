@@ -16,10 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rramsweep.errors import ValidationError
 from rramsweep.facts import ANSWERS, FACTS, IMAGES, POINTS, scored
 from rramsweep.files import remove_leftovers, temporary_name, write_atomic
 from rramsweep.fragments import Fragments
 from rramsweep.plan import Plan, Point
+from rramsweep.records import Optional, read_record, whole
 
 # 2: scores of any metric; before, all were top-1 accuracies. 3: facts carry the answers by image; a program of before
 # would leave them out when it merges fragments.
@@ -37,6 +39,7 @@ _KINDS = {
 MANY_FRAGMENTS = 16
 
 _SCHEME_FILE = "store.json"
+_MARKER = {"scheme": whole(1, 10**9), "what": Optional(str)}
 
 
 class Store:
@@ -58,19 +61,17 @@ class Store:
         if root.exists() and not root.is_dir():
             raise ValueError(f"the store must be a folder, but {root} is a file: choose another with store=DIR")
         self._scheme: int | None = None
-        marker = root / _SCHEME_FILE
-        if marker.is_file():
-            try:
-                self._scheme = int(json.loads(marker.read_text(encoding="utf-8"))["scheme"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f'{marker} must name the scheme of its store, {{"scheme": {SCHEME}}}, but does not: remove it'
-                ) from error
-            if self._scheme > SCHEME:
-                raise ValueError(
-                    f"the store must be of scheme {SCHEME} or older, {root} is of scheme {self._scheme}: "
-                    "update rramsweep or choose another with store=DIR"
-                )
+        try:
+            self._scheme = int(
+                read_record(root / _SCHEME_FILE, _MARKER, "the scheme of its store", "remove it")["scheme"]
+            )
+        except (FileNotFoundError, NotADirectoryError):  # a folder of before its first write
+            return
+        if self._scheme > SCHEME:
+            raise ValidationError(
+                f"the store must be of scheme {SCHEME} or older, {root} is of scheme {self._scheme}",
+                "update rramsweep or choose another with store=DIR",
+            )
 
     def prepare(self) -> None:
         """Make the folder and prove that it can be written.

@@ -143,7 +143,7 @@ def test_refuses_a_store_of_a_newer_scheme(store):
 
 def test_refuses_a_broken_marker(store):
     (store.root / "store.json").write_text("{")
-    with pytest.raises(ValueError, match="must name the scheme of its store"):
+    with pytest.raises(ValueError, match="must hold the scheme of its store, but it is no JSON .*: remove it"):
         Store(store.root)
 
 
