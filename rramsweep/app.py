@@ -20,6 +20,7 @@ from rramsweep import __version__, report, terminal
 from rramsweep.config import (
     CONFIG_NAME,
     HYDRA_VERSION_BASE,
+    Abort,
     by_group,
     command_line,
     conf_dir,
@@ -37,14 +38,6 @@ from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-
-
-class Abort(BaseException):
-    """Carries an error of a single run past Hydra, which would print a line of its own for any `Exception`."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 def task(cfg: DictConfig) -> None:

@@ -21,12 +21,42 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from rramsweep.errors import ValidationError
+from rramsweep.folders import OUTPUTS, check_name
 from rramsweep.plan import GROUPS, Plan
 from rramsweep.settings import Settings
 from rramsweep.workbench import Workbench
 
 CONFIG_NAME = "config"
 HYDRA_VERSION_BASE = "1.3"
+
+# What conf/config.yaml names as the beginning of every output folder.
+FOLDER_RESOLVER = "rramsweep.folder"
+
+
+class Abort(BaseException):
+    """Carries an error past Hydra, which would print a line of its own for any `Exception`, or wrap it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def output_folder(name: Any, store: Any) -> str:
+    """The folder of a sweep, from Hydra's interpolation: looked at before Hydra makes it.
+
+    Raises:
+        Abort: carries the ValidationError of `check_name`.
+    """
+    try:
+        check_name(str(name), str(store))
+    except ValidationError as error:
+        raise Abort(error) from None
+    return f"{OUTPUTS}/{name}"
+
+
+# At import, because a worker resolves the folder before any other code of this package runs.
+OmegaConf.register_new_resolver(FOLDER_RESOLVER, output_folder, replace=True)
 
 
 def conf_dir() -> Path:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from rramsweep import account, report, terminal
 from rramsweep.execution import Wish
+from rramsweep.folders import check_apart
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
 from rramsweep.plots import SOURCE_RANGE, beyond_source
@@ -75,6 +76,7 @@ def execute(
     """
     console = console or terminal.console()
     store = Store(Path(plan.settings["store"]))
+    check_apart(folder, store.root, "the output folder")
     if plan.settings["preview"]:
         tuned(plan, store, workbench, keep=False)
         preview(plan, store, workbench, plan.settings["shards"], console)

@@ -94,7 +94,7 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = load(folder)
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
-    write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
+    write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
     pictures = {}
     for name, figure in figures_for(frame).items():
         png = save_figure(figure, folder / f"{name}.png")

@@ -53,6 +53,7 @@ class PlanSweeper(Sweeper):
         assert context is not None
         assert config is not None
         assert launcher is not None
+        folder = Path(str(config.hydra.sweep.dir))  # refused here, before any network is built
         _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
         plan, settings, workbench = compose_plan(context.config_loader, config, self._params, arguments, command_line())
         beside = settings.shards > 1 and config.hydra.runtime.choices["hydra/launcher"] != "basic"
@@ -72,7 +73,7 @@ class PlanSweeper(Sweeper):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
                     raise job._return_value
 
-        execute(plan, workbench, Path(str(config.hydra.sweep.dir)), launch)
+        execute(plan, workbench, folder, launch)
 
 
 def _check_backend(launcher: str) -> None:
