@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from omegaconf import DictConfig
 from rramsweep.config import command_line
 from rramsweep.driver import LaunchError, execute
 from rramsweep.planning import compose_plan
+from rramsweep.signals import Stopped
 
 # Hydra accepts plugins from the namespace package `hydra_plugins` only.
 PLUGIN_MODULE = "hydra_plugins.rramsweep_sweeper"
@@ -93,6 +95,10 @@ def _check_backend(launcher: str) -> None:
 def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
     try:
         return launcher.launch(jobs, initial_job_idx=0)
+    except SystemExit as error:  # Ray puts a handler of its own in the place of ours
+        if error.code == signal.SIGTERM:
+            raise Stopped(signal.SIGTERM) from error
+        raise
     except Exception as error:
         # Each launcher has its own words, of many lines, for a worker that was killed or a queue that is not there.
         cause = getattr(error, "cause", None) or error
