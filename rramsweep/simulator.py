@@ -14,6 +14,7 @@ from rramsweep.arrays import find_arrays, own_weights, private_copy
 from rramsweep.chip import STAGES, LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
+from rramsweep.forked import refuse_after_fork
 from rramsweep.mapping import Differential, Mapping, Offset
 from rramsweep.models.eager import eager
 
@@ -68,6 +69,7 @@ class FastPyTorchRRAM:
         exclude: Sequence[str] = (),
         seed: int | None = None,
     ) -> None:
+        refuse_after_fork()
         if not PLAUSIBLE_G_MAX_S[0] <= G_max <= PLAUSIBLE_G_MAX_S[1]:
             unit = "microsiemens" if G_max > PLAUSIBLE_G_MAX_S[1] else "another unit"
             raise ValueError(

@@ -395,14 +395,16 @@ def test_a_preset_says_how_to_use_it(name):
     assert "Needs rramsweep[" in comment
 
 
-@pytest.mark.parametrize("launcher", ["basic", "workers", "submitit_local", "ray_local"])
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGKILL", -9)])
-def test_a_signal_to_the_command_alone_ends_its_workers_too(package, start, launcher, name, code):
-    if (name, launcher) not in {("SIGTERM", each) for each in LAUNCHERS} | {
-        ("SIGHUP", "basic"),
-        ("SIGKILL", "workers"),
-    }:
-        pytest.skip("one launcher will do")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "launcher", "code"),
+    [
+        *(("SIGTERM", launcher, 143) for launcher in ("basic", "workers", "submitit_local", "ray_local")),
+        ("SIGHUP", "basic", 129),
+        ("SIGKILL", "workers", -9),
+    ],
+)
+def test_a_signal_to_the_command_alone_ends_its_workers_too(package, start, name, launcher, code):
     label = f"{name}_{launcher}"
     process = start("chips=20000", "shards=2", *LAUNCHERS[launcher], f"store={label}", f"name={label}")
     until = time.monotonic() + TIMEOUT_S
