@@ -127,7 +127,8 @@ def end_workers(spare: set[int], error: BaseException | None = None) -> None:
         ray.shutdown()  # first: this process dies with Ray's own if one of them gets a signal
     workers = _descendants(os.getpid()) - spare
     if isinstance(error, Stopped):
-        _send(workers, signal.SIGINT)
+        # Those that compute: what only waits for a worker ends with it, and would print where it was.
+        _send(workers - {int(status[1]) for pid in workers if (status := _status(pid)) is not None}, signal.SIGINT)
     until = time.monotonic() + WORKERS_S
     while isinstance(error, KeyboardInterrupt) and time.monotonic() < until and any(map(_runs, workers)):
         time.sleep(0.05)

@@ -95,8 +95,8 @@ def _check_backend(launcher: str) -> None:
 def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
     try:
         return launcher.launch(jobs, initial_job_idx=0)
-    except SystemExit as error:  # Ray puts a handler of its own in the place of ours
-        if error.code == signal.SIGTERM:
+    except SystemExit as error:
+        if "ray" in sys.modules:  # it has put a handler of its own in the place of ours, which exits
             raise Stopped(signal.SIGTERM) from error
         raise
     except Exception as error:
