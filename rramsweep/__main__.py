@@ -7,6 +7,7 @@ import os
 import sys
 
 from rramsweep.allocator import keep_memory
+from rramsweep.signals import ended_by, signals_as_interrupts
 
 
 def main() -> None:
@@ -19,14 +20,16 @@ def main() -> None:
     # second of a command, most of it when all is said and the user waits for the prompt.
     gc.disable()
     try:
-        from rramsweep.app import main as command
+        with signals_as_interrupts():
+            from rramsweep.app import main as command
 
-        gc.freeze()
-        gc.enable()
-        command()
-    except KeyboardInterrupt:  # also while the imports, which take seconds, are still running
-        print("rramsweep: interrupted", file=sys.stderr)
-        sys.exit(130)
+            gc.freeze()
+            gc.enable()
+            command()
+    except KeyboardInterrupt as error:  # also while the imports, which take seconds, are still running
+        words, code = ended_by(error)
+        print(f"rramsweep: {words}", file=sys.stderr)
+        sys.exit(code)
     finally:
         gc.freeze()
 

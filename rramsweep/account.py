@@ -5,7 +5,6 @@ A file beside the plan: the plan is the same whenever the same is asked for, and
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -18,9 +17,9 @@ from typing import Any
 from rramsweep import catalogue
 from rramsweep.build import OWN
 from rramsweep.catalogue import Option, Parameter
-from rramsweep.files import write_atomic
 from rramsweep.groups import CELL_GROUPS, GROUPS
-from rramsweep.plan import RUN_FILE, Plan
+from rramsweep.plan import Plan
+from rramsweep.runs import read_runs, write_runs
 
 _CPUINFO = Path("/proc/cpuinfo")
 _PACKAGES = ("rramsweep", "torch", "numpy", "hydra-core")
@@ -29,25 +28,24 @@ _PACKAGES = ("rramsweep", "torch", "numpy", "hydra-core")
 def begin(plan: Plan, folder: Path) -> None:
     """Add a run to the folder's `run.json`; a sweep that goes on in its folder has several.
 
+    A damaged file is replaced, after a warning.
+
     Raises:
         OSError: the folder cannot be written.
     """
-    path = folder / RUN_FILE
-    runs = json.loads(path.read_bytes()) if path.exists() else []
     run = {"started": _now(), "ended": None, "machine": machine(), "components": list(components(plan))}
-    write_atomic(path, json.dumps([*runs, run], indent=1).encode())
+    write_runs(folder, [*read_runs(folder), run])
 
 
 def end(folder: Path) -> None:
-    """Write down when the folder's last run ended.
+    """Write down when the folder's last run ended; a file that was lost or damaged since it began is left alone.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    path = folder / RUN_FILE
-    runs = json.loads(path.read_bytes())
-    runs[-1]["ended"] = _now()
-    write_atomic(path, json.dumps(runs, indent=1).encode())
+    runs = read_runs(folder)
+    if runs:
+        write_runs(folder, [*runs[:-1], {**runs[-1], "ended": _now()}])
 
 
 def machine() -> dict[str, str]:

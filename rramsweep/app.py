@@ -15,11 +15,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from yaml import YAMLError
 
 from rramsweep import __version__, report, terminal
 from rramsweep.config import (
     CONFIG_NAME,
     JOB_KEYS,
+    Abort,
     allowed,
     by_group,
     check_job_keys,
@@ -37,18 +39,11 @@ from rramsweep.hydra_adapter import HYDRA_VERSION_BASE, check_command
 from rramsweep.messages import explain
 from rramsweep.names import suggest
 from rramsweep.overrides import check
+from rramsweep.signals import ended_by, signals_as_interrupts
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-
-
-class Abort(BaseException):
-    """Carries an error of a single run past Hydra, which would print a line of its own for any `Exception`."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 def task(cfg: DictConfig) -> None:
@@ -126,40 +121,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     full = os.environ.get(FULL_ERROR, "0") not in ("", "0")
     try:
-        try:
-            verb = arguments[0] if arguments else ""
-            if any(argument.startswith("allow_targets=") for argument in arguments):
-                _see_users_packages()  # a sweep composes its points before any job begins
-            if "--version" in arguments:
-                others = ", ".join(f"{name} {version(name)}" for name in ("hydra-core", "torch"))
-                print(f"rramsweep {__version__} ({others})")
-            elif not arguments or (verb not in VERBS and {"-h", "--help"} & set(arguments)):
-                show_help(terminal.console())
-            elif verb in VERBS:
-                VERBS[verb](arguments[1:], terminal.console())
-            elif verb == "plan":
-                # A single run would make its folder before it is asked what to do.
-                _hydra([*arguments[1:], "preview=true", *([] if "-m" in arguments else ["hydra.run.dir=."])])
-            elif verb and "=" not in verb and not verb.startswith(("-", "+", "~")):
-                if verb in GROUPS or "." in verb or " " in verb:
-                    check(arguments)  # a name, of which a blank may have torn off the value
-                raise ValueError(
-                    f"a command begins with -m, NAME=VALUE or one of plan, {', '.join(VERBS)}, got {verb!r}: "
-                    f"{suggest(verb, ('plan', *VERBS))}"
-                )
-            else:
-                _hydra(arguments)
-        except Abort as abort:
-            raise abort.error from abort.error.__cause__
+        with signals_as_interrupts():
+            _command(arguments)
     except SweepError as error:
         if full and error.__cause__ is not None:
             raise
         print(f"rramsweep: {error}", file=sys.stderr)
         sys.exit(error.code)
-    except KeyboardInterrupt:
-        print("rramsweep: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+    except KeyboardInterrupt as error:
+        words, code = ended_by(error)
+        print(f"rramsweep: {words}", file=sys.stderr)
+        sys.exit(code)
+    except (ValueError, OSError, HydraException, OmegaConfBaseException, YAMLError) as error:
         if full:
             raise
         print(f"rramsweep: {explain(error)}", file=sys.stderr)
@@ -174,6 +147,35 @@ def _allowed(arguments: Sequence[str]) -> list[str]:
             value = parse([override])[0].value()
             packages = [str(package) for package in value] if isinstance(value, list) else []
     return packages
+
+
+def _command(arguments: Sequence[str]) -> None:
+    """Do what the arguments of the command line ask for."""
+    try:
+        verb = arguments[0] if arguments else ""
+        if any(argument.startswith("allow_targets=") for argument in arguments):
+            _see_users_packages()  # a sweep composes its points before any job begins
+        if "--version" in arguments:
+            others = ", ".join(f"{name} {version(name)}" for name in ("hydra-core", "torch"))
+            print(f"rramsweep {__version__} ({others})")
+        elif not arguments or (verb not in VERBS and {"-h", "--help"} & set(arguments)):
+            show_help(terminal.console())
+        elif verb in VERBS:
+            VERBS[verb](arguments[1:], terminal.console())
+        elif verb == "plan":
+            # A single run would make its folder before it is asked what to do.
+            _hydra([*arguments[1:], "preview=true", *([] if "-m" in arguments else ["hydra.run.dir=."])])
+        elif verb and "=" not in verb and not verb.startswith(("-", "+", "~")):
+            if verb in GROUPS or "." in verb or " " in verb:
+                check(arguments)  # a name, of which a blank may have torn off the value
+            raise ValueError(
+                f"a command begins with -m, NAME=VALUE or one of plan, {', '.join(VERBS)}, got {verb!r}: "
+                f"{suggest(verb, ('plan', *VERBS))}"
+            )
+        else:
+            _hydra(arguments)
+    except Abort as abort:
+        raise abort.error from abort.error.__cause__
 
 
 def _hydra(arguments: Sequence[str]) -> None:

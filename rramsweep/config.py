@@ -22,6 +22,7 @@ from rramsweep.arguments import brief
 from rramsweep.build import OWN, fit
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.execution import Wish
+from rramsweep.folders import OUTPUTS, check_name
 from rramsweep.groups import GROUPS, POINT_KEYS
 from rramsweep.layers import check_keys
 from rramsweep.plan import Plan
@@ -37,6 +38,34 @@ JOB_KEYS: dict[str, Any] = {"allow_targets": [], "plan": None, "shard": 0}
 
 # Flag of a config object for each package whose code `compose` was told to allow.
 _FLAG = "rramsweep.allow_targets.{}"
+
+# What conf/config.yaml names as the beginning of every output folder.
+FOLDER_RESOLVER = "rramsweep.folder"
+
+
+class Abort(BaseException):
+    """Carries an error past Hydra, which would print a line of its own for any `Exception`, or wrap it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def output_folder(name: Any, store: Any) -> str:
+    """The folder of a sweep, from Hydra's interpolation: looked at before Hydra makes it.
+
+    Raises:
+        Abort: carries the ValidationError of `check_name`.
+    """
+    try:
+        check_name(str(name), str(store))
+    except ValidationError as error:
+        raise Abort(error) from None
+    return f"{OUTPUTS}/{name}"
+
+
+# At import, because a worker resolves the folder before any other code of this package runs.
+OmegaConf.register_new_resolver(FOLDER_RESOLVER, output_folder, replace=True)
 
 
 def conf_dir() -> Path:
@@ -232,6 +261,7 @@ def read_settings(config: Mapping[str, Any], overrides: Iterable[str]) -> Settin
     check_keys(config, [*GROUPS, *POINT_KEYS, *SETTINGS, *JOB_KEYS, "experiment", "choices"])
     check_job_keys(config, overrides)
     settings = Settings.of(config)
+    check_name(settings.name, settings.store)
     Wish.of(settings).start()
     if "chips" in _keys(overrides) and not isinstance(settings.stopping, Fixed):
         raise ValueError(

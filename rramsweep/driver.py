@@ -13,6 +13,7 @@ from rich.table import Table
 
 from rramsweep import account, report, terminal
 from rramsweep.execution import Wish
+from rramsweep.folders import check_apart
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
 from rramsweep.plots import SOURCE_RANGE, beyond_source
@@ -20,15 +21,13 @@ from rramsweep.preview import preview
 from rramsweep.progress import ProgressFile
 from rramsweep.scores import Scale
 from rramsweep.shard import Work, run_shard, shard_of
+from rramsweep.signals import end_with_driver, ended_by, workers_end_with_us
 from rramsweep.stopping import Fixed
 from rramsweep.store import Store, select
 from rramsweep.tuning import tuned
 from rramsweep.workbench import Workbench
 
 GO_ON = "run the same command to go on"
-
-# Exit status after Ctrl-C, as of a shell.
-INTERRUPTED = 130
 
 # The workbench of the sweep that runs in this process, by its plan's path: the first job here takes it over, with the
 # data and the baselines it holds. Jobs in other processes, and later ones in this, build their own.
@@ -75,6 +74,7 @@ def execute(
     """
     console = console or terminal.console()
     store = Store(Path(plan.settings.store))
+    check_apart(folder, store.root, "the output folder")
     if plan.settings.preview:
         tuned(plan, store, workbench, keep=False)
         preview(plan, store, workbench, plan.settings.shards, console)
@@ -106,7 +106,7 @@ def execute(
         if n_todo:
             ProgressFile.clear(folder)
             _at_hand[path.absolute()] = workbench
-            with Monitor(folder, n_todo, at_most=not fixed):
+            with Monitor(folder, n_todo, at_most=not fixed), workers_end_with_us():
                 launch(path)
         else:
             console.print("every trial is in the store: nothing to compute")
@@ -121,7 +121,8 @@ def execute(
         raise _unreported(folder, store, plan, trials, stopped, error) from error
     done = f"{len(frame)} of {trials} trials"
     if isinstance(stopped, KeyboardInterrupt):
-        raise SweepError(f"interrupted, with {done} kept: {GO_ON}", INTERRUPTED)
+        words, code = ended_by(stopped)
+        raise SweepError(f"{words}, with {done} kept: {GO_ON}", code)
     if isinstance(stopped, LaunchError):
         raise SweepError(f"{stopped}: {done} kept; {GO_ON}") from stopped.__cause__
     if isinstance(stopped, OSError):
@@ -143,7 +144,7 @@ def _unreported(
 ) -> SweepError:
     """What to say when tables cannot be written: a full disk may have stopped the sweep before, or that alone."""
     done = select(store.facts(p.point_id for p in plan.points), plan).num_rows
-    code = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else 1
+    code = ended_by(stopped)[1] if isinstance(stopped, KeyboardInterrupt) else 1
     early = "" if stopped is None else f" early ({getattr(stopped, 'strerror', None) or type(stopped).__name__})"
     return SweepError(
         f"the sweep ended{early} with {done} of {trials} trials kept in {store.root}, but its tables and plots cannot "
@@ -155,6 +156,7 @@ def _unreported(
 
 def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> None:
     """One job of a launcher: the shard's missing trials, into the store that the plan names."""
+    end_with_driver()
     plan = Plan.load(path)
     settings = plan.settings
     store = Store(Path(settings.store))
@@ -171,6 +173,7 @@ def _report(
     folder: Path, store: Store, console: Console, stopped: BaseException | None, told: Sequence[str]
 ) -> pd.DataFrame:
     ProgressFile.clear(folder)
+    ProgressFile.clear_beside(folder)
     if not isinstance(stopped, OSError):  # a disk that took no rows takes no merged ones
         store.tidy()
     frame, summary = report.write(folder)

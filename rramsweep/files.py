@@ -1,9 +1,118 @@
-"""Files that are whole or absent: written beside their place and renamed into it."""
+"""Files that are whole or absent: written beside their place and renamed into it; read where they are regular."""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import socket
+import stat
+import time
 from pathlib import Path
+
+# A temporary file is renamed within seconds of its last byte. One that is older than this is of a writer that is gone,
+# unless the writer is a process of this machine that still runs.
+LEFTOVER_S = 3600.0
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9-]")
+# `.NAME.HOST.PID.TOKEN.tmp`; before there were hosts and tokens `.NAME.PID.tmp`.
+_TEMPORARY = re.compile(r"\..+?(?:\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.[0-9a-f]{16}|\.\d+)\.tmp")
+
+
+class NotRegularError(OSError):
+    """A name that stands for no regular file: a folder, a FIFO, a socket, a device, or a link that leads nowhere."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(path, kind)
+        self.kind = kind
+        self.strerror = f"{path} is {kind}, not a regular file: move it away"
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def read_regular(path: Path) -> bytes:
+    """Bytes of a regular file, or of one that a link leads to; a FIFO is never waited for.
+
+    Raises:
+        FileNotFoundError: nothing has this name.
+        NotRegularError: something else has it.
+        OSError: it cannot be read.
+    """
+    try:
+        # Without O_NONBLOCK the opening of a FIFO that nobody writes to would last for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            raise error from None
+        if stat.S_ISLNK(mode) and not path.exists():
+            raise NotRegularError(path, "a link that leads nowhere") from error
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotRegularError(path, _kind(path.stat().st_mode)) from error
+        raise
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise NotRegularError(path, _kind(mode))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside a path that no other process on any host takes."""
+    host = _NOT_IN_NAMES.sub("-", socket.gethostname())[:32] or "host"
+    return path.with_name(f".{path.name}.{host}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
+
+
+def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> None:
+    """Remove temporary files of writers that were killed.
+
+    Args:
+        folder: where they are; its subfolders are left alone.
+        older_than_s: younger ones may be in use on another host, whose processes cannot be seen from here.
+
+    Raises:
+        OSError: one of them cannot be removed.
+    """
+    here = temporary_name(Path("x")).name.split(".")[2]
+    for path in folder.glob(".*.tmp"):
+        named = _TEMPORARY.fullmatch(path.name)
+        if named is None or (named["host"] == here and _runs(int(named["pid"]))):
+            continue
+        remove_if_old(path, older_than_s)
+
+
+def remove_if_old(path: Path, older_than_s: float = LEFTOVER_S) -> None:
+    """Remove a file that was last written longer ago than this; another process may be quicker.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    try:
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > older_than_s:
+            path.unlink()
+    except FileNotFoundError:
+        return
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def write_atomic(path: Path, data: bytes, exclusive: bool = False) -> None:
@@ -18,9 +127,9 @@ def write_atomic(path: Path, data: bytes, exclusive: bool = False) -> None:
         FileExistsError: `exclusive`, and the file is there.
         OSError: the disk is full or the folder cannot be written; nothing stays behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -11,7 +11,9 @@ hold, so two sweeps always concatenate.
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
+from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rramsweep.files import write_atomic
+from rramsweep.files import read_regular, write_atomic
 from rramsweep.schema import CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, checked
 
 # Under this key pandas itself keeps `attrs`, so that a plain pd.read_parquet finds `swept` too.
 _ATTRS_KEY = b"PANDAS_ATTRS"
+
+# With these a spreadsheet takes a cell for a formula; a number may begin with a sign.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-|[+-]?(inf|nan)")
 
 # Bytes of answers by image that a results file carries at most: 12 points of 1,000 images are 50 kB.
 IMAGES_KEPT = 1_000_000
@@ -97,6 +103,27 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     write_atomic(Path(path), buffer.getvalue())
 
 
+def csv(frame: pd.DataFrame) -> bytes:
+    """A table as CSV, in which no spreadsheet takes a text for a formula: such a cell begins with an apostrophe.
+
+    Numbers stay numbers, negative ones too, whether they are numbers in the frame or texts that read as one.
+    """
+    texts = {
+        name: frame[name].map(_no_formula)
+        for name in frame.columns
+        if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]))
+    }
+    shown = frame.assign(**texts).rename(columns=_no_formula)
+    # Python's writer quotes a line feed but no carriage return, which readers take for the end of a row as well.
+    broken = any("\r" in str(cell) for name in texts for cell in frame[name])
+    return shown.to_csv(index=False, quoting=QUOTE_NONNUMERIC if broken else QUOTE_MINIMAL).encode()
+
+
+def _no_formula(cell: Any) -> Any:
+    formula = isinstance(cell, str) and cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if formula else cell
+
+
 def _small(images: Mapping[str, Mapping[str, Any]]) -> bool:
     # Answers by image travel with the table of an ordinary sweep; those of thousands of points stay in the store.
     return sum(len(counts["n_correct"]) for counts in images.values()) <= IMAGES_KEPT
@@ -106,11 +133,12 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read and check what `write` wrote, ``attrs`` included.
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file, or no regular one.
         ValueError: not a Parquet file, or what `check` refuses.
     """
     try:
-        table = pq.read_table(path)
+        # In this thread alone, as a fragment of the store is.
+        table = pq.ParquetFile(pa.BufferReader(read_regular(Path(path)))).read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
     for name in EXECUTION:

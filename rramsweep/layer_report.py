@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from rramsweep import frames
 from rramsweep.arguments import checked_arguments
 from rramsweep.config import choices, composed_allowed, container, parse
 from rramsweep.execution import Wish
@@ -102,7 +103,7 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write `inspect.csv` and `inspect.png`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / TABLE_FILE, table.to_csv(index=False).encode())
+    write_atomic(folder / TABLE_FILE, frames.csv(table))
     n_layers = table[LAYER].nunique()
     figure = Figure(figsize=(min(12.0, max(3.5, 0.35 * n_layers)), 3.4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -15,7 +15,7 @@ from typing import Any
 from rramsweep import limits
 from rramsweep.build import fit
 from rramsweep.errors import ValidationError
-from rramsweep.files import write_atomic
+from rramsweep.files import read_regular, write_atomic
 from rramsweep.groups import GROUPS
 from rramsweep.identity import digest
 from rramsweep.scores import SCALE_COLUMNS
@@ -111,7 +111,7 @@ class Plan:
             try:
                 write_atomic(path, data, exclusive=True)
             except FileExistsError:
-                if path.read_bytes() != data:
+                if read_regular(path) != data:
                     continue
             return path
         raise AssertionError("unreachable: there is always a next name")
@@ -126,8 +126,8 @@ class Plan:
         if not path.is_file():
             raise ValueError(f"a sweep folder holds {PLAN_FILE}, but {path} is not there: name a sweep's folder")
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            document = json.loads(read_regular(path).decode("utf-8"))
+        except (ValueError, RecursionError, OSError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise _not_a_plan(path, repr(error)) from error
         try:
             return _read(_map(document, "plan"), path)
@@ -154,7 +154,7 @@ def _read(document: Mapping[str, Any], path: Path) -> Plan:
         points.append(_point(point, parts, where))
         ranges.append([_range(pair, f"{where}.seeds") for pair in _list(point.get("seeds"), f"{where}.seeds")])
     limits.TRIALS.check(
-        sum(len(each) for each_point in ranges for each in each_point), "trials", remedy="ask for fewer"
+        sum(each.stop - each.start for each_point in ranges for each in each_point), "trials", remedy="ask for fewer"
     )
     seeds = [list(itertools.chain.from_iterable(each)) for each in ranges]
     for i, each in enumerate(seeds):

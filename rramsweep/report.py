@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from rramsweep.files import write_atomic
 from rramsweep.page import PAGE_FILE
 from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
 from rramsweep.plots import beyond_source
+from rramsweep.runs import read_runs
 from rramsweep.schema import ENDED
 from rramsweep.scores import FRACTION, Scale
 from rramsweep.stopping import Fixed, in_order
@@ -50,7 +51,10 @@ def load(folder: str | Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise ValueError(f"results are read from a sweep's folder, but {folder} is not a folder: check the path")
     plan, stored = _plan(folder), folder / RESULTS_FILE
-    kept = frames.read(stored) if stored.is_file() else None
+    try:
+        kept = frames.read(stored)
+    except FileNotFoundError:
+        kept = None
     if plan is None:
         if kept is None:
             raise ValueError(f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it")
@@ -109,7 +113,7 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = load(folder)
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
-    write_atomic(folder / SUMMARY_FILE, summary.to_csv(index=False).encode())
+    write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
     pictures = {}
     for name, figure in figures_for(frame).items():
         png = save_figure(figure, folder / f"{name}.png")
@@ -205,8 +209,9 @@ def _plan(folder: Path) -> Plan | None:
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
     """What the runs of a sweep wrote down of themselves, earliest first."""
-    paths = [folder / RUN_FILE] if (folder / RUN_FILE).is_file() else folder.glob(f"jobs/*/{RUN_FILE}")
-    return sorted((run for path in paths for run in json.loads(path.read_bytes())), key=lambda run: run["started"])
+    folders = [folder] if os.path.lexists(folder / RUN_FILE) else sorted(folder.glob("jobs/*"))
+    runs = (run for each in folders for run in read_runs(each))
+    return sorted(runs, key=lambda run: datetime.fromisoformat(run["started"]))
 
 
 def _varies(plan: Plan, name: str) -> bool:

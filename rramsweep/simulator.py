@@ -17,6 +17,7 @@ from rramsweep.chip import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
 from rramsweep.errors import ValidationError
+from rramsweep.forked import refuse_after_fork
 from rramsweep.groups import STAGES
 from rramsweep.limits import SEED_LIMIT
 from rramsweep.mapping import Differential, Mapping, Offset
@@ -79,6 +80,7 @@ class FastPyTorchRRAM:
         exclude: Sequence[str] = (),
         seed: int | None = None,
     ) -> None:
+        refuse_after_fork()
         if not PLAUSIBLE_G_MAX_S[0] <= G_max <= PLAUSIBLE_G_MAX_S[1]:
             unit = "microsiemens" if G_max > PLAUSIBLE_G_MAX_S[1] else "another unit"
             raise ValueError(

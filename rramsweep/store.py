@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rramsweep.facts import FACTS, IMAGES, POINTS, scored
-from rramsweep.files import write_atomic
+from rramsweep.errors import ValidationError
+from rramsweep.facts import ANSWERS, FACTS, IMAGES, POINTS, scored
+from rramsweep.files import remove_leftovers, temporary_name, write_atomic
 from rramsweep.fragments import Fragments
 from rramsweep.plan import Plan, Point
+from rramsweep.records import Optional, read_record, whole
 
-SCHEME = 2  # 2: scores of any metric; before, all were top-1 accuracies
+# 2: scores of any metric; before, all were top-1 accuracies. 3: facts carry the answers by image; a program of before
+# would leave them out when it merges fragments.
+SCHEME = 3
 
 log = logging.getLogger(__name__)
 
-_KINDS = {"facts": FACTS, "points": POINTS, "images": IMAGES}
+_KINDS = {
+    "facts": (FACTS.append(ANSWERS), "its trials will be computed again"),
+    "points": (POINTS, "what `rramsweep explain` shows of its points is written again with their next trials"),
+    "images": (IMAGES, "se_images of its points stays empty for these chips: another store=DIR computes them again"),
+}
 
 # A fragment of few rows costs 470 B a row, one of many 24 B.
 MANY_FRAGMENTS = 16
 
 _SCHEME_FILE = "store.json"
+_MARKER = {"scheme": whole(1, 10**9), "what": Optional(str)}
 
 
 class Store:
-    """A folder of fragments: `facts-*` (rows), `points-*` (identity texts) and `images-*` (answers by image).
+    """A folder of fragments: `facts-*` (rows with their answers by image) and `points-*` (identity texts).
+
+    A store of scheme 2 or older also has `images-*`, the answers by image of its rows.
 
     Args:
         root: the folder; it is made on the first write.
@@ -46,24 +56,22 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._fragments = {kind: Fragments(root, kind, schema) for kind, schema in _KINDS.items()}
+        self._fragments = {kind: Fragments(root, kind, *of) for kind, of in _KINDS.items()}
         self._known: set[str] | None = None  # points whose text is on disk, read at the first write
         if root.exists() and not root.is_dir():
             raise ValueError(f"the store must be a folder, but {root} is a file: choose another with store=DIR")
         self._scheme: int | None = None
-        marker = root / _SCHEME_FILE
-        if marker.is_file():
-            try:
-                self._scheme = int(json.loads(marker.read_text(encoding="utf-8"))["scheme"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f'{marker} must name the scheme of its store, {{"scheme": {SCHEME}}}, but does not: remove it'
-                ) from error
-            if self._scheme > SCHEME:
-                raise ValueError(
-                    f"the store must be of scheme {SCHEME} or older, {root} is of scheme {self._scheme}: "
-                    "update rramsweep or choose another with store=DIR"
-                )
+        try:
+            self._scheme = int(
+                read_record(root / _SCHEME_FILE, _MARKER, "the scheme of its store", "remove it")["scheme"]
+            )
+        except (FileNotFoundError, NotADirectoryError):  # a folder of before its first write
+            return
+        if self._scheme > SCHEME:
+            raise ValidationError(
+                f"the store must be of scheme {SCHEME} or older, {root} is of scheme {self._scheme}",
+                "update rramsweep or choose another with store=DIR",
+            )
 
     def prepare(self) -> None:
         """Make the folder and prove that it can be written.
@@ -77,7 +85,8 @@ class Store:
             if self._scheme != SCHEME:  # an older program must not read what this one writes
                 write_atomic(self.root / _SCHEME_FILE, marker)
                 self._scheme = SCHEME
-            probe = self.root / f".probe-{os.getpid()}"
+            remove_leftovers(self.root)
+            probe = temporary_name(self.root / "probe")
             try:
                 probe.write_bytes(marker)
             finally:
@@ -108,14 +117,12 @@ class Store:
             texts = [{"point_id": point_id, "text": text} for point_id, text in new.items()]
             self._fragments["points"].add(pa.Table.from_pylist(texts, POINTS))
             self._known.update(new)
-        # Facts last: a trial counts as done only when everything that belongs to it is on disk.
-        if images:
-            self._fragments["images"].add(pa.Table.from_pylist(list(images), IMAGES))
-        self._fragments["facts"].add(pa.Table.from_pylist(list(rows), FACTS))
+        # Facts last, and their answers in the same file: a trial counts as done only when all of it is on disk.
+        self._fragments["facts"].add(_with_answers(pa.Table.from_pylist(list(rows), FACTS), images))
 
     def facts(self, point_ids: Iterable[str] | None = None) -> pa.Table:
         """Rows of these points (None: all), one per (point, seed); a success beats a failure."""
-        table = scored(self._fragments["facts"].read())
+        table = scored(self._fragments["facts"].read(FACTS.names))
         if point_ids is not None:
             wanted = pa.array(sorted(set(point_ids)), pa.string())
             table = table.filter(pc.is_in(table["point_id"], value_set=wanted))
@@ -142,10 +149,11 @@ class Store:
         block is left out, so that `n_chips` may be smaller than the plan's chips.
         """
         wanted = {p.point_id: set(s) for p, s in zip(plan.points, plan.seeds, strict=True)}
-        table = self._fragments["images"].read()
-        table = table.filter(pc.is_in(table["point_id"], value_set=pa.array(list(wanted), pa.string())))
+        chosen = pa.array(list(wanted), pa.string())
+        # Those of a fragment of their own last: a kill under scheme 2 may have left some whose chips were run again.
+        tables = [table.filter(pc.is_in(table["point_id"], value_set=chosen)) for table in self._answers()]
         found: dict[str, dict[str, Any]] = {}
-        for point_id, (seeds, n_correct) in _blocks(table, wanted).items():
+        for point_id, (seeds, n_correct) in _blocks(pa.concat_tables(tables), wanted).items():
             found[point_id] = {"n_chips": len(seeds), "n_correct": json.dumps(n_correct.tolist())}
         return found
 
@@ -163,14 +171,21 @@ class Store:
 
     def compact(self) -> None:
         """Merge the fragments of each kind into one; safe beside running sweeps, which then read the merged one."""
-        tables = {"facts": self.facts, "points": self._texts, "images": self._unique_images}
+        tables = {"facts": self._facts_with_answers, "points": self._texts, "images": self._old_images}
         for kind, table in tables.items():
             old = self._fragments[kind].paths()
             if len(old) > 1:
                 self._fragments[kind].replace(old, table())
 
     def tidy(self) -> None:
-        """Compact once there are many fragments, if the disk allows it: each costs some 4 kB and a read of its own."""
+        """Remove what killed writers left, and compact once there are many fragments, if the disk allows it.
+
+        Each fragment costs some 4 kB and a read of its own.
+        """
+        try:
+            remove_leftovers(self.root)
+        except OSError as error:
+            log.warning("temporary files in %s stay there (%s)", self.root, error.strerror)
         if len(self._fragments["facts"].paths()) > MANY_FRAGMENTS:
             try:
                 self.compact()
@@ -180,10 +195,33 @@ class Store:
     def _texts(self) -> pa.Table:
         return pa.Table.from_pylist([{"point_id": i, "text": t} for i, t in self.points().items()], POINTS)
 
-    def _unique_images(self) -> pa.Table:
-        # Blocks stay apart, so that a plan of fewer chips still finds whole ones.
-        rows = {(row["point_id"], *row["seeds"]): row for row in self._fragments["images"].read().to_pylist()}
-        return pa.Table.from_pylist(list(rows.values()), IMAGES)
+    def _answers(self) -> tuple[pa.Table, pa.Table]:
+        """Answers by image as rows of `IMAGES`: those that facts carry, and those of fragments of their own."""
+        table = self._fragments["facts"].read(["point_id", ANSWERS.name])
+        table = table.filter(pc.is_valid(table[ANSWERS.name]))
+        rows = zip(table["point_id"].to_pylist(), table[ANSWERS.name].to_pylist(), strict=True)
+        carried = [{"point_id": point_id, **block} for point_id, blocks in rows for block in blocks]
+        return pa.Table.from_pylist(carried, IMAGES), self._fragments["images"].read()
+
+    def _facts_with_answers(self) -> pa.Table:
+        return _with_answers(self.facts(), _unique(self._answers()[0]))
+
+    def _old_images(self) -> pa.Table:
+        return pa.Table.from_pylist(_unique(self._answers()[1]), IMAGES)
+
+
+def _with_answers(facts: pa.Table, images: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Facts with the answers by image of each point on its first row; of points without rows they are left out."""
+    blocks: dict[str, list[dict[str, Any]]] = {}
+    for row in images:
+        blocks.setdefault(row["point_id"], []).append({"seeds": row["seeds"], "n_correct": row["n_correct"]})
+    carried = [blocks.pop(point_id, None) for point_id in facts["point_id"].to_pylist()]
+    return facts.append_column(ANSWERS, pa.array(carried, ANSWERS.type))
+
+
+def _unique(images: pa.Table) -> list[dict[str, Any]]:
+    # Blocks stay apart, so that a plan of fewer chips still finds whole ones.
+    return list({(row["point_id"], *row["seeds"]): row for row in images.to_pylist()}.values())
 
 
 def select(facts: pa.Table, plan: Plan) -> pa.Table:
@@ -200,7 +238,7 @@ def _blocks(
 ) -> dict[str, tuple[list[int], np.ndarray[Any, Any]]]:
     """The blocks of each point added up: `{point_id: (seeds, counts)}`; no chip counts twice."""
     found: dict[str, tuple[list[int], np.ndarray[Any, Any]]] = {}
-    for row in table.sort_by([("point_id", "ascending")]).to_pylist():
+    for row in sorted(table.to_pylist(), key=lambda row: str(row["point_id"])):
         seeds, counts = set(row["seeds"]), np.array(row["n_correct"], dtype=np.int64)
         before, total = found.get(row["point_id"], ([], np.zeros_like(counts)))
         if seeds.isdisjoint(before) and (wanted is None or seeds <= wanted[row["point_id"]]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from omegaconf import DictConfig
 from rramsweep.config import command_line
 from rramsweep.driver import LaunchError, execute
 from rramsweep.planning import compose_plan
+from rramsweep.signals import Stopped
 
 # Hydra accepts plugins from the namespace package `hydra_plugins` only.
 PLUGIN_MODULE = "hydra_plugins.rramsweep_sweeper"
@@ -53,6 +55,7 @@ class PlanSweeper(Sweeper):
         assert context is not None
         assert config is not None
         assert launcher is not None
+        folder = Path(str(config.hydra.sweep.dir))  # refused here, before any network is built
         _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
         plan, workbench = compose_plan(context.config_loader, config, self._params, arguments, command_line())
         settings = plan.settings
@@ -73,7 +76,7 @@ class PlanSweeper(Sweeper):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
                     raise job._return_value
 
-        execute(plan, workbench, Path(str(config.hydra.sweep.dir)), launch)
+        execute(plan, workbench, folder, launch)
 
 
 def _check_backend(launcher: str) -> None:
@@ -93,6 +96,10 @@ def _check_backend(launcher: str) -> None:
 def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
     try:
         return launcher.launch(jobs, initial_job_idx=0)
+    except SystemExit as error:
+        if "ray" in sys.modules:  # it has put a handler of its own in the place of ours, which exits
+            raise Stopped(signal.SIGTERM) from error
+        raise
     except Exception as error:
         # Each launcher has its own words, of many lines, for a worker that was killed or a queue that is not there.
         cause = getattr(error, "cause", None) or error

@@ -12,14 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from rramsweep.errors import ValidationError
 from rramsweep.execution import Execution, Wish
 from rramsweep.files import write_atomic
 from rramsweep.passes import seconds_a_chip
 from rramsweep.plan import Plan, Point
+from rramsweep.records import Each, Optional, read_record, whole
 from rramsweep.store import Store
 from rramsweep.workbench import Workbench
 
 EXECUTIONS_FILE = "executions.json"
+
+# More than any machine has; beyond it is no measurement.
+_COUNT = whole(1, 1_000_000)
+EXECUTIONS = Each(
+    {
+        "batch_size": _COUNT,
+        "memory_format": str,
+        "threads": (None, _COUNT),
+        "chips_per_pass": Optional(_COUNT),  # these two came later
+        "chips_in_flight": Optional(_COUNT),
+    }
+)
 
 
 def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> Plan:
@@ -54,15 +68,15 @@ def tuned(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> 
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.exists():
-        return {}
+    remedy = "remove it, and it is measured again"
     try:
-        found = json.loads(path.read_bytes())
-        for arguments in found.values():
-            Execution(**arguments)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} must hold how networks are run, as rramsweep measured it, but does not ({error}): remove it, and "
-            "it is measured again"
-        ) from error
+        found = read_record(path, EXECUTIONS, "how networks are run, as rramsweep measured it", remedy)
+        for kind, arguments in found.items():
+            try:
+                Execution(**arguments)
+            except ValueError as error:
+                allowed = f"must hold how networks are run, as rramsweep measured it, but of {kind} {error}"
+                raise ValidationError(allowed, remedy, parameter=str(path)) from error
+    except FileNotFoundError:
+        return {}
     return cast("dict[str, dict[str, Any]]", found)

@@ -22,6 +22,7 @@ from rramsweep.components import FEW, Components, folds_batchnorm, not_accepted,
 from rramsweep.datasets import Data
 from rramsweep.errors import ValidationError, no_exit
 from rramsweep.execution import Execution, Wish
+from rramsweep.forked import refuse_after_fork
 from rramsweep.fusing import fused
 from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
 from rramsweep.identity import describe, identify
@@ -57,6 +58,9 @@ class Workbench:
         wish: what is fixed of how networks are run; never part of a point.
         executions: `{kind: arguments of Execution}`, measured before; see `kind`.
         inputs: so many inputs of the data at most (points are then others than a sweep's); None takes all.
+
+    Raises:
+        ValidationError: this process was forked after torch had used threads.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Workbench:
         executions: Mapping[str, Mapping[str, Any]] | None = None,
         inputs: int | None = None,
     ) -> None:
+        refuse_after_fork()
         self.allow = list(allow)
         self._parts = Components(allow, inputs)
         self.wish = wish

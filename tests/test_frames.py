@@ -1,5 +1,7 @@
 """The results table and its statistics, against frames made by hand and numbers worked out on paper."""
 
+import io
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rramsweep.frames import check, join, read, write
+from rramsweep.frames import check, csv, join, read, write
 from rramsweep.schema import CHOICES, FACTS, METRIC
 from rramsweep.summary import summarize
 
@@ -565,3 +567,45 @@ def test_summarize_takes_any_index():
     shuffled.index = [7] * len(shuffled)
     table = summarize(shuffled).sort_values("drift.relative_drift", ignore_index=True)
     pd.testing.assert_frame_equal(table, summarize(frame), check_exact=False)
+
+
+FORMULAS = [
+    "=1+1",
+    "+cmd|' /C calc'!A0",
+    "-1+1",
+    "-x",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    "+",
+    "=",
+    "--1",
+    "-1e5x",
+]
+PLAIN = ["a=1", "x\r=1", " =1", "1-2", "'=1", "", "x@y", "5", "-1", "-1.5e-3", "+3", "-.5", "-inf", "-"]
+
+
+@pytest.mark.parametrize("kind", ["object", "string", "category"])
+def test_no_cell_of_a_csv_is_a_formula(kind):
+    frame = pd.DataFrame({"text": pd.Series([*FORMULAS, *PLAIN, None], dtype=kind)})
+    back = pd.read_csv(io.BytesIO(csv(frame)), dtype=str, keep_default_na=False)
+    assert back["text"].tolist() == [*(f"'{text}" for text in FORMULAS), *PLAIN, ""]
+
+
+def test_numbers_of_a_csv_stay_as_they_are():
+    frame = pd.DataFrame({"a": [-1, 2], "b": [-0.1, float("nan")], "c": [True, False], "d": [-3, "=x"]})
+    frame["e"] = pd.array([-1, None], dtype="Int64")
+    assert csv(frame[["a", "b", "c", "e"]]) == frame[["a", "b", "c", "e"]].to_csv(index=False).encode()
+    assert csv(frame[["d"]]) == b"d\n-3\n'=x\n"
+
+
+def test_the_head_of_a_csv_is_no_formula_either():
+    assert csv(pd.DataFrame({"=a": [1], "b": [2]})) == b"'=a,b\n1,2\n"
+
+
+def test_what_is_no_regular_file_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "results.parquet")
+    with pytest.raises(OSError, match="is a FIFO, not a regular file: move it away"):
+        read(tmp_path / "results.parquet")

@@ -393,3 +393,31 @@ def test_a_preset_says_how_to_use_it(name):
     comment = text.split("defaults:")[0]
     assert f"rramsweep -m hydra/launcher={name} " in comment
     assert "Needs rramsweep[" in comment
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "launcher", "code"),
+    [
+        *(("SIGTERM", launcher, 143) for launcher in ("basic", "workers", "submitit_local")),
+        ("SIGHUP", "basic", 129),
+        ("SIGKILL", "workers", -9),
+    ],
+)
+def test_a_signal_to_the_command_alone_ends_its_workers_too(package, start, name, launcher, code):
+    label = f"{name}_{launcher}"
+    process = start("chips=20000", "shards=2", *LAUNCHERS[launcher], f"store={label}", f"name={label}")
+    until = time.monotonic() + TIMEOUT_S
+    while not list((package / label).rglob("facts-*.parquet")):
+        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    os.kill(process.pid, getattr(signal, name))
+    err = process.communicate(timeout=TIMEOUT_S)[1]
+    assert process.returncode == code, err
+    assert gone(process.pid), "no worker goes on computing"
+    if name != "SIGKILL":
+        kept = len(table(package, label))
+        assert 0 < kept < 40000
+        (line,) = complaints(err)
+        assert line == f"rramsweep: ended by {name}, with {kept} of 40000 trials kept: run the same command to go on"

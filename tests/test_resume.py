@@ -124,7 +124,7 @@ def test_compaction_beside_a_reader_loses_nothing(workdir):
     reader.join()
     assert set(seen) == {11}
     assert store.facts().equals(before)
-    assert store.size()["fragments"] == 3
+    assert store.size()["fragments"] == 2
     # Blocks of chips stay whole, so that fewer chips still find theirs.
     assert rs.sweep([*point, "chips=4"]).attrs["images"]
 

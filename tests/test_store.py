@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from rramsweep.facts import FACTS
+from rramsweep.facts import FACTS, IMAGES
+from rramsweep.files import NotRegularError, read_regular, temporary_name
+from rramsweep.fragments import Fragments
 from rramsweep.plan import Plan, Point
+from rramsweep.progress import ProgressFile, Tally
 from rramsweep.store import Store, select
 
 
@@ -99,7 +109,7 @@ from rramsweep.facts import FACTS
 from rramsweep.fragments import Fragments
 
 before = len(os.listdir("/proc/self/task"))
-assert Fragments(Path(sys.argv[1]), "facts", FACTS).read().num_rows == 8
+assert Fragments(Path(sys.argv[1]), "facts", FACTS, "").read().num_rows == 8
 print(len(os.listdir("/proc/self/task")) - before)
 """
 
@@ -126,14 +136,14 @@ def test_fragments_that_cannot_be_merged_are_left_and_told(store, monkeypatch, c
 
 
 def test_refuses_a_store_of_a_newer_scheme(store):
-    (store.root / "store.json").write_text(json.dumps({"scheme": 3}))
-    with pytest.raises(ValueError, match="scheme 3"):
+    (store.root / "store.json").write_text(json.dumps({"scheme": 4}))
+    with pytest.raises(ValueError, match="scheme 4"):
         Store(store.root)
 
 
 def test_refuses_a_broken_marker(store):
     (store.root / "store.json").write_text("{")
-    with pytest.raises(ValueError, match="must name the scheme of its store"):
+    with pytest.raises(ValueError, match="must hold the scheme of its store, but it is no JSON .*: remove it"):
         Store(store.root)
 
 
@@ -147,3 +157,220 @@ def test_refuses_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "f").write_text("")
     with pytest.raises(ValueError, match="must be writable"):
         Store(tmp_path / "f" / "store").prepare()
+
+
+def irregular(path, kind):
+    if kind == "link":
+        path.symlink_to(path.parent / "nowhere")
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "link to a FIFO":
+        os.mkfifo(path.parent / "pipe")
+        path.symlink_to(path.parent / "pipe")
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener, pytest.MonkeyPatch.context() as patch:
+            patch.chdir(path.parent)  # an address is at most 108 bytes long
+            listener.bind(path.name)
+    else:
+        path.mkdir()
+
+
+KINDS = ["link", "loop", "link to a FIFO", "FIFO", "device", "socket", "folder"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("of", ["facts", "points", "images"])
+def test_what_is_no_regular_file_is_set_aside(store, kind, of, caplog):
+    store.add([fact("a", 0)], [point()])
+    stray = store.root / f"{of}-{'0' * 32}.parquet"
+    irregular(stray, kind)
+    assert store.size()["fragments"] == 2
+    assert keys(store.facts()) == [("a", 0)]
+    assert store.images(Plan([point()], [[0]])) == {}
+    assert store.points() == {"a": "text of a"}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{stray} is a ")
+    assert f"is set aside as {stray.stem}.damaged; " in line
+    assert not os.path.lexists(stray)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_regular_file_is_read_and_nothing_else(tmp_path, kind):
+    irregular(tmp_path / "x", kind)
+    with pytest.raises(NotRegularError, match=r"x is (a|a link that leads) \w+, not a regular file: move it away"):
+        read_regular(tmp_path / "x")
+    (tmp_path / "y").write_bytes(b"bytes")
+    (tmp_path / "z").symlink_to("y")
+    assert read_regular(tmp_path / "z") == b"bytes"
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "nothing")
+
+
+def test_a_name_that_is_listed_but_never_opens_ends_the_reading(store, monkeypatch, caplog):
+    store.add([fact("a", 0)], [point()])
+
+    def vanishes(path):
+        if path.name.startswith("facts-"):
+            raise FileNotFoundError(2, "No such file or directory")
+        return path.read_bytes()
+
+    monkeypatch.setattr("rramsweep.fragments.read_regular", vanishes)
+    assert store.facts().num_rows == 0
+    assert "is listed but cannot be opened and is ignored; its trials will be computed again" in caplog.text
+
+
+def test_a_fragment_of_other_columns_is_set_aside(store, caplog):
+    store.add([fact("a", 0)], [point()])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"point_id": ["a"], "seed": ["no number"]}), buffer)
+    for data in (buffer.getvalue(), b"no parquet"):
+        (store.root / f"facts-{hashlib.sha256(data).hexdigest()[:32]}.parquet").write_bytes(data)
+    assert keys(store.facts()) == [("a", 0)]
+    assert len(list(store.root.glob("*.damaged"))) == 2
+    assert "holds other columns than a fragment" in caplog.text
+
+
+def block(seeds, point_id="a"):
+    return {"point_id": point_id, "seeds": list(seeds), "n_correct": [len(seeds), 0, 1]}
+
+
+KILLED = """
+import os
+import sys
+from pathlib import Path
+
+from rramsweep import fragments
+from rramsweep.store import Store
+from tests.test_store import block, fact, point
+
+write, left = fragments.write_atomic, int(sys.argv[2])
+
+
+def killed(*arguments):
+    global left
+    if left == 0:
+        os._exit(9)
+    left -= 1
+    write(*arguments)
+
+
+fragments.write_atomic = killed
+store = Store(Path(sys.argv[1]))
+store.prepare()
+store.add([fact("a", 0), fact("a", 1)], [point()], [block([0, 1])])
+"""
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_kill_between_two_writes_leaves_rows_and_answers_by_image_or_neither(tmp_path, writes):
+    root = tmp_path / "s"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(writes)], cwd=Path(__file__).parents[1])
+    assert done.returncode == (9 if writes < 2 else 0)
+    rerun = Store(root)
+    plan = Plan([point()], [range(6)])
+    assert (rerun.facts().num_rows > 0) == bool(rerun.images(plan)) == (writes == 2)
+    if writes < 2:
+        rerun.add([fact("a", s) for s in range(6)], [point()], [block(range(6))])
+        assert rerun.images(plan)["a"] == {"n_chips": 6, "n_correct": "[6, 0, 1]"}
+
+
+def old(store, kind, rows, schema):
+    """A fragment as scheme 2 wrote it."""
+    Fragments(store.root, kind, schema, "").add(pa.Table.from_pylist(rows, schema))
+
+
+def test_a_store_of_scheme_2_is_read_and_its_orphaned_answers_hide_none(store):
+    old(store, "facts", [fact("a", 8), fact("a", 9)], FACTS)
+    old(store, "images", [block([8, 9]), block([0, 1, 2])], IMAGES)  # chips 0..2 were killed before their facts
+    (store.root / "store.json").write_text('{"scheme": 2}')
+    store = Store(store.root)
+    store.prepare()
+    assert json.loads((store.root / "store.json").read_text())["scheme"] == 3
+    store.add([fact("a", s) for s in range(8)], [point()], [block(range(8))])
+    everything = Plan([point()], [range(10)])
+    for _ in range(2):
+        assert keys(store.facts()) == [("a", s) for s in range(10)]
+        assert store.images(everything)["a"] == {"n_chips": 10, "n_correct": "[10, 0, 2]"}
+        assert store.images(Plan([point()], [range(8)]))["a"]["n_chips"] == 8
+        store.compact()
+
+
+def test_merged_fragments_keep_every_block_of_answers(store):
+    for seeds in ([0, 1], [2], [0, 1, 2], [0, 1]):
+        store.add([fact("a", s) for s in seeds], [point()], [block(seeds)])
+    store.add([fact("b", 0, "failed", error="x")], [point("b")])
+    before = {n: store.images(Plan([point()], [range(n)])) for n in range(1, 4)}
+    assert [found.get("a", {}).get("n_chips") for found in before.values()] == [None, 2, 3]
+    store.compact()
+    assert store.size()["fragments"] == 2
+    assert {n: store.images(Plan([point()], [range(n)])) for n in range(1, 4)} == before
+    assert store.facts()["status"].to_pylist() == ["ok"] * 3 + ["failed"]
+
+
+def test_temporary_names_differ_between_hosts_processes_and_calls(tmp_path, monkeypatch):
+    names = set()
+    for host in ("one", "two.domain", "x" * 300):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        for pid in (1, 2):
+            monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
+            names |= {temporary_name(tmp_path / "a.json").name for _ in range(5)}
+    assert len(names) == 30
+    assert max(map(len, names)) < 150
+    assert all(name.startswith(".a.json.") and name.endswith(".tmp") for name in names)
+
+
+def aged(path, hours):
+    path.write_bytes(b"half")
+    os.utime(path, (time.time() - 3600 * hours,) * 2)
+    return path
+
+
+def test_left_over_temporary_files_are_removed_and_those_in_use_are_not(store, monkeypatch):
+    own = temporary_name(store.root / "facts-1.parquet").name
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = {
+        "killed": own.replace(f".{os.getpid()}.", f".{dead.pid}."),
+        "other host": own.replace(own.split(".")[3], "elsewhere"),
+        "old form": ".facts-1.parquet.123.tmp",
+    }
+    gone = [aged(store.root / name, hours=2) for name in names.values()]
+    kept = [
+        aged(store.root / own, hours=2),  # of this process, which runs
+        aged(store.root / ".notes.tmp", hours=2),
+        aged(store.root / names["other host"].replace("elsewhere", "other"), hours=0.5),
+    ]
+    store.tidy()
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+    again = aged(store.root / names["killed"], hours=2)
+    store.prepare()
+    assert not again.exists()
+
+
+def test_progress_files_of_killed_sweeps_are_removed(tmp_path):
+    folders = [tmp_path / name for name in ("now", "killed", "running", "no_sweep")]
+    for folder in folders:
+        folder.mkdir()
+        if folder.name != "no_sweep":
+            (folder / "plan.json").write_text("{}")
+    old, young, foreign = (
+        aged(folder / ".progress-0.json", hours) for folder, hours in zip(folders[1:], (2, 0, 2), strict=True)
+    )
+    temporary = aged(folders[1] / ".plan.json.1.tmp", 2)
+    ProgressFile.clear_beside(folders[0])
+    assert [path.exists() for path in (old, young, foreign, temporary)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"ok": 1}', b'{"ok": "1", "failed": 0}', b"\xff", b"[" * 10**5])
+def test_a_damaged_progress_file_counts_nothing(tmp_path, text):
+    (tmp_path / ".progress-0.json").write_bytes(b'{"ok": 2, "failed": 1}')
+    (tmp_path / ".progress-1.json").write_bytes(text)
+    os.mkfifo(tmp_path / ".progress-2.json")
+    assert ProgressFile.total(tmp_path) == Tally(2, 1)
+    ProgressFile.clear(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,68 @@
+"""The folder of a sweep under outputs/, checked by its name before anything is made."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+from rramsweep.errors import ValidationError
+
+OUTPUTS = "outputs"
+
+# Bytes that a file system gives the name of one folder.
+_LONGEST = 255
+
+
+def check_name(name: str, store: str) -> None:
+    """Refuse a `name` whose folder would be none of its own under outputs/.
+
+    Args:
+        name: of the sweep; `a/b` is a folder in a folder.
+        store: of the facts, relative to where the command runs; neither may lie in the other.
+
+    Raises:
+        ValidationError: the name leads elsewhere, holds what a folder's name should not, or its folder is the store's.
+    """
+    wrong = _wrong(name)
+    if wrong:
+        raise ValidationError(
+            f"must be a folder name under {OUTPUTS}/ {wrong}", "give a plain name", value=str(name), parameter="name"
+        )
+    check_apart(Path(OUTPUTS) / name, Path(store), f"name={name}")
+
+
+def check_apart(folder: Path, store: Path, given: str) -> None:
+    """Refuse a sweep's folder that is the store's, or one of which lies in the other.
+
+    Args:
+        folder: of the sweep.
+        store: of the facts.
+        given: the setting that says where the sweep's folder is, for the message.
+
+    Raises:
+        ValidationError: names both.
+    """
+    one, other = os.path.realpath(folder), os.path.realpath(store)
+    if os.path.commonpath([one, other]) in (one, other):
+        raise ValidationError(
+            f"{given} and store={store} must be folders apart, neither in the other",
+            "give another name or another store=DIR",
+            shown=f"{folder} and {store}",
+        )
+
+
+def _wrong(name: str) -> str:
+    """What a folder's name should not have and this has, as the end of a sentence; empty if it is a good one."""
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name):
+        return "of printable characters"
+    if "\\" in name or name.startswith("~"):
+        return "without a backslash, or ~ at its beginning"
+    parts = name.split("/")
+    if not all(parts):
+        return "that is neither empty nor absolute, nor has an empty part"
+    if any(part != part.strip() or part.endswith(".") for part in parts):
+        return "without '..', and no part with a blank or dot at its end"
+    if any(len(part.encode()) > _LONGEST for part in parts):
+        return f"of at most {_LONGEST} bytes a part"
+    return ""
