@@ -22,6 +22,7 @@ from rramsweep.layer_table import LAYER, layer_table
 from rramsweep.messages import one_line
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
+from rramsweep.scores import percent
 from rramsweep.settings import Settings
 from rramsweep.terminal import show_table
 
@@ -133,4 +134,4 @@ def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
 def _text(value: Any, share: bool) -> str:
     if pd.isna(value):
         return "-"
-    return f"{100 * value:.1f}" if share else f"{value:.3f}"
+    return percent(value, 1) if share else f"{value:.3f}"

@@ -24,10 +24,12 @@ from rramsweep.errors import ValidationError
 from rramsweep.execution import Execution, Wish
 from rramsweep.fusing import fused
 from rramsweep.identity import describe, identify
+from rramsweep.intervals import ALPHA, binomial_tail
 from rramsweep.layers import CELL_GROUPS, changed, layer_rules, place
-from rramsweep.metrics import identity, scale_of
+from rramsweep.metrics import chance_accuracy, identity, scale_of
 from rramsweep.plan import GROUPS, Point
 from rramsweep.probe import measure
+from rramsweep.scores import chance_words
 from rramsweep.shares import describe_shares, shares
 from rramsweep.steadiness import check_steady
 from rramsweep.streams import STREAMS_VERSION
@@ -63,6 +65,7 @@ class Workbench:
         self.wish = wish
         self.executions = dict(executions or {})
         self._notes: dict[str, None] = {}
+        self._at_chance: dict[str, None] = {}
 
     def point(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> Point:
         """The point of a resolved config.
@@ -86,7 +89,8 @@ class Workbench:
         accelerator = self._accelerator(node)
         accelerator.check()
         self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
-        self._digital(node)  # what does not fit together is refused while nothing has run yet
+        digital = self._digital(node)  # what does not fit together is refused while nothing has run yet
+        self._note_chance(node, choices, digital)
         point_id, text = identify(
             [
                 f"streams v{STREAMS_VERSION}",
@@ -142,7 +146,8 @@ class Workbench:
             [*(node[key] for key in BASELINE_KEYS), repr(execution)],
             lambda: self._ideal(network, batches, node),
         )
-        return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others)
+        chance = self._chance(node)
+        return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
 
     def kind(self, point: Point) -> str:
         """What decides how a point's network is best run, as text: the network's shape and that of its inputs."""
@@ -184,8 +189,11 @@ class Workbench:
 
     @property
     def notes(self) -> list[str]:
-        """What effects have to say of the devices and times of the points so far, each sentence once."""
-        return list(self._notes)
+        """What effects have to say of the devices and times of the points so far, each sentence once.
+
+        A network at chance level comes first: of such a one no chip says anything.
+        """
+        return [*self._at_chance, *self._notes]
 
     def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of, its notes taken; layers under the same rules share one."""
@@ -230,6 +238,23 @@ class Workbench:
                 raise ValueError(not_accepted(error, node, data.x)) from None
 
         return self._parts.keep("digital", [node["model"], node["data"], node["metric"]], run)
+
+    def _chance(self, node: Mapping[str, Any]) -> float | None:
+        """The accuracy that guessing has on a point's data, if its metric counts right labels."""
+        keys = [node["data"], node["metric"]]
+        return self._parts.keep(
+            "chance",
+            keys,
+            lambda: chance_accuracy(self._parts.metric(node["metric"]), self._parts.data(node["data"]).y),
+        )
+
+    def _note_chance(self, node: Mapping[str, Any], choices: Mapping[str, str], digital: Answers) -> None:
+        chance = self._chance(node)
+        if chance is None or digital.correct is None:
+            return
+        n_correct, n = int(digital.correct.sum()), len(digital.correct)
+        if binomial_tail(n_correct, n, chance) > ALPHA:
+            self._at_chance[chance_words(f"{choices['model']} on {choices['data']}", n_correct, n, chance)] = None
 
     def _ideal(self, network: AnalogNetwork, batches: Sequence[Tensor], node: Mapping[str, Any]) -> float:
         try:
