@@ -157,7 +157,9 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
         )
     show_table(table, console)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
-    for note in [*unseen(summary), *few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
+    for sentence in unseen(summary):
+        console.print(sentence, markup=False)
+    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 

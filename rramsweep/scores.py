@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 from typing import Any, Literal
 
 # Unit of a share in 0..1, which people read in percent.
@@ -16,7 +16,7 @@ YIELD_DROP = 0.02
 
 # Which end of an interval a number is, or which one-sided bound: it decides the way in which it is rounded.
 Bound = Literal["low", "high"]
-_ROUNDING = {"low": ROUND_FLOOR, "high": ROUND_CEILING, None: ROUND_HALF_EVEN}
+_ROUNDING = {"low": ROUND_FLOOR, "high": ROUND_CEILING, None: ROUND_HALF_UP}
 
 # Digits beyond these are rounding of the arithmetic: 1 - 0.9 is 0.09999999999999998 and must not be shown as 9 %.
 _EXACT_DIGITS = 13
