@@ -101,7 +101,7 @@ class Scale:
 def rounded(
     value: float, decimals: int = 0, bound: Bound | None = None, *, significant: int | None = None
 ) -> Decimal | float:
-    """A number as it is shown: every bound and every share on terminal and page, in tables and in words, goes through.
+    """Round a number as it is shown: each bound and share of terminal, page, tables and words is made here.
 
     A lower bound is rounded down and an upper one up, so that what is shown never claims more than what was computed;
     an estimate is rounded to the nearest. The last bits of binary arithmetic are no claim: a value is first taken to 13
@@ -173,7 +173,7 @@ def drop_for(metrics: Iterable[Scale], yield_drop: float | None) -> float | None
 
 
 def chance_words(network: str, n_correct: int, n_images: int, chance: float) -> str:
-    """That a network with its own weights is no better than one answer to every input, and what to check.
+    """Sentence on a network that is no better than one answer to every input, with what to check.
 
     Args:
         network: what is at chance level, in words.
@@ -184,5 +184,6 @@ def chance_words(network: str, n_correct: int, n_images: int, chance: float) -> 
     return (
         f"{network} is at chance level before any chip: it gets {n_correct} of {n_images} images right, not "
         f"significantly more than one answer to all of them ({percent(chance, 1)} %; exact binomial test at 5 %). "
-        "Chips as good as it show no yield: check model.checkpoint, the order of the labels and data.mean, data.std"
+        "Chips as good as it show no yield: check model.checkpoint, the order of the labels and how inputs are "
+        "normalised, or take more images"
     )

@@ -134,7 +134,7 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
 
 
 def tail_heading(summary: pd.DataFrame) -> str:
-    """What ``tail`` is called above a column: its name where all rows have one, else ``tail``; see `tail_text`."""
+    """Heading of a column of ``tail``: its name where all rows have one name, else ``tail``; see `tail_text`."""
     names = summary["tail_name"].dropna().unique()
     return str(names[0]) if len(names) == 1 else "tail"
 
@@ -226,7 +226,7 @@ def _tail(columns: Mapping[str, Any], higher: npt.NDArray[np.bool_]) -> dict[str
 
 
 def _chance(done: pd.DataFrame, cell: Codes, size: int) -> dict[str, Floats]:
-    """Of frames of older versions, which lack the column, nothing is known."""
+    """Chance level of each cell's data and its p-value; NaN in frames of older versions, which lack the column."""
     names = ("n_correct", "n_lost", "n_gained", "n_images", CHANCE)
     facts = {
         name: done[name].to_numpy(dtype=np.float64, na_value=np.nan) if name in done else np.full(len(done), np.nan)
