@@ -13,10 +13,11 @@ import pandas as pd
 from rramsweep.asked import planned, unfinished
 from rramsweep.axis import UNITS, is_number, name_of, text_of
 from rramsweep.cells import inputs_word, scales, span
-from rramsweep.intervals import CONFIDENCE
+from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
 from rramsweep.plan import Plan
-from rramsweep.schema import TIME
-from rramsweep.scores import FRACTION, NAME, Scale, drop_for
+from rramsweep.schema import CHANCE, TIME
+from rramsweep.scores import FRACTION, NAME, Bound, Scale, chance_words, drop_for, percent
+from rramsweep.summary import at_chance
 
 # The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.
 GOAL = 0.9
@@ -34,13 +35,15 @@ class Answer:
         sentences: one for each combination of the axes that is not the range itself.
         notes: what a reader must know to take them as they are meant.
         headline: how many points keep what they must, where there are more than `READABLE` sentences; else empty.
-        unfinished: that the sweep has not run to its end, which comes before all else; empty where it has.
+        unfinished: that the sweep has not run to its end, which comes before the sentences; empty where it has.
+        guessing: networks at chance level, which come before all else; see `guessing`.
     """
 
     sentences: list[str]
     notes: list[str]
     headline: str = ""
     unfinished: str = ""
+    guessing: Sequence[str] = ()
 
 
 def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan: Plan | None = None) -> Answer:
@@ -83,7 +86,37 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan
         if has_x.any():
             sentences.append(chips.sentence(where, part[has_x].sort_values(str(x), kind="stable"), x))
     headline = _headline(summary) if len(sentences) > READABLE else ""
-    return Answer(sentences, _notes(frame, summary, x is not None), headline, open_)
+    return Answer(sentences, _notes(frame, summary, x is not None), headline, open_, guessing(frame))
+
+
+def guessing(frame: pd.DataFrame) -> list[str]:
+    """A sentence for each digital network of a results frame that is at chance level."""
+    done = frame[(frame["status"] == "ok") & frame["n_correct"].notna()]
+    if CHANCE not in done:  # a frame of an older version
+        return []
+    done = done[done[CHANCE].notna()]
+    right = done["n_correct"] + done["n_lost"] - done["n_gained"]
+    p = binomial_tail(*(column.to_numpy(dtype=np.float64) for column in (right, done["n_images"], done[CHANCE])))
+    found = done.assign(right=right)[p > ALPHA]
+    columns = ["model", "data", "right", "n_images", CHANCE]
+    rows = found[columns].drop_duplicates().itertuples(index=False)
+    return [
+        chance_words(f"{model} on {data}", int(n_right), int(n), float(chance))
+        for model, data, n_right, n, chance in rows
+    ]
+
+
+def unseen(summary: pd.DataFrame) -> list[str]:
+    """A sentence on how many bad chips there may be that the chips of a sweep do not show, however many are good."""
+    counts = sorted({int(n) for n in summary["n"] if n > 0})
+    if not counts:
+        return []
+    few, many = counts[0], counts[-1]
+    most = [f"{percent(float(unseen_share(n)), 1, 'high')} %" for n in (few, many)]
+    told = f"{_count(few)} cannot see rare failures: with {few} of {few} good, up to {most[0]} of all chips may be bad"
+    if few < many:
+        told += f"; with {many} of {many}, up to {most[1]}"
+    return [f"{told} (exact one-sided {100 * CONFIDENCE:g} % bound, for many chips n about 3/n)"]
 
 
 def few_chips(summary: pd.DataFrame) -> list[str]:
@@ -113,6 +146,12 @@ class _Words:
         first, last = done.iloc[0]["score_mean"], done.iloc[-1]["score_mean"]
         falling = (last > first) if scale.higher_is_better else (last < first)
         rows = rows.iloc[::-1] if falling else rows
+        guessed = at_chance(rows)
+        if guessed.any():
+            levels = ", ".join(_value(x, row) for _, row in rows[guessed].iterrows()) if x else ""
+            place = "" if x is None else f"every {x}" if guessed.all() else f"{x} = {levels}"
+            none = f"{_joined([*where, place])}: no yield, for the digital network itself is at chance level."
+            return none if guessed.all() else f"{none} {self.sentence(where, rows[~guessed], x)}"
         if rows["yield_bound"].isna().all():
             return self._mean(where, done, x, scale)
         return self._range(where, rows, x, scale, "down to" if falling else "up to")
@@ -157,11 +196,13 @@ class _Words:
 
     def _mean(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale) -> str:
         bad, worst = ("score_low", "at least") if scale.higher_is_better else ("score_high", "at most")
+        side: Bound = "low" if scale.higher_is_better else "high"
         ends = rows.iloc[[0, -1]] if len(rows) > 1 else rows
         said = []
         for _, row in ends.iterrows():
             place = _at(x, row)
-            text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {scale.text(row[bad])}"
+            end = scale.text(row[bad], bound=side)
+            text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {end}"
             said.append(f"{text}{f' at {place}' if place else ''}")
         return (
             f"{_joined([*where, scale.mean_name])}: {', '.join(said)}; digital "
@@ -173,14 +214,14 @@ class _Words:
 def _headline(summary: pd.DataFrame) -> str:
     if summary["yield_bound"].isna().all():
         return f"{len(summary)} points, of a metric without a yield."
-    kept = int((summary["yield_bound"] >= summary["n"].map(_goal) - 1e-12).sum())
+    kept = int((~at_chance(summary) & (summary["yield_bound"] >= summary["n"].map(_goal) - 1e-12)).sum())
     fewest = summary.iloc[int(summary["n"].to_numpy().argmin())]
     least = f"{_percent(_goal(fewest['n']))} % of chips good{_most(fewest)}"
     return f"{kept} of {len(summary)} points are each shown to keep at least {least}."
 
 
 def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
-    notes = [f"{few[0].upper()}{few[1:]}." for few in few_chips(summary)]
+    notes = [f"{words[0].upper()}{words[1:]}." for words in [*unseen(summary), *few_chips(summary)]]
     bounds = summary[summary["yield_bound"].notna()]
     if len(bounds):
         notes.append(
@@ -223,8 +264,7 @@ def _most(row: Any) -> str:
 
 
 def _percent(share: float) -> str:
-    # Down, never up: a bound must not promise more than it shows.
-    return f"{math.floor(100 * share + 1e-9)}"
+    return percent(share, bound="low")
 
 
 def _value(x: str | None, row: Any) -> str:

@@ -12,7 +12,7 @@ from rramsweep.arguments import brief, fitting
 from rramsweep.errors import ValidationError
 from rramsweep.intervals import Codes
 from rramsweep.names import nearest
-from rramsweep.schema import FACTS, METRIC, TIME, check_outcomes
+from rramsweep.schema import CHANCE, FACTS, METRIC, TIME, check_outcomes
 from rramsweep.scores import Scale
 
 # The columns that tell points apart and the rows of these -> what to do.
@@ -53,7 +53,7 @@ def need_facts(frame: pd.DataFrame) -> None:
     """
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"a results frame must be a DataFrame, got {type(frame).__name__}: rs.load(DIR) reads one")
-    needed = [name for name in (*FACTS, *METRIC) if name not in frame.columns]
+    needed = [name for name in (*FACTS, *METRIC) if name not in frame.columns and name != CHANCE]
     if needed:
         raise ValueError(
             f"a results frame lacks columns {', '.join(needed)}: take it from rs.run(), rs.sweep() or rs.load()"

@@ -21,6 +21,7 @@ FACTS = pa.schema(
         pa.field("accuracy", pa.float64()),  # n_correct / n_images
         pa.field("digital_accuracy", pa.float64()),
         pa.field("ideal_accuracy", pa.float64()),
+        pa.field("chance_accuracy", pa.float64()),  # of one answer to every input; null in rows of older versions
         pa.field("agreement", pa.float64()),  # share of labels where chip and digital predict the same class
         pa.field("loss", pa.float64()),  # mean cross-entropy; as agreement null where the outputs are no logits
         pa.field("seconds", pa.float64()),

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rramsweep.files import read_regular, write_atomic
-from rramsweep.schema import CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, checked
+from rramsweep.schema import CHANCE, CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, checked
 
 # Under this key pandas itself keeps `attrs`, so that a plain pd.read_parquet finds `swept` too.
 _ATTRS_KEY = b"PANDAS_ATTRS"
@@ -42,8 +42,8 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ValueError: a column is missing, doubled or of another type; a status is unknown; a chip stands twice;
-            an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, and all of ``COUNTED`` together, may be null) or a
-            ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
+            an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, ``CHANCE``, and all of ``COUNTED`` together, may
+            be null) or a ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
     """
     checked(frame)
     return frame
@@ -141,7 +141,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         table = pq.ParquetFile(pa.BufferReader(read_regular(Path(path)))).read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
-    for name in EXECUTION:
+    for name in (*EXECUTION, CHANCE):
         if name not in table.column_names:
             table = table.append_column(pa.field(name, FACTS[name]), pa.nulls(len(table), FACTS[name]))
     frame = _to_pandas(table)

@@ -17,7 +17,7 @@ from rramsweep.axis import is_number, label_of, name_of
 from rramsweep.cells import finished, need_facts, one_metric, span
 from rramsweep.curves import of_what
 from rramsweep.intervals import Floats, t_interval
-from rramsweep.scores import Scale
+from rramsweep.scores import Bound, Scale
 from rramsweep.style import axes_or_new, legend_above, styled, write_caption
 from rramsweep.summary import allowed_drop, summarize
 
@@ -104,7 +104,7 @@ def plot_heatmap(
     bar.outline.set_visible(False)
     legend_above(ax)
     if np.isfinite(half).any():
-        most = metric.number(np.nanmax(half) / metric.factor, digits=1)
+        most = metric.number(np.nanmax(half) / metric.factor, digits=1, bound="high")
         told.insert(1, f"{'±: half the 95 % t interval' if fits else '95 % t interval'}, at most ±{most}")
     if np.isnan(mean).any():
         told.append("white: no chip")
@@ -123,7 +123,8 @@ def _write_means(ax: Axes, mesh: Any, mean: Floats, half: Floats, metric: Scale)
     for (row, column), value in np.ndenumerate(mean):
         if np.isnan(value):
             continue
-        lines = [metric.number(float(v) / metric.factor, digits=1) for v in (value, half[row, column])]
+        ends: tuple[tuple[Any, Bound | None], ...] = ((value, None), (half[row, column], "high"))
+        lines = [metric.number(float(v) / metric.factor, digits=1, bound=bound) for v, bound in ends]
         text = lines[0] if lines[1] == "-" else f"{lines[0]}\n±{lines[1]}"
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": mpl.rcParams["legend.fontsize"]}
         # In the cell's own colour, wide enough that a contour ends beside the digits and goes on behind them.

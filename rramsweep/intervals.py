@@ -13,6 +13,9 @@ from scipy import special  # not scipy.stats: every command would wait half a se
 
 CONFIDENCE = 0.95
 
+# Level of a test: the largest probability of a result as good as this by chance at which it is not put down to chance.
+ALPHA = 0.05
+
 # Quantile of the standard normal that a two-sided interval reaches to on either side.
 _Z = float(special.ndtri((1 + CONFIDENCE) / 2))
 
@@ -62,6 +65,23 @@ def share_bound(successes: Codes, n: Codes) -> Floats:
     some = np.maximum(successes, 1)
     bound = special.betaincinv(some, np.maximum(n - some, 0) + 1, 1 - CONFIDENCE)
     return np.where(n == 0, np.nan, np.where(successes == 0, 0.0, bound))
+
+
+def unseen_share(n: npt.ArrayLike) -> Floats:
+    """One-sided upper 95 % bound on the share of bad chips where all of n are good: ``1 - 0.05 ** (1 / n)``.
+
+    The exact form of the rule of three, ``3 / n`` (Hanley and Lippman-Hand, JAMA 249, 1743, 1983): what n chips cannot
+    see. 1 where n is 0.
+    """
+    n = np.asarray(n, dtype=np.float64)
+    return np.where(n > 0, -np.expm1(np.log(1 - CONFIDENCE) / np.maximum(n, 1)), 1.0)
+
+
+def binomial_tail(successes: npt.ArrayLike, n: npt.ArrayLike, share: npt.ArrayLike) -> Floats:
+    """P(Binomial(n, share) >= successes), the p-value of the exact one-sided test; NaN where ``share`` is."""
+    k, n, share = np.asarray(successes), np.asarray(n), np.asarray(share, dtype=np.float64)
+    tail = special.betainc(np.maximum(k, 1), np.maximum(n - k, 0) + 1, share)
+    return np.where(np.isnan(share), np.nan, np.where(k <= 0, 1.0, np.where(k > n, 0.0, tail)))
 
 
 def all_or_none(n: Codes) -> tuple[Floats, Floats]:

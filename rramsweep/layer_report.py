@@ -26,6 +26,7 @@ from rramsweep.messages import one_line
 from rramsweep.overrides import check, refuse_unheeded
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
+from rramsweep.scores import percent
 from rramsweep.settings import Settings
 from rramsweep.terminal import show_table
 from rramsweep.workbench import Workbench
@@ -143,4 +144,4 @@ def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
 def _text(value: Any, share: bool) -> str:
     if pd.isna(value):
         return "-"
-    return f"{100 * value:.1f}" if share else f"{value:.3f}"
+    return percent(value, 1) if share else f"{value:.3f}"

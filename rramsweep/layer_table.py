@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from rramsweep.scores import percent
+
 LAYER = "layer"
 
 # A limit of ours, not a measured one: PyRRAM-Sim's three placeholder stages give 0.418 (Gaussian weights, W_max = 4
@@ -114,4 +116,4 @@ def _others(over: pd.Series[bool]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{percent(share, significant=3)} %"

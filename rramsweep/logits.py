@@ -29,7 +29,7 @@ def check_logits(name: str, outputs: Tensor, targets: Tensor, each: str) -> None
 
 def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
     shape, labels = tuple(targets.shape), targets.dtype == torch.int64
-    if _is_one_hot(targets) and outputs.shape == targets.shape:
+    if is_one_hot(targets) and outputs.shape == targets.shape:
         return (
             f"{name} must have labels as targets, got y of shape {shape}, rows of 0 with a single 1: save y.argmax(1), "
             "one label an input"
@@ -55,7 +55,7 @@ def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
     )
 
 
-def _is_one_hot(targets: Tensor) -> bool:
+def is_one_hot(targets: Tensor) -> bool:
     """Whether every row has a single 1 and else 0, in place of its label."""
     if targets.dim() != 2 or targets.shape[1] < 2:
         return False

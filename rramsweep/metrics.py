@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.identity import describe
-from rramsweep.logits import check_logits, cross_entropy, predicted
+from rramsweep.logits import check_logits, cross_entropy, is_one_hot, predicted
 from rramsweep.scores import FRACTION, Scale
 
 
@@ -48,7 +48,10 @@ class Number(Metric, Protocol):
 
 @runtime_checkable
 class Share(Metric, Protocol):
-    """A metric that is the share of inputs answered right; higher is better."""
+    """A metric that is the share of inputs answered right; higher is better.
+
+    One whose answers name several labels, as `Top5`, may say how many in an attribute `guesses` (1 without it).
+    """
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Whether each input is right, bool, shape (N,); the score is its mean. ValueError as in `Number`."""
@@ -82,6 +85,7 @@ class Top5:
 
     version: ClassVar[int] = 1
     name: ClassVar[str] = "top-5 accuracy"
+    guesses: ClassVar[int] = 5
     unit: ClassVar[str] = FRACTION
     higher_is_better: ClassVar[bool] = True
 
@@ -176,6 +180,17 @@ METRICS = ("Top1", "Top5", "CrossEntropy", "MeanSquaredError", "Perplexity")
 def scale_of(metric: Metric) -> Scale:
     """What tables and plots know of a metric."""
     return Scale(metric.name, metric.unit, metric.higher_is_better)
+
+
+def chance_accuracy(metric: Metric, targets: Tensor) -> float | None:
+    """Largest share of inputs that one answer to all of them gets right: the most frequent label, five for `Top5`.
+
+    None where the metric counts no right inputs, or where the targets are no labels.
+    """
+    if callable(metric) or not len(targets) or (targets.is_floating_point() and not is_one_hot(targets)):
+        return None
+    counts = torch.unique(targets, dim=0, return_counts=True)[1].sort(descending=True).values
+    return int(counts[: getattr(metric, "guesses", 1)].sum()) / len(targets)
 
 
 def identity(metric: Metric) -> str:

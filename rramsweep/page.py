@@ -20,7 +20,8 @@ from rramsweep.cells import inputs_word
 from rramsweep.plan import Plan
 from rramsweep.plots import beyond_source
 from rramsweep.schema import METRIC
-from rramsweep.scores import Scale
+from rramsweep.scores import Bound, Scale, percent
+from rramsweep.summary import at_chance, tail_heading, tail_text
 
 PAGE_FILE = "report.html"
 TEMPLATE = "report.html.j2"
@@ -31,6 +32,12 @@ _FROM_MEMORY = "[M"
 # How an option's comment says that a parameter counts under a value of another one only.
 _READ_BY = re.compile(r"\bread by (\w+)=(\w+)")
 _ERRORS_SHOWN = 20
+# Shares of a row, and which of them is a bound.
+_SHARES: Mapping[str, Bound | None] = {"yield_bound": "low", "yield_share": None}
+_TAIL = (
+    "the worst chip; from 59 chips on the one-sided 95 % bound on the quantile that 5 % of chips lie beyond (q05_low, "
+    "q95_high)"
+)
 
 Row = dict[str, Any]
 
@@ -62,7 +69,7 @@ def render(
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
         head=_head(summary),
-        rows=[_row(row, summary.attrs["by"]) for _, row in summary.iterrows()],
+        rows=_rows(summary),
         components=[c for c in used if c["option"] != "ideal"],
         ideal=[c["group"] for c in used if c["option"] == "ideal"],
         chosen={c["group"] for c in used if c["option"] != "ideal"},
@@ -110,7 +117,6 @@ def _head(summary: pd.DataFrame) -> list[dict[str, str]]:
     metrics = summary[list(METRIC)].drop_duplicates() if len(summary) else summary.head(0)
     unit = Scale.of(metrics.iloc[0]) if len(metrics) == 1 else None
     mean = f"{unit.mean_name} ({unit.shown_unit})".removesuffix(" ()") if unit else "mean score"
-    tail = ("5 % quantile" if unit.higher_is_better else "95 % quantile") if unit else "bad tail"
     return [
         *by,
         {"name": "chips", "hint": "chips that finished"},
@@ -118,36 +124,42 @@ def _head(summary: pd.DataFrame) -> list[dict[str, str]]:
         {"name": mean, "hint": "mean over chips"},
         {"name": "from", "hint": "lower end of the 95 % t interval of the mean"},
         {"name": "to", "hint": "upper end of the 95 % t interval of the mean"},
-        {"name": tail, "hint": "of the chips, the bad side"},
+        {"name": tail_heading(summary), "hint": _TAIL},
         {"name": "yield at least, %", "hint": "one-sided lower 95 % bound on the share of good chips (yield_bound)"},
         {"name": "yield seen, %", "hint": "share of good chips among these (yield_share)"},
     ]
 
 
-def _row(row: Any, by: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(summary: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    by, tail = summary.attrs["by"], tail_heading(summary)
+    rows = zip(at_chance(summary), summary.iterrows(), strict=True)
+    return [_row(row, by, tail, known=not guessed) for guessed, (_, row) in rows]
+
+
+def _row(row: Any, by: Sequence[str], tail: str, known: bool) -> list[dict[str, Any]]:
     scale = Scale.of(row)
-    tail = row["q05" if scale.higher_is_better else "q95"]
-    scores = [row["score_mean"], row["score_low"], row["score_high"], tail]
-    shares = [row["yield_bound"], row["yield_share"]]
+    scores: list[tuple[str, Bound | None]] = [("score_mean", None), ("score_low", "low"), ("score_high", "high")]
+    shares: list[tuple[float, Bound | None]] = [
+        (row[name] if known else math.nan, bound) for name, bound in _SHARES.items()
+    ]
     return [
         *(
             {"text": text_of(row[name], name), "key": _key(row[name]), "number": not isinstance(row[name], str)}
             for name in by
         ),
         *({"text": f"{row[name]:.0f}", "key": int(row[name]), "number": True} for name in ("n", "n_failed")),
-        *({"text": scale.number(value), "key": _key(value), "number": True} for value in scores),
-        *({"text": _percent(value), "key": _key(value), "number": True} for value in shares),
+        *(
+            {"text": scale.number(row[name], bound=bound), "key": _key(row[name]), "number": True}
+            for name, bound in scores
+        ),
+        {"text": tail_text(row, tail), "key": _key(row["tail"]), "number": True},
+        *({"text": percent(value, 1, bound), "key": _key(value), "number": True} for value, bound in shares),
     ]
 
 
 def _key(value: Any) -> Any:
     """What a column is sorted by: empty for a null, which comes last either way."""
     return "" if pd.isna(value) else value
-
-
-def _percent(share: float) -> str:
-    # Down: a bound must not promise more than it shows, and the share seen loses nothing by it.
-    return "-" if pd.isna(share) else f"{math.floor(1000 * share + 1e-9) / 10:.1f}"
 
 
 def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ Ranges = Mapping[str, tuple[float, float, str]]
 SOURCE_RANGE: Ranges = {
     "drift.relative_drift": (0, 0.2, "relative drift above 0.2 lies outside the range its source gives")
 }
-BANDS = (("spread", "q05", "q95", 0.15), ("interval", "score_low", "score_high", 0.4))
+# The light band is all chips, until they are so many that order statistics bound the quantiles; see `summarize`.
+BANDS = (("spread", "spread_low", "spread_high", 0.15), ("interval", "score_low", "score_high", 0.4))
 
 
 def beyond_source(frame: pd.DataFrame) -> list[str]:
@@ -79,6 +80,9 @@ def plot_robustness(
     notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
     table = table[table["n"] > 0]  # its index stays the number of the cell
     spread_times(ax, x, table[x])
+    table = table.assign(
+        spread_low=table["q05_low"].fillna(table["score_min"]), spread_high=table["q95_high"].fillna(table["score_max"])
+    )
     table = place(table.assign(limit=limit_of(table, chips, metric, yield_drop)), x, group, ax)
     draw_means(ax, table, "score_mean", BANDS, metric.factor)
     _draw_chips(ax, table, chips, metric)
@@ -170,5 +174,9 @@ def _spread_words(table: pd.DataFrame) -> list[str]:
     table = table[(table["n"] > 1) & ~(table["curve"] & crowded(table))]
     if table.empty:
         return []
-    within = ((table["q05"] > table["score_low"]) | (table["q95"] < table["score_high"])).any()
-    return ["5–95 % of chips: light, darker within the interval" if within else "light band: 5–95 % of chips"]
+    within = ((table["spread_low"] > table["score_low"]) | (table["spread_high"] < table["score_high"])).any()
+    bounded = table["q05_low"].notna()
+    band = "95 % bounds on the 5 and 95 % quantiles" if bounded.any() else "all chips"
+    if bounded.any() and not bounded.all():
+        band = f"all chips, of {table.loc[bounded, 'n'].min()} or more {band}"
+    return [f"{band}: light, darker within the interval" if within else f"light band: {band}"]

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rramsweep import frames, page
-from rramsweep.answer import answer, few_chips
+from rramsweep.answer import answer, few_chips, guessing, unseen
 from rramsweep.arguments import checked_arguments
 from rramsweep.axis import text_of
 from rramsweep.cells import inputs_word, resolve_by, scales
@@ -29,11 +29,11 @@ from rramsweep.plan import PLAN_FILE, RUN_FILE, Plan, merge
 from rramsweep.plots import beyond_source
 from rramsweep.runs import read_runs
 from rramsweep.schema import ENDED
-from rramsweep.scores import FRACTION, Scale
+from rramsweep.scores import FRACTION, Bound, Scale, percent
 from rramsweep.stopping import Fixed, in_order
 from rramsweep.store import Store, select
 from rramsweep.style import styled
-from rramsweep.summary import summarize
+from rramsweep.summary import at_chance, summarize, tail_heading, tail_text
 from rramsweep.terminal import show_table
 
 RESULTS_FILE = "results.parquet"
@@ -139,10 +139,15 @@ def save_figure(fig: Figure, path: str | Path) -> bytes:
 
 
 def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, told: Sequence[str] = ()) -> None:
-    """Print the summary, in 80 columns where the values allow it, notes not ``told`` yet, and where the files are."""
+    """Print the summary, in 80 columns where the values allow it, notes not ``told`` yet, and where the files are.
+
+    That a network is at chance level comes before all else, whether ``told`` or not, and its chips show no yield.
+    """
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
         return
+    for sentence in guessing(frame):
+        console.print(f"note: {sentence}", soft_wrap=True, markup=False)
     by, metrics = summary.attrs["by"], scales(frame)
     one = metrics[0] if len(metrics) == 1 else None
     table = Table(
@@ -157,23 +162,26 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     by = [name for name in by if not (summary[name].nunique() == 1 and os.sep in str(summary[name].iloc[0]))]
     for name in by:
         table.add_column(name, overflow="fold")
-    # The tail that hurts, under its own name where that is one.
-    tail = ("q05" if one.higher_is_better else "q95") if one else "tail"
+    tail = tail_heading(summary)
     for name in ("n", "mean", "interval", tail, "yield %", "interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    for _, row in summary.iterrows():
+    for guessed, (_, row) in zip(at_chance(summary), summary.iterrows(), strict=True):
         metric = Scale.of(row)
+        ends: list[tuple[str, Bound]] = [("low", "low"), ("high", "high")]
+        share, *bounds = (percent(row["yield_share"]), *(percent(row[f"yield_{end}"], bound=of) for end, of in ends))
         table.add_row(
             *("-" if pd.isna(row[name]) else text_of(row[name], name) for name in by),
             f"{row['n']:.0f}",
             metric.number(row["score_mean"]) if one else metric.text(row["score_mean"]),
-            f"{metric.number(row['score_low'])}..{metric.number(row['score_high'])}",
-            metric.number(row["q05" if metric.higher_is_better else "q95"]),
-            _percent(row["yield_share"]),
-            f"{_percent(row['yield_low'])}..{_percent(row['yield_high'])}",
+            "..".join(metric.number(row[f"score_{end}"], bound=of) for end, of in ends),
+            tail_text(row, tail),
+            "-" if guessed else share,
+            "-" if guessed else "..".join(bounds),
         )
     show_table(table, console)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
+    for sentence in unseen(summary):
+        console.print(sentence, markup=False)
     for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
@@ -217,7 +225,3 @@ def _runs(folder: Path) -> list[dict[str, Any]]:
 def _varies(plan: Plan, name: str) -> bool:
     values = {repr({**p.choices, **p.params}.get(name)) for p in plan.points}
     return len(values) > 1
-
-
-def _percent(share: float) -> str:
-    return "-" if pd.isna(share) else f"{100 * share:.0f}"

@@ -21,6 +21,8 @@ METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: p
 # Facts that only a metric of right and wrong inputs has, and those that only logits have.
 COUNTED = ("n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy")
 OF_LOGITS = ("agreement", "loss")
+# What guessing scores, for metrics of right and wrong labels; older stores do not know it.
+CHANCE = "chance_accuracy"
 # How a trial was run, which older stores do not know.
 EXECUTION = ("batch_size", "memory_format", "threads", "accelerator")
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
@@ -131,7 +133,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     counted = ok & ~np.logical_and.reduce([null[name] for name in COUNTED])
     for name in list(FACTS)[4:]:
         needed = counted if name in COUNTED else ok
-        if name not in (*OF_LOGITS, *EXECUTION):
+        if name not in (*OF_LOGITS, *EXECUTION, CHANCE):
             what = "a row of right and wrong inputs" if name in COUNTED else "an ok row"
             refuse(needed & null[name], name, f"not be null in {what}", "mark the row failed")
         if name != "seconds":  # a trial takes its time before it fails
@@ -139,7 +141,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     for name in facts.ACCURACY_OF:
         infinite = ~null[name] & np.isinf(np.asarray(value[name], dtype=np.float64))
         refuse(infinite, name, "be finite", "mark the row failed")
-    for name in ("accuracy", "digital_accuracy", "ideal_accuracy", "agreement"):
+    for name in ("accuracy", "digital_accuracy", "ideal_accuracy", CHANCE, "agreement"):
         outside = (value[name] < 0) | (value[name] > 1)
         refuse(outside, name, "lie in [0, 1]", "it is a fraction, so divide a percentage by 100")
     n, correct, lost, gained = (value[name] for name in ("n_images", "n_correct", "n_lost", "n_gained"))

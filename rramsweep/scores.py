@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from typing import Any, Literal
 
 # Unit of a share in 0..1, which people read in percent.
 FRACTION = "fraction"
 
 # What a good chip may lose of a metric in `FRACTION`; no number would suit every other unit.
 YIELD_DROP = 0.02
+
+# Which end of an interval a number is, or which one-sided bound: it decides the way in which it is rounded.
+Bound = Literal["low", "high"]
+_ROUNDING = {"low": ROUND_FLOOR, "high": ROUND_CEILING, None: ROUND_HALF_UP}
+
+# Digits beyond these are rounding of the arithmetic: 1 - 0.9 is 0.09999999999999998 and must not be shown as 9 %.
+_EXACT_DIGITS = 13
+# Enough for every float with two decimals: the default of 28 digits refuses 1e30.
+_ANY_FLOAT = Context(prec=400)
 
 # Columns of a point that say what its scores are.
 NAME, UNIT, HIGHER = "metric.name", "metric.unit", "metric.higher_is_better"
@@ -72,15 +82,69 @@ class Scale:
         """Unit and direction, for messages and identities."""
         return f"{self.unit or 'no unit'}, {'higher' if self.higher_is_better else 'lower'} is better"
 
-    def number(self, score: float, digits: int = 2) -> str:
-        """The shown number alone: `digits` decimals of a percentage, else four significant digits; `-` for NaN."""
-        if math.isnan(score):
-            return "-"
-        return f"{100 * score:.{digits}f}" if self.unit == FRACTION else f"{score:#.4g}"
+    def number(self, score: float, digits: int = 2, bound: Bound | None = None) -> str:
+        """The shown number alone: `digits` decimals of a percentage, else four significant digits; `-` for NaN.
 
-    def text(self, score: float, digits: int = 2) -> str:
+        Args:
+            score: in the metric's unit.
+            digits: of a percentage.
+            bound: rounds toward caution, see `rounded`; None is an estimate.
+        """
+        if self.unit == FRACTION:
+            return percent(score, digits, bound)
+        return "-" if math.isnan(score) else f"{float(rounded(score, significant=4, bound=bound)):#.4g}"
+
+    def text(self, score: float, digits: int = 2, bound: Bound | None = None) -> str:
         """The shown number with its unit: `88.20 %`, `0.4312 nat`."""
-        return f"{self.number(score, digits)} {self.shown_unit}".rstrip()
+        return f"{self.number(score, digits, bound)} {self.shown_unit}".rstrip()
+
+
+def rounded(
+    value: float, decimals: int = 0, bound: Bound | None = None, *, significant: int | None = None
+) -> Decimal | float:
+    """Round a number as it is shown: each bound and share of terminal, page, tables and words is made here.
+
+    A lower bound is rounded down and an upper one up, so that what is shown never claims more than what was computed;
+    an estimate is rounded to the nearest. The last bits of binary arithmetic are no claim: a value is first taken to 13
+    significant digits.
+
+    Args:
+        value: any number; infinities and NaN come back as they are.
+        decimals: digits behind the point.
+        bound: `low` or `high`; None is an estimate.
+        significant: significant digits, in the place of ``decimals``.
+    """
+    if not math.isfinite(value):
+        return float(value)
+    exact = Decimal(f"{value:.{_EXACT_DIGITS - 1}e}")
+    last = -decimals if significant is None else exact.adjusted() - significant + 1
+    shown = exact.quantize(Decimal(1).scaleb(last), rounding=_ROUNDING[bound], context=_ANY_FLOAT)
+    return shown.copy_abs() if shown == 0 else shown
+
+
+def percent(share: float, decimals: int = 0, bound: Bound | None = None, *, significant: int | None = None) -> str:
+    """A share as a number of percent, without the sign; `-` for NaN.
+
+    An estimate reads 0 or 100 only where it is exactly that: 0.9996 is `>99.9` with one decimal and 0.0004 is `<0.1`.
+    Bounds are rounded as in `rounded`: a lower bound of 0.004 is 0, an upper one of 0.996 is 100.
+
+    Args:
+        share: as a fraction.
+        decimals: digits behind the point.
+        bound: `low` or `high`; None is an estimate.
+        significant: significant digits, in the place of ``decimals``; zeros at the end are left out.
+    """
+    if math.isnan(share):
+        return "-"
+    shown = rounded(100 * share, decimals, bound, significant=significant)
+    if isinstance(shown, float):
+        return f"{shown}"
+    step = Decimal(1).scaleb(-decimals if significant is None else 2 - significant)
+    if bound is None and shown == 100 and share < 1:
+        return f">{100 - step}"
+    if bound is None and shown == 0 and share > 0:
+        return f"<{step}"
+    return f"{shown}" if significant is None else f"{float(shown):.{significant}g}"
 
 
 def drop_for(metrics: Iterable[Scale], yield_drop: float | None) -> float | None:
@@ -107,3 +171,20 @@ def drop_for(metrics: Iterable[Scale], yield_drop: float | None) -> float | None
             "give another"
         )
     return float(yield_drop)
+
+
+def chance_words(network: str, n_correct: int, n_images: int, chance: float) -> str:
+    """Sentence on a network that is no better than one answer to every input, with what to check.
+
+    Args:
+        network: what is at chance level, in words.
+        n_correct: inputs that it gets right.
+        n_images: of so many.
+        chance: share of inputs that the best single answer to all of them gets right.
+    """
+    return (
+        f"{network} is at chance level before any chip: it gets {n_correct} of {n_images} images right, not "
+        f"significantly more than one answer to all of them ({percent(chance, 1)} %; exact binomial test at 5 %). "
+        "Chips as good as it show no yield: check model.checkpoint, the order of the labels and how inputs are "
+        "normalised, or take more images"
+    )

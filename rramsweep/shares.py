@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 
 from rramsweep.arrays import CONVOLUTIONS, TRANSPOSED, find_arrays
+from rramsweep.scores import percent as shown_percent
 
 BIAS = "bias"
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -75,9 +76,9 @@ def describe_shares(found: list[Share]) -> str:
     parameters, macs = sum(s.parameters for s in found), sum(s.macs for s in found)
 
     def percent(some: list[Share]) -> str:
-        of_parameters = 100 * sum(s.parameters for s in some) / parameters
-        of_macs = 100 * sum(s.macs for s in some) / max(macs, 1)
-        return f"{of_parameters:.3g} % of parameters, {of_macs:.3g} % of multiplications"
+        counts = (sum(s.parameters for s in some) / parameters, sum(s.macs for s in some) / max(macs, 1))
+        of_parameters, of_macs = (shown_percent(share, significant=3) for share in counts)
+        return f"{of_parameters} % of parameters, {of_macs} % of multiplications"
 
     analog = [s for s in found if s.analog]
     digital = [f"{s.kind}{f' x {s.layers}' if s.kind != BIAS else ''} ({percent([s])})" for s in found if not s.analog]

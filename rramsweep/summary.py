@@ -9,18 +9,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from rramsweep.arguments import checked_arguments
 from rramsweep.cells import cells, need_facts, resolve_by, scales, without_images
 from rramsweep.facts import ACCURACY_OF
-from rramsweep.intervals import CONFIDENCE, Codes, Floats, crossed_errors, lower_rank, share_bound, t_interval, wilson
-from rramsweep.schema import METRIC
-from rramsweep.scores import FRACTION, HIGHER, UNIT, YIELD_DROP, drop_for
+from rramsweep.intervals import (
+    ALPHA,
+    CONFIDENCE,
+    Codes,
+    Floats,
+    binomial_tail,
+    crossed_errors,
+    lower_rank,
+    share_bound,
+    t_interval,
+    wilson,
+)
+from rramsweep.schema import CHANCE, METRIC
+from rramsweep.scores import FRACTION, HIGHER, UNIT, YIELD_DROP, Bound, Scale, drop_for
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 # What a summary repeats of a score under the old names where the score is an accuracy.
 AS_ACCURACY = {f"score_{name}": f"accuracy_{name}" for name in ("mean", "low", "high", "std", "min")}
+# What `tail` holds: the worst chip, or from 59 chips on the bound on the quantile of the bad side.
+WORST, BOUNDS = "worst chip", {"q05_low": "q05 bound", "q95_high": "q95 bound"}
 BASELINES = {score: accuracy for score, accuracy in ACCURACY_OF.items() if score != "score"}
 
 
@@ -37,8 +51,8 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
 
     Returns:
         One row a cell in order of appearance. Scores are in the metric's unit, accuracies fractions. ``low``, ``high``,
-        ``min``, ``max`` and quantiles are of the numbers, whichever direction is good: the bad tail is ``q05`` where
-        higher is better and ``q95`` where lower is. The columns are ``by``, then
+        ``min``, ``max`` and quantiles are of the numbers, whichever direction is good: the bad side is the low one
+        where higher is better and the high one where lower is. The columns are ``by``, then
 
         - ``n``, ``n_failed``: chips that finished, chips that did not
         - ``accuracy_mean``, ``accuracy_low``, ``accuracy_high``, ``accuracy_std``, ``accuracy_min``: those of
@@ -50,12 +64,21 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         - ``score_min``, ``score_max``: the smallest and largest of the n chips
         - ``se_chips``: standard error over other chips on these images, ``std / sqrt(n)``; null for one chip
         - ``se_images``: over another test set of this size, read by these chips (`intervals.crossed_errors`)
-        - ``q05 q25 q50 q75 q95``: quantiles of the chips, linearly interpolated
+        - ``q05 q25 q50 q75 q95``: quantiles of these chips, linearly interpolated. Of few chips ``q05`` is no estimate
+          of the law's 5 % quantile: on average it lies at the ``(1 + 0.05 (n - 1)) / (n + 1)`` quantile, 20, 13, 9 and
+          7 % for 5, 10, 20 and 50 chips
         - ``q50_low``, ``q50_high``: two-sided 95 % interval of the median, the r-th smallest and r-th largest chip,
           whatever the distribution (`intervals.lower_rank`); null below 6 chips
         - ``q05_low``, ``q95_high``: one-sided lower 95 % bound on the 5 % quantile and upper one on the 95 % quantile,
           the r-th smallest and r-th largest chip; the extreme one from 59 chips, null below
+        - ``tail``, ``tail_name``: the bad end of the chips as table and page show it, and what it is: ``worst chip``
+          (``score_min``, or ``score_max`` where lower is better) below 59 chips, from there on ``q05 bound``
+          (``q05_low``) or ``q95 bound`` (``q95_high``)
         - ``digital_accuracy``, ``ideal_accuracy``, ``digital_score``, ``ideal_score``: the two baselines
+        - ``chance_accuracy``: of the best single answer to every input, the most frequent label; ``chance_p``: how
+          probable so many right inputs as the digital network's are by that chance (`intervals.binomial_tail`). Above
+          0.05 the network is at chance level, and its yield says nothing. Null where the metric counts no right
+          labels, and for chips of older stores
         - ``yield_share``, ``yield_low``, ``yield_high``: share of good chips and its two-sided 95 % Wilson interval.
           Good is ``n_correct >= n_digital - floor(yield_drop * n_images + 1e-9)``, in whole images, or for a metric
           that counts none, a score at most ``yield_drop`` worse than ``digital_score`` in the metric's direction; null
@@ -99,15 +122,36 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     right = np.bincount(cell[ok], weights=_whole(done, "n_correct"), minlength=size).astype(np.int64)
     columns["se_images"] = _se_images(per_image, frame["point_id"].to_numpy()[first], scores, cell[ok], right)
     columns |= _quantiles(scores, cell[ok], n)
+    columns |= _tail(columns, higher)
     baselines = done[list(BASELINES)].groupby(cell[ok]).first().reindex(range(size)).to_numpy(dtype=np.float64)
     columns |= dict(zip(BASELINES.values(), np.where(counted[:, None], baselines, np.nan).T, strict=True))
     columns |= dict(zip(BASELINES, baselines.T, strict=True))
+    columns |= _chance(done, cell[ok], size)
     good = good_chips(done, drop[cell[ok]], higher[cell[ok]])
     columns |= _yield(np.bincount(cell[ok], weights=good, minlength=size).astype(np.int64), n, ~np.isnan(drop))
     columns |= {name: metrics[name] for name in METRIC if name not in keys}
     out = heads.assign(**columns)
     out.attrs = {"by": keys, "yield_drop": yield_drop}
     return out
+
+
+def tail_heading(summary: pd.DataFrame) -> str:
+    """Heading of a column of ``tail``: its name where all rows have one name, else ``tail``; see `tail_text`."""
+    names = summary["tail_name"].dropna().unique()
+    return str(names[0]) if len(names) == 1 else "tail"
+
+
+def tail_text(row: Any, heading: str) -> str:
+    """A row's ``tail`` as it is shown: a bound rounded toward caution, with its name where the heading has none."""
+    scale, name = Scale.of(row), row["tail_name"]
+    bound: dict[Any, Bound] = {BOUNDS["q05_low"]: "low", BOUNDS["q95_high"]: "high"}
+    number = scale.number(row["tail"], bound=bound.get(name))
+    return number if heading == name or pd.isna(name) else f"{number} {name}"
+
+
+def at_chance(summary: pd.DataFrame) -> "pd.Series[bool]":
+    """Rows whose digital network is not significantly better than one answer to every input."""
+    return summary["chance_p"] > ALPHA
 
 
 def allowed_drop(frame: pd.DataFrame, yield_drop: float | None) -> float | None:
@@ -172,6 +216,28 @@ def _quantiles(scores: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
         bound[rank > 0] = ordered[(start + rank - 1)[rank > 0]]
         out[name] = bound
     return out
+
+
+def _tail(columns: Mapping[str, Any], higher: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    bound = np.where(higher, columns["q05_low"], columns["q95_high"])
+    worst = np.where(higher, columns["score_min"], columns["score_max"])
+    bounded, known = ~np.isnan(bound), ~np.isnan(worst)
+    names = np.where(bounded, np.where(higher, BOUNDS["q05_low"], BOUNDS["q95_high"]), WORST).astype(object)
+    names[~known] = None
+    return {"tail": np.where(bounded, bound, worst), "tail_name": names}
+
+
+def _chance(done: pd.DataFrame, cell: Codes, size: int) -> dict[str, Floats]:
+    """Chance level of each cell's data and its p-value; NaN in frames of older versions, which lack the column."""
+    names = ("n_correct", "n_lost", "n_gained", "n_images", CHANCE)
+    facts = {
+        name: done[name].to_numpy(dtype=np.float64, na_value=np.nan) if name in done else np.full(len(done), np.nan)
+        for name in names
+    }
+    first = pd.DataFrame(facts).dropna().groupby(pd.Series(cell)).first().reindex(range(size))
+    digital = first["n_correct"] + first["n_lost"] - first["n_gained"]
+    chance, n = (first[name].to_numpy() for name in (CHANCE, "n_images"))
+    return {"chance_accuracy": chance, "chance_p": binomial_tail(digital.to_numpy(), n, chance)}
 
 
 def _from_above(rank: Codes, n: Codes) -> Codes:

@@ -39,9 +39,10 @@ def plain() -> dict[str, Any]:
 
 
 def show_table(table: Table, console: Console) -> None:
-    """Print a table whose columns have override names; where it is wider than the screen, names break at their dots."""
+    """Print a table whose columns have override names; where it is wider than the screen, names break at their dots and
+    blanks."""
     free = console.options.update(width=_ANY_WIDTH)
     if console.measure(table, options=free).maximum > console.width:
         for column in table.columns:
-            column.header = re.sub(r"(?<=\w)\.(?=[a-z])", ".\n", str(column.header))
+            column.header = re.sub(r"(?<=\w)(\.| )(?=[a-z])", lambda found: found[1].strip() + "\n", str(column.header))
     console.print(table)

@@ -51,6 +51,7 @@ class Bench:
         ideal_score: of the chip that is mapped and quantised with every effect ideal.
         execution: how the network is run.
         others: the same network again, for each further chip that is run at the same time.
+        chance: largest share of inputs that one answer to all of them gets right, see `metrics.chance_accuracy`.
     """
 
     point_id: str
@@ -62,6 +63,7 @@ class Bench:
     ideal_score: float
     execution: Execution
     others: Sequence[AnalogNetwork] = ()
+    chance: float | None = None
 
 
 def evaluate(
@@ -196,6 +198,7 @@ def facts(bench: Bench, chip: Answers) -> dict[str, Any]:
             "accuracy": n_correct / len(bench.targets),
             "digital_accuracy": n_digital / len(bench.targets),
             "ideal_accuracy": bench.ideal_score,
+            "chance_accuracy": bench.chance,
         }
     return row
 

@@ -26,11 +26,13 @@ from rramsweep.forked import refuse_after_fork
 from rramsweep.fusing import fused
 from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
 from rramsweep.identity import describe, identify
+from rramsweep.intervals import ALPHA, binomial_tail
 from rramsweep.layers import changed, layer_rules, place
-from rramsweep.metrics import identity, scale_of
+from rramsweep.metrics import chance_accuracy, identity, scale_of
 from rramsweep.numerics import fixed_arithmetic
 from rramsweep.plan import Point
 from rramsweep.probe import measure
+from rramsweep.scores import chance_words
 from rramsweep.shares import describe_shares, shares
 from rramsweep.steadiness import check_steady, idle_weights
 from rramsweep.streams import STREAMS_VERSION
@@ -76,6 +78,7 @@ class Workbench:
         self.wish = wish
         self.executions = dict(executions or {})
         self._notes: dict[str, None] = {}
+        self._at_chance: dict[str, None] = {}
 
     @_prepared
     def point(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> Point:
@@ -102,7 +105,8 @@ class Workbench:
         accelerator.check()
         self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
         self._notes |= dict.fromkeys(self._idle(node, list(specs)))
-        self._digital(node)  # what does not fit together is refused while nothing has run yet
+        digital = self._digital(node)  # what does not fit together is refused while nothing has run yet
+        self._note_chance(node, choices, digital)
         point_id, text = identify(
             [
                 f"streams v{STREAMS_VERSION}",
@@ -159,7 +163,8 @@ class Workbench:
             [*(node[key] for key in BASELINE_KEYS), repr(execution)],
             lambda: self._ideal(network, batches, node),
         )
-        return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others)
+        chance = self._chance(node)
+        return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
 
     def kind(self, point: Point) -> str:
         """What decides how a point's network is best run, as text: the network's shape and that of its inputs."""
@@ -204,8 +209,11 @@ class Workbench:
 
     @property
     def notes(self) -> list[str]:
-        """Notes on the networks, devices and times of the points so far, each sentence once."""
-        return list(dict.fromkeys([*self._parts.notes, *self._notes]))
+        """Notes on the networks, devices and times of the points so far, each sentence once.
+
+        A network at chance level comes first: of such a one no chip says anything.
+        """
+        return list(dict.fromkeys([*self._at_chance, *self._parts.notes, *self._notes]))
 
     def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
         """What every weight on the array is made of, its notes taken; layers under the same rules share one."""
@@ -267,6 +275,23 @@ class Workbench:
                 raise ValueError(not_accepted(error, node, data.x)) from None
 
         return self._parts.keep("digital", [node["model"], node["data"], node["metric"]], run)
+
+    def _chance(self, node: Mapping[str, Any]) -> float | None:
+        """The accuracy that guessing has on a point's data, if its metric counts right labels."""
+        keys = [node["data"], node["metric"]]
+        return self._parts.keep(
+            "chance",
+            keys,
+            lambda: chance_accuracy(self._parts.metric(node["metric"]), self._parts.data(node["data"]).y),
+        )
+
+    def _note_chance(self, node: Mapping[str, Any], choices: Mapping[str, str], digital: Answers) -> None:
+        chance = self._chance(node)
+        if chance is None or digital.correct is None:
+            return
+        n_correct, n = int(digital.correct.sum()), len(digital.correct)
+        if binomial_tail(n_correct, n, chance) > ALPHA:
+            self._at_chance[chance_words(f"{choices['model']} on {choices['data']}", n_correct, n, chance)] = None
 
     def _ideal(self, network: AnalogNetwork, batches: Sequence[Tensor], node: Mapping[str, Any]) -> float:
         try:

@@ -286,6 +286,8 @@ def test_weights_that_no_file_gave_are_noted(workdir, capsys, arguments, note):
         return
     assert f"note: model.checkpoint=null: {note}" in out
     assert out.count("model.checkpoint=FILE") == 1
+    chance, *kept = kept  # an untrained network guesses, which is said first
+    assert "is at chance level before any chip" in chance
     assert [told.startswith(f"model.checkpoint=null: {note}") for told in kept] == [True]
     assert kept[0].partition(", ")[0].replace("'", "&#39;") in (folder / "report.html").read_text()
 

@@ -87,7 +87,7 @@ def test_three_chips_by_hand():
     assert row["yield_share"] == pytest.approx(2 / 3)
     assert row[["digital_score", "ideal_score"]].tolist() == [1, 1]
     accuracies = [name for name in row.index if "accuracy" in name]
-    assert len(accuracies) == 7
+    assert len(accuracies) == 8
     assert row[[*accuracies, "se_images"]].isna().all()
     assert row[list(MSE.columns)].tolist() == list(MSE.columns.values())
 
@@ -131,7 +131,7 @@ def test_errors_and_minus_errors_tell_the_same(scores, drop):
     for name, mirror in (
         *(("score_mean", "score_mean"), ("score_low", "score_high"), ("score_min", "score_max")),
         *(("q05", "q95"), ("q25", "q75"), ("q50", "q50"), ("q95", "q05")),
-        *(("q50_low", "q50_high"), ("q05_low", "q95_high"), ("q95_high", "q05_low")),
+        *(("q50_low", "q50_high"), ("q05_low", "q95_high"), ("q95_high", "q05_low"), ("tail", "tail")),
     ):
         assert one[name] == pytest.approx(-other[mirror], nan_ok=True), name
 

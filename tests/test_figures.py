@@ -62,7 +62,8 @@ def test_a_heat_map_holds_the_means_with_numbers_ascending(ax):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.1", "0.2"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "5"]
     assert ax.get_ylabel() == "device.step (µS)"
-    half = stats.t.ppf(0.975, 1) * 10 / 2  # two chips 10 points apart: std / sqrt(2) = 5 points
+    # Two chips 10 points apart: std / sqrt(2) = 5 points. Rounded up, as half an interval is an upper bound.
+    half = np.ceil(10 * stats.t.ppf(0.975, 1) * 10 / 2) / 10
     assert {text.get_text() for text in gid(ax, "mean")} == {f"{m}.0\n±{half:.1f}" for m in (55, 65, 75, 85)}
     assert "mean over 2 chips of this network on these 10 images" in caption(ax)
     assert f"at most ±{half:.1f}" in caption(ax)
@@ -74,7 +75,7 @@ def test_a_heat_maps_half_width_is_that_of_the_interval_before_it_is_cut(ax):
     counted = ["n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy"]
     frame[counted] = frame[counted].mask(frame["seed"] >= 0)  # free scores, that need no whole images
     rs.plot_heatmap(frame, DRIFT, STEP, ax, yield_drop=0.1)
-    half = stats.t.ppf(0.975, 1) * 10 / 2
+    half = np.ceil(10 * stats.t.ppf(0.975, 1) * 10 / 2) / 10
     assert {text.get_text() for text in gid(ax, "mean")} == {f"95.0\n±{half:.1f}"}
 
 

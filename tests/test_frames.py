@@ -371,6 +371,7 @@ def test_the_schema_is_what_the_readme_says():
         **{"n_images": whole, "n_correct": whole, "n_lost": whole, "n_gained": whole},
         **{"score": real, "digital_score": real, "ideal_score": real},
         **{"accuracy": real, "digital_accuracy": real, "ideal_accuracy": real, "agreement": real},
+        **{"chance_accuracy": real},
         **{"loss": real, "seconds": real, "batch_size": whole, "memory_format": text, "threads": whole},
         **{"accelerator": text},
     }

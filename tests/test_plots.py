@@ -75,7 +75,7 @@ def test_mean_interval_and_spread_stand_at_their_values(ax):
     assert line(ax, "mean:two") == ([0.0, 0.1, 0.2], [70, 60, 50])
     for x, mean in zip([0.0, 0.1, 0.2], [70, 60, 50], strict=True):
         assert band(ax, "interval:two")[x] == pytest.approx((mean - HALF, mean + HALF))
-        assert band(ax, "spread:two")[x] == pytest.approx((mean - 9, mean + 9))
+        assert band(ax, "spread:two")[x] == pytest.approx((mean - 10, mean + 10))
 
 
 def test_levels_are_sorted_along_the_curve(ax):
@@ -164,7 +164,7 @@ def test_text_is_drawn_as_even_categories(ax):
     assert y == [80, 70, 60]
     assert line(ax, "mean:two")[0] == pytest.approx([0.125, 1.125, 2.125])
     assert bars(ax, "interval:one")[1] == pytest.approx((0.875, 70 - HALF, 70 + HALF))
-    assert bars(ax, "spread:one")[1] == pytest.approx((0.875, 61, 79))
+    assert bars(ax, "spread:one")[1] == pytest.approx((0.875, 60, 80))
 
 
 def test_a_choice_and_a_bool_are_categories():
@@ -327,17 +327,17 @@ def test_the_caption_says_what_the_interval_is_over(ax):
     plot_robustness(sweep([0.0, 0.1]), DRIFT, "technology", ax=ax)
     assert caption(ax) == (
         "mean with 95 % t interval over 3 chips of this network on these 10 images; "
-        "5–95 % of chips: light, darker within the interval; dots: chips"
+        "all chips: light, darker within the interval; dots: chips"
     )
 
 
 def test_the_caption_calls_the_range_light_only_where_it_is_the_wider_one(ax):
-    """Of 3 chips the t interval is +-25 points and the range +-9; of 12 chips it is +-6 of +-10 or so."""
+    """Of 3 chips the t interval is +-25 points and the range +-10; of 12 chips it is +-6 of +-10 or so."""
     points, rows = [point("a", {DRIFT: 0.0}), point("b", {DRIFT: 0.1})], []
     for name in "ab":
         rows += [ok(name, seed, 7 + seed % 3) for seed in range(12)]
     plot_robustness(join(points, facts(*rows), [DRIFT]), DRIFT, ax=ax)
-    assert "; light band: 5–95 % of chips; dots" in caption(ax)
+    assert "; light band: all chips; dots" in caption(ax)
 
 
 def test_curves_of_more_than_three_groups_have_bars_beside_their_means_and_no_bands(ax):
@@ -350,7 +350,7 @@ def test_curves_of_more_than_three_groups_have_bars_beside_their_means_and_no_ba
         assert [bar[0] for bar in found] == pytest.approx([0.0, 0.1], abs=0.005)
         assert gid(ax, f"spread:{name}") == []
     assert len({bars(ax, f"interval:{name}")[0][0] for name in names}) == 4
-    assert "5–95 %" not in caption(ax)
+    assert "all chips" not in caption(ax)
 
 
 def test_the_caption_of_single_chips_and_of_two_networks():

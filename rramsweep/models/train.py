@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from rramsweep.datasets import Data, digits, fashion_mnist
 from rramsweep.models.networks import digits_cnn, digits_mlp, lenet5
+from rramsweep.scores import percent
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     model = train(recipe, args.seed)
     test = recipe.data("test")
-    print(f"{args.network}: {accuracy(model, test):.2f} % on {test.name}, {len(test)} images")
+    print(f"{args.network}: {percent(accuracy(model, test) / 100, 2)} % on {test.name}, {len(test)} images")
     out = args.out or Path("outputs") / "models" / f"{args.network}.pt"
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), out)
