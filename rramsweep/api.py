@@ -74,7 +74,7 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
 
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
-    for note in workbench.notes:
+    for note in [*workbench.notes, *plan.settings.notes]:
         warnings.warn(note, UserWarning, stacklevel=3)
     store = Store(Path(plan.settings.store))
     work = Work(plan, store, plan.settings.retry_failed)

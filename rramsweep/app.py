@@ -34,6 +34,7 @@ from rramsweep.help_screen import show_help
 from rramsweep.messages import explain
 from rramsweep.names import suggest
 from rramsweep.overrides import check
+from rramsweep.planning import described, given_by
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
 
@@ -99,6 +100,7 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
         refuse_axes(hydra_config.sweeper)
     chosen = by_group(hydra_config.runtime.choices)
     plan, workbench = point_plan(config, chosen, overrides, command_line(), allowed(config, overrides))
+    plan = described(plan, given_by(overrides), workbench)
     shards = plan.settings.shards
     if shards > 1 and hydra_config.mode == RunMode.RUN:
         raise ValueError(f"a single point runs in this process, got shards={shards}: add -m to split it")
