@@ -101,7 +101,7 @@ def _refuse_unheeded_settings(plan: Plan) -> None:
 
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
-    for note in workbench.notes:
+    for note in [*workbench.notes, *plan.settings.notes]:
         warnings.warn(note, UserWarning, stacklevel=3)
     store = Store(Path(plan.settings.store))
     work = Work(plan, store, plan.settings.retry_failed)

@@ -39,6 +39,7 @@ from rramsweep.hydra_adapter import HYDRA_VERSION_BASE, check_command
 from rramsweep.messages import explain
 from rramsweep.names import suggest
 from rramsweep.overrides import check
+from rramsweep.planning import described, given_by
 from rramsweep.signals import ended_by, signals_as_interrupts
 from rramsweep.sweeper import register
 from rramsweep.verbs import VERBS
@@ -106,6 +107,7 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
         refuse_axes(hydra_config.sweeper)
     chosen = by_group(hydra_config.runtime.choices)
     plan, workbench = point_plan(config, chosen, overrides, command_line(), allowed(config, overrides))
+    plan = described(plan, given_by(overrides), workbench)
     shards = plan.settings.shards
     if shards > 1 and hydra_config.mode == RunMode.RUN:
         raise ValueError(f"a single point runs in this process, got shards={shards}: add -m to split it")

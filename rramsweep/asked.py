@@ -71,6 +71,8 @@ def asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict
     told["yield_drop"] = ", ".join(words.values() if len(words) == 1 else (f"{words[name]} ({name})" for name in words))
     times = {point.config["t_s"] for point in plan.points}
     told["t_s"] = ", ".join(in_words(time) for time in times) if len(times) < 5 else f"{len(times)} times"
+    if plan.settings.held_fixed:
+        told["held fixed"] = ", ".join(plan.settings.held_fixed)
     analog = {
         k: v for p in plan.points for k, v in p.params.items() if k.startswith("analog.") and v not in ("[]", None)
     }

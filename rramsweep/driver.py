@@ -75,16 +75,17 @@ def execute(
     console = console or terminal.console()
     store = Store(Path(plan.settings.store))
     check_apart(folder, store.root, "the output folder")
+    asked = pd.DataFrame([{name: point.params.get(name) for name in SOURCE_RANGE} for point in plan.points])
+    notes = [*workbench.notes, *plan.settings.notes, *beyond_source(asked)]
     if plan.settings.preview:
         tuned(plan, store, workbench, keep=False)
         preview(plan, store, workbench, plan.settings.shards, console)
+        _print_notes(plan, notes, console)
         return
     n_todo = Work(plan, store, plan.settings.retry_failed).left()
     if n_todo:
         store.prepare()
         plan = tuned(plan, store, workbench)
-    asked = pd.DataFrame([{name: point.params.get(name) for name in SOURCE_RANGE} for point in plan.points])
-    notes = [*workbench.notes, *beyond_source(asked)]
     plan = replace(plan, settings=replace(plan.settings, notes=tuple(notes)))
     try:
         path = plan.save(folder)
@@ -99,8 +100,7 @@ def execute(
     stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
     console.print(f"{plan.settings.name}: points {len(plan.points)}, trials {trials}{stored}")
     _print_baselines(plan, workbench, console)
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    _print_notes(plan, notes, console)
     stopped: BaseException | None = None
     try:
         if n_todo:
@@ -179,6 +179,13 @@ def _report(
     frame, summary = report.write(folder)
     report.show(frame, summary, folder, console, told)
     return frame
+
+
+def _print_notes(plan: Plan, notes: Sequence[str], console: Console) -> None:
+    if plan.settings.held_fixed:
+        console.print(f"held fixed: {', '.join(plan.settings.held_fixed)}", soft_wrap=True, markup=False)
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
 
 
 def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None:

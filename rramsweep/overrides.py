@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Sequence
 
+from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 
 from rramsweep.config import conf_dir, launcher_of, parse
@@ -21,6 +23,8 @@ _UNHEEDED = {
     "shards": "run it as rramsweep -m to split it over jobs",
 }
 _AS_BY_DEFAULT = {"preview": False, "plan": None, "shard": 0, "shards": 1}
+# No group has so many options: what follows in a range is refused as its first value is.
+_FEW = 1000
 
 _FORM = "an override is NAME=VALUE without blanks"
 
@@ -53,6 +57,9 @@ def check(words: Sequence[str], single: str = "") -> None:
                     f"a single point takes one value, got {word}: {single}, or put them in brackets where the "
                     "parameter is a list"
                 )
+            if override.value_type != ValueType.GLOB_CHOICE_SWEEP and _is_group(override.key_or_group):
+                for value in itertools.islice(override.sweep_iterator(), _FEW):
+                    _check_option(override.key_or_group, value)
         elif not override.is_delete():
             _check_option(override.key_or_group, override.value())
 
@@ -133,8 +140,18 @@ def _for_shell(text: str) -> str:
     return f'"{text}"' if not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
+def _is_group(key: str) -> bool:
+    return (conf_dir() / key).is_dir() and key != "hydra"
+
+
 def _check_option(group: str, value: object) -> None:
-    if not isinstance(value, bool | int | float) or not (conf_dir() / group).is_dir() or group == "hydra":
+    if not _is_group(group):
+        return
+    if value is None or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
+        known = ", ".join(options(group))
+        shown = "null" if value is None else str(value)
+        raise ValidationError("must be the name of an option", f"pick one of {known}", shown=shown, slot=group)
+    if not isinstance(value, bool | int | float):
         return
     parameter = first_parameter(group)
     also = (

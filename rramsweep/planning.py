@@ -10,8 +10,8 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -20,15 +20,16 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rramsweep import limits
+from rramsweep import factors, limits
 from rramsweep.config import CONFIG_NAME, allowed, choices, container, kept, parse, read_settings
 from rramsweep.config import loader as own_loader
 from rramsweep.errors import ValidationError
 from rramsweep.execution import Wish
 from rramsweep.groups import GROUPS, POINT_KEYS
+from rramsweep.identity import flatten
 from rramsweep.messages import missing_key
 from rramsweep.overrides import check
-from rramsweep.plan import Plan, merge
+from rramsweep.plan import Plan, Point, merge
 from rramsweep.settings import Settings
 from rramsweep.vocabulary import not_there
 from rramsweep.workbench import Workbench
@@ -84,14 +85,35 @@ def compose_plan(
     workbench = Workbench(allowed(first[0], arguments), Wish.of(settings), inputs=inputs)
     points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
     settings.check_units(point.params for point in points)
-    columns = [key.lstrip("+") for key in swept if key != "seed"]
+    columns = _columns([key for key in swept if key != "seed"], axes, points)
     plan = merge([Plan(points, [seeds] * len(points), columns, kept(settings, command))])
+    plan = described(plan, _given(axes), workbench)
     if settings.shards > plan.n_trials:
         raise ValueError(
             f"shards must be at most the number of trials, got {settings.shards} for {plan.n_trials}: lower shards or "
             "ask for more chips"
         )
     return plan, workbench
+
+
+def described(plan: Plan, given: Iterable[str], workbench: Workbench) -> Plan:
+    """A plan with what its axes and the values that nobody gave have to say, in its settings.
+
+    Args:
+        plan: validated.
+        given: names of what was swept or typed.
+        workbench: the one that built its points.
+    """
+    held = factors.held_fixed(plan.points, [*given, *plan.swept], workbench)
+    notes = factors.level_notes(plan.points, plan.swept, workbench)
+    notes += factors.company_notes(plan.points, plan.swept, held, workbench)
+    settings = replace(plan.settings, notes=(*plan.settings.notes, *notes), held_fixed=tuple(held.values()))
+    return replace(plan, settings=settings)
+
+
+def given_by(overrides: Sequence[str]) -> list[str]:
+    """Names of the parameters that the overrides of one point give."""
+    return _given(_axes(parse(overrides)))
 
 
 def resolve_all(
@@ -187,6 +209,51 @@ def _check_axis(key: str) -> None:
         raise ValueError(
             f"an axis must be a config group, a parameter of one, t_s or seed, got {key}: give {key} one value"
         )
+
+
+def _given(axes: Mapping[str, tuple[list[str], bool]]) -> list[str]:
+    """Names of what the axes give, those inside of maps too."""
+    names: dict[str, None] = {}
+    for key, (values, _) in axes.items():
+        names[key.lstrip("+~")] = None
+        for value in (override.value() for override in parse(values)):
+            if isinstance(value, Mapping):
+                names |= dict.fromkeys(flatten(_plain(value), f"{key.lstrip('+')}."))
+    return list(names)
+
+
+def _plain(value: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _plain(inner) if isinstance(inner, Mapping) else inner for key, inner in value.items()}
+
+
+def _columns(keys: Sequence[str], axes: Mapping[str, tuple[list[str], bool]], points: Sequence[Point]) -> list[str]:
+    """The columns that the axes vary: of an axis over maps, each parameter that differs.
+
+    Raises:
+        ValidationError: an axis varies what is no column, so that its points would have one name.
+    """
+    columns: dict[str, None] = {}
+    for key in keys:
+        name = key.lstrip("+")
+        maps = any(isinstance(override.value(), Mapping) for override in parse(axes[key][0]))
+        if not maps and (name in GROUPS or any(name in point.params for point in points)):
+            columns[name] = None
+            continue
+        inner = dict.fromkeys(n for point in points for n in point.params if n.startswith(f"{name}."))
+        columns |= dict.fromkeys(n for n in inner if len({repr(point.params.get(n)) for point in points}) > 1)
+    named: dict[str, Point] = {}
+    for point in points:
+        labels = {**point.choices, **point.params}
+        other = named.setdefault(repr([labels.get(name) for name in columns]), point)
+        if other.point_id != point.point_id:
+            blind = [key.lstrip("+") for key in keys if key.lstrip("+") not in columns]
+            raise ValidationError(
+                "must vary an option or a parameter, which are columns of the table",
+                "make each value an option of its group, or run a sweep for each",
+                shown="values whose points no column tells apart",
+                parameter=" and ".join(blind or (key.lstrip("+") for key in keys)),
+            )
+    return list(columns)
 
 
 def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> Sequence[int] | None:

@@ -43,6 +43,7 @@ class Settings:
         preview: whether the plan is shown and nothing is run.
         command: command that asks for the same again.
         notes: sentences for the user on the plan's points.
+        held_fixed: parameters that act at values which nobody gave, each as `NAME=VALUE UNIT [TAG]`.
         executions: `{kind of network: arguments of Execution}`, as measured.
 
     Raises:
@@ -65,6 +66,7 @@ class Settings:
     preview: bool = False
     command: str = ""
     notes: tuple[str, ...] = ()
+    held_fixed: tuple[str, ...] = ()
     executions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,7 @@ class Settings:
             **plain,
             "stopping": stopping.document(self.stopping),
             "notes": list(self.notes),
+            "held_fixed": list(self.held_fixed),
             "executions": executions,
         }
 
@@ -131,12 +134,13 @@ class Settings:
             raise ValidationError("is missing", "run the sweep again", parameter=f"settings.{lacking[0]}")
         try:
             notes = fit(document.get("notes", []), list[str], "notes")
+            held = fit(document.get("held_fixed", []), list[str], "held_fixed")
             executions = _executions(document.get("executions", {}))
             command = fit(document.get("command", ""), str, "command")
             kept = Settings.of(document)
         except ValidationError as error:
             raise error.inside("settings") from None
-        return replace(kept, notes=tuple(notes), executions=executions, command=command)
+        return replace(kept, notes=tuple(notes), held_fixed=tuple(held), executions=executions, command=command)
 
     def seeds(self) -> range:
         """Seeds that a point may get: all of them, unless its stopping rule has enough before."""
@@ -157,7 +161,7 @@ class Settings:
 
 
 # What only a plan has, and a config does not.
-_OF_PLANS = ("command", "notes", "executions")
+_OF_PLANS = ("command", "notes", "held_fixed", "executions")
 
 # Keys of a config that are settings.
 SETTINGS = tuple(f.name for f in fields(Settings) if f.name not in _OF_PLANS)

@@ -92,8 +92,7 @@ class Workbench:
             ValueError: any component refuses its parameters (see `build`), the network cannot answer the data, or the
                 metric cannot score the answers.
         """
-        node = {key: config[key] for key in POINT_KEYS}
-        node["t_s"] = seconds(node["t_s"])
+        node = _node(config)
         network, weights = self._parts.network(node["model"])
         self._notes |= dict.fromkeys(untrained(node["model"]))
         self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
@@ -207,6 +206,19 @@ class Workbench:
         node = point.config
         return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
 
+    def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
+        """What each weight on the array is made of under a point's config or a change of it; takes no notes.
+
+        Raises:
+            ValueError: an effect refuses its parameters, the device or the time.
+        """
+        rules = self._rules(node)
+        specs: dict[tuple[str, ...], LayerSpec] = {}
+        for labels in dict.fromkeys(rules.values()):
+            specs[labels] = LayerSpec(**self._cell_parts(node, labels))
+            specs[labels].check_time(node["t_s"])
+        return {name: specs[labels] for name, labels in rules.items()}
+
     @property
     def notes(self) -> list[str]:
         """Notes on the networks, devices and times of the points so far, each sentence once.
@@ -229,7 +241,7 @@ class Workbench:
             for group in CELL_GROUPS
             if groups[group] is node[group] and str(groups[group].get("_target_")).startswith(f"{OWN}.")
         }
-        parts = {g: self._parts.component(g, groups[g], place(g, node["analog"], labels)) for g in CELL_GROUPS}
+        parts = self._cell_parts(node, labels)
         try:
             spec = LayerSpec(**parts)
             spec.check_time(node["t_s"])
@@ -237,6 +249,10 @@ class Workbench:
             raise error.chosen(options) from None
         self._notes |= dict.fromkeys(str(note.chosen(options)) for note in spec.notes(node["t_s"]))
         return spec
+
+    def _cell_parts(self, node: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+        groups = changed(node, node["analog"], labels)
+        return {g: self._parts.component(g, groups[g], place(g, node["analog"], labels)) for g in CELL_GROUPS}
 
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         keys = [node["model"], node["analog"]]
@@ -317,3 +333,25 @@ class Workbench:
             texts = {group: self._parts.text(group, own[group]) for group in CELL_GROUPS}
             differ[labels] = [f"{group} {text}" for group, text in texts.items() if text != base[group]]
         return lines + [f"layer {name} {line}" for name, labels in rules.items() for line in differ.get(labels, [])]
+
+
+def _node(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that makes a point.
+
+    Raises:
+        ValidationError: a key is missing, a group is no map of parameters, or the time is none.
+    """
+    node: dict[str, Any] = {}
+    for key in POINT_KEYS:
+        if key not in config:
+            raise ValidationError("is missing", f"leave ~{key} out", parameter=key)
+        value = config[key]
+        if key == "t_s":
+            node[key] = seconds(value)
+        elif isinstance(value, Mapping):
+            node[key] = value
+        else:
+            remedy = "give analog.NAME=VALUE" if key == "analog" else f"choose {key}=OPTION or set {key}.NAME=VALUE"
+            shown = "null" if value is None else f"{value!r}"
+            raise ValidationError("must hold named parameters", remedy, value=value, shown=shown, slot=key)
+    return node

@@ -18,6 +18,7 @@ from tests.pictures import bytes_of, write_folder
 
 DIGITS = ["model=digits_mlp", "data=digits"]
 NPZ = ["model=digits_mlp", "data=npz"]
+E = "rramsweep.effects"
 
 NETS = """
 import torch
@@ -194,6 +195,11 @@ def files(workdir, monkeypatch):
     (workdir / "badlab" / "metrics.py").write_text(METRICS)
     (workdir / "badlab" / "sets.py").write_text(SAMPLES)
     monkeypatch.syspath_prepend(str(workdir))
+    (workdir / "yaml" / "experiment").mkdir(parents=True)
+    for key in ("drift", "model", "device", "metric", "accelerator", "analog", "t_s"):
+        for i, value in enumerate(("3", "null", "x")):
+            text = f"# @package _global_\n{key}: {value}\n"
+            (workdir / "yaml" / "experiment" / f"{key}_{i}.yaml").write_text(text)
     rng = np.random.default_rng(0)
     x, y = rng.random((20, 1, 8, 8), dtype=np.float32), np.arange(20) % 10
     bad = x.copy()
@@ -326,6 +332,45 @@ CASES = [
     ),
     (["drift=1.5"], r"drift has no option 1.5: it has ideal, .*; a value .* is written drift.relative_drift=1.5$"),
     (["programming=true"], r"programming has no option true: it has .*gaussian"),
+    # what is no option and no map of parameters
+    (["drift=null"], r"drift must be the name of an option, got null: pick one of ideal, log_time, .*table$"),
+    (["model=null"], r"model must be the name of an option, got null: pick one of custom, "),
+    (["-m", "drift=null,relative"], r"drift must be the name of an option, got null: pick one of ideal"),
+    (["drift=[1]"], r"drift must be the name of an option, got \[1\]: pick one of ideal"),
+    (["-m", "drift=[1],[2]"], r"drift must be the name of an option, got \[1\]: pick one of ideal"),
+    ([*DIGITS, "analog=3"], r"analog must hold named parameters, got 3: give analog.NAME=VALUE$"),
+    ([*DIGITS, "analog=null"], r"analog must hold named parameters, got null: give analog.NAME=VALUE$"),
+    ([*DIGITS, "~analog"], r"analog is missing: leave ~analog out$"),
+    ([*DIGITS, "~t_s"], r"t_s is missing: leave ~t_s out$"),
+    ([*DIGITS, "t_s=[1,2]"], r"t_s must be a time in seconds >= 0, got \[1, 2\]"),
+    ([*DIGITS, "t_s={a:1}"], r"t_s must be a time in seconds >= 0, got \{'a': 1\}"),
+    ([*DIGITS, "analog.layers=3"], r"analog.layers must hold named rules, got 3"),
+    ([*DIGITS, "+analog.layers.late=3"], r"analog.layers.late needs a pattern of layer names, got 3"),
+    (
+        [*DIGITS, "+analog.layers.late.match=fc1", "+analog.layers.late.drift=3"],
+        r"analog.layers.late.drift must hold parameters, got 3",
+    ),
+    ([*DIGITS, "drift.relative_drift={a:1}"], r"drift.relative_drift must be float, got \{'a': 1\}"),
+    *(
+        (["--config-dir", "yaml", *DIGITS, f"experiment={key}_{i}"], says)
+        for key, i, says in (
+            *(
+                (
+                    key,
+                    i,
+                    rf"{key} must hold named parameters, got {shown}: choose {key}=OPTION or set {key}.NAME=VALUE$",
+                )
+                for key in ("drift", "model", "device", "metric", "accelerator")
+                for i, shown in enumerate(("3", "null", "'x'"))
+            ),
+            ("analog", 0, r"analog must hold named parameters, got 3: give analog.NAME=VALUE$"),
+            ("t_s", 2, r"t_s must be .*, got 'x'"),
+        )
+    ),
+    (
+        ["-m", *DIGITS, "drift=ideal", f"drift._target_={E}.LogTimeWalk,{E}.PowerLawDrift"],
+        r"drift._target_ must vary an option or a parameter, which are columns of the table, got values",
+    ),
     # how overrides are written
     (["-m"], r"write rramsweep -m NAME=V1,V2 or rramsweep -m experiment=quickstart$"),
     (["drift.relative_drift", "0.1"], r"NAME=VALUE without blanks, got .*: write drift.relative_drift=0.1$"),

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
+import rramsweep as rs
 from rramsweep.config import CONFIG_NAME, choices, compose, container, loader
 from rramsweep.planning import compose_plan
 from rramsweep.sweeper import quoted
@@ -198,3 +199,34 @@ def test_an_argument_that_changes_no_weight_is_another_point(tmp_path, monkeypat
 def test_allowed_packages_are_a_list_of_names():
     with pytest.raises(ValueError, match="allow_targets must be"):
         plan_of(*DIGITS, "allow_targets=mylab")
+
+
+@pytest.mark.parametrize(
+    ("axes", "columns"),
+    [
+        (["+drift={relative_drift:0},{relative_drift:0.1}"], ["drift.relative_drift"]),
+        (
+            ["+drift={relative_drift:0,z_max:2},{relative_drift:0.1,z_max:3}", "t_s=0,1"],
+            ["drift.relative_drift", "drift.z_max", "t_s"],
+        ),
+        (["+device={g_max_uS:50},{g_max_uS:60}"], ["device.g_max_uS"]),
+        (
+            ["+analog.layers.a.match=fc1", "+analog.layers.a.drift={relative_drift:0.1},{relative_drift:0.2}"],
+            ["analog.layers.a.drift.relative_drift"],
+        ),
+        (
+            ["+analog.layers={},{a:{match:fc1,drift:{relative_drift:0.1}}}"],
+            ["analog.layers.a.match", "analog.layers.a.drift.relative_drift"],
+        ),
+        (["+analog={include:[fc1]},{include:[fc2]}"], ["analog.include"]),
+        (["analog.include=[fc1],[fc2]"], ["analog.include"]),
+        (["+data={limit:40},{limit:50}"], ["data.limit"]),
+        (["accelerator=cpu,cpu"], []),
+    ],
+)
+def test_an_axis_over_maps_is_each_parameter_that_differs(axes, columns, workdir):
+    frame = rs.sweep([*DIGITS, "chips=2", *axes])
+    assert frame.attrs["swept"] == columns
+    assert len(rs.summarize(frame)) == frame["point_id"].nunique()
+    for name in columns:
+        assert frame[name].nunique(dropna=False) > 1
