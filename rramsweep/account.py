@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rramsweep import catalogue
-from rramsweep.build import OWN
-from rramsweep.catalogue import Option, Parameter
-from rramsweep.groups import CELL_GROUPS, GROUPS
-from rramsweep.plan import Plan
 from rramsweep.runs import read_runs, write_runs
 
 _CPUINFO = Path("/proc/cpuinfo")
 _PACKAGES = ("rramsweep", "torch", "numpy", "hydra-core")
 
 
-def begin(plan: Plan, folder: Path) -> None:
+def begin(folder: Path, components: Sequence[Mapping[str, Any]]) -> None:
     """Add a run to the folder's `run.json`; a sweep that goes on in its folder has several.
 
     A damaged file is replaced, after a warning.
 
+    Args:
+        folder: of the sweep.
+        components: what each option of its plan says of itself, from `catalogue.components`.
+
     Raises:
         OSError: the folder cannot be written.
     """
-    run = {"started": _now(), "ended": None, "machine": machine(), "components": list(components(plan))}
+    run = {"started": _now(), "ended": None, "machine": machine(), "components": list(components)}
     write_runs(folder, [*read_runs(folder), run])
 
 
@@ -60,55 +58,6 @@ def machine() -> dict[str, str]:
     facts["cores"] = str(os.cpu_count())
     facts["system"] = f"{platform.system()} {platform.machine()}"
     return facts
-
-
-def components(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Every option that the plan's points choose: its law, its source, its tags, and the values that were asked for."""
-    for group in GROUPS:
-        for name in dict.fromkeys(point.choices[group] for point in plan.points if group in point.choices):
-            if (group, name) == ("technology", "custom"):  # sets nothing
-                continue
-            points = [point for point in plan.points if point.choices.get(group) == name]
-            target = str(points[0].config.get(group, {}).get("_target_", ""))
-            option = catalogue.option(group, name)
-            if option is None:
-                option = Option(name, "", [], _docstring(target))
-            # The docstring of a network or a metric is of its class; what the option makes of it is its meaning.
-            equation = option.equation if group in CELL_GROUPS or not option.meaning else ""
-            known = {parameter.name: parameter for parameter in option.parameters}
-            prefix = f"{group}."
-            names = dict.fromkeys(key for point in points for key in point.params if key.startswith(prefix))
-            yield {
-                "group": group,
-                "option": name,
-                "target": target if not target.startswith(f"{OWN}.") else "",
-                "meaning": option.meaning,
-                "source": option.source,
-                "equation": equation.replace("`", ""),
-                "sets": option.sets,
-                "tags": {tag: catalogue.TAGS[tag] for tag in option.tags()},
-                "parameters": [
-                    {
-                        "name": key,
-                        "values": list(dict.fromkeys(_text(point.params.get(key)) for point in points)),
-                        "unit": Parameter(key, "", "").unit,
-                        "comment": known[short].comment if (short := key.removeprefix(prefix)) in known else "",
-                    }
-                    for key in names
-                ],
-            }
-
-
-def _docstring(target: str) -> str:
-    """First paragraph of a user's own class or function, which the plan has imported."""
-    module, _, name = target.rpartition(".")
-    found = getattr(sys.modules.get(module), name, None)
-    doc = found.__doc__ if found is not None else None
-    return " ".join((doc or "").strip().partition("\n\n")[0].split())
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value)
 
 
 def _processor() -> str:

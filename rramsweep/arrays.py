@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 import torch
@@ -24,6 +25,17 @@ ANALOG_TYPES = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, nn.RNNBase, nn.RNNCellBas
 # Gates of a recurrent layer stand below each other in one weight, as query, key and value do in an attention.
 GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
 PROJECTIONS = 3
+
+
+_NETWORK = "a network"
+
+# Packages of layers whose weights are packed integers; they derive from no analog class.
+_QUANTISED = (
+    "torch.ao.nn.quantized",
+    "torch.nn.quantized",
+    "torch.ao.nn.intrinsic.quantized",
+    "torch.nn.intrinsic.quantized",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,3 +233,54 @@ def own_weights(arrays: Map[str, WeightArray], names: Iterable[str]) -> dict[str
             carriers[name] = array
         setattr(array.module, array.parameter, taken[id(old)])
     return carriers
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse a network whose numbers cannot become conductances, or are not there.
+
+    A digital part may be complex, as spectral convolutions and rotary embeddings are.
+
+    Raises:
+        ValidationError: a quantised layer or tensor; a tensor on the meta device; an analog weight that is complex,
+            an integer or sparse.
+    """
+    for name, module in model.named_modules():
+        kind = type(module)
+        if kind.__module__.startswith(_QUANTISED):
+            raise ValidationError(
+                "must have float32 weights",
+                "give the float network that it was made from",
+                parameter=_NETWORK,
+                shown=f"the quantised layer {name!r} ({kind.__module__}.{kind.__name__})",
+            )
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+            continue
+        if tensor.is_quantized:
+            raise ValidationError(
+                "must have float32 weights",
+                "give the float network that it was made from, or dequantize() it",
+                parameter=_NETWORK,
+                shown=f"quantised {name} ({tensor.dtype})",
+            )
+        if tensor.is_meta:
+            raise ValidationError(
+                "must have its weights",
+                "make it on the CPU, or load its weights with load_state_dict(state, assign=True)",
+                parameter=_NETWORK,
+                shown=f"{name} on the meta device, where tensors have no values",
+            )
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
+        return
+    for name, array in find_arrays(model).items():
+        parameter = array.module._parameters.get(array.parameter)
+        if parameter is None:  # computed, from parameters that are looked at above
+            continue
+        if not parameter.is_floating_point() or parameter.layout != torch.strided:
+            kind_of = "complex" if parameter.is_complex() else "sparse" if parameter.is_floating_point() else "integer"
+            raise ValidationError(
+                "must be real, dense numbers to become conductances",
+                "give a network of real, dense weights",
+                parameter="an analog weight",
+                shown=f"{kind_of} numbers ({parameter.dtype}, {parameter.layout}) in {name}",
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import yaml
 
 from rramsweep.axis import UNITS
-from rramsweep.build import import_name
+from rramsweep.build import OWN, import_name
 from rramsweep.config import CONFIG_NAME, conf_dir, read_yaml
+from rramsweep.groups import CELL_GROUPS, GROUPS
 from rramsweep.names import suggest
+from rramsweep.plan import Plan
 
 # In the order in which one asks; a folder of conf/ that is not named here comes last.
 MEANINGS = {
@@ -192,3 +195,51 @@ def _equation(target: Any) -> str:
     if not isinstance(target, str) or not target.startswith("rramsweep."):
         return ""  # a user's own, not known before it is chosen
     return " ".join((import_name(target, "list").__doc__ or "").strip().partition("\n\n")[0].split())
+
+
+def components(plan: Plan) -> Iterator[dict[str, Any]]:
+    """Facts on every option that the plan's points choose: law, source, tags, and the values that were asked for."""
+    for group in GROUPS:
+        for name in dict.fromkeys(point.choices[group] for point in plan.points if group in point.choices):
+            if (group, name) == ("technology", "custom"):  # sets nothing
+                continue
+            points = [point for point in plan.points if point.choices.get(group) == name]
+            target = str(points[0].config.get(group, {}).get("_target_", ""))
+            found = option(group, name)
+            chosen = Option(name, "", [], _docstring(target)) if found is None else found
+            # The docstring of a network or a metric is of its class; what the option makes of it is its meaning.
+            equation = chosen.equation if group in CELL_GROUPS or not chosen.meaning else ""
+            known = {parameter.name: parameter for parameter in chosen.parameters}
+            prefix = f"{group}."
+            names = dict.fromkeys(key for point in points for key in point.params if key.startswith(prefix))
+            yield {
+                "group": group,
+                "option": name,
+                "target": target if not target.startswith(f"{OWN}.") else "",
+                "meaning": chosen.meaning,
+                "source": chosen.source,
+                "equation": equation.replace("`", ""),
+                "sets": chosen.sets,
+                "tags": {tag: TAGS[tag] for tag in chosen.tags()},
+                "parameters": [
+                    {
+                        "name": key,
+                        "values": list(dict.fromkeys(_value_text(point.params.get(key)) for point in points)),
+                        "unit": Parameter(key, "", "").unit,
+                        "comment": known[short].comment if (short := key.removeprefix(prefix)) in known else "",
+                    }
+                    for key in names
+                ],
+            }
+
+
+def _docstring(target: str) -> str:
+    """First paragraph of a user's own class or function, which the plan has imported."""
+    module, _, name = target.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    doc = found.__doc__ if found is not None else None
+    return " ".join((doc or "").strip().partition("\n\n")[0].split())
+
+
+def _value_text(value: Any) -> str:
+    return "null" if value is None else str(value)

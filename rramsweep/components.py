@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from rramsweep import datasets, effects, mapping, metrics, models
+from rramsweep.arrays import check_weights
 from rramsweep.build import OWN, Kind, arguments, build, fit
 from rramsweep.datasets import Data, from_dataset
 from rramsweep.device import Device
@@ -21,7 +22,7 @@ from rramsweep.groups import STAGES
 from rramsweep.identity import describe, flatten
 from rramsweep.metrics import Metric, checked
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
-from rramsweep.models.eager import check_weights, eager
+from rramsweep.models.eager import eager
 
 # Inputs from which the batch norms behind layers are found, and whether a network is steady.
 FEW = 4

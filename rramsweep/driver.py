@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rramsweep import account, report, terminal
+from rramsweep import account, catalogue, report, terminal
 from rramsweep.execution import Wish
 from rramsweep.folders import check_apart
 from rramsweep.monitor import Monitor
@@ -89,7 +89,7 @@ def execute(
     plan = replace(plan, settings=replace(plan.settings, notes=tuple(notes)))
     try:
         path = plan.save(folder)
-        account.begin(plan, path.parent)
+        account.begin(path.parent, list(catalogue.components(plan)))
     except OSError as error:
         raise ValueError(
             f"the output folder must be writable, {folder} is not ({error.strerror}): change it"

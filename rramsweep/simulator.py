@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rramsweep import conductances
 from rramsweep.analog import analog_layers
 from rramsweep.arguments import brief, checked_arguments
-from rramsweep.arrays import find_arrays, own_weights, private_copy
+from rramsweep.arrays import check_weights, find_arrays, own_weights, private_copy
 from rramsweep.chip import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
@@ -21,7 +21,7 @@ from rramsweep.forked import refuse_after_fork
 from rramsweep.groups import STAGES
 from rramsweep.limits import SEED_LIMIT
 from rramsweep.mapping import Differential, Mapping, Offset
-from rramsweep.models.eager import check_weights, eager
+from rramsweep.models.eager import eager
 from rramsweep.numerics import fixed_arithmetic
 
 FAULT_MODELS = ("state_independent", "state_proportional", "both")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rramsweep import account, page, report
+from rramsweep import account, catalogue, page, report
 from rramsweep.answer import answer
 from rramsweep.app import main
 from rramsweep.catalogue import TAGS
@@ -117,7 +117,7 @@ def test_the_run_is_recorded_when_it_runs_and_only_shown_later(folder, html, mon
 def test_a_sweep_that_goes_on_in_its_folder_keeps_both_runs(folder, tmp_path):
     plan = Plan.load(folder / "plan.json")
     for _ in range(2):
-        account.begin(plan, tmp_path)
+        account.begin(tmp_path, list(catalogue.components(plan)))
     account.end(tmp_path)
     first, second = json.loads((tmp_path / "run.json").read_bytes())
     assert (first["ended"] is None, second["ended"] is None) == (True, False)
