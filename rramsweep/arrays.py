@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
-from torch.utils._pytree import tree_leaves
 
 from rramsweep.errors import ValidationError
+from rramsweep.models.eager import deep_copy
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -139,46 +138,6 @@ def _hooks(module: nn.Module) -> list[tuple[str, object]]:
     hooks = module._forward_pre_hooks.values()
     found: list[tuple[str, object]] = [(h.name, h) for h in hooks if isinstance(h, WeightNorm | SpectralNorm)]
     return found + [(h._tensor_name, h) for h in hooks if isinstance(h, prune.BasePruningMethod)]
-
-
-def deep_copy(model: nn.Module) -> nn.Module:
-    """A deep copy of a network in the mode in which it is.
-
-    Raises:
-        ValidationError: names the attribute that Python cannot copy.
-    """
-    # Weights that a hook computes are no leaves of the graph, and torch refuses to deep-copy these.
-    kept = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in tree_leaves(vars(module))
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    try:
-        copied: nn.Module = copy.deepcopy(model, dict(kept))
-    except Exception as error:  # whatever the attribute of a user says
-        name = _not_copied(model, kept)
-        where = f"its attribute {name!r}" if name else "it"
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValidationError(
-            f"must be copied for its chips, but Python cannot copy {where} ({reason})",
-            "open files and make locks where they are used, or give the attribute's class a __deepcopy__",
-            parameter=f"a network ({type(model).__name__})",
-        ) from error
-    return copied
-
-
-def _not_copied(model: nn.Module, kept: Map[int, Tensor]) -> str:
-    """Name of the first attribute of a network that cannot be copied, empty if each can by itself."""
-    for name, module in model.named_modules():
-        for attribute, value in vars(module).items():
-            if attribute == "_modules":
-                continue
-            try:
-                copy.deepcopy(value, dict(kept))
-            except Exception:  # the same as that of the whole network
-                return ".".join(part for part in (name, attribute) if part)
-    return ""
 
 
 def private_copy(model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""PyRRAM-Sim's interface over `rramsweep.chip`: one chip, stage by stage, in siemens. Needs torch alone."""
+"""PyRRAM-Sim's interface over programmed chips: one chip, stage by stage, in siemens. Needs torch alone."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from rramsweep.config import conf_dir
 from rramsweep.planning import plan_of
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
-# Weights and pictures of this one are not in the package; tests/test_collections.py runs it on files of the same form.
+# Weights and pictures of this one are not in the package; test_collections.py runs it on files of the same form.
 WITH_FILES = ["resnet20_cifar10"]
 FAST = ["model=digits_mlp", "data=digits", "data.limit=50", "chips=2"]
 

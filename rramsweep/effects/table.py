@@ -33,9 +33,9 @@ CHUNK = 2**15
 class Table:
     """`G' = G_ref + strength (mu(G_ref, t) + sigma(G_ref, t) z)`, z ~ N(0, 1), drawn once a cell.
 
-    mu and sigma come from a CSV or `.npz` file with g_uS, mu_uS, sigma_uS and, for a law of time, t_s (see
-    `rramsweep.tables.read_grid`): linear in G, linear in log t. Of a `total` table G_ref is the (quantised) target,
-    of an `increment` table the conductance that the stage before left. With `outside=scale` and `k = g_max` over the
+    mu and sigma come from a CSV or `.npz` file with g_uS, mu_uS, sigma_uS and, for a law of time, t_s (read by
+    `rramsweep.tables`): linear in G, linear in log t. Of a `total` table G_ref is the (quantised) target, of an
+    `increment` table the conductance that the stage before left. With `outside=scale` and `k = g_max` over the
     table's largest conductance, mu and sigma are k times those at `G_ref / k`.
 
     Times outside the table are refused, and with `outside=clamp` get those of the nearest end. An increment

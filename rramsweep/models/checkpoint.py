@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from rramsweep.arrays import deep_copy
 from rramsweep.errors import ValidationError
+from rramsweep.models.eager import deep_copy
 
 WEIGHTS = Path(__file__).parent / "weights"
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
+
+from rramsweep.errors import ValidationError
 
 _REMEDY = "give the network in Python that it was made from, and its weights as a state dict"
 
@@ -37,3 +43,43 @@ def _is_exported(found: object) -> bool:
     if isinstance(found, fx.GraphModule):  # ExportedProgram.module(); a traced network keeps its layers and is welcome
         return any(isinstance(node.target, torch._ops.OpOverload) for node in found.graph.nodes)
     return isinstance(found, ExportedProgram)
+
+
+def deep_copy(model: nn.Module) -> nn.Module:
+    """A deep copy of a network in the mode in which it is.
+
+    Raises:
+        ValidationError: names the attribute that Python cannot copy.
+    """
+    # Weights that a hook computes are no leaves of the graph, and torch refuses to deep-copy these.
+    kept = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in tree_leaves(vars(module))
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    try:
+        copied: nn.Module = copy.deepcopy(model, dict(kept))
+    except Exception as error:  # whatever the attribute of a user says
+        name = _not_copied(model, kept)
+        where = f"its attribute {name!r}" if name else "it"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValidationError(
+            f"must be copied for its chips, but Python cannot copy {where} ({reason})",
+            "open files and make locks where they are used, or give the attribute's class a __deepcopy__",
+            parameter=f"a network ({type(model).__name__})",
+        ) from error
+    return copied
+
+
+def _not_copied(model: nn.Module, kept: Mapping[int, Tensor]) -> str:
+    """Name of the first attribute of a network that cannot be copied, empty if each can by itself."""
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if attribute == "_modules":
+                continue
+            try:
+                copy.deepcopy(value, dict(kept))
+            except Exception:  # the same as that of the whole network
+                return ".".join(part for part in (name, attribute) if part)
+    return ""
