@@ -175,8 +175,9 @@ def _is_instance(value: Any, hint: Any) -> bool:
     if not getattr(hint, "_is_protocol", False):
         return isinstance(value, hint)
     # What a protocol asks for; a class has it too, but is no instance.
+    # Of a law that is the call alone: a user's own may leave its version out.
     asked = {*typing.get_type_hints(hint), *(name for name in vars(hint) if not name.startswith("_"))}
-    asked |= {"__call__"} & set(vars(hint))
+    asked = {"__call__"} if "__call__" in vars(hint) else asked
     return not isinstance(value, type) and all(hasattr(value, name) for name in asked)
 
 

@@ -74,7 +74,6 @@ def execute(
     """
     console = console or terminal.console()
     store = Store(Path(plan.settings.store))
-    check_apart(folder, store.root, "the output folder")
     asked = pd.DataFrame([{name: point.params.get(name) for name in SOURCE_RANGE} for point in plan.points])
     notes = [*workbench.notes, *plan.settings.notes, *beyond_source(asked)]
     if plan.settings.preview:
@@ -82,6 +81,7 @@ def execute(
         preview(plan, store, workbench, plan.settings.shards, console)
         _print_notes(plan, notes, console)
         return
+    check_apart(folder, store.root, "the output folder")
     n_todo = Work(plan, store, plan.settings.retry_failed).left()
     if n_todo:
         store.prepare()

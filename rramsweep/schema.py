@@ -59,11 +59,13 @@ def check_outcomes(frame: pd.DataFrame) -> None:
     Raises:
         ValueError: names the column, the rule and a row that breaks it.
     """
-    kinds = {**FACTS, **METRIC}
+    kinds = {name: kind for name, kind in {**FACTS, **METRIC}.items() if name in frame or name != CHANCE}
     doubled = [name for name in kinds if isinstance(frame[name], pd.DataFrame)]
     if doubled:
         raise ValueError(f"column names must be unique, got {doubled[0]!r} twice: drop one")
     columns = {name: _outcome(name, frame[name], kind) for name, kind in kinds.items()}
+    if CHANCE not in columns:  # a table of before it was kept
+        columns[CHANCE] = pa.nulls(len(frame), FACTS[CHANCE])
     _check_values(pa.table(columns), None)
 
 

@@ -246,7 +246,7 @@ def test_a_sweep_in_this_process_evaluates_its_baselines_once(workdir, monkeypat
     monkeypatch.setattr(workbench, "evaluate", lambda *a: (seen.append(1), trial.evaluate(*a))[1])
     rs.sweep([*DIGITS, "chips=2"])
     assert len(seen) == 2, "digital, ideal"
-    assert len(rs.sweep([*DIGITS, "chips=4", "shards=2"])) == 4
+    assert len(rs.sweep([*DIGITS, "chips=4"])) == 4
 
 
 def test_what_else_to_know_is_told_in_the_terminal(workdir, capsys):

@@ -297,7 +297,7 @@ def test_chips_of_a_store_from_before_metrics_still_count(workdir, capsys, monke
     """Scheme 1 had no scores: every row was a top-1 accuracy. Its chips are read, and the store moves on."""
     from rramsweep import passes
     from rramsweep.facts import FACTS
-    from rramsweep.store import Store
+    from rramsweep.store import SCHEME, Store
 
     command = ["model=digits_mlp", "data=digits", "data.limit=50", "drift.relative_drift=0.2", "chips=3"]
     frame = rs.run(rs.compose(command))
@@ -315,5 +315,5 @@ def test_chips_of_a_store_from_before_metrics_still_count(workdir, capsys, monke
     assert json.loads((root / "store.json").read_text())["scheme"] == 1, "nothing was written"
     monkeypatch.setattr(passes, "run_trial", trial)
     more = rs.run(rs.compose([*command[:-1], "chips=5"]))
-    assert json.loads((root / "store.json").read_text())["scheme"] == 2
+    assert json.loads((root / "store.json").read_text())["scheme"] == SCHEME
     assert more["score"].equals(more["accuracy"])

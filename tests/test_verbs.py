@@ -42,7 +42,7 @@ def test_store_shows_size_and_compacts(workdir, capsys):
     main(["store"])
     assert "2 points, 6 trials, 0 failed; " in capsys.readouterr().out
     main(["store", "outputs/store", "--compact"])
-    assert "6 trials, 0 failed; 3 fragments" in capsys.readouterr().out
+    assert "6 trials, 0 failed; 2 fragments" in capsys.readouterr().out
 
 
 def test_explain_prints_the_text_that_was_hashed(workdir, capsys):
