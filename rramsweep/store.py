@@ -1,7 +1,7 @@
 """Facts on disk: one row a trial, whatever sweep asked for it, under whatever launcher it ran.
 
-Rows live in fragments (`rramsweep.fragments`), so a kill at any moment leaves each whole or absent, and two sweeps
-may write to one store at once: they never touch a file of each other's.
+Rows live in fragments, so a kill at any moment leaves each of them whole or absent, and two sweeps may write to one
+store at once: they never touch a file of each other's.
 """
 
 from __future__ import annotations
