@@ -36,17 +36,17 @@ class Kind:
     names: tuple[str, ...]
     check: Callable[[Any, str], object] = lambda made, target: None  # noqa: ARG005
 
-    def own(self, name: str) -> Any:
+    def find(self, name: str) -> Any:
         """The object behind one of this package's own names, `rramsweep.effects.Stuck`; None where it is not taken.
 
         The module within the package may be named too, `rramsweep.effects.stuck.Stuck`; nothing else is imported.
         """
         last = name.rpartition(".")[2]
-        if last not in self.names or not _inside(name.rpartition(".")[0], (self.package,)):
+        if last not in self.names or not inside(name.rpartition(".")[0], (self.package,)):
             return None
         return getattr(importlib.import_module(self.package), last)
 
-    def taken(self, allow: Sequence[str] = ()) -> str:
+    def described(self, allow: Sequence[str] = ()) -> str:
         """Words for what a target may be."""
         own = [f"a target of {self.package}"] if self.names else []
         users = [f"of {package!r}" for package in allow] or ["of a package of your own"]
@@ -164,11 +164,11 @@ def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any
             slot=where,
             parameter=parameter,
         )
-    if _inside(name, (OWN,)):
-        found = kind.own(name)
+    if inside(name, (OWN,)):
+        found = kind.find(name)
         if found is None:
             raise ValidationError(
-                f"must be {kind.taken()}",
+                f"must be {kind.described()}",
                 suggest(name.rpartition(".")[2], kind.names),
                 value=name,
                 slot=where,
@@ -176,8 +176,8 @@ def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any
             )
         return found
     remedy = f"allow its package with allow_targets=[{name.split('.')[0]}] on the command line"
-    taken = kind.taken(allow)
-    if not _inside(name, allow):
+    taken = kind.described(allow)
+    if not inside(name, allow):
         raise ValidationError(f"must be {taken}", remedy, value=name, slot=where, parameter=parameter)
     found = import_name(name, where)
     module = getattr(found, "__module__", None)
@@ -190,7 +190,7 @@ def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any
             slot=where,
             parameter=parameter,
         )
-    if _inside(module, (OWN,)):
+    if inside(module, (OWN,)):
         if not kind.holds(found):
             raise ValidationError(
                 f"must be {taken}",
@@ -200,7 +200,7 @@ def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any
                 slot=where,
                 parameter=parameter,
             )
-    elif not _inside(module, allow):
+    elif not inside(module, allow):
         raise ValidationError(
             f"must be {taken}",
             remedy,
@@ -299,5 +299,6 @@ def _instead(found: Any, parts: Sequence[str], i: int) -> str:
     return f"there is no module {home}.{parts[i]}: {near}"
 
 
-def _inside(name: str, packages: Sequence[str]) -> bool:
+def inside(name: str, packages: Sequence[str]) -> bool:
+    """Whether a dotted name lies in one of the packages, or is one."""
     return any(name == package or name.startswith(f"{package}.") for package in packages)

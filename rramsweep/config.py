@@ -139,7 +139,8 @@ def container(cfg: DictConfig) -> dict[str, Any]:
     masked = OmegaConf.masked_copy(cfg, keys)
     OmegaConf.set_struct(masked, False)
     masked._set_parent(cfg._get_parent())
-    check_resolved(cast("dict[str, Any]", OmegaConf.to_container(masked)))
+    # With Hydra's node, to which an interpolation may lead too.
+    check_resolved(cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=False)))
     return cast("dict[str, Any]", OmegaConf.to_container(masked, resolve=True, throw_on_missing=True))
 
 

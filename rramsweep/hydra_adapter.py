@@ -6,6 +6,7 @@ so a command is composed here first, by the same files and overrides, and checke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,15 +20,18 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from rramsweep.build import inside
 from rramsweep.errors import ValidationError
-from rramsweep.yaml_files import check_file
+from rramsweep.yaml_files import check_file, check_resolved
 
 HYDRA_VERSION_BASE = "1.3"
 
@@ -95,7 +99,7 @@ class _Loader(ConfigLoaderImpl):
         typed = [o.value() for o in parsed_overrides if o.get_key_element() == "hydra.searchpath"]
         for entry in [entry for entries in (in_file, *typed) if isinstance(entries, Sequence) for entry in entries]:
             package = str(entry).removeprefix("pkg://")
-            if str(entry).startswith("pkg://") and not _inside(package, ("hydra", "hydra_plugins", *self._allow)):
+            if str(entry).startswith("pkg://") and not inside(package, ("hydra", "hydra_plugins", *self._allow)):
                 raise ValidationError(
                     "may import no package",
                     f"give a folder as file://DIR, or allow it with allow_targets=[{package.split('.')[0]}]",
@@ -133,10 +137,9 @@ def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, al
             "is not taken, because it runs what a pickle holds", "repeat the command", parameter="--experimental-rerun"
         )
     overrides = list(parsed.overrides)
-    typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
     own = parsed.config_dir is None and parsed.config_path is None and parsed.config_name is None
-    if parsed.shell_completion or (own and not any(key.split(".")[0].split("/")[0] == "hydra" for key in typed)):
-        return  # no file but the package's own
+    if parsed.shell_completion or (own and not any(re.match(r"[+~]*hydra\b", override) for override in overrides)):
+        return  # no file but the package's own: `overrides.check` refuses options from elsewhere
     folder = Path(parsed.config_path) if parsed.config_path is not None else conf_dir
     composing = loader(folder.absolute(), allow)
     if parsed.config_dir is not None:
@@ -146,22 +149,54 @@ def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, al
     config = composing.load_configuration(
         parsed.config_name or config_name, overrides, RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
     )
-    node = cast("dict[str, Any]", OmegaConf.to_container(config.hydra, resolve=False))
-    check_node(node, typed, allow, conf_dir)
+    whole = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
+    check_resolved(whole)
+    check_node(whole["hydra"], _typed(overrides), allow, conf_dir)
+    for key in ("launcher", "job.name", "sweep.dir", "sweep.subdir"):
+        for leaf, _ in _leaves(whole["hydra"], ""):
+            if f"{leaf}.".startswith(f".{key}."):
+                _check_printable(config.hydra, leaf[1:])
 
 
-def check_node(node: Mapping[str, Any], typed: Sequence[str], allow: Sequence[str], conf_dir: Path) -> None:
+def _typed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Leaves that the command line gives below `hydra`, by path."""
+    given: dict[str, Any] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if not override.is_delete() and not override.is_sweep_override():
+            given |= dict(_leaves(override.value(), override.get_key_element().lstrip("+")))
+    return given
+
+
+def _check_printable(node: Any, path: str) -> None:
+    """Refuse a word of a launcher that ends a line of the script it is written into, once it is resolved."""
+    try:
+        value = OmegaConf.select(node, path)
+    except OmegaConfBaseException:  # known only when a job begins, as its number is
+        return
+    if isinstance(value, str) and not value.isprintable():
+        raise ValidationError(
+            "must be printable text", "leave control characters out", value=value, slot=f"hydra.{path}"
+        )
+
+
+def check_node(node: Mapping[str, Any], typed: Mapping[str, Any], allow: Sequence[str], conf_dir: Path) -> None:
     """Refuse in Hydra's own node what would run code that is not shipped.
 
     Args:
         node: plain unresolved data.
-        typed: keys that the command line gives.
+        typed: leaves that the command line gives, by path.
         allow: packages of a user's own.
         conf_dir: the package's own folder of groups.
     """
+    for slot in ("sweeper", "launcher", "job", "callbacks", *_LOGGING):
+        if not isinstance(node.get(slot) or {}, dict):
+            raise ValidationError("must hold named values", "take it out", value=node[slot], parameter=f"hydra.{slot}")
+    params = node["sweeper"].get("params") or {}
+    if not isinstance(params, dict):
+        raise ValidationError("must hold NAME: VALUES", "take it out", value=params, parameter="hydra.sweeper.params")
     for slot, taken in (("sweeper", SWEEPERS), ("launcher", LAUNCHERS)):
-        target = node[slot].get("_target_")
-        if target not in taken and not _inside(str(target), allow):
+        target = (node.get(slot) or {}).get("_target_")
+        if target not in taken and not inside(str(target), allow):
             raise ValidationError(
                 f"must be a {slot} that rramsweep ships",
                 f"take hydra/{slot} as rramsweep list shows it, or allow its package with allow_targets",
@@ -169,7 +204,7 @@ def check_node(node: Mapping[str, Any], typed: Sequence[str], allow: Sequence[st
                 slot=f"hydra.{slot}",
                 parameter="_target_",
             )
-    for key in node["sweeper"].get("params") or {}:
+    for key in params:
         if str(key).lstrip("+~").split(".")[0] in ("allow_targets", "plan", "shard", "hydra"):
             raise ValidationError(
                 "must come from the command line",
@@ -177,30 +212,26 @@ def check_node(node: Mapping[str, Any], typed: Sequence[str], allow: Sequence[st
                 slot="hydra.sweeper.params",
                 parameter=str(key),
             )
-    if node["job"].get("env_set") and not _given("hydra.job.env_set", typed):
-        raise ValidationError(
-            "must come from the command line", "take it out of the YAML file", parameter="hydra.job.env_set"
-        )
     shipped = _shipped(conf_dir)
     for path, value in _leaves(node, "hydra"):
         parts = path.split(".")
         slot, key = parts[1], parts[-1]
         call = next((part for part in parts if part in _CALLS), "")
-        if path in ("hydra.sweeper._target_", "hydra.launcher._target_") or (call and _inside(str(value), allow)):
+        if path in ("hydra.sweeper._target_", "hydra.launcher._target_") or (call and inside(str(value), allow)):
             continue
-        guarded = slot in ("callbacks", "launcher", *_LOGGING)
+        guarded = slot in ("callbacks", "launcher", *_LOGGING) or path.startswith("hydra.job.env_set.")
         if not guarded and not call:
             continue
         if any(tree.get(path, _ABSENT) == value for tree in shipped):
             continue
         if not call and slot != "callbacks":
             plain = key in _PLAIN or (key.isdigit() and parts[-2] in _PLAIN)
-            if _given(path, typed) or (plain and str(value).isprintable()):
+            if typed.get(path, _ABSENT) == value or (plain and slot != "job" and str(value).isprintable()):
                 continue
         what = "code" if call or slot == "callbacks" else "something"
         remedy = (
             "give it on the command line"
-            if slot == "launcher" and not call
+            if slot in ("launcher", "job") and not call
             else "take it out, or name its package with allow_targets=[PACKAGE] on the command line"
         )
         raise ValidationError(f"would run {what} that rramsweep does not ship", remedy, value=value, parameter=path)
@@ -234,11 +265,3 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.{i}")
     elif node not in (None, {}, []):
         yield path, node
-
-
-def _given(path: str, typed: Sequence[str]) -> bool:
-    return any(f"{path}.".startswith(f"{key}.") for key in typed)
-
-
-def _inside(name: str, packages: Sequence[str]) -> bool:
-    return any(f"{name}.".startswith(f"{package}.") for package in packages)

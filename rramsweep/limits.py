@@ -14,6 +14,10 @@ from rramsweep.errors import ValidationError
 SEED_LIMIT = 2**63
 
 
+class LimitError(ValidationError):
+    """What was asked for lies beyond a bound of the environment."""
+
+
 @dataclass(frozen=True)
 class Limit:
     """One bound and the environment variable that raises it.
@@ -54,20 +58,23 @@ class Limit:
             remedy: what else to do than to raise the bound.
 
         Raises:
-            ValidationError: states the bound, the value and the variable.
+            LimitError: states the bound, the value and the variable.
         """
         if value > self.value:
-            raise ValidationError(
-                f"must be at most {self.value:,.12g}{unit}",
+            raise LimitError(
+                f"must be at most {self.value:,.15g}{unit}",
                 f"{remedy}, or raise the limit with the environment variable {self.variable}",
                 value=value,
-                shown=f"{value:,.12g}{unit}",
+                shown=f"{value:,.15g}{unit}",
                 parameter=name,
             )
 
 
 # Chips of all points of a plan together. A hundred thousand points of a hundred chips, far beyond any sweep so far.
 TRIALS = Limit("RRAMSWEEP_MAX_TRIALS", 1e7)
+
+# Points of a plan, each of which is composed, checked and kept.
+POINTS = Limit("RRAMSWEEP_MAX_POINTS", 1e6)
 
 # Chips at a time and threads, each of which takes memory of its own before anything runs.
 PARALLEL = Limit("RRAMSWEEP_MAX_PARALLEL", 1024)

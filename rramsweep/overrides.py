@@ -151,6 +151,14 @@ def _check_option(group: str, value: object) -> None:
         known = ", ".join(options(group))
         shown = "null" if value is None else str(value)
         raise ValidationError("must be the name of an option", f"pick one of {known}", shown=shown, slot=group)
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, str) and (one.startswith(("/", "~")) or ".." in one.split("/")):
+            raise ValidationError(
+                "must be the name of an option",
+                "give the folder with --config-dir, and the name alone",
+                value=one,
+                slot=group,
+            )
     if not isinstance(value, bool | int | float):
         return
     parameter = first_parameter(group)

@@ -131,6 +131,8 @@ class Plan:
             raise _not_a_plan(path, repr(error)) from error
         try:
             return _read(_map(document, "plan"), path)
+        except limits.LimitError:
+            raise
         except ValidationError as error:
             raise _not_a_plan(path, str(error)) from error
 
@@ -170,7 +172,8 @@ def _point(entry: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> Po
         raise ValidationError("must be of config groups", "run the sweep again", parameter=f"{where}.choices")
     params = _map(entry.get("params"), f"{where}.params")
     for name, value in params.items():
-        if not (value is None or isinstance(value, bool | int | float | str)):
+        whole = isinstance(value, int) and not -(2**63) <= value < 2**63
+        if whole or not (value is None or isinstance(value, bool | int | float | str)):
             raise ValidationError("must be a scalar", "run the sweep again", parameter=f"{where}.params.{name}")
     for name, kind in SCALE_COLUMNS.items():
         fit(params.get(name), kind, f"{where}.params.{name}")

@@ -20,7 +20,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rramsweep import factors, limits
+from rramsweep import factors, limits, stopping
+from rramsweep.build import fit
 from rramsweep.config import CONFIG_NAME, allowed, choices, container, kept, parse, read_settings
 from rramsweep.config import loader as own_loader
 from rramsweep.errors import ValidationError
@@ -73,6 +74,10 @@ def compose_plan(
     for key in swept:
         _check_axis(key)
     seeds = _seed_axis(axes)
+    n_points = math.prod(len(values) for values, _ in axes.values())
+    limits.POINTS.check(n_points, "points", remedy="sweep over fewer values")
+    chips = len(seeds) if seeds is not None else _most_chips(master)
+    limits.TRIALS.check(n_points * chips, "trials", remedy="ask for fewer chips or sweep over fewer values")
     resolved = resolve_all(loader, master, axes)
     first = next(resolved)
     settings = read_settings(first[0], arguments)
@@ -80,8 +85,6 @@ def compose_plan(
         raise ValidationError("is of one job of a sweep", "leave -m out", value=first[0]["plan"], parameter="plan")
     if seeds is None:
         seeds = settings.seeds()
-    n_points = math.prod(len(values) for values, _ in axes.values())
-    limits.TRIALS.check(n_points * len(seeds), "trials", remedy=f"ask for fewer chips or less than {n_points} points")
     workbench = Workbench(allowed(first[0], arguments), Wish.of(settings), inputs=inputs)
     points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
     settings.check_units(point.params for point in points)
@@ -198,6 +201,12 @@ def _values(override: Override) -> list[str]:
             "must be swept over at least one value", "correct its ends", value=override.input_line, parameter=key
         )
     return values
+
+
+def _most_chips(master: DictConfig) -> int:
+    """Chips that a point of a sweep may get, before any point is composed."""
+    rule = stopping.read(OmegaConf.to_container(master.stopping, resolve=True))
+    return rule.cap(fit(master.chips, int, "chips"))
 
 
 def _check_axis(key: str) -> None:

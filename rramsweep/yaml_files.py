@@ -147,11 +147,13 @@ def check_resolved(raw: Mapping[str, Any]) -> None:
 def _targets(text: str, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Paths of the nodes that a text's interpolations stand for."""
     while match := _INTERPOLATION.search(text):
-        reference = match[1].rpartition(":")[2].strip()
         text = f"{text[: match.start()]}{text[match.end() :]}"
-        up = len(reference) - len(reference.lstrip("."))
-        names = tuple(part for part in re.split(r"[.\[\]]", reference) if part)
-        yield (*path[: len(path) - up], *names) if up else names
+        # A resolver may take its arguments for keys, as oc.select does.
+        for reference in map(str.strip, match[1].rpartition(":")[2].split(",")):
+            up = len(reference) - len(reference.lstrip("."))
+            names = tuple(part for part in re.split(r"[.\[\]]", reference) if part)
+            if names:
+                yield (*path[: len(path) - up], *names) if up else names
 
 
 def _at(raw: Any, path: tuple[str, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 
@@ -119,6 +120,55 @@ def test_a_callback_of_an_allowed_package_runs(workdir, capsys):
     callback = "+hydra.callbacks.note._target_=mylab.Note"
     main([*DIGITS, callback, "allow_targets=[mylab]"])
     assert (workdir / "noted").exists()
+
+
+@pytest.mark.parametrize("group", ["experiment", "technology", "drift", "model"])
+@pytest.mark.parametrize("flags", [[], ["-m"], ["plan", "-m"]], ids=" ".join)
+def test_an_option_is_a_name_and_no_path(workdir, capsys, group, flags):
+    callbacks = f"# @package _global_\nhydra: {{callbacks: {{a: {MKDIR}}}}}\n"
+    lab(workdir, **{f"{group}__evil": callbacks})
+    way = f"{'../' * 12}{workdir}/lab/{group}/evil".replace("//", "/")
+    for option in (way, f"[{way}]", f"{workdir}/lab/{group}/evil"):
+        refused([*flags, *DIGITS, f"{group}={option}"], capsys, f"{group} must be the name of an option")
+    refused(["-m", *DIGITS, f"{group}={way},{way}2"], capsys, f"{group} must be the name of an option")
+    assert no_code_ran(workdir)
+
+
+@pytest.mark.parametrize("value", ["3", "'${name}'", "{params: 3}", "{params: [1]}", "[]"])
+@pytest.mark.parametrize("slot", ["sweeper", "callbacks", "job_logging", "launcher"])
+def test_hydras_node_of_another_kind_is_one_line(workdir, capsys, slot, value):
+    files = lab(workdir, experiment__evil=f"# @package _global_\nhydra: {{{slot}: {value}}}\n")
+    with pytest.raises(SystemExit) as ended:
+        main([*files, *DIGITS, "experiment=evil"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+SECOND_LINES = {
+    "by interpolation": "hydra: {job: {name: \"x\\ntouch made\"}, launcher: {comment: '${hydra.job.name}'}}",
+    "of the job": 'hydra: {job: {name: "x\\ntouch made"}}',
+    "of the folder": 'hydra: {sweep: {dir: "x\\ntouch made"}}',
+    "of another setting": "analog: {include: [\"x\\ny\"]}\nhydra: {launcher: {comment: '${analog.include[0]}'}}",
+}
+
+
+@pytest.mark.parametrize("text", SECOND_LINES.values(), ids=SECOND_LINES)
+@pytest.mark.parametrize("launcher", ["slurm", "submitit_slurm"])
+def test_no_word_of_a_file_ends_a_line_of_a_script(workdir, capsys, text, launcher):
+    pytest.importorskip("submitit")
+    head = f"# @package _global_\ndefaults: [override /hydra/launcher: {launcher}]\n"
+    files = lab(workdir, experiment__evil=head + text)
+    refused(["-m", *files, *DIGITS, "experiment=evil"], capsys, "must be printable text")
+
+
+def test_typing_a_launcher_does_not_let_a_file_fill_it(workdir, capsys):
+    pytest.importorskip("submitit")
+    option = "defaults: [slurm, _self_]\nsetup: ['touch made']\n"
+    files = lab(workdir, hydra__launcher__mine=option)
+    more = ["hydra/launcher=mine", "hydra.launcher.partition=gpu"]
+    refused(["-m", *files, *DIGITS, *more], capsys, "hydra.launcher.setup.0")
 
 
 LAUNCHERS = {
@@ -269,6 +319,9 @@ BOMBS = {
     "a range of values": ["-m", "drift.relative_drift=range(0,1,0.000000001)"],
     "points times chips": ["-m", "chips=100000", "drift.relative_drift=range(0,1,0.001)"],
     "a stopping rule": ["stopping=interval", "stopping.max_chips=1000000000000"],
+    "levels": ["-m", "drift.relative_drift=range(0,1,0.0000005)"],
+    "levels times chips": ["-m", "chips=100", "drift.relative_drift=range(0,1,0.000001)"],
+    "levels times a stopping rule": ["-m", "stopping=interval", "drift.relative_drift=range(0,1,0.00001)"],
     "threads": ["threads=1000000"],
     "chips in flight": ["chips_in_flight=100000"],
     "chips a pass": ["chips_per_pass=100000"],
@@ -287,7 +340,9 @@ def test_a_plan_of_a_trillion_seeds_is_refused_when_it_is_opened(workdir, monkey
     path, document = plan_of_a_sweep(workdir)
     document["points"][0]["seeds"] = [[0, 1_000_000_000_000]]
     path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="at most 10,000,000.*RRAMSWEEP_MAX_TRIALS"):
+    with pytest.raises(
+        ValueError, match="^trials must be at most 10,000,000, got 1,000,000,000,000: .*RRAMSWEEP_MAX_TRIALS"
+    ):
         rs.load(path.parent)
 
 
@@ -321,7 +376,16 @@ def _lists(levels):
     return "\n".join(["_target_: rramsweep.effects.Ideal", *lines])
 
 
+def _selected(levels):
+    lines = ["a0: xxxxxxxxxx"]
+    for i in range(1, levels):
+        before = f"${{oc.select:faults.a{i - 1},x}}"
+        lines.append(f"a{i}: '{before * 9}'")
+    return "\n".join(["_target_: rramsweep.effects.Ideal", *lines])
+
+
 YAMLS = {
+    "an interpolation bomb by a resolver": (_selected(12), "RRAMSWEEP_MAX_CONFIG_MB"),
     "an alias bomb": (_aliases(12), "RRAMSWEEP_MAX_CONFIG_MB"),
     "an interpolation bomb": (_interpolations(12), "RRAMSWEEP_MAX_CONFIG_MB"),
     "an interpolation bomb of lists": (_lists(12), "RRAMSWEEP_MAX_CONFIG_MB"),
@@ -343,6 +407,26 @@ YAMLS = {
 def test_a_damaged_yaml_is_named_by_file_and_line(workdir, capsys, text, says):
     refused([*lab(workdir, faults__evil=text), *DIGITS, "faults=evil"], capsys, says)
     assert no_code_ran(workdir)
+
+
+def test_an_interpolation_bomb_in_hydras_node(workdir, capsys):
+    chain = ["app_name", "header", "footer", "template"]
+    lines = ["app_name: xxxxxxxxxxxxxxxxxxxx"]
+    for before, name in itertools.pairwise(chain):
+        link = f"${{hydra.help.{before}}}"
+        lines.append(f"{name}: '{link * 100}'")
+    node = "\n    ".join(lines)
+    text = f"# @package _global_\nhydra:\n  sweep: {{dir: '${{hydra.help.template}}'}}\n  help:\n    {node}\n"
+    files = lab(workdir, experiment__evil=text)
+    refused(["-m", *files, *DIGITS, "experiment=evil"], capsys, "RRAMSWEEP_MAX_CONFIG_MB")
+
+
+def test_numbers_of_a_plan_beyond_64_bits_are_refused(workdir):
+    path, document = plan_of_a_sweep(workdir)
+    document["points"][0]["params"]["data.limit"] = 10**30
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="plan.json must be a plan"):
+        rs.load(path.parent)
 
 
 def test_a_yaml_that_is_not_text_is_named(workdir, capsys):
