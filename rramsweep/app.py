@@ -35,7 +35,7 @@ from rramsweep.config import (
 from rramsweep.driver import SweepError, execute, run_plan_shard
 from rramsweep.groups import GROUPS
 from rramsweep.help_screen import show_help
-from rramsweep.hydra_adapter import HYDRA_VERSION_BASE, check_command
+from rramsweep.hydra_adapter import check_command, main_options
 from rramsweep.messages import explain
 from rramsweep.names import suggest
 from rramsweep.overrides import check
@@ -188,14 +188,15 @@ def _hydra(arguments: Sequence[str]) -> None:
         )
     several = {"-m", "--multirun"} & set(arguments) or any(a.startswith("hydra.mode=") for a in arguments)
     check(arguments, single="" if several else "add -m to sweep over them")
-    check_command(arguments, conf_dir(), CONFIG_NAME, _allowed(arguments))
+    allow = _allowed(arguments)
+    check_command(arguments, conf_dir(), CONFIG_NAME, allow)
     register()
     argv, full = sys.argv, os.environ.get(FULL_ERROR)
     sys.argv = [argv[0], *arguments]
     # Hydra prints a shortened traceback of its own unless told to raise; `main` makes one line of the cause.
     os.environ[FULL_ERROR] = "1"
     try:
-        hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(task)()
+        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, **main_options(allow))(task)()
     finally:
         sys.argv = argv
         if full is None:

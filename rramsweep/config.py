@@ -65,7 +65,7 @@ def output_folder(name: Any, store: Any) -> str:
 
 
 # At import, because a worker resolves the folder before any other code of this package runs.
-OmegaConf.register_new_resolver(FOLDER_RESOLVER, output_folder, replace=True)
+hydra_adapter.register_resolver(FOLDER_RESOLVER, output_folder)
 
 
 def conf_dir() -> Path:

@@ -6,12 +6,14 @@ so a command is composed here first, by the same files and overrides, and checke
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import hydra
 import hydra.conf
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -115,6 +117,23 @@ def loader(conf_dir: Path, allow: Sequence[str] = ()) -> ConfigLoaderImpl:
     if version.getbase() is None:
         version.setbase(HYDRA_VERSION_BASE)
     return _Loader(create_config_search_path(str(conf_dir)), allow)
+
+
+def main_options(allow: Sequence[str]) -> dict[str, Any]:
+    """Arguments of `hydra.main` that differ by its version: from 1.4 on, what its own instantiation may call.
+
+    Args:
+        allow: packages of a user's own.
+    """
+    if "execution_whitelist" not in inspect.signature(hydra.main).parameters:
+        return {"version_base": HYDRA_VERSION_BASE}
+    return {"execution_whitelist": [*SWEEPERS, *LAUNCHERS, *(f"{package}.*" for package in allow)]}
+
+
+def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
+    """Register an OmegaConf resolver, by its name of this version; again is the same."""
+    register = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)
+    register(name, resolver, replace=True)
 
 
 def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, allow: Sequence[str]) -> None:
