@@ -93,7 +93,9 @@ def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -
     if unseen or in_part:
         network.look(x)
         unseen = [each for each in unseen if not network.sees(each)]
-    for each in [each for each in network.arrays if each in unseen or each in in_part]:
+    doubtful = [each for each in network.arrays if each in unseen or each in in_part]
+    network.record(doubtful)
+    for each in doubtful:
         why = network.bypassed(each)
         if each in unseen:
             why = network.overwritten(each) or why or _derived(model, names, each, x) or network.substitute(each)
@@ -124,6 +126,7 @@ class _Network:
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
         self._model = model
+        self._calls: dict[nn.Module, Any] = {}  # what layers are first called with
         self.arrays = own_weights(find_arrays(model), names)
 
     @torch.inference_mode()
@@ -197,23 +200,31 @@ class _Network:
         return "" if kept else "its forward sets that weight itself"
 
     @torch.inference_mode()
+    def record(self, names: Sequence[str]) -> None:
+        """Keep what the layers of these weights are first called with."""
+        self._calls = {}
+
+        def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if module not in self._calls:
+                self._calls[module] = _cloned((args, kwargs))
+
+        modules = {self.arrays[name].module for name in names}
+        hooks = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]
+        if hooks:
+            self._answer()
+        for hook in hooks:
+            hook.remove()
+
+    @torch.inference_mode()
     def bypassed(self, name: str) -> str:
         """The reason, if a weight's layer is called, and outputs of it that count follow its input without the weight.
 
         A layer with several weights is one here: some of them (the recurrent ones of a single step) may have no part.
         """
         array = self.arrays[name]
-        calls: list[tuple[Any, Any]] = []
-
-        def record(_: nn.Module, args: Any, kwargs: Any) -> None:
-            calls.append(_cloned((args, kwargs)))
-
-        hook = array.module.register_forward_pre_hook(record, with_kwargs=True)
-        self._answer()
-        hook.remove()
-        if not calls:
+        if array.module not in self._calls:
             return ""
-        stuck = self._stuck(array, calls[0])
+        stuck = self._stuck(array, self._calls[array.module])
         if stuck is None or not stuck.any() or not self._counts(array, stuck):
             return ""
         outputs = "its layer" if stuck.all() else f"its layer, in {int(stuck.sum())} of {len(stuck)} outputs,"
