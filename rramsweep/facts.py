@@ -23,7 +23,7 @@ FACTS = pa.schema(
         pa.field("ideal_accuracy", pa.float64()),
         pa.field("chance_accuracy", pa.float64()),  # of one answer to every input; null in rows of older versions
         pa.field("agreement", pa.float64()),  # share of labels where chip and digital predict the same class
-        pa.field("loss", pa.float64()),  # mean cross-entropy; as agreement null where the outputs are no logits
+        pa.field("loss", pa.float64()),  # mean cross-entropy; null as agreement, and where a label is masked
         pa.field("seconds", pa.float64()),
         pa.field("batch_size", pa.int64()),  # from here on how the trial was run; null in rows of older versions
         pa.field("memory_format", pa.string()),

@@ -11,7 +11,7 @@ import torch
 from rramsweep.errors import ValidationError
 
 # The trial operation takes a millisecond. A process that waits this long for it waits for threads that are gone.
-TRIAL_S = 10.0
+TRIAL_S = 2.0
 
 # Linux's flag of a process that was forked and runs no program of its own, PF_FORKNOEXEC.
 _FORKED_ONLY = 0x40
@@ -78,20 +78,23 @@ def _has_own_threads() -> bool:
 
 
 def _can_compute() -> bool:
-    """Run one operation on two threads in a fork of this process; False where it has not ended in time."""
+    """Run one operation on two threads in a fork of this process; False where it fails, or has not ended in time."""
     child = os.fork()
     if child == 0:
+        failed = 1
         try:
             torch.set_num_threads(max(2, torch.get_num_threads()))
             torch.zeros(1 << 20).add_(1)
             matrix = torch.zeros(256, 256)
             torch.mm(matrix, matrix)
-        finally:
-            os._exit(0)
+            failed = 0
+        finally:  # nothing of the caller's goes on in here, whatever was raised
+            os._exit(failed)
     until = time.monotonic() + TRIAL_S
     while time.monotonic() < until:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return True
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status == 0
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -8,16 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import overrides
-from torch.utils._device import DeviceContext
 
-# torch has no public way to set a default device aside, and annotates none of these.
-_modes: Callable[[], list[Any]] = overrides._get_current_function_mode_stack
-_pop: Callable[[], Any] = overrides._pop_mode
-_push: Callable[[Any], None] = overrides._push_mode
+from rramsweep.errors import ValidationError
 
 # Device types that have an autocast mode of their own, on whatever machine.
 AUTOCAST_TYPES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla", "ipu", "maia", "privateuseone")
@@ -41,8 +36,9 @@ def fixed_arithmetic() -> Iterator[None]:
         for kind in AUTOCAST_TYPES:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        if _modes():
-            stack.enter_context(_without_default_device())
+        modes = _modes()
+        if modes is not None and modes.all():
+            stack.enter_context(_without_default_device(modes))
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if not torch.is_grad_enabled():
@@ -104,20 +100,57 @@ class _Process:
 _process = _Process()
 
 
+class _Modes(NamedTuple):
+    """Functions of torch on its stack of modes, a default device among them."""
+
+    all: Callable[[], list[Any]]
+    pop: Callable[[], Any]
+    push: Callable[[Any], None]
+    device: type
+
+
+def _modes() -> _Modes | None:
+    """The functions, which torch does not publish: there is no public way to set a default device aside.
+
+    Returns:
+        None where this version of torch lacks them, and the default device is the CPU: nothing must be set aside.
+
+    Raises:
+        ValidationError: it lacks them, and there is another default device.
+    """
+    try:
+        from torch import overrides
+        from torch.utils._device import DeviceContext
+
+        return _Modes(
+            overrides._get_current_function_mode_stack, overrides._pop_mode, overrides._push_mode, DeviceContext
+        )
+    except (ImportError, AttributeError) as error:
+        default = torch.tensor(0.0).device
+        if default.type == "cpu":
+            return None
+        raise ValidationError(
+            f"must be the CPU with torch {torch.__version__}, in which no other can be set aside",
+            "call torch.set_default_device('cpu') before, or leave the block of `with torch.device(...)`",
+            parameter="torch's default device",
+            value=default,
+        ) from error
+
+
 @contextmanager
-def _without_default_device() -> Iterator[None]:
+def _without_default_device(modes: _Modes) -> Iterator[None]:
     """No default device in this thread.
 
     A device context of the CPU in its place would not do: while there is any, torch takes other kernels for attention.
     """
-    before = [_pop() for _ in _modes()]
-    others = [mode for mode in before if not isinstance(mode, DeviceContext)]
+    before = [modes.pop() for _ in modes.all()]
+    others = [mode for mode in before if not isinstance(mode, modes.device)]
     for mode in reversed(others):
-        _push(mode)
+        modes.push(mode)
     try:
         yield
     finally:
         for _ in others:
-            _pop()
+            modes.pop()
         for mode in reversed(before):
-            _push(mode)
+            modes.push(mode)

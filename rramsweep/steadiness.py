@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-from rramsweep.arrays import find_arrays, own_weights, private_copy
+from rramsweep.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.errors import ValidationError
 from rramsweep.fusing import alike
 
@@ -78,28 +80,40 @@ def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -
         name: of the network, for messages.
 
     Raises:
-        ValidationError: names a weight from which the network has derived what it computes with, or which its forward
-            sets itself.
+        ValidationError: names a weight from which the network, or a part of the outputs of its layer, has derived what
+            it computes with, or which its forward sets itself; or no weight plays a part, but the inputs do.
     """
     network = _Network(private_copy(model), names)
     if not network.look(x[:1]):
         return []
     # Several passes see most weights at once; the others take one each.
-    used = network.effective() & _with_gradient(model, names, x[:1])
+    effective, in_part = network.effective()
+    used = effective & _with_gradient(model, names, x[:1])
     unseen = [each for each in network.arrays if each not in used and not network.sees(each, quick=True)]
-    if unseen:
+    if unseen or in_part:
         network.look(x)
         unseen = [each for each in unseen if not network.sees(each)]
-    for each in unseen:
-        why = network.overwritten(each) or _derived(model, names, each, x) or network.substitute(each)
+    doubtful = [each for each in network.arrays if each in unseen or each in in_part]
+    network.record(doubtful)
+    for each in doubtful:
+        why = network.bypassed(each)
+        if each in unseen:
+            why = network.overwritten(each) or why or _derived(model, names, each, x) or network.substitute(each)
         if why:
             raise ValidationError(
-                f"must compute with the weight of {each!r} as a chip has it, but answers alike whatever it is: {why}",
+                f"must compute with the weight of {each!r} as a chip has it, but answers alike whatever "
+                f"{'it is' if each in unseen else 'a part of it is'}: {why}",
                 f"derive in forward what it computes with, or leave the layer digital with analog.exclude=[{each}]",
                 parameter=f"network {name}",
             )
     if not unseen:
         return []
+    if len(unseen) == len(network.arrays) and network.follows_inputs():
+        raise ValidationError(
+            "must compute with its analog weights, but answers alike whatever all of them are",
+            "let its forward use its own layers, not a copy of them, or choose others with analog.include",
+            parameter=f"network {name}",
+        )
     listed = ", ".join(unseen[:6]) + (", ..." if len(unseen) > 6 else "")
     return [
         f"the answers of {name} do not change with the weight of {listed}, which a chip changes without effect: "
@@ -112,6 +126,7 @@ class _Network:
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
         self._model = model
+        self._calls: dict[nn.Module, Any] = {}  # what layers are first called with
         self.arrays = own_weights(find_arrays(model), names)
 
     @torch.inference_mode()
@@ -127,22 +142,29 @@ class _Network:
         return True
 
     @torch.inference_mode()
-    def effective(self) -> set[str]:
-        """Weights whose own layer gives another output with them, seen in one pass in which all weights are others."""
+    def effective(self) -> tuple[set[str], set[str]]:
+        """Weights whose own layer gives another output with them, and those where a part of its channels stays.
+
+        Seen in one pass in which all weights are others.
+        """
         own = {name: array.weight.clone() for name, array in self.arrays.items()}
         layers: dict[nn.Module, list[str]] = {}
         for name, array in self.arrays.items():
             layers.setdefault(array.module, []).append(name)
             array.weight.copy_(_near(array.weight))
         found: set[str] = set()
+        in_part: set[str] = set()
 
         def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             for name in layers[module]:
                 array = self.arrays[name]
                 other = array.weight.clone()
                 array.weight.copy_(own[name])
-                if _differ(module.forward(*args, **kwargs), output):
+                moved = _moved(module.forward(*args, **kwargs), output, array)
+                if moved.any():
                     found.add(name)
+                    if not moved.all():
+                        in_part.add(name)
                 array.weight.copy_(other)
 
         hooks = [module.register_forward_hook(compare, with_kwargs=True) for module in layers]
@@ -151,13 +173,20 @@ class _Network:
             hook.remove()
         for name, array in self.arrays.items():
             array.weight.copy_(own[name])
-        return found
+        return found, in_part
 
     @torch.inference_mode()
     def sees(self, name: str, quick: bool = False) -> bool:
         """Whether the answers change with a weight; quick tries fewer changes."""
         weight = self.arrays[name].weight
         return any(self._changed(weight, other) for other in _others(weight.clone(), quick))
+
+    @torch.inference_mode()
+    def follows_inputs(self) -> bool:
+        """Whether the answers change with the inputs: those of a dead network do not."""
+        others = [self._x.flip(0), *(_others(self._x, True) if _is_float(self._x) else ())]
+        answers = [self._model(other.clone()) for other in others]
+        return any(_distance(answer, self._answers) > NOISE * self._noise for answer in answers)
 
     @torch.inference_mode()
     def overwritten(self, name: str) -> str:
@@ -169,6 +198,89 @@ class _Network:
         kept = torch.equal(array.weight, other)
         array.weight.copy_(own)
         return "" if kept else "its forward sets that weight itself"
+
+    @torch.inference_mode()
+    def record(self, names: Sequence[str]) -> None:
+        """Keep what the layers of these weights are first called with."""
+        self._calls = {}
+
+        def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if module not in self._calls:
+                self._calls[module] = _cloned((args, kwargs))
+
+        modules = {self.arrays[name].module for name in names}
+        hooks = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]
+        if hooks:
+            self._answer()
+        for hook in hooks:
+            hook.remove()
+
+    @torch.inference_mode()
+    def bypassed(self, name: str) -> str:
+        """The reason, if a weight's layer is called, and outputs of it that count follow its input without the weight.
+
+        A layer with several weights is one here: some of them (the recurrent ones of a single step) may have no part.
+        """
+        array = self.arrays[name]
+        if array.module not in self._calls:
+            return ""
+        stuck = self._stuck(array, self._calls[array.module])
+        if stuck is None or not stuck.any() or not self._counts(array, stuck):
+            return ""
+        outputs = "its layer" if stuck.all() else f"its layer, in {int(stuck.sum())} of {len(stuck)} outputs,"
+        return f"{outputs} computes with something made of that weight before"
+
+    def _stuck(self, array: WeightArray, call: Any) -> Tensor | None:
+        """Channels of a layer's output that move with its input, and with no change of its weights.
+
+        Its other tensors and its input are changed too: a gate of zero, a mask or a dead unit may hide a weight.
+        """
+        module = array.module
+        weights = [each.weight for each in self.arrays.values() if each.module is module]
+        held = tree_leaves([list(vars(part).values()) for part in module.modules()])
+        others = [each for each in held if isinstance(each, Tensor) and not any(each is weight for weight in weights)]
+        inputs = [tree_map(lambda leaf: next(_others(leaf)) if _is_float(leaf) else leaf, call), call]
+
+        def output(inner: Any) -> Any:
+            args, kwargs = _cloned(inner)
+            return _cloned(module(*args, **kwargs))
+
+        try:
+            outputs = [output(inner) for inner in inputs]
+            stuck = _moved(outputs[0], outputs[1], array)
+            if any(not _differ(outputs[1], leaf) for leaf in tree_leaves(call) if _is_float(leaf)):
+                return None  # a layer that is switched off hands its input on
+            for setting in range(3):
+                with _changed_to(others, setting):
+                    for inner in inputs:
+                        own = output(inner)
+                        for change in range(1, 5):
+                            if not stuck.any():
+                                return stuck
+                            with _changed_to(weights, change):
+                                stuck &= ~_moved(own, output(inner), array)
+        except Exception:  # a forward that looks at its weights or inputs sees a change
+            return None
+        return stuck
+
+    def _counts(self, array: WeightArray, channels: Tensor) -> bool:
+        """True where the answers change with these channels of a layer's output."""
+
+        def replace(_: nn.Module, __: Any, output: Any, change: int) -> Any:
+            def other(leaf: Any) -> Any:
+                if not _is_float(leaf):
+                    return leaf
+                return torch.where(_shaped(channels, leaf, array), _other(leaf, change), leaf)
+
+            return tree_map(other, output)
+
+        for change in range(1, 5):
+            hook = array.module.register_forward_hook(partial(replace, change=change))
+            answer = self._answer()
+            hook.remove()
+            if answer is None or _distance(answer, self._answers) > NOISE * self._noise:
+                return True
+        return False
 
     @torch.inference_mode()
     def substitute(self, name: str) -> str:
@@ -276,12 +388,66 @@ def _near(tensor: Tensor) -> Tensor:
     return near
 
 
+def _other(tensor: Tensor, change: int) -> Tensor:
+    """The value of a tensor after one of its changes, counted from 1; integers have two."""
+    others = list(_others(tensor))
+    return others[(change - 1) % len(others)]
+
+
+@contextmanager
+def _changed_to(tensors: Sequence[Tensor], change: int) -> Iterator[None]:
+    """Tensors with another value; with their own where `change` is 0."""
+    own = [tensor.clone() for tensor in tensors] if change else []
+    try:
+        if change:
+            for tensor in tensors:
+                tensor.copy_(_other(tensor, change))
+        yield
+    finally:
+        for tensor, value in zip(tensors, own, strict=False):
+            tensor.copy_(value)
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def _cloned(values: Any) -> Any:
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, values)
+
+
+def _axis(output: Any, array: WeightArray) -> int | None:
+    """Axis of a layer's output that has one entry for each row of its array, None where there is none."""
+    if not isinstance(output, Tensor) or isinstance(array.module, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
+        return None
+    axis = output.dim() - array.weight.dim() + 1
+    return axis if axis >= 0 and output.shape[axis] == len(array.lay(array.weight)) else None
+
+
+def _shaped(channels: Tensor, output: Tensor, array: WeightArray) -> Tensor:
+    """Channels as `_moved` gives them, in a form that goes with the output's."""
+    axis = _axis(output, array)
+    channels = channels.to(output.device)
+    return channels if axis is None else channels.view(-1, *[1] * (output.dim() - axis - 1))
+
+
+def _moved(a: Any, b: Any, array: WeightArray) -> Tensor:
+    """Channels in which two outputs of a layer have another number, one for all where its outputs are no rows."""
+    axis = _axis(a, array)
+    if axis is None or a.shape != b.shape:
+        return torch.tensor([_differ(a, b)])
+    moved: Tensor = (a != b) & a.isfinite() & b.isfinite()
+    return moved.movedim(axis, 0).flatten(1).any(1).cpu()
+
+
 def _differ(a: Any, b: Any) -> bool:
-    """Whether outputs of a layer have another number anywhere."""
-    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+    """Whether outputs of a layer have another number anywhere, or another form."""
+    ones, others = tree_leaves(a), tree_leaves(b)
+    if [getattr(one, "shape", None) for one in ones] != [getattr(other, "shape", None) for other in others]:
+        return True
     return any(
         isinstance(one, Tensor) and bool(((one != other) & one.isfinite() & other.isfinite()).any())
-        for one, other in pairs
+        for one, other in zip(ones, others, strict=True)
     )
 
 

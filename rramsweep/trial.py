@@ -28,7 +28,7 @@ class Answers:
         score: the metric's value.
         correct: which inputs are right, bool, shape (N,); None where the metric does not count them.
         predictions: class with the largest logit of each label, int64, shape of y; None where outputs are no logits.
-        loss: mean cross-entropy in nats; None likewise.
+        loss: mean cross-entropy in nats; None likewise, and where the class of a label is masked.
     """
 
     score: float

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -169,6 +172,182 @@ DERIVED = {
 }
 
 
+class Own(nn.Linear):
+    """A layer with a forward of its own, in the place of `fc`; subclasses say where their kernel comes from."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            self.weight.copy_(0.3 * torch.randn(self.weight.shape, generator=generator))
+        self.keep(self.weight.detach().clone())
+
+    def keep(self, kernel):
+        pass
+
+    def kernel(self):
+        return self.weight
+
+    def forward(self, x):
+        return F.linear(x, self.kernel(), self.bias)
+
+
+class AsNumpy(Own):
+    def keep(self, kernel):
+        self.held = kernel.numpy()
+
+    def kernel(self):
+        return torch.from_numpy(self.held)
+
+
+class AsFloats(Own):
+    def keep(self, kernel):
+        self.held = kernel.tolist()
+
+    def kernel(self):
+        return torch.tensor(self.held)
+
+
+class InAClosure(Own):
+    def keep(self, kernel):
+        self.kernel = lambda: kernel
+
+
+class InAnObject(Own):
+    def keep(self, kernel):
+        class Box:
+            pass
+
+        self.box = Box()
+        self.box.held = kernel
+
+    def kernel(self):
+        return self.box.held
+
+
+KEPT = {}
+
+
+class InTheModule(Own):
+    def keep(self, kernel):
+        KEPT["kernel"] = kernel
+
+    def kernel(self):
+        return KEPT["kernel"]
+
+
+class Cached(Own):
+    @functools.cached_property
+    def made(self):
+        return self.weight.detach() * 2
+
+    def kernel(self):
+        return self.made
+
+
+class Factorised(Own):
+    """No tensor of it has the weight's form."""
+
+    def keep(self, kernel):
+        self.u, self.s, self.v = torch.linalg.svd(kernel, full_matrices=False)
+
+    def kernel(self):
+        return (self.u * self.s) @ self.v
+
+
+class Quantised(Own):
+    def keep(self, kernel):
+        self.register_buffer("codes", (kernel * 50).round().to(torch.int8))
+
+    def kernel(self):
+        return self.codes / 50
+
+
+class Rows(Own):
+    """The first rows are kept, the others are the weight's."""
+
+    def __init__(self, *sizes, rows=5):
+        self.rows = rows
+        super().__init__(*sizes)
+
+    def keep(self, kernel):
+        self.held = kernel.numpy()[: self.rows]
+
+    def kernel(self):
+        return torch.cat([torch.from_numpy(self.held), self.weight[self.rows :]])
+
+
+class Filters(nn.Conv2d):
+    def __init__(self):
+        super().__init__(1, 4, 3, padding=1)
+        self.held = self.weight.detach()[2:].tolist()
+
+    def forward(self, x):
+        return F.conv2d(x, torch.cat([self.weight[:2], torch.tensor(self.held)]), self.bias, padding=1)
+
+
+def with_layer(layer, name="fc"):
+    net = Small()
+    setattr(net, name, layer)
+    return net
+
+
+class CopyInAList(Small):
+    def __init__(self):
+        super().__init__()
+        self.copies = [copy.deepcopy(nn.Sequential(self.conv, nn.ReLU(), nn.Flatten(), self.fc))]
+
+    def forward(self, x):
+        return self.copies[0](x)
+
+
+class CopyInATuple(CopyInAList):
+    def __init__(self):
+        super().__init__()
+        self.copies = tuple(self.copies)
+
+
+class GateInside(Own):
+    """Its own gate of zero hides the weight, not a kernel made of it."""
+
+    def keep(self, kernel):
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return x[:, :10] + self.gate * super().forward(x)
+
+
+class DeadRows(Own):
+    """Some units are dead on these inputs, behind the layer's own ReLU."""
+
+    def keep(self, kernel):
+        with torch.no_grad():
+            self.bias[:5] = -1e5
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class MaskedRows(Own):
+    def keep(self, kernel):
+        self.register_buffer("mask", (torch.arange(10) > 3)[:, None])
+
+    def kernel(self):
+        return self.weight * self.mask
+
+
+class SwitchedOff(Own):
+    def forward(self, x):
+        return x
+
+
+class ZeroRows(Own):
+    """Only some rows are computed."""
+
+    def forward(self, x):
+        return F.pad(F.linear(x, self.weight[:6], self.bias[:6]), (0, 4))
+
+
 class Adapted(nn.Linear):
     """LoRA: eval() merges the adapter into the weight, train() takes it out."""
 
@@ -255,6 +434,15 @@ class DeadUnits(UnusedHead):
         return super().forward(x) + self.aux((self.features(x) - 1e6).relu())
 
 
+class DeadNetwork(UnusedHead):
+    """All units of the first layer are dead, so that the answers are constant."""
+
+    def __init__(self):
+        super().__init__()
+        del self.aux
+        nn.init.constant_(self.conv.bias, -1e6)
+
+
 class OneStep(Small):
     """A recurrent layer over a single step: its recurrent weight meets a state of zeros."""
 
@@ -284,6 +472,55 @@ def test_a_weight_that_no_chip_changes_is_refused(make, ran):
     says = rf"network my.net must compute with the weight of '{DERIVED[make]}' as a chip has it.*: derive in forward"
     with pytest.raises(rs.errors.ValidationError, match=says):
         look(net)
+
+
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize(
+    "layer", [AsNumpy, AsFloats, InAClosure, InAnObject, InTheModule, Cached, Factorised, Quantised]
+)
+def test_whatever_holds_the_kernel_of_a_layer_it_is_refused(layer, ran):
+    net = with_layer(layer(256, 10)).eval()
+    if ran:
+        net(X)
+    says = "weight of 'fc' as a chip has it, but answers alike whatever it is: its layer computes with something made"
+    with pytest.raises(rs.errors.ValidationError, match=says):
+        look(net)
+
+
+@pytest.mark.parametrize(
+    ("net", "name", "outputs"),
+    [
+        (lambda: with_layer(Rows(256, 10)), "fc", "5 of 10"),
+        (lambda: with_layer(Rows(256, 10, rows=1)), "fc", "1 of 10"),
+        (lambda: with_layer(Filters(), "conv"), "conv", "2 of 4"),
+    ],
+)
+def test_a_kept_part_of_a_kernel_is_refused(net, name, outputs):
+    says = f"weight of '{name}' as a chip has it, but answers alike whatever a part of it is: its layer, in {outputs} "
+    with pytest.raises(rs.errors.ValidationError, match=f"{says}outputs, computes with something made of that weight"):
+        look(net().eval())
+
+
+@pytest.mark.parametrize("make", [CopyInAList, CopyInATuple])
+def test_a_network_that_computes_with_a_copy_of_itself_is_refused(make):
+    with pytest.raises(rs.errors.ValidationError, match="must compute with its analog weights, but answers alike"):
+        look(make().eval())
+
+
+@pytest.mark.parametrize("layer", [Own, DeadRows, MaskedRows, ZeroRows])
+def test_a_part_that_is_dead_or_masked_passes(layer):
+    assert look(with_layer(layer(256, 10)).eval()) == []
+
+
+@pytest.mark.parametrize(("layer", "sizes"), [(GateInside, (256, 10)), (SwitchedOff, (256, 256))])
+def test_a_layer_without_effect_of_its_own_is_noted(layer, sizes):
+    (note,) = look(with_layer(layer(*sizes)).eval())
+    assert "weight of fc, which" in note
+
+
+def test_a_dead_network_is_noted():
+    (note,) = look(DeadNetwork().eval())
+    assert "weight of conv, fc, which" in note
 
 
 @pytest.mark.parametrize("make", SOUND)

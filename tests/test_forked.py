@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from rramsweep import forked
 
 PROGRAM = """
 import multiprocessing
@@ -97,3 +100,18 @@ def test_a_forked_process_computes_or_says_why_not(workdir, how, what, who, load
         assert lines[0].endswith("get_context('spawn'), or fork before anything is computed")
     else:
         assert lines == ["2"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks as Linux does")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_trial_that_raises_is_no_success(error, monkeypatch):
+    def fail(*_):
+        raise error("no threads")
+
+    monkeypatch.setattr(torch, "set_num_threads", fail)
+    assert not forked._can_compute()
+
+
+def test_the_trial_is_soon_over():
+    assert forked.TRIAL_S <= 2

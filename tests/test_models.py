@@ -242,12 +242,44 @@ BAD = {
         changed(fc_weight=torch.zeros(100, 128), fc_bias=torch.zeros(100)),
         r"2 that do not fit \(fc.weight \(100, 128\) for \(10, 128\), fc.bias \(100,\) for \(10,\)\)",
     ),
+    "profiler beside a prefix": (
+        saved(lambda: {**{f"module.{n}": v for n, v in weights().items()}, "total_ops": torch.zeros(1)}),
+        r"got 1 counts that the profiler thop left behind \(total_ops\) in .*: take them out",
+    ),
+    "profiler under a prefix": (
+        saved(
+            lambda: {
+                "total_params": torch.zeros(1),
+                **{f"module.{n}": v for n, v in weights().items()},
+                "module.fc.total_ops": torch.zeros(1),
+            }
+        ),
+        r"got 2 counts that the profiler thop left behind \(total_params, module.fc.total_ops\) in",
+    ),
     "integers": (
         changed(fc_weight=torch.zeros(10, 128, dtype=torch.int8)),
-        "got torch.int8 for torch.float32 in fc.weight",
+        "got torch.int8 for torch.float32 in fc.weight in .*: multiply by the scale",
     ),
-    "sparse": (changed(fc_weight=torch.zeros(10, 128).to_sparse()), "must hold dense tensors, got .* in fc.weight"),
-    "no values": (changed(fc_weight=torch.zeros(10, 128, device="meta")), "dense tensors, got meta .* in fc.weight"),
+    "quantised": (
+        changed(fc_weight=torch.quantize_per_tensor(torch.zeros(10, 128), 0.1, 0, torch.qint8)),
+        r"got torch.qint8 for torch.float32 in fc.weight in .*: convert it with dequantize\(\)",
+    ),
+    "complex": (
+        changed(fc_weight=torch.zeros(10, 128, dtype=torch.complex64)),
+        r"got torch.complex64 for torch.float32 in fc.weight in .*: take its .real before",
+    ),
+    "sparse": (
+        changed(fc_weight=torch.zeros(10, 128).to_sparse()),
+        r"must hold dense tensors, got torch.sparse_coo in fc.weight in .*: convert it with to_dense\(\)",
+    ),
+    "no values": (
+        changed(fc_weight=torch.zeros(10, 128, device="meta")),
+        "values of its tensors, got one on the meta device.* in fc.weight in .*: save the state dict of a network that",
+    ),
+    "no values, sparse": (
+        changed(fc_weight=torch.zeros(10, 128).to_sparse().to("meta")),
+        "values of its tensors, got one on the meta device",
+    ),
     "nan": (changed(fc_bias=torch.full((10,), float("nan"))), "finite weights, got NaN or infinity in fc.bias"),
     "infinite": (changed(bn1_running_var=torch.full((16,), float("inf"))), "got NaN or infinity in bn1.running_var"),
     "too large": (
@@ -273,3 +305,16 @@ def test_a_bad_checkpoint_is_one_line_and_changes_nothing(tmp_path, case):
     assert "\n" not in text
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "counter",
+    [torch.tensor([7]), torch.tensor([7.0]), torch.tensor([[7]], dtype=torch.int32), torch.tensor(7.0), 7],
+    ids=str,
+)
+def test_a_batch_counter_of_any_type_and_form_loads(tmp_path, counter):
+    torch.save({**weights(), "bn1.num_batches_tracked": counter}, tmp_path / "w.pt")
+    model = digits_cnn()
+    load_checkpoint(model, tmp_path / "w.pt")
+    assert model.bn1.num_batches_tracked.shape == ()
+    assert int(model.bn1.num_batches_tracked) == 7

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import pytest
 import torch
-from torch import nn
+from torch import nn, overrides
 
 import rramsweep as rs
 from rramsweep.app import main
+from rramsweep.models import digits_cnn, digits_mlp, embedded_path, lenet5, load_checkpoint, resnet20
 from rramsweep.numerics import fixed_arithmetic
 from rramsweep.validation import validate
 
@@ -116,6 +117,44 @@ def test_one_chip_and_inspection_likewise(around, workdir):
         assert torch.equal(again[1].weight, noisy[1].weight)
         assert validate(again, [(x, y)]) == expected
         assert rs.inspect(SWEEP, chips=1, inputs=8).equals(table)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("make", [digits_mlp, digits_cnn, lenet5, resnet20])
+def test_packaged_networks_are_float32_and_alike_whatever_the_default_dtype(make, dtype):
+    torch.manual_seed(0)
+    plain = make().state_dict()
+    with default_dtype(dtype):
+        torch.manual_seed(0)
+        found = make().state_dict()
+    assert all(torch.equal(value, plain[name]) and value.dtype == plain[name].dtype for name, value in found.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_one_chip_example_runs_whatever_the_default_dtype(dtype):
+    def example():
+        net = digits_mlp()
+        load_checkpoint(net, embedded_path("digits_mlp"))
+        chip = rs.FastPyTorchRRAM(net, 1e-6, 100e-6, seed=42)
+        chip.apply_relative_drift(0.3)
+        data = rs.datasets.digits(limit=50)
+        return validate(chip.get_noisy_model_for_inference(), [(data.x, data.y)])
+
+    expected = example()
+    with default_dtype(dtype):
+        assert example() == expected
+
+
+@pytest.mark.parametrize("name", ["_pop_mode", "_push_mode", "_get_current_function_mode_stack"])
+def test_a_torch_without_its_private_functions_serves_but_for_a_default_device(name, monkeypatch):
+    monkeypatch.delattr(overrides, name)
+    with fixed_arithmetic():
+        assert torch.tensor(1.0).dtype == torch.float32
+    # torch itself uses them to set a default device, so that the device of a new tensor stands for one.
+    monkeypatch.setattr(torch, "tensor", lambda *_: torch.empty(0, device="meta"))
+    says = r"torch's default device must be the CPU with torch .*, got meta: call torch.set_default_device\('cpu'\)"
+    with pytest.raises(rs.errors.ValidationError, match=says), fixed_arithmetic():
+        pass
 
 
 def test_settings_of_the_process_last_until_the_last_thread_leaves():

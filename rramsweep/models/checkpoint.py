@@ -10,7 +10,7 @@ import hashlib
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -101,11 +101,12 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
     path = Path(path)
     own = model.state_dict()
     found, notes = _state_dict(_read(path), path)
+    found, profiled = _without_profiler(found, own)
     state, prefix = _without_prefix(_with_counters(found, own), model)
     if prefix:
         notes.append(f"model.checkpoint: the prefix {prefix!r} was taken off every name in {path}")
     state = _with_counters(state, own)
-    _check_names(state, own, path)
+    _check_names(state, own, profiled, path)
     _check_values(state, own, path)
     # strict=False only for the absent batch counters: every other name was checked above.
     model.load_state_dict(state, strict=False)
@@ -228,12 +229,25 @@ def _with_counters(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Or
     if hasattr(state, "_metadata"):
         fitting._metadata = state._metadata  # type: ignore[attr-defined]
     for name, value in state.items():
-        if name in own and name.endswith(COUNTER) and value.numel() == 1 and value.dtype != own[name].dtype:
+        if name in own and name.endswith(COUNTER) and value.numel() == 1:
             if torch.isfinite(value).all():
                 fitting[name] = value.to(own[name].dtype).reshape(own[name].shape)
             else:
                 del fitting[name]
     return fitting
+
+
+def _without_profiler(
+    state: OrderedDict[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[OrderedDict[str, Tensor], list[str]]:
+    """The state dict without the counts of a profiler, and their names: those at the root have no prefix."""
+    left = [name for name in state if name.rpartition(".")[2] in PROFILER]
+    if not left or any(name.rpartition(".")[2] in PROFILER for name in own):
+        return state, []
+    state = copy.copy(state)  # with its metadata
+    for name in left:
+        del state[name]
+    return state, left
 
 
 def _without_prefix(state: OrderedDict[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], str]:
@@ -277,17 +291,16 @@ def _translated(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, T
     return state if missing or unexpected else copied.state_dict()
 
 
-def _check_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+def _check_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor], profiled: Sequence[str], path: Path) -> None:
     missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
     unexpected = [name for name in state if name not in own]
-    left = [name for name in unexpected if name.rpartition(".")[2] in PROFILER]
-    if left and len(left) == len(unexpected) and not missing:
+    if profiled and not unexpected and not missing:
         raise ValidationError(
             "must name exactly the model's weights",
             "take them out with {k: v for k, v in state.items() if not k.endswith(('total_ops', 'total_params'))} and "
             "save it again",
             parameter="checkpoint",
-            shown=f"{len(left)} counts that the profiler thop left behind{_some(left)} in {path}",
+            shown=f"{len(profiled)} counts that the profiler thop left behind{_some(profiled)} in {path}",
         )
     if missing or unexpected:
         raise ValueError(
@@ -309,22 +322,45 @@ def _check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
         )
     for name, value in state.items():
         target = own[name].dtype
-        if value.is_meta or value.layout != torch.strided:
-            raise ValueError(
-                f"checkpoint must hold dense tensors, got {value.device} {value.layout} in {name} in {path}: "
-                f"convert it with to_dense() before saving"
-            )
-        if target.is_floating_point != value.dtype.is_floating_point:
-            raise ValueError(
-                f"checkpoint must have the model's types, got {value.dtype} for {target} in {name} in {path}: "
-                f"convert it before saving, e.g. dequantise it"
-            )
+        _check_kind(name, value, target, path)
         # After conversion: a float64 weight may overflow the model's float32.
         if not torch.isfinite(value.to(target)).all():
             raise ValueError(
                 f"checkpoint must have finite weights, got NaN or infinity in {name} in {path}: "
                 f"train or export it again"
             )
+
+
+def _check_kind(name: str, value: Tensor, target: torch.dtype, path: Path) -> None:
+    """Refuse a tensor whose numbers are not there, or not real, dense ones as the model has them."""
+    where = f"{name} in {path}"
+    if value.is_meta:
+        raise ValueError(
+            f"checkpoint must hold the values of its tensors, got one on the meta device, which has none, in {where}: "
+            "save the state dict of a network that has its weights"
+        )
+    if value.is_quantized:
+        raise ValueError(
+            f"checkpoint must have the model's types, got {value.dtype} for {target} in {where}: convert it with "
+            "dequantize() before saving"
+        )
+    if value.layout != torch.strided:
+        raise ValueError(
+            f"checkpoint must hold dense tensors, got {value.layout} in {where}: convert it with to_dense() before "
+            "saving"
+        )
+    if value.is_complex() and not target.is_complex:
+        raise ValueError(
+            f"checkpoint must have the model's types, got {value.dtype} for {target} in {where}: take its .real "
+            "before saving, if its imaginary part is zero"
+        )
+    if target.is_floating_point != value.dtype.is_floating_point and not target.is_complex:
+        remedy = (
+            "multiply by the scale that it was quantised with, and save it as float32"
+            if target.is_floating_point
+            else f"convert it with to({target}) before saving"
+        )
+        raise ValueError(f"checkpoint must have the model's types, got {value.dtype} for {target} in {where}: {remedy}")
 
 
 def _some(items: Iterable[str]) -> str:

@@ -1,11 +1,13 @@
 """The embedded default networks: small enough that hundreds of chips an hour fit on a laptop.
 
 Each is a plain `nn.Module` whose layers have names, since device rules, random streams and tables refer to a
-layer by its name. None takes an argument and none loads weights: see `rramsweep.models.checkpoint`.
+layer by its name. None takes an argument and none loads weights: see `rramsweep.models.checkpoint`. All are float32,
+as the data and weights that ship with them are, whatever the default dtype.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,11 +25,11 @@ class LeNet5(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, kernel_size=5, padding=2)
-        self.conv2 = nn.Conv2d(6, 16, kernel_size=5)
-        self.fc1 = nn.Linear(16 * 5 * 5, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, 10)
+        self.conv1 = nn.Conv2d(1, 6, kernel_size=5, padding=2, dtype=torch.float32)
+        self.conv2 = nn.Conv2d(6, 16, kernel_size=5, dtype=torch.float32)
+        self.fc1 = nn.Linear(16 * 5 * 5, 120, dtype=torch.float32)
+        self.fc2 = nn.Linear(120, 84, dtype=torch.float32)
+        self.fc3 = nn.Linear(84, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
@@ -49,11 +51,11 @@ class DigitsCNN(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, kernel_size=3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.conv2 = nn.Conv2d(16, 32, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(32)
-        self.fc = nn.Linear(32 * 2 * 2, 10)
+        self.conv1 = nn.Conv2d(1, 16, kernel_size=3, padding=1, bias=False, dtype=torch.float32)
+        self.bn1 = nn.BatchNorm2d(16, dtype=torch.float32)
+        self.conv2 = nn.Conv2d(16, 32, kernel_size=3, padding=1, bias=False, dtype=torch.float32)
+        self.bn2 = nn.BatchNorm2d(32, dtype=torch.float32)
+        self.fc = nn.Linear(32 * 2 * 2, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 2)
@@ -72,8 +74,8 @@ class DigitsMLP(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(64, 128)
-        self.fc2 = nn.Linear(128, 10)
+        self.fc1 = nn.Linear(64, 128, dtype=torch.float32)
+        self.fc2 = nn.Linear(128, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc2(F.relu(self.fc1(x.flatten(1))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,10 +17,12 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(
+            channels_in, channels, kernel_size=3, stride=stride, padding=1, bias=False, dtype=torch.float32
+        )
+        self.bn1 = nn.BatchNorm2d(channels, dtype=torch.float32)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False, dtype=torch.float32)
+        self.bn2 = nn.BatchNorm2d(channels, dtype=torch.float32)
         self.stride = stride
         self.zeros = (channels - channels_in) // 2
 
@@ -56,12 +59,12 @@ class CifarResNet(nn.Module):
             raise ValueError(f"num_classes must be at least 1, got {num_classes}: give the number of classes")
         super().__init__()
         blocks = (depth - 2) // 6
-        self.conv1 = nn.Conv2d(3, 16, kernel_size=3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
+        self.conv1 = nn.Conv2d(3, 16, kernel_size=3, padding=1, bias=False, dtype=torch.float32)
+        self.bn1 = nn.BatchNorm2d(16, dtype=torch.float32)
         self.layer1 = _stage(16, 16, blocks)
         self.layer2 = _stage(16, 32, blocks)
         self.layer3 = _stage(32, 64, blocks)
-        self.linear = nn.Linear(64, num_classes)
+        self.linear = nn.Linear(64, num_classes, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
