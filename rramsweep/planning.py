@@ -81,7 +81,8 @@ def compose_plan(
     if seeds is None:
         seeds = settings.seeds()
     n_points = math.prod(len(values) for values, _ in axes.values())
-    limits.TRIALS.check(n_points * len(seeds), "trials", remedy=f"ask for fewer chips or less than {n_points} points")
+    fewer = f"ask for fewer chips{f' or fewer than {n_points:,} points' if n_points > 1 else ''}"
+    limits.TRIALS.check(n_points * len(seeds), "trials", remedy=fewer)
     workbench = Workbench(allowed(first[0], arguments), Wish.of(settings), inputs=inputs)
     points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
     settings.check_units(point.params for point in points)
