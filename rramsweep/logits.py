@@ -53,7 +53,7 @@ def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
     # One logit too few for the highest label, and none of label 0.
     remedy = f"if the labels begin at 1, save y - 1, else {choose}" if lowest == 1 else choose
     return (
-        f"a network must give ({wanted}) logits for labels up to {highest}, got shape  {tuple(outputs.shape)}: {remedy}"
+        f"a network must give ({wanted}) logits for labels up to {highest}, got shape {tuple(outputs.shape)}: {remedy}"
     )
 
 

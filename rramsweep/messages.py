@@ -44,7 +44,7 @@ def explain(error: BaseException) -> str:
             return ours
         if isinstance(cause, FileExistsError | NotADirectoryError) and isinstance(cause.filename, str):
             try:  # a folder that Hydra could not make
-                check_can_be_folder(Path(cause.filename), f"the folder {cause.filename}", "choose another folder")
+                check_can_be_folder(Path(cause.filename), "what is written to", "choose another folder")
             except ValidationError as taken:
                 return str(taken)
         text = " ".join(str(cause).split())

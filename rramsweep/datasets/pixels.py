@@ -34,19 +34,20 @@ def normalise(images: Tensor, mean: list[float] | None, std: list[float] | None)
     return images
 
 
-def unscaled(images: Tensor, remedy: str) -> tuple[str, ...]:
+def unscaled(images: Tensor, remedy: str, used: Tensor | None = None) -> tuple[str, ...]:
     """Note on images of whole numbers above 1, or with values beyond any normalised ones; empty for others.
 
     Args:
         images: before mean and std.
         remedy: how to divide, with `{full}` for the number that stands for full brightness.
+        used: images after mean and std, where these are known.
     """
     low, high = float(images.min()), float(images.max())
     most = max(-low, high)
     if not math.isfinite(most):
         return ()
     whole = high > 1 and torch.equal(images, images.round())
-    if not whole and most <= _NORMALISED:
+    if not whole and min(most, most if used is None else float(used.abs().max())) <= _NORMALISED:
         return ()
     # Bytes and 16-bit pixels; the digits of a smaller scale, such as 0..16, have their largest as full.
     least = _FEW_LEVELS if whole else _NORMALISED
