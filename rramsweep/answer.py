@@ -107,16 +107,24 @@ def guessing(frame: pd.DataFrame) -> list[str]:
 
 
 def unseen(summary: pd.DataFrame) -> list[str]:
-    """A sentence on how many bad chips there may be that the chips of a sweep do not show, however many are good."""
-    counts = sorted({int(n) for n in summary["n"] if n > 0})
+    """A sentence on how many bad chips there may be that the chips of a sweep do not show, however many are good.
+
+    None where no yield is shown: of a metric without one, and of networks at chance level.
+    """
+    counts = sorted({int(n) for n in summary.loc[_has_yield(summary), "n"] if n > 0})
     if not counts:
         return []
     few, many = counts[0], counts[-1]
     most = [f"{percent(float(unseen_share(n)), 1, 'high')} %" for n in (few, many)]
-    told = f"{_count(few)} cannot see rare failures: with {few} of {few} good, up to {most[0]} of all chips may be bad"
+    good = "it were" if few == 1 else f"all {few} were"
+    told = f"{_count(few)} cannot see rare failures: even if {good} good, up to {most[0]} of all chips may be bad"
     if few < many:
-        told += f"; with {many} of {many}, up to {most[1]}"
+        told += f"; if all {many} were, up to {most[1]}"
     return [f"{told} (exact one-sided {100 * CONFIDENCE:g} % bound, for many chips n about 3/n)"]
+
+
+def _has_yield(summary: pd.DataFrame) -> pd.Series[bool]:
+    return summary["yield_bound"].notna() & ~at_chance(summary)
 
 
 def few_chips(summary: pd.DataFrame) -> list[str]:
@@ -222,7 +230,7 @@ def _headline(summary: pd.DataFrame) -> str:
 
 def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
     notes = [f"{words[0].upper()}{words[1:]}." for words in [*unseen(summary), *few_chips(summary)]]
-    bounds = summary[summary["yield_bound"].notna()]
+    bounds = summary[_has_yield(summary)]
     if len(bounds):
         notes.append(
             "Bounds, not estimates: the one-sided exact (Clopper-Pearson) lower bound on the share of good chips, "

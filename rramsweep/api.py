@@ -14,7 +14,7 @@ from rramsweep.config import choices, composed_allowed, container, point_plan
 from rramsweep.config import compose as compose_config
 from rramsweep.errors import ValidationError
 from rramsweep.messages import one_line
-from rramsweep.overrides import check, refuse_unheeded
+from rramsweep.overrides import check, refuse_flags, refuse_unheeded
 from rramsweep.plan import Plan
 from rramsweep.planning import plan_of
 from rramsweep.report import results
@@ -38,6 +38,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """
     with one_line():
         if not isinstance(overrides, str):
+            refuse_flags(overrides, "compose", "rs.sweep([...]) sweeps over several values")
             check(overrides, single="rs.sweep([...]) sweeps over several")
             refuse_unheeded(overrides, "compose makes the config of one point for this process")
         return compose_config(overrides)
@@ -76,6 +77,9 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
     """
     with one_line():
         if not isinstance(overrides, str):
+            refuse_flags(
+                overrides, "sweep", "it is not needed from Python: sweep sweeps over several values as -m does"
+            )
             check(overrides)
             refuse_unheeded(overrides, "sweep computes every trial in this process")
         plan, workbench = plan_of(overrides, "rramsweep.sweep")

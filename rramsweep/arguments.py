@@ -93,6 +93,8 @@ def fitting(value: Any, hint: Any, name: str, slot: str = "") -> Any:
             return int(scalar) if option is int else scalar
     kinds = " or ".join("None" if option is type(None) else _kind(option) for option in options)
     remedy = next((_WORDS[option][1] for option in options if option in _WORDS), f"give {_kind(options[0])}")
+    if str in options and (name in _PATHS or _is_path(options)):
+        remedy = "give a path, as text in quotes or as a pathlib.Path"
     raise ValidationError(f"must be {kinds}", remedy, value=value, shown=brief(value), parameter=name, slot=slot)
 
 
@@ -122,6 +124,11 @@ def _hints(of: Callable[..., Any]) -> dict[str, Any]:
 def _options(hint: Any) -> tuple[Any, ...]:
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return typing.get_args(hint) if union else (hint,)
+
+
+def _is_path(options: tuple[Any, ...]) -> bool:
+    kinds = [typing.get_origin(option) or option for option in options]
+    return any(isinstance(kind, type) and issubclass(kind, os.PathLike) for kind in kinds)
 
 
 def _plain(value: Any) -> Any:

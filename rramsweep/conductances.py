@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rramsweep.chip import ProgrammedLayer
 from rramsweep.device import PLAUSIBLE_G_MAX_US
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.files import write_atomic
 from rramsweep.npz import read_arrays
 
@@ -173,14 +173,18 @@ def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.floa
     most = g_uS.max(initial=0)
     if most == 0 and target_uS.max(initial=0) > 0:
         raise ValidationError(
-            f"conductances must not all be 0 where cells were to conduct, but {what} holds nothing else, with targets "
-            f"of up to {target_uS.max():g} uS",
+            Sentence(
+                f"conductances must not all be 0 where cells were to conduct, but {what} holds nothing else, with "
+                f"targets of up to {target_uS.max():g} uS"
+            ),
             "put in the measured values; a part of the cells may be dead",
         )
     if most > PLAUSIBLE_G_MAX_US[1]:
         raise ValidationError(
-            f"conductances must be at most {PLAUSIBLE_G_MAX_US[1]:g} {UNIT}, which no cell exceeds, but {what} holds "
-            f"{most:.3g}",
+            Sentence(
+                f"conductances must be at most {PLAUSIBLE_G_MAX_US[1]:g} {UNIT}, which no cell exceeds, but {what} "
+                f"holds {most:.3g}"
+            ),
             convert,
         )
     chosen = (target_uS >= _CONDUCTING * end_uS) & (g_uS > 0)
@@ -188,10 +192,12 @@ def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.floa
     ratio = float(np.median(g_uS[chosen] / target_uS[chosen])) if chosen.any() else float(np.median(g_uS)) / end_uS
     if ratio > _OTHER_UNIT or (chosen.any() and ratio < 1 / _OTHER_UNIT):
         raise ValidationError(
-            f"conductances must be in {UNIT}, but half of the cells in {what} are "
-            f"{'above' if ratio > 1 else 'below'} {ratio:.2g} times "
-            f"{'their targets' if chosen.any() else 'the end of the window'}, where the window ends at {end_uS:g} "
-            f"{UNIT}, which looks like another unit",
+            Sentence(
+                f"conductances must be in {UNIT}, but half of the cells in {what} are "
+                f"{'above' if ratio > 1 else 'below'} {ratio:.2g} times "
+                f"{'their targets' if chosen.any() else 'the end of the window'}, where the window ends at {end_uS:g} "
+                f"{UNIT}, which looks like another unit"
+            ),
             convert,
         )
 
@@ -213,8 +219,10 @@ def _check_direction(
     correlation = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
     if correlation < _OPPOSITE:
         raise ValidationError(
-            f"conductances must rise with their targets, but those of {name!r} in {path} fall (rank correlation "
-            f"{correlation:.2f}), which looks like resistances, or like p and n exchanged",
+            Sentence(
+                f"conductances must rise with their targets, but those of {name!r} in {path} fall (rank correlation "
+                f"{correlation:.2f}), which looks like resistances, or like p and n exchanged"
+            ),
             f"convert to {UNIT} (1e6 / ohm), or exchange the arrays",
         )
 

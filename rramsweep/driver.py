@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rramsweep import account, catalogue, report, terminal
 from rramsweep.execution import Wish
-from rramsweep.folders import check_apart
+from rramsweep.folders import check_apart, check_can_be_folder
 from rramsweep.monitor import Monitor
 from rramsweep.plan import Plan
 from rramsweep.plots import SOURCE_RANGE, beyond_source
@@ -21,7 +21,7 @@ from rramsweep.preview import preview
 from rramsweep.progress import ProgressFile
 from rramsweep.scores import Scale
 from rramsweep.shard import Work, run_shard, shard_of
-from rramsweep.signals import end_with_driver, ended_by, workers_end_with_us
+from rramsweep.signals import end_with_driver, ended_by, tables_come_first, workers_end_with_us
 from rramsweep.stopping import Fixed
 from rramsweep.store import Store, select
 from rramsweep.tuning import tuned
@@ -81,6 +81,7 @@ def execute(
         preview(plan, store, workbench, plan.settings.shards, console)
         _print_notes(plan, notes, console)
         return
+    check_can_be_folder(folder, "the output folder", "choose another")
     check_apart(folder, store.root, "the output folder")
     n_todo = Work(plan, store, plan.settings.retry_failed).left()
     if n_todo:
@@ -102,23 +103,24 @@ def execute(
     _print_baselines(plan, workbench, console)
     _print_notes(plan, notes, console)
     stopped: BaseException | None = None
-    try:
-        if n_todo:
-            ProgressFile.clear(folder)
-            _at_hand[path.absolute()] = workbench
-            with Monitor(folder, n_todo, at_most=not fixed), workers_end_with_us():
-                launch(path)
-        else:
-            console.print("every trial is in the store: nothing to compute")
-    except (Exception, KeyboardInterrupt) as error:
-        stopped = error
-    finally:
-        _at_hand.clear()
-    try:
-        account.end(folder)
-        frame = _report(folder, store, console, stopped, notes)
-    except OSError as error:
-        raise _unreported(folder, store, plan, trials, stopped, error) from error
+    with tables_come_first():
+        try:
+            if n_todo:
+                ProgressFile.clear(folder)
+                _at_hand[path.absolute()] = workbench
+                with Monitor(folder, n_todo, at_most=not fixed), workers_end_with_us():
+                    launch(path)
+            else:
+                console.print("every trial is in the store: nothing to compute")
+        except (Exception, KeyboardInterrupt) as error:
+            stopped = error
+        finally:
+            _at_hand.clear()
+        try:
+            account.end(folder)
+            frame = _report(folder, store, console, stopped, notes)
+        except OSError as error:
+            raise _unreported(folder, store, plan, trials, stopped, error) from error
     done = f"{len(frame)} of {trials} trials"
     if isinstance(stopped, KeyboardInterrupt):
         words, code = ended_by(stopped)

@@ -44,13 +44,9 @@ def read_regular(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
         try:
-            mode = path.lstat().st_mode
+            check_regular(path)
         except FileNotFoundError:
             raise error from None
-        if stat.S_ISLNK(mode) and not path.exists():
-            raise NotRegularError(path, "a link that leads nowhere") from error
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise NotRegularError(path, _kind(path.stat().st_mode)) from error
         raise
     try:
         mode = os.fstat(descriptor).st_mode
@@ -60,6 +56,20 @@ def read_regular(path: Path) -> bytes:
             return file.read()
     finally:
         os.close(descriptor)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a name that stands for no regular file, nor for a link to one, without opening it.
+
+    Raises:
+        FileNotFoundError: nothing has this name.
+        NotRegularError: something else has it.
+    """
+    if stat.S_ISLNK(path.lstat().st_mode) and not path.exists():
+        raise NotRegularError(path, "a link that leads nowhere")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise NotRegularError(path, _kind(mode))
 
 
 def _kind(mode: int) -> str:

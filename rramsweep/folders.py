@@ -6,7 +6,7 @@ import os
 import unicodedata
 from pathlib import Path
 
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 
 OUTPUTS = "outputs"
 
@@ -29,7 +29,29 @@ def check_name(name: str, store: str) -> None:
         raise ValidationError(
             f"must be a folder name under {OUTPUTS}/ {wrong}", "give a plain name", value=str(name), parameter="name"
         )
+    check_can_be_folder(Path(OUTPUTS) / name, f"the folder of name={name}", "give another name")
     check_apart(Path(OUTPUTS) / name, Path(store), f"name={name}")
+
+
+def check_can_be_folder(folder: Path, what: str, instead: str) -> None:
+    """Refuse a folder that cannot be made, since its name, or one that it should lie in, is taken by something else.
+
+    A link that leads nowhere is such a thing: to make a folder in its place fails as if it were there.
+
+    Args:
+        folder: need not be there.
+        what: it is, for the message.
+        instead: what else to do than to move the other thing away.
+
+    Raises:
+        ValidationError: names what is in the way.
+    """
+    taken = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), None)
+    if taken is None or taken.is_dir():
+        return
+    kind = "a link that leads nowhere" if taken.is_symlink() and not taken.exists() else "a file"
+    must = "be" if taken == folder else "lie in"
+    raise ValidationError(Sentence(f"{what} must {must} a folder, but {taken} is {kind}"), f"remove it, or {instead}")
 
 
 def check_apart(folder: Path, store: Path, given: str) -> None:
@@ -46,7 +68,7 @@ def check_apart(folder: Path, store: Path, given: str) -> None:
     one, other = os.path.realpath(folder), os.path.realpath(store)
     if os.path.commonpath([one, other]) in (one, other):
         raise ValidationError(
-            f"{given} and store={store} must be folders apart, neither in the other",
+            Sentence(f"{given} and store={store} must be folders apart, neither in the other"),
             "give another name or another store=DIR",
             shown=f"{folder} and {store}",
         )

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 
 # The trial operation takes a millisecond. A process that waits this long for it waits for threads that are gone.
 TRIAL_S = 2.0
@@ -42,8 +42,10 @@ def refuse_after_fork() -> None:
         return
     if not _has_own_threads() and not _can_compute():
         raise ValidationError(
-            "torch must have its threads to compute, but this process was forked from one that had used them, and "
-            "would wait for ever",
+            Sentence(
+                "torch must have its threads to compute, but this process was forked from one that had used them, and "
+                "would wait for ever"
+            ),
             "start it with multiprocessing.get_context('spawn'), or fork before anything is computed",
         )
     _sound.add(pid)

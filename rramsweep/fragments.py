@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rramsweep.files import NotRegularError, read_regular, write_atomic
+from rramsweep.files import NotRegularError, check_regular, read_regular, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,16 @@ class Fragments:
                     log.warning("%s is listed but cannot be opened and is ignored; %s", path, self._loss)
                 return pa.concat_tables(tables) if tables else schema.empty_table()
             gone |= missed
+
+    def set_aside_others(self) -> None:
+        """Set aside what has a fragment's name and is no regular file, without reading any fragment."""
+        for path in self._names():
+            try:
+                check_regular(path)
+            except NotRegularError as error:
+                self._set_aside(path, f"is {error.kind}")
+            except FileNotFoundError:  # merged meanwhile by another process
+                continue
 
     def replace(self, old: list[Path], table: pa.Table) -> None:
         """Put one fragment in the place of several; written before they go, so that a kill loses nothing."""

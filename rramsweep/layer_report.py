@@ -23,7 +23,7 @@ from rramsweep.inspection import inspect_layers
 from rramsweep.layer_plot import plot_inspect
 from rramsweep.layer_table import LAYER, layer_table
 from rramsweep.messages import one_line
-from rramsweep.overrides import check, refuse_unheeded
+from rramsweep.overrides import check, refuse_flags, refuse_unheeded
 from rramsweep.planning import plan_of
 from rramsweep.report import save_figure
 from rramsweep.scores import percent
@@ -83,6 +83,7 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
     else:
         with one_line():
             if not isinstance(what, str):
+                refuse_flags(what, "inspect", "inspect takes one point")
                 check(what)
                 refuse_unheeded(what, "inspect programs a few chips in this process")
             plan, workbench = plan_of(what, "rramsweep.inspect", inputs)

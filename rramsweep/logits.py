@@ -47,11 +47,13 @@ def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
             f"{name} must have one label an input, got y of shape {shape}: choose metric=cross_entropy or "
             "metric=perplexity"
         )
-    highest = int(targets.max())
+    lowest, highest = int(targets.min()), int(targets.max())
     wanted = ", ".join(["N", *map(str, shape[1:]), f"classes >= {highest + 1}"])
+    choose = "choose a network trained for these labels"
+    # One logit too few for the highest label, and none of label 0.
+    remedy = f"if the labels begin at 1, save y - 1, else {choose}" if lowest == 1 else choose
     return (
-        f"a network must give ({wanted}) logits for labels up to {highest}, got shape {tuple(outputs.shape)}: choose a "
-        "network trained for these labels"
+        f"a network must give ({wanted}) logits for labels up to {highest}, got shape {tuple(outputs.shape)}: {remedy}"
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from rramsweep.config import conf_dir, read_yaml
 from rramsweep.errors import ValidationError
+from rramsweep.folders import check_can_be_folder
 from rramsweep.names import suggest
 from rramsweep.vocabulary import EXTRAS, not_there, options
 
@@ -40,6 +42,11 @@ def explain(error: BaseException) -> str:
             with_devices(cause)
         if (ours := _in_our_words(cause)) is not None:
             return ours
+        if isinstance(cause, FileExistsError | NotADirectoryError) and isinstance(cause.filename, str):
+            try:  # a folder that Hydra could not make
+                check_can_be_folder(Path(cause.filename), "what is written to", "choose another folder")
+            except ValidationError as taken:
+                return str(taken)
         text = " ".join(str(cause).split())
         # What an OSError adds to its reason is a number, and often a temporary name.
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else text

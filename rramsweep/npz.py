@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.limits import MEMORY_SHARE
 
 # numpy's own limit on the length of a header, which it compares only after it has read all of it.
@@ -102,8 +102,10 @@ def check_memory(size: int, path: str | PathLike[str], largest: str) -> None:
     share = MEMORY_SHARE.value
     if size > share * free:
         raise ValidationError(
-            f"a file must fit into {100 * share:g} % of the memory available, {_gigabytes(free)}, but "
-            f"{os.fspath(path)} needs {_gigabytes(size)} ({largest})",
+            Sentence(
+                f"a file must fit into {100 * share:g} % of the memory available, {_gigabytes(free)}, but "
+                f"{os.fspath(path)} needs {_gigabytes(size)} ({largest})"
+            ),
             "save fewer rows or narrower numbers, run where there is more memory, or raise the limit with the "
             f"environment variable {MEMORY_SHARE.variable}",
         )

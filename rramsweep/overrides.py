@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 
 from rramsweep.config import conf_dir, launcher_of, parse
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.names import suggest
 from rramsweep.vocabulary import first_parameter, options
 
@@ -62,6 +62,27 @@ def check(words: Sequence[str], single: str = "") -> None:
                     _check_option(override.key_or_group, value)
         elif not override.is_delete():
             _check_option(override.key_or_group, override.value())
+
+
+def refuse_flags(words: Sequence[str], call: str, instead: str) -> None:
+    """Refuse flags of the command line in a call from Python, which takes overrides alone.
+
+    Args:
+        words: as they were given.
+        call: the function's name, for the message.
+        instead: how it does without `-m`.
+
+    Raises:
+        ValidationError: names the flag and what to do.
+    """
+    for word in words:
+        if word.startswith("-"):
+            several = word in ("-m", "--multirun")
+            raise ValidationError(
+                Sentence(f"{call} must be given overrides NAME=VALUE alone, not flags of the command line"),
+                f"leave it out, {instead}" if several else "leave it out, or run the command rramsweep with it",
+                value=word,
+            )
 
 
 def refuse_unheeded(overrides: Sequence[str], instead: str) -> None:

@@ -77,7 +77,8 @@ def compose_plan(
     n_points = math.prod(len(values) for values, _ in axes.values())
     limits.POINTS.check(n_points, "points", remedy="sweep over fewer values")
     chips = len(seeds) if seeds is not None else _most_chips(master)
-    limits.TRIALS.check(n_points * chips, "trials", remedy="ask for fewer chips or sweep over fewer values")
+    fewer = f"ask for fewer chips{f' or fewer than {n_points:,} points' if n_points > 1 else ''}"
+    limits.TRIALS.check(n_points * chips, "trials", remedy=fewer)
     resolved = resolve_all(loader, master, axes)
     first = next(resolved)
     settings = read_settings(first[0], arguments)

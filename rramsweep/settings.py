@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from rramsweep import limits, stopping
 from rramsweep.build import fit
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.names import suggest
 from rramsweep.scores import Scale, drop_for
 from rramsweep.stopping import Fixed, Stopping
@@ -85,7 +85,7 @@ class Settings:
             limits.PARALLEL.check(getattr(self, name) or 1, name)
         if self.seed + self.stopping.cap(self.chips) > limits.SEED_LIMIT:
             raise ValidationError(
-                "seed + chips must stay below 2**63",
+                Sentence("seed + chips must stay below 2**63"),
                 "lower one",
                 shown=f"{self.seed} + {self.stopping.cap(self.chips)}",
             )

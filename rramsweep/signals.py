@@ -27,6 +27,8 @@ WATCH_S = 1.0
 _OF_SIGNALS = 128
 
 _PROC = Path("/proc")
+
+_tables_pending = threading.Event()
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -53,6 +55,7 @@ def ended_by(error: BaseException) -> tuple[str, int]:
 def signals_as_interrupts() -> Iterator[None]:
     """Raise `Stopped` at SIGTERM and SIGHUP for the time being; a second one ends the process and its workers at once.
 
+    Within `tables_come_first` a second one does nothing.
     Nothing changes outside the main thread, nor for a signal that is ignored (`nohup`) or has a handler already.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -63,7 +66,7 @@ def signals_as_interrupts() -> Iterator[None]:
     spare, first = _descendants(os.getpid()), list[float]()
 
     def stop(number: int, _: FrameType | None) -> None:
-        if first and time.monotonic() - first[0] < REPEAT_S:
+        if first and (_tables_pending.is_set() or time.monotonic() - first[0] < REPEAT_S):
             return
         if first:
             end_workers(spare)
@@ -80,6 +83,22 @@ def signals_as_interrupts() -> Iterator[None]:
     finally:
         for number in replaced:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def tables_come_first() -> Iterator[None]:
+    """Ignore a second signal from the first one until this is left, which the writing of tables must end.
+
+    SIGKILL still ends the process, and its workers end once they miss it.
+    """
+    if _tables_pending.is_set():
+        yield
+        return
+    _tables_pending.set()
+    try:
+        yield
+    finally:
+        _tables_pending.clear()
 
 
 def _is_terminal(descriptor: int) -> bool:

@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.facts import ANSWERS, FACTS, IMAGES, POINTS, scored
 from rramsweep.files import remove_leftovers, temporary_name, write_atomic
+from rramsweep.folders import check_can_be_folder
 from rramsweep.fragments import Fragments
 from rramsweep.plan import Plan, Point
 from rramsweep.records import Optional, read_record, whole
@@ -30,9 +31,16 @@ SCHEME = 3
 log = logging.getLogger(__name__)
 
 _KINDS = {
-    "facts": (FACTS.append(ANSWERS), "its trials will be computed again"),
-    "points": (POINTS, "what `rramsweep explain` shows of its points is written again with their next trials"),
-    "images": (IMAGES, "se_images of its points stays empty for these chips: another store=DIR computes them again"),
+    "facts": (FACTS.append(ANSWERS), "if it held trials, they will be computed again"),
+    "points": (
+        POINTS,
+        "if it held points, what `rramsweep explain` shows of them is written again with their next trials",
+    ),
+    "images": (
+        IMAGES,
+        f"if it held answers of trials of before scheme {SCHEME}, se_images of their points stays empty: another "
+        "store=DIR computes them again",
+    ),
 }
 
 # A fragment of few rows costs 470 B a row, one of many 24 B.
@@ -51,15 +59,14 @@ class Store:
         root: the folder; it is made on the first write.
 
     Raises:
-        ValueError: the folder was written by a newer version, or is a file.
+        ValueError: the folder was written by a newer version, or it or what it should lie in is no folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._fragments = {kind: Fragments(root, kind, *of) for kind, of in _KINDS.items()}
         self._known: set[str] | None = None  # points whose text is on disk, read at the first write
-        if root.exists() and not root.is_dir():
-            raise ValueError(f"the store must be a folder, but {root} is a file: choose another with store=DIR")
+        check_can_be_folder(root, "the store", "choose another with store=DIR")
         self._scheme: int | None = None
         try:
             self._scheme = int(
@@ -69,7 +76,7 @@ class Store:
             return
         if self._scheme > SCHEME:
             raise ValidationError(
-                f"the store must be of scheme {SCHEME} or older, {root} is of scheme {self._scheme}",
+                Sentence(f"the store must be of scheme {SCHEME} or older, {root} is of scheme {self._scheme}"),
                 "update rramsweep or choose another with store=DIR",
             )
 
@@ -180,12 +187,15 @@ class Store:
     def tidy(self) -> None:
         """Remove what killed writers left, and compact once there are many fragments, if the disk allows it.
 
+        What has a fragment's name and is no file is set aside, also of kinds that a sweep did not have to read.
         Each fragment costs some 4 kB and a read of its own.
         """
         try:
             remove_leftovers(self.root)
         except OSError as error:
             log.warning("temporary files in %s stay there (%s)", self.root, error.strerror)
+        for fragments in self._fragments.values():
+            fragments.set_aside_others()
         if len(self._fragments["facts"].paths()) > MANY_FRAGMENTS:
             try:
                 self.compact()

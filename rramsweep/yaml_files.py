@@ -38,7 +38,9 @@ def check_file(path: Path) -> None:
     data = path.read_bytes()
     limits.CONFIG_MB.check(len(data) / 1e6, str(path), " MB", "give a smaller file")
     try:
-        node = yaml.compose(data.decode("utf-8"), Loader=_LOADER)
+        text = data.decode("utf-8")
+        # Hydra reads with Python's loader, which takes fewer tabs than libyaml's does.
+        node = yaml.compose(text, Loader=yaml.SafeLoader if "\t" in text else _LOADER)
         if node is None or node.tag == f"{_CORE}null":
             return
         if not isinstance(node, yaml.MappingNode):
@@ -49,12 +51,22 @@ def check_file(path: Path) -> None:
         raise ValidationError("must be UTF-8 text", "save it as such", parameter=str(path)) from error
     except yaml.MarkedYAMLError as error:
         where = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else str(path)
-        tab = "\\t" in repr(error.problem)
-        remedy = "indent with blanks, YAML takes no tabs" if tab else "correct the line"
-        raise ValidationError(f"must be YAML, but {error.problem}", remedy, parameter=where) from error
+        if _is_tab(text, error.problem_mark):
+            allowed, remedy = "must be YAML, which takes no tabs, but has one", "write blanks in its place"
+        else:
+            allowed, remedy = f"must be YAML, but {error.problem}", "correct the line"
+        raise ValidationError(allowed, remedy, parameter=where) from error
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValidationError(f"must be YAML, but {reason}", "correct it", parameter=str(path)) from error
+
+
+def _is_tab(text: str, mark: Any) -> bool:
+    """Whether a tab stands where a loader stopped, or indents that line: each loader has words of its own for it."""
+    if mark is None:
+        return False
+    line = (re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)[mark.line :] or [""])[0]
+    return line[mark.column : mark.column + 1] == "\t" or "\t" in line[: len(line) - len(line.lstrip())]
 
 
 def _refused(path: Path, node: yaml.Node, allowed: str, remedy: str) -> ValidationError:

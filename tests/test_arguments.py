@@ -386,3 +386,39 @@ def test_a_setting_that_run_would_not_heed_is_refused(key):
     cfg[key] = {"preview": True, "shards": 3}[key]
     with pytest.raises(ValueError, match=f"{key} is of the command line alone"):
         rs.run(cfg)
+
+
+@pytest.mark.parametrize("call", [rs.load])
+@pytest.mark.parametrize("value", [3, None, 2.5])
+def test_a_folder_that_is_none_is_asked_for_as_a_path(call, value):
+    with pytest.raises(
+        ValueError, match="^folder must be text or a path, got .*: give a path, as text in quotes or as"
+    ):
+        call(value)
+
+
+@pytest.mark.parametrize("call", [rs.sweep, rs.compose, rs.inspect])
+@pytest.mark.parametrize("flag", ["-m", "--multirun", "--cfg", "--config-dir=x", "-h"])
+def test_a_flag_of_the_command_line_is_not_taken_from_python(call, flag):
+    with pytest.raises(
+        ValueError,
+        match=f"^{call.__name__} must be given overrides NAME=VALUE alone, not flags .*, got '{flag}': leave it out",
+    ) as error:
+        call([flag, "model=digits_mlp"])
+    assert "\n" not in str(error.value)
+    assert ("not needed from Python" in str(error.value)) == (call is rs.sweep and flag in ("-m", "--multirun"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "remedy"),
+    [
+        (["chips=100000000"], "got 100,000,000: ask for fewer chips, or raise the limit"),
+        (
+            ["chips=10000000", "drift=relative", "drift.relative_drift=0.1,0.2"],
+            "fewer chips or fewer than 2 points, or",
+        ),
+    ],
+)
+def test_too_many_trials_ask_for_fewer_points_only_where_there_are_several(overrides, remedy):
+    with pytest.raises(ValueError, match=f"^trials must be at most 10,000,000, .*{remedy}"):
+        rs.sweep(["model=digits_mlp", "data=digits", *overrides])

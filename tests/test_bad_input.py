@@ -760,7 +760,7 @@ CASES = [
     (["report", "bad_plan"], r"must be a plan"),
     (["report", "bad_table"], r"must be a Parquet file"),
     ([*DIGITS, "store=a_file"], r"the store must be a folder"),
-    ([*DIGITS, "store=a_file/store"], r"must be writable"),
+    ([*DIGITS, "store=a_file/store"], r"must lie in a folder, but .*a_file is a file: remove it"),
     ([*DIGITS, "hydra.run.dir=a_file/run"], r"a_file"),
     ([*DIGITS, "name=../../x"], r"name must be a folder name"),
 ]

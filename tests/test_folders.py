@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,26 @@ def test_a_folder_given_to_hydra_is_not_the_stores_either(workdir, capfd, mode):
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("rramsweep: the output folder and store=")
     assert not list(workdir.iterdir())
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "name=link/x",
+            "the folder of name=link/x must lie in a folder, but outputs/link is a link that leads nowhere",
+        ),
+        ("name=link", "the folder of name=link must be a folder, but outputs/link is a link that leads nowhere"),
+        ("name=file/x", "the folder of name=file/x must lie in a folder, but outputs/file is a file"),
+        ("hydra.{}.dir=outputs/link/x", "must .* a folder, but outputs/link is a link that leads nowhere"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(workdir, capsys, mode, given, message):
+    Path("outputs").mkdir()
+    Path("outputs/link").symlink_to("nowhere")
+    Path("outputs/file").write_text("x")
+    with pytest.raises(SystemExit):
+        main([*mode, *SWEEP, given.format("sweep" if mode else "run")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"rramsweep: .*{message}: remove it, or", line), line

@@ -559,7 +559,24 @@ def test_whole_numbers_above_1_used_as_they_are_are_noted(tmp_path, dtype, top, 
     assert from_dataset(TensorDataset(pairs.tensors[0] / top, pairs.tensors[1])).notes == ()
 
 
-@pytest.mark.parametrize("values", [[0, 1], [0.0, 0.5, 1.0], [-1.0, 2.5], [-3, 1]])
+@pytest.mark.parametrize(
+    ("low", "high", "full"), [(0, 254.5, "255"), (0.0, 25.5, "255"), (-128.3, 127.1, "255"), (0, 60000.5, "65535")]
+)
+def test_fractions_far_beyond_normalised_images_are_noted(tmp_path, low, high, full):
+    x = np.full((4, 1, 2, 2), 0.25, dtype=np.float32)
+    x[0, 0, 0, :] = low, high
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(4))
+    given = {"path": str(tmp_path / "data.npz")}
+    (note,) = datasets.npz(**given, mean=[0.5], std=[0.5]).notes
+    begin = f"images hold values in {low:g}..{high:g} and are used as they are: if the network was trained on 0..1, "
+    assert note == f"{begin}set data.scale={full}"
+    assert datasets.npz(**given, scale=float(full)).notes == ()
+    assert datasets.npz(**given, mean=[0.0], std=[high]).notes == ()  # normalised in the numbers of the file
+    (note,) = from_dataset(TensorDataset(torch.from_numpy(x), torch.arange(4)), limit=2).notes
+    assert note.startswith(f"{begin}divide by {full} in the Dataset")
+
+
+@pytest.mark.parametrize("values", [[-2.5, 9.75], [-19.5, 3.1], [0, 1], [0.0, 0.5, 1.0], [-1.0, 2.5], [-3, 1]])
 def test_scaled_images_have_no_note(tmp_path, values):
     x = np.resize(np.array(values), (4, 1, 2, 2))
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(4))

@@ -96,6 +96,12 @@ def test_mean_squared_error_does_not_broadcast():
             r"\(N, classes >= 10\) logits for labels up to 9, got",
         ),
         (torch.zeros(3), torch.tensor([0, 1, 9]), r"logits for labels up to 9, got shape \(3,\)"),
+        (
+            torch.zeros(3, 10),
+            torch.tensor([1, 2, 10]),
+            r"up to 10, got shape \(3, 10\): if the labels begin at 1, save y",
+        ),
+        (torch.zeros(3, 9), torch.tensor([0, 2, 10]), r"got shape \(3, 9\): choose a network trained for these"),
         (torch.zeros(3, 10, 4), torch.tensor([0, 1, 9]), r"got shape \(3, 10, 4\)"),
         (torch.zeros(2, 10), torch.tensor([0, 1, 9]), r"got shape \(2, 10\)"),
     ],

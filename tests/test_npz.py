@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import resource
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from torch import nn
 
+import rramsweep as rs
 from rramsweep import FastPyTorchRRAM, npz
 from rramsweep.datasets import npz as data_of
 from rramsweep.errors import ValidationError
@@ -142,3 +145,21 @@ def test_a_table_of_text_larger_than_memory_is_refused(tmp_path, monkeypatch):
 
 def test_the_memory_available_is_that_of_this_machine():
     assert 10**7 < npz.available_memory() < 10**14
+
+
+def test_a_file_too_large_is_refused_in_a_sentence_without_a_slot(tmp_path, monkeypatch):
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 1, 8, 8)), y=np.arange(4))
+    monkeypatch.setenv("RRAMSWEEP_MAX_MEMORY_SHARE", "1e-12")
+    with pytest.raises(ValueError, match="^a file must fit into 1e-10 % of the memory available"):
+        rs.sweep(["model=digits_mlp", "data=npz", f"data.path={tmp_path}/d.npz", "chips=2"])
+
+
+def test_a_constraint_that_names_its_own_subject_is_a_sentence():
+    """The constraint of an error begins with a verb; a sentence of its own gets no slot in front."""
+    for path in sorted(Path(rs.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ValidationError" and node.args:
+                text = ast.unparse(node.args[0])
+                first = text.removeprefix("f")[1:].split()[0]
+                if text[0] in "f'\"" and text.removeprefix("f")[0] in "'\"":
+                    assert first not in {"a", "an", "the", "each", "every", "no", "all", "conductances"}, (path, text)

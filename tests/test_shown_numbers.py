@@ -372,7 +372,8 @@ def test_what_n_good_chips_cannot_see_is_said_once_in_terminal_and_page(n, most)
     assert unseen_share(n) == pytest.approx(1 - 0.05 ** (1 / n), rel=1e-12)
     frame = frame_of(n, n)
     chips = "1 chip" if n == 1 else f"{n} chips"
-    told = f"{chips} cannot see rare failures: with {n} of {n} good, up to {most} % of all chips may be bad"
+    all_ = "it were" if n == 1 else f"all {n} were"
+    told = f"{chips} cannot see rare failures: even if {all_} good, up to {most} % of all chips may be bad"
     assert float(most) >= 100 * (1 - 0.05 ** (1 / n))
     for text in (" ".join(terminal(frame).split()), words(frame)):
         assert text.count(told) == 1
@@ -380,6 +381,24 @@ def test_what_n_good_chips_cannot_see_is_said_once_in_terminal_and_page(n, most)
 
 def test_points_of_unlike_numbers_of_chips_name_the_fewest_and_the_most():
     frame = errors([1.0] * 5, [1.0] * 50)
-    (sentence,) = unseen(summarize(frame))
-    assert "with 5 of 5 good, up to 45.1 % of all chips may be bad; with 50 of 50, up to 5.9 %" in sentence
-    assert unseen(summarize(frame[frame["seed"] > 99])) == []
+    (sentence,) = unseen(summarize(frame, yield_drop=0.1))
+    assert "even if all 5 were good, up to 45.1 % of all chips may be bad; if all 50 were, up to 5.9 %" in sentence
+    assert unseen(summarize(frame[frame["seed"] > 99], yield_drop=0.1)) == []
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [frame_of(3, 3, digital=100, chance=0.1), frame_of(0, 3, digital=90, chance=0.1), errors([1.0] * 5, [1.0] * 50)],
+    ids=["chance level", "below chance level", "no yield_drop"],
+)
+def test_where_no_yield_is_shown_nothing_is_said_of_bad_chips(frame):
+    for text in (terminal(frame), words(frame)):
+        assert "rare failures" not in text
+        assert "Clopper-Pearson) lower bound on the share" not in text
+
+
+def test_points_at_chance_level_do_not_count_among_those_with_a_yield():
+    frame = pd.concat([frame_of(5, 5, chance=0.1), frame_of(3, 3, digital=100, chance=0.1).assign(**{DRIFT: 0.2})])
+    summary = summarize(frame, [DRIFT])
+    (sentence,) = unseen(summary)
+    assert sentence.startswith("5 chips cannot see rare failures: even if all 5 were good, up to 45.1 %")

@@ -155,7 +155,7 @@ def test_refuses_a_file_for_a_folder(tmp_path):
 
 def test_refuses_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "f").write_text("")
-    with pytest.raises(ValueError, match="must be writable"):
+    with pytest.raises(ValueError, match="must lie in a folder, but .* is a file: remove it, or choose another"):
         Store(tmp_path / "f" / "store").prepare()
 
 
@@ -220,7 +220,9 @@ def test_a_name_that_is_listed_but_never_opens_ends_the_reading(store, monkeypat
 
     monkeypatch.setattr("rramsweep.fragments.read_regular", vanishes)
     assert store.facts().num_rows == 0
-    assert "is listed but cannot be opened and is ignored; its trials will be computed again" in caplog.text
+    assert (
+        "is listed but cannot be opened and is ignored; if it held trials, they will be computed again" in caplog.text
+    )
 
 
 def test_a_fragment_of_other_columns_is_set_aside(store, caplog):
@@ -232,6 +234,56 @@ def test_a_fragment_of_other_columns_is_set_aside(store, caplog):
     assert keys(store.facts()) == [("a", 0)]
     assert len(list(store.root.glob("*.damaged"))) == 2
     assert "holds other columns than a fragment" in caplog.text
+
+
+def put(path, kind):
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(path))
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a socket", "a folder", "a link that leads nowhere"])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("facts", "if it held trials, they will be computed again"),
+        ("points", "if it held points, what `rramsweep explain` shows of them is written again with their next trials"),
+        ("images", "if it held answers of trials of before scheme 3, se_images of their points stays empty: another"),
+    ],
+)
+def test_what_is_no_file_is_set_aside_by_what_is_known(store, caplog, monkeypatch, name, loss, kind):
+    store.add([fact("a", 0)], [point()])
+    monkeypatch.chdir(store.root)  # the name of a socket is short
+    put(Path(f"{name}-s.parquet"), kind)
+    store.tidy()
+    assert f"{name}-s.parquet is {kind} and is set aside as {name}-s.damaged; {loss}" in caplog.text
+    caplog.clear()
+    store.tidy()
+    assert not caplog.text
+    assert keys(store.facts()) == [("a", 0)]
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("link", "the store must be a folder, but link is a link that leads nowhere: remove it, or choose another"),
+        ("link/a/b", "the store must lie in a folder, but link is a link that leads nowhere: remove it, or choose"),
+        ("file", "the store must be a folder, but file is a file: remove it, or choose another with store=DIR"),
+        ("file/a", "the store must lie in a folder, but file is a file: remove it, or choose another"),
+    ],
+)
+def test_a_store_that_cannot_be_a_folder_is_refused(tmp_path, monkeypatch, root, message):
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("nowhere")
+    Path("file").write_text("x")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Store(Path(root))
 
 
 def block(seeds, point_id="a"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 import rramsweep as rs
 from rramsweep.app import main
@@ -111,3 +112,31 @@ def test_a_number_with_underscores_on_the_command_line_is_refused(workdir, word,
 @pytest.mark.parametrize("word", ["name=run_1", "name='2024_01'", "name=a_1_2"])
 def test_a_name_with_underscores_is_no_number(workdir, word):
     assert rs.compose([*POINT, word]).name == word.partition("=")[2].strip("'")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a:\n\tb: 1", 2),
+        ("a:\n  b: 1\n\tc: 2", 3),
+        ("a:\n  b: 1\n \tc: 2", 3),
+        ("\ta: 1", 1),
+        ("a: [1,\n\t2]", 2),
+        ("a: |\n\tx", 2),
+        ("a:\t1", 1),
+        ("-\ta: 1", 1),
+    ],
+)
+@pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
+def test_a_tab_is_named_as_such(text, line, loader, tmp_path, monkeypatch):
+    monkeypatch.setattr("rramsweep.yaml_files._LOADER", getattr(yaml, loader))
+    with pytest.raises(
+        ValueError, match=rf", line {line} must be YAML, which takes no tabs, but has one: write blanks"
+    ):
+        check_file(text, tmp_path)
+
+
+def test_a_tab_in_text_or_a_comment_is_no_mistake(tmp_path):
+    check_file("a: 'x\ty'  # b\tc\nd: 1", tmp_path)
+    with pytest.raises(ValueError, match="must be YAML, but .*: correct the line"):
+        check_file("a: 'x\ty'\nb: @c", tmp_path)

@@ -63,8 +63,8 @@ def npz(
     if layout == "tokens" and scale != 1:
         raise ValueError(f"tokens are ids and have no scale, got scale={scale}: leave it out")
     inputs = _tokens(x, path) if layout == "tokens" else _numbers(x, path, layout) / scale
-    notes = unscaled(inputs, "set data.scale={full}") if layout in IMAGES and scale == 1 and x.size else ()
-    inputs = normalise(inputs, mean, std)
+    raw, inputs = inputs, normalise(inputs, mean, std)
+    notes = unscaled(raw, "set data.scale={full}", inputs) if layout in IMAGES and scale == 1 and x.size else ()
     targets = _targets(y, path)
     if n_classes is None and not targets.is_floating_point():
         n_classes = int(targets.max()) + 1

@@ -12,6 +12,10 @@ from torch import Tensor
 # Whole numbers up to here are seldom bytes.
 _FEW_LEVELS = 32
 
+# Images that a mean and a standard deviation have normalised seldom leave -3..3, and reach 10 where a channel is nearly
+# constant; bytes reach 255. A choice between the two.
+_NORMALISED = 20.0
+
 
 def normalise(images: Tensor, mean: list[float] | None, std: list[float] | None) -> Tensor:
     """`(images - mean) / std`, channel by channel.
@@ -30,20 +34,27 @@ def normalise(images: Tensor, mean: list[float] | None, std: list[float] | None)
     return images
 
 
-def unscaled(images: Tensor, remedy: str) -> tuple[str, ...]:
-    """Note on images of whole numbers above 1, which nothing has divided yet; empty for others.
+def unscaled(images: Tensor, remedy: str, used: Tensor | None = None) -> tuple[str, ...]:
+    """Note on images of whole numbers above 1, or with values beyond any normalised ones; empty for others.
 
     Args:
-        images: as they are used, before mean and std.
+        images: before mean and std.
         remedy: how to divide, with `{full}` for the number that stands for full brightness.
+        used: images after mean and std, where these are known.
     """
     low, high = float(images.min()), float(images.max())
-    if not (high > 1 and math.isfinite(high) and torch.equal(images, images.round())):
+    most = max(-low, high)
+    if not math.isfinite(most):
+        return ()
+    whole = high > 1 and torch.equal(images, images.round())
+    if not whole and min(most, most if used is None else float(used.abs().max())) <= _NORMALISED:
         return ()
     # Bytes and 16-bit pixels; the digits of a smaller scale, such as 0..16, have their largest as full.
-    full = next((full for full in (255, 65535) if _FEW_LEVELS < high <= full), high)
+    least = _FEW_LEVELS if whole else _NORMALISED
+    full = next((full for full in (255, 65535) if least < most <= full), most)
+    kind = "whole numbers" if whole else "values"
     return (
-        f"images hold whole numbers in {low:g}..{high:g} and are used as they are: if the network was trained on 0..1, "
+        f"images hold {kind} in {low:g}..{high:g} and are used as they are: if the network was trained on 0..1, "
         f"{remedy.format(full=f'{full:g}')}",
     )
 
