@@ -6,8 +6,8 @@ import gc
 import os
 import sys
 
-from rramsweep.allocator import keep_memory
-from rramsweep.signals import ended_by, signals_as_interrupts
+from rramsweep.cli.signals import ended_by, signals_as_interrupts
+from rramsweep.simulation.allocator import keep_memory
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     gc.disable()
     try:
         with signals_as_interrupts():
-            from rramsweep.app import main as command
+            from rramsweep.cli.main import main as command
 
             gc.freeze()
             gc.enable()

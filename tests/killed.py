@@ -27,8 +27,8 @@ def wait_for_rows(store: Path, child: int, most_s: float = 60.0) -> None:
 def main() -> None:
     kills, signal_name, longest_s, seed = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     overrides = sys.argv[5:]
-    from rramsweep import shard
-    from rramsweep.app import main as command
+    from rramsweep.cli.main import main as command
+    from rramsweep.simulation import shard
 
     shard.FLUSH_S = 0.1  # so that the short runs of a test keep something
     rng = random.Random(seed)

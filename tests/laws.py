@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from scipy import stats
 
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Effect
-from rramsweep.streams import Stream
 
 N = 200_000
 SIGMAS = 4.0

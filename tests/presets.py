@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rramsweep.build import build
-from rramsweep.components import KINDS
-from rramsweep.config import conf_dir, read_yaml
-from rramsweep.device import Device
+from rramsweep.cli.composing import conf_dir, read_yaml
+from rramsweep.construct import build
+from rramsweep.devices.device import Device
 from rramsweep.groups import STAGES
+from rramsweep.simulation.components import KINDS
 
 TABLE = "g_uS,t_s,mu_uS,sigma_uS\n" + "\n".join(f"{g},{t},0.1,1" for g in range(0, 1001, 10) for t in (1, 1e5))
 

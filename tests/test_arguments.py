@@ -15,10 +15,10 @@ from torch import nn
 
 import rramsweep as rs
 from rramsweep.arguments import checked_arguments
+from rramsweep.crossbar.mapping import Differential
 from rramsweep.datasets import Data, digits, npz
 from rramsweep.effects import Gaussian, OneOverF, PowerLawDrift, RelativeDrift, Stuck, Table
-from rramsweep.mapping import Differential
-from tests.test_frames import sweep
+from tests.analysis.test_frames import sweep
 
 DRIFT = "drift.relative_drift"
 OVERRIDES = ["model=digits_mlp", "data=digits", "data.limit=10", "chips=2"]

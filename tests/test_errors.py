@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 
-from rramsweep.build import build
-from rramsweep.components import KINDS
+from rramsweep.construct import build
 from rramsweep.errors import NO_VALUE, Sentence, ValidationError, by_law, placed
+from rramsweep.simulation.components import KINDS
 
 
 def test_the_message_is_made_of_its_fields():

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import rramsweep as rs
-from rramsweep import passes
-from rramsweep.app import main
-from rramsweep.planning import plan_of
+from rramsweep.cli.main import main
+from rramsweep.cli.planning import plan_of
+from rramsweep.simulation import passes
 
 GOLDEN = Path(__file__).parent / "golden"
 IDENTITIES = json.loads((GOLDEN / "identities.json").read_text())
@@ -87,15 +87,15 @@ def test_a_sweep_goes_on_and_its_chips_are_the_same_chips(folder, capsys):
 
 @pytest.mark.parametrize("folder", ["golden"], indirect=True)
 def test_how_a_network_was_run_is_kept(folder, monkeypatch):
-    monkeypatch.setattr("rramsweep.workbench.measure", None)  # measured then, and not anew
+    monkeypatch.setattr("rramsweep.simulation.workbench.measure", None)  # measured then, and not anew
     frame = rs.sweep([word.replace("chips=6", "chips=7") for word in overrides_of(folder)[1:]])
     assert set(frame["batch_size"]) == {40}
 
 
 OLD_TARGETS = [
-    ("device", "rramsweep.device.Device"),
-    ("mapping", "rramsweep.mapping.Differential"),
-    ("mapping", "rramsweep.mapping.Offset"),
+    ("device", "rramsweep.devices.device.Device"),
+    ("mapping", "rramsweep.crossbar.mapping.Differential"),
+    ("mapping", "rramsweep.crossbar.mapping.Offset"),
     ("drift", "rramsweep.effects.RelativeDrift"),
     ("drift", "rramsweep.effects.relative_drift.RelativeDrift"),
     ("faults", "rramsweep.effects.stuck.Stuck"),
@@ -104,7 +104,7 @@ OLD_TARGETS = [
     ("data", "rramsweep.datasets.digits"),
     ("data", "rramsweep.datasets.embedded.digits"),
     ("metric", "rramsweep.metrics.Top1"),
-    ("accelerator", "rramsweep.accelerator.Accelerator"),
+    ("accelerator", "rramsweep.network.accelerator.Accelerator"),
     ("stopping", "rramsweep.stopping.Fixed"),
     ("stopping", "rramsweep.stopping.Interval"),
 ]

@@ -24,7 +24,7 @@ print([m for m in ("torch", "pandas", "hydra", "matplotlib", "scipy", "pyarrow",
 
 def test_no_command_waits_for_what_few_need():
     code = """
-import sys, rramsweep.app
+import sys, rramsweep.cli.main
 print([m for m in ("scipy.stats", "matplotlib.pyplot", "torchvision", "timm") if m in sys.modules])
 """
     assert python(code) == "[]"
@@ -55,7 +55,7 @@ before = (
 import rramsweep
 for name in rramsweep.__all__:
     getattr(rramsweep, name)
-import rramsweep.app, rramsweep.models.train
+import rramsweep.cli.main, rramsweep.models.train
 after = (
     torch.initial_seed(), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
     random.getstate(), dict(matplotlib.rcParams), logging.root.level, list(logging.root.handlers),
@@ -72,3 +72,16 @@ def test_unknown_names_say_so():
     with pytest.raises(AttributeError, match="no attribute 'swep'"):
         rramsweep.swep  # noqa: B018
     assert set(rramsweep.__all__) <= set(dir(rramsweep))
+
+
+def test_no_package_hides_a_public_function():
+    """Importing `rramsweep.sweep`, were it a package, would replace the function `rramsweep.sweep`."""
+    code = (
+        "import importlib, pkgutil, rramsweep\n"
+        "for module in pkgutil.walk_packages(rramsweep.__path__, 'rramsweep.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "print([n for n in rramsweep.__all__ if n != '__version__' and not callable(getattr(rramsweep, n))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -15,8 +15,8 @@ from torch import nn
 import rramsweep as rs
 from rramsweep import FastPyTorchRRAM, npz
 from rramsweep.datasets import npz as data_of
+from rramsweep.devices.tables import read_grid
 from rramsweep.errors import ValidationError
-from rramsweep.tables import read_grid
 
 HUGE = (10**6, 10**6)
 

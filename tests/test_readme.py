@@ -1,7 +1,7 @@
 """Every command and Python block of README.md, wherever it stands there.
 
 Commands run in this process in a fast form: the same words, then fewer chips, inputs and images. Composed only, without
-running, are those with a launcher: Slurm and a Ray cluster are not to be had in CI, and tests/test_launchers.py
+running, are those with a launcher: Slurm and a Ray cluster are not to be had in CI, and tests/cli/test_launchers.py
 runs the launchers of one machine. Of `make` the targets are looked up, as CI itself is `make test`. `pip install`
 is not tried here; tests/test_wheel.py installs the package.
 """
@@ -24,10 +24,10 @@ import yaml
 from PIL import Image
 
 import rramsweep as rs
-from rramsweep.app import main
-from rramsweep.config import conf_dir
+from rramsweep.cli.composing import conf_dir
+from rramsweep.cli.main import main
+from rramsweep.cli.planning import plan_of
 from rramsweep.models import resnet20
-from rramsweep.planning import plan_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

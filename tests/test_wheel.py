@@ -42,7 +42,7 @@ def test_a_sweep_runs_from_another_folder(command, tmp_path):
     (folder,) = (tmp_path / "outputs" / "sweep").iterdir()
     made = {p.name for p in folder.iterdir()}
     assert {"plan.json", "results.parquet", "summary.csv", "robustness.png", "report.html"} <= made
-    style = "import rramsweep.style as s; print(s.COLOURS[0])"
+    style = "import rramsweep.reporting.style as s; print(s.COLOURS[0])"
     drawn = subprocess.run([command.parent / "python", "-c", style], cwd=tmp_path, capture_output=True, text=True)
     assert drawn.stdout.strip() == "#0072B2", drawn.stderr
     again = subprocess.run([command, "report", folder], cwd=tmp_path, capture_output=True, text=True)
@@ -50,7 +50,7 @@ def test_a_sweep_runs_from_another_folder(command, tmp_path):
 
 
 def test_the_package_is_the_wheels(command, tmp_path):
-    code = "import rramsweep, rramsweep.config as c; print(rramsweep.__file__); print(c.conf_dir())"
+    code = "import rramsweep, rramsweep.cli.composing as c; print(rramsweep.__file__); print(c.conf_dir())"
     python = [command.parent / "python", "-c", code]
     out = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert str(ROOT) not in out

@@ -2,7 +2,7 @@
 
 An effect is a frozen dataclass with one pure call. Once-a-chip effects (programming, relaxation, drift, faults)
 are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise is called in the read slot as
-`effect(linear, x, layer, rng) -> y`. See `rramsweep.chip` for the order of the stages.
+`effect(linear, x, layer, rng) -> y`. See `rramsweep.crossbar.programming` for the order of the stages.
 """
 
 from rramsweep.effects.cmo_relaxation import CmoRelaxation

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from rramsweep.arguments import fitting
+from rramsweep.devices.streams import Stream
 from rramsweep.errors import Sentence, ValidationError, by_law
-from rramsweep.streams import Stream
 
 
 def number(name: str, value: object) -> None:

@@ -10,12 +10,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.clock import UNITS_S
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import finite
 from rramsweep.effects.walk import combine, wiener
 from rramsweep.errors import Sentence, ValidationError, by_law
-from rramsweep.streams import Stream
+from rramsweep.units import UNITS_S
 
 # AIHWKit's fit for t in seconds. The logarithm is natural: with log10 the slopes would be 2.3 times too small.
 MEAN_US = -0.08900206

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rramsweep.device import Device
+from rramsweep.devices.device import Device
 from rramsweep.errors import Sentence, ValidationError, by_law, one_of
 
 OUTSIDE = ("refuse", "clamp", "scale")

@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells
+from rramsweep.devices.device import Cells
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import clamped_normal, fraction, positive
-from rramsweep.streams import Stream
 
 
 @dataclass(frozen=True)

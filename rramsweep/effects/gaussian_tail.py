@@ -9,10 +9,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells
+from rramsweep.devices.device import Cells
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import finite, fraction
 from rramsweep.effects.gaussian import spread
-from rramsweep.streams import Stream
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.clock import UNITS_S, in_words
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import finite
 from rramsweep.effects.walk import combine
 from rramsweep.errors import Sentence, ValidationError, by_law
-from rramsweep.streams import Stream
+from rramsweep.units import UNITS_S, in_words
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from rramsweep.device import Cells
-from rramsweep.streams import Stream
+from rramsweep.devices.device import Cells
+from rramsweep.devices.streams import Stream
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
 from rramsweep.errors import Sentence, ValidationError, by_law
-from rramsweep.streams import Stream
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.clock import acceleration, decades
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import begins, drift_notes, finite
 from rramsweep.effects.walk import combine, wiener
 from rramsweep.errors import Sentence, by_law
-from rramsweep.streams import Stream
+from rramsweep.units import acceleration, decades
 
 # The rates of conf/drift/log_time.yaml and the window that they were measured in [X].
 MEASURED = {"mean_uS_per_decade": -0.30, "variance_uS2_per_decade": 2.13}

@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells
+from rramsweep.devices.device import Cells
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import not_negative
 from rramsweep.errors import one_of
-from rramsweep.streams import Stream
 
 PRESERVES = ("mean", "median")
 

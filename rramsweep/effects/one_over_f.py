@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Device
+from rramsweep.devices.device import Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.coverage import Coverage
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import above_zero, normal_read, weight_variance
 from rramsweep.errors import Sentence, by_law
-from rramsweep.streams import Stream
 
 
 def growth(t_s: float, t_read_s: float) -> float:

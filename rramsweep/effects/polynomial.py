@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
 from rramsweep.errors import Sentence, by_law
-from rramsweep.streams import Stream
 
 # Points of the range at which sigma must not be negative.
 CHECKED = 1001

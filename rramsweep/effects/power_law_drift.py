@@ -10,11 +10,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.clock import acceleration, decades
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import begins, drift_notes, finite
 from rramsweep.errors import Sentence
-from rramsweep.streams import Stream
+from rramsweep.units import acceleration, decades
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `rramsweep.chip` and `rramsweep.analog` ask of an effect."""
+"""What `rramsweep.crossbar.programming` and `rramsweep.network.analog` ask of an effect."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.errors import Sentence
-from rramsweep.streams import Stream
 
 # linear(x, W): the layer's own forward on input x with weights W and no bias.
 Linear = Callable[[Tensor, Tensor], Tensor]

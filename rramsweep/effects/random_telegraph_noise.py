@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import above_zero, normal_read, weight_variance
-from rramsweep.streams import Stream
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rramsweep.streams import Stream
+from rramsweep.devices.streams import Stream
 
 # A variance is a sum of squares: what falls below 0 by more than this share of the largest is no rounding.
 _ROUNDING = 1e-3

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.stuck_values import check_stuck, spread_draws, stick_, stuck_notes
 from rramsweep.errors import Sentence
-from rramsweep.streams import Stream
 
 # Radii in cell pitches: below, neighbours hardly share a disc; above, a cluster is wider than most arrays.
 RADII = (1.0, 100.0)

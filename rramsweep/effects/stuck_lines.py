@@ -10,10 +10,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.errors import Sentence, one_of
-from rramsweep.streams import Stream
 
 LINES = ("bit", "word", "both")
 

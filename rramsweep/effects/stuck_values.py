@@ -8,10 +8,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
 from rramsweep.errors import Sentence, by_law, one_of
-from rramsweep.streams import Stream
 
 # The largest standard deviation, as a fraction of the mean, at which a stuck conductance stays at or above 0.
 CV_MAX = {"normal": 1 / 3, "uniform": 1 / math.sqrt(3), "lognormal": math.inf}

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
+from rramsweep.devices.tables import Array, Grid, read_grid
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
 from rramsweep.errors import Sentence, ValidationError, by_law, one_of
-from rramsweep.streams import Stream
-from rramsweep.tables import Array, Grid, read_grid
 
 KINDS = ("total", "increment")
 
@@ -34,7 +34,7 @@ class Table:
     """`G' = G_ref + strength (mu(G_ref, t) + sigma(G_ref, t) z)`, z ~ N(0, 1), drawn once a cell.
 
     mu and sigma come from a CSV or `.npz` file with g_uS, mu_uS, sigma_uS and, for a law of time, t_s (read by
-    `rramsweep.tables`): linear in G, linear in log t. Of a `total` table G_ref is the (quantised) target, of an
+    `rramsweep.devices.tables`): linear in G, linear in log t. Of a `total` table G_ref is the (quantised) target, of an
     `increment` table the conductance that the stage before left. With `outside=scale` and `k = g_max` over the
     table's largest conductance, mu and sigma are k times those at `G_ref / k`.
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import above_zero, normal_read, per_output, weight_variance
-from rramsweep.streams import Stream
 
 # Exact by the definition of the SI units.
 BOLTZMANN_J_PER_K = 1.380649e-23

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells
+from rramsweep.devices.device import Cells
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
 from rramsweep.errors import one_of
-from rramsweep.streams import Stream
 
 OF = ("conductance", "g_max")
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from torch import Tensor
 
-from rramsweep.streams import Stream
+from rramsweep.devices.streams import Stream
 
 # A Wiener process is built in blocks of so many units of its variable, each bisected so often.
 BLOCK = 10.0

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
 from rramsweep.effects.protocol import Linear
 from rramsweep.effects.reads import normal_read, weight_variance
-from rramsweep.streams import Stream
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.device import Cells
+from rramsweep.devices.device import Cells
+from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
-from rramsweep.streams import Stream
 
 # A wider parent cannot be told from a uniform window.
 WIDEST = 1000.0

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rramsweep.names import suggest
+from rramsweep.suggest import suggest
 
 # Arguments with which the collections fetch or read weights themselves.
 WEIGHT_ARGUMENTS = ("weights", "weights_backbone", "pretrained", "checkpoint_path")

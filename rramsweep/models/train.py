@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from rramsweep.datasets import Data, digits, fashion_mnist
 from rramsweep.models.networks import digits_cnn, digits_mlp, lenet5
-from rramsweep.scores import percent
+from rramsweep.scale import percent
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from rramsweep.chip import LayerSpec, map_layer
-from rramsweep.device import Cells, Device
+from rramsweep.crossbar.mapping import Differential
+from rramsweep.crossbar.programming import LayerSpec, map_layer
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Gaussian, Ideal, RelativeDrift, StuckClusters
-from rramsweep.mapping import Differential
-from rramsweep.streams import Stream
 from tests.presets import OPTIONS, device_of, law_of
 
 SIDE = 1000

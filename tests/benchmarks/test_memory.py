@@ -15,8 +15,8 @@ MEASURED = """
 import resource
 import sys
 
-from rramsweep import driver
-from rramsweep.app import main
+from rramsweep.cli import driver
+from rramsweep.cli.main import main
 
 report = driver._report
 
@@ -54,11 +54,11 @@ import torch
 import torchvision
 from torch import nn
 
-from rramsweep.analog import AnalogNetwork, analog_layers
-from rramsweep.chip import LayerSpec
-from rramsweep.device import Device
+from rramsweep.network.analog import AnalogNetwork, analog_layers
+from rramsweep.crossbar.programming import LayerSpec
+from rramsweep.devices.device import Device
 from rramsweep.effects import Gaussian, RelativeDrift
-from rramsweep.mapping import Differential
+from rramsweep.crossbar.mapping import Differential
 
 torch.set_num_threads(int(sys.argv[2]))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

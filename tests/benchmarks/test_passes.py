@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import rramsweep as rs
-from rramsweep.config import choices, container
-from rramsweep.execution import Wish
-from rramsweep.passes import run_trials, seconds_a_chip
-from rramsweep.workbench import Workbench
+from rramsweep.cli.composing import choices, container
+from rramsweep.simulation.execution import Wish
+from rramsweep.simulation.passes import run_trials, seconds_a_chip
+from rramsweep.simulation.workbench import Workbench
 
 ACCELERATOR = os.environ.get("RRAMSWEEP_ACCELERATOR", "cuda")
 NETWORKS = {

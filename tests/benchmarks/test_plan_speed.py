@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rramsweep import shard
-from rramsweep.app import main
+from rramsweep.cli.main import main
+from rramsweep.simulation import shard
 
 LEVELS = ",".join(str(round(0.005 * i, 4)) for i in range(100))
 

@@ -8,12 +8,12 @@ import time
 import pytest
 import torch
 
-from rramsweep.analog import AnalogNetwork, analog_layers
-from rramsweep.chip import LayerSpec
-from rramsweep.device import Device
+from rramsweep.crossbar.mapping import Differential
+from rramsweep.crossbar.programming import LayerSpec
+from rramsweep.devices.device import Device
 from rramsweep.effects import CMOReadNoise, Ideal, RandomTelegraphNoise, ThermalShotNoise, WhiteReadNoise
-from rramsweep.mapping import Differential
 from rramsweep.models import digits_mlp, lenet5, resnet20
+from rramsweep.network.analog import AnalogNetwork, analog_layers
 
 ROUNDS = 15
 DEVICE = Device(9.0, 88.19)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rramsweep.stopping import HALF_WIDTH, Interval
+from rramsweep.study.stopping import HALF_WIDTH, Interval
 
 REPEATS = 20_000
 RULE = Interval()

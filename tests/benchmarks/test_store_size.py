@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from rramsweep import shard
+from rramsweep.analysis.schema import FACTS
 from rramsweep.identity import digest
-from rramsweep.plan import Plan, Point
-from rramsweep.schema import FACTS
-from rramsweep.settings import Settings
-from rramsweep.stopping import Fixed
-from rramsweep.store import Store
+from rramsweep.simulation import shard
+from rramsweep.study.plan import Plan, Point
+from rramsweep.study.settings import Settings
+from rramsweep.study.stopping import Fixed
+from rramsweep.study.store import Store
 
 TRIALS, N_IMAGES = 100_000, 1000
 CHIPS_PER_S = 18.0

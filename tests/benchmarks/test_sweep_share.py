@@ -23,7 +23,8 @@ import gc
 gc.disable()  # as the command does before it imports the same
 import json, sys, threading, time
 
-from rramsweep import app, passes, probe, shard, trial
+from rramsweep.cli import main as app
+from rramsweep.simulation import passes, probe, shard, trial
 from rramsweep.__main__ import main
 
 lock, running, since = threading.Lock(), 0, 0.0
@@ -57,7 +58,7 @@ def timed(name, call):
 
 trial.outputs = passes.outputs = counted(trial.outputs)
 probe.seconds_an_input = counted(probe.seconds_an_input)
-from rramsweep import driver
+from rramsweep.cli import driver
 driver.run_shard = timed("trials", driver.run_shard)
 driver._print_baselines = timed("baselines", driver._print_baselines)
 driver.tuned = timed("probe", driver.tuned)

@@ -30,16 +30,16 @@ ROUNDS = 15
 MODEL = """
 import json, sys, time
 if sys.argv[2] == "ours":
-    from rramsweep.allocator import keep_memory
+    from rramsweep.simulation.allocator import keep_memory
     keep_memory()
 import torch
 import rramsweep as rs
-from rramsweep.arrays import private_copy
-from rramsweep.config import choices, container
-from rramsweep.execution import Execution, Wish
-from rramsweep.fusing import fused, safe_folds
-from rramsweep.passes import run_trials, seconds_a_chip
-from rramsweep.workbench import Workbench
+from rramsweep.network.arrays import private_copy
+from rramsweep.cli.composing import choices, container
+from rramsweep.simulation.execution import Execution, Wish
+from rramsweep.network.batch_norm import fused, safe_folds
+from rramsweep.simulation.passes import run_trials, seconds_a_chip
+from rramsweep.simulation.workbench import Workbench
 
 cfg = rs.compose(json.loads(sys.argv[1]))
 

@@ -14,10 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rramsweep.chip import LayerSpec, map_layer, program
-from rramsweep.device import Device
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.programming import LayerSpec, map_layer, program
+from rramsweep.devices.device import Device
 from rramsweep.effects import Gaussian, PowerLawDrift, RelativeDrift, Stuck
-from rramsweep.mapping import ConstantSum, Differential, Offset
 from tests.laws import N, moments_match
 
 G_MIN, G_MAX = 1.0, 100.0

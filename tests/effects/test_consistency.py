@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from rramsweep.build import build
-from rramsweep.chip import LayerSpec
-from rramsweep.components import KINDS
-from rramsweep.config import choices, compose, conf_dir, container, point_plan, read_yaml
-from rramsweep.consistency import ideal_error
-from rramsweep.device import Device
+from rramsweep.cli.composing import choices, compose, conf_dir, container, point_plan, read_yaml
+from rramsweep.construct import build
+from rramsweep.crossbar.consistency import ideal_error
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.programming import LayerSpec
+from rramsweep.devices.device import Device
 from rramsweep.effects import (
     Gaussian,
     HfOxRelaxation,
@@ -26,8 +26,8 @@ from rramsweep.effects import (
     StuckLines,
     WhiteReadNoise,
 )
-from rramsweep.inspection import inspect_layers
-from rramsweep.mapping import ConstantSum, Differential, Offset
+from rramsweep.network.inspection import inspect_layers
+from rramsweep.simulation.components import KINDS
 
 DEVICE = Device(1.0, 40.0)
 AT_1_S = Polynomial([1.0], 0, 40, at_s=1.0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rramsweep.chip import LayerSpec
-from rramsweep.config import compose
-from rramsweep.device import Device
+from rramsweep.cli.composing import compose
+from rramsweep.crossbar.mapping import Differential
+from rramsweep.crossbar.programming import LayerSpec
+from rramsweep.devices.device import Device
 from rramsweep.effects import Gaussian, Polynomial, Table
-from rramsweep.mapping import Differential
 from tests.effects.test_programming import preset, sigma_of
 from tests.laws import moments_match, sample
 

@@ -15,12 +15,12 @@ import torch
 from scipy import stats
 
 import rramsweep.effects.stuck_clusters as stuck_clusters
-from rramsweep.chip import LayerSpec, map_layer, program
-from rramsweep.device import Cells, Device
+from rramsweep.crossbar.mapping import Differential
+from rramsweep.crossbar.programming import LayerSpec, map_layer, program
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Stuck, StuckClusters, StuckLines
 from rramsweep.identity import describe
-from rramsweep.mapping import Differential
-from rramsweep.streams import Stream
 from tests.laws import KS_FALSE_ALARM, SIGMAS, moments_match
 
 DEVICE = Device(1.0, 100.0)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rramsweep import effects
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Gaussian, GaussianTail, Ideal, RelativeDrift, Stuck, Variation
-from rramsweep.streams import Stream
 from tests.effects import test_faults, test_programming, test_read_noise, test_table, test_time_laws, test_variation
 from tests.laws import Law, follows
 

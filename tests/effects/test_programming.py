@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rramsweep.build import build
-from rramsweep.components import KINDS
-from rramsweep.config import conf_dir, read_yaml
-from rramsweep.device import Cells, Device
+from rramsweep.cli.composing import conf_dir, read_yaml
+from rramsweep.construct import build
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal, InverseProportional, Lognormal, Polynomial, WriteVerify
-from rramsweep.streams import Stream
+from rramsweep.simulation.components import KINDS
 from tests.laws import Law, follows, moments_match, sample
 
 DEVICE = Device(1.0, 100.0, edge="none")

@@ -19,11 +19,10 @@ from scipy import stats
 from torch import nn
 from torch.func import functional_call
 
-from rramsweep.analog import AnalogNetwork, analog_layers
-from rramsweep.arrays import find_arrays
-from rramsweep.chip import LayerSpec, map_layer, program
-from rramsweep.clock import seconds
-from rramsweep.device import Device
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.programming import LayerSpec, map_layer, program
+from rramsweep.devices.device import Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import (
     CMOReadNoise,
     Gaussian,
@@ -37,9 +36,10 @@ from rramsweep.effects import (
     WhiteReadNoise,
 )
 from rramsweep.effects.one_over_f import growth
-from rramsweep.mapping import ConstantSum, Differential, Offset
 from rramsweep.models import lenet5
-from rramsweep.streams import Stream
+from rramsweep.network.analog import AnalogNetwork, analog_layers
+from rramsweep.network.arrays import find_arrays
+from rramsweep.units import seconds
 from tests.laws import KS_FALSE_ALARM, SIGMAS, moments_match
 
 DEVICE = Device(1.0, 100.0)

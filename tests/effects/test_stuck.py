@@ -6,9 +6,9 @@ import pytest
 import torch
 from scipy import stats
 
-from rramsweep.device import Cells, Device
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Stuck
-from rramsweep.streams import Stream
 
 N = 1_000_000
 DEVICE = Device(1.0, 100.0)

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rramsweep.app import main
-from rramsweep.chip import LayerSpec, map_layer, program
-from rramsweep.device import Cells, Device
+from rramsweep.cli.main import main
+from rramsweep.crossbar.mapping import Differential
+from rramsweep.crossbar.programming import LayerSpec, map_layer, program
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Gaussian, Table
 from rramsweep.identity import describe
-from rramsweep.mapping import Differential
-from rramsweep.streams import Stream
 from tests.laws import Law, follows, moments_match, sample
 
 DEVICE = Device(1.0, 100.0, edge="none")

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rramsweep.chip import LayerSpec
-from rramsweep.clock import acceleration
-from rramsweep.device import Cells, Device
+from rramsweep.crossbar.mapping import Differential
+from rramsweep.crossbar.programming import LayerSpec
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import CmoRelaxation, Gaussian, HfOxRelaxation, LogTimeWalk, PowerLawDrift, hfox_relaxation
 from rramsweep.effects.walk import BISECTIONS, BLOCK, wiener
-from rramsweep.mapping import Differential
-from rramsweep.streams import Stream
+from rramsweep.units import acceleration
 from tests.laws import SIGMAS, Law, follows, moments_match, sample
 
 OPEN = Device(0.0, 40.0, edge="none")

@@ -15,9 +15,11 @@ import pytest
 import torch
 
 import rramsweep as rs
-from rramsweep.catalogue import options
-from rramsweep.chip import LayerSpec, map_layer, program
-from rramsweep.device import Cells, Device
+from rramsweep.cli.catalog import options
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.programming import LayerSpec, map_layer, program
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import (
     Gaussian,
     InverseProportional,
@@ -28,8 +30,6 @@ from rramsweep.effects import (
     Variation,
     WriteVerify,
 )
-from rramsweep.mapping import ConstantSum, Differential, Offset
-from rramsweep.streams import Stream
 from tests.laws import SIGMAS, moments_match
 
 OPEN = Device(1.0, 100.0, step_uS=0.1, edge="none")

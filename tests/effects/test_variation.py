@@ -10,11 +10,11 @@ import pytest
 import torch
 from scipy import stats
 
-from rramsweep.chip import LayerSpec, map_layer, program
-from rramsweep.device import Cells, Device
+from rramsweep.crossbar.mapping import Differential
+from rramsweep.crossbar.programming import LayerSpec, map_layer, program
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import Variation
-from rramsweep.mapping import Differential
-from rramsweep.streams import Stream
 from tests.laws import KS_FALSE_ALARM, SIGMAS, Law, follows
 
 DEVICE = Device(1.0, 100.0, edge="none")

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from rramsweep.style import COLOURS, MARKERS
+from rramsweep.reporting.style import COLOURS, MARKERS
 
 
 def draw(rows: list[dict[str, Any]], caption: str) -> Figure:

@@ -11,9 +11,9 @@ from runner import CIFAR10, RESNET20, Prepared, serve
 from torch import nn
 
 import rramsweep
-from rramsweep.config import choices, compose, container, point_plan
+from rramsweep.cli.composing import choices, compose, container, point_plan
 from rramsweep.datasets import Data
-from rramsweep.passes import run_trials, seconds_a_chip
+from rramsweep.simulation.passes import run_trials, seconds_a_chip
 
 NETWORKS = {
     "mlp": ["model=digits_mlp", "data=digits", "data.split=all"],

@@ -1,0 +1,211 @@
+"""Sorting the rows of a results table into cells: which columns tell them apart, and that each holds one point."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from rramsweep.analysis.schema import CHANCE, FACTS, METRIC, TIME, check_outcomes
+from rramsweep.arguments import brief, fitting
+from rramsweep.errors import ValidationError
+from rramsweep.intervals import Codes
+from rramsweep.scale import Scale
+from rramsweep.suggest import nearest
+
+# The columns that tell points apart and the rows of these -> what to do.
+Remedy = Callable[[Sequence[str], pd.DataFrame], str]
+
+# So many columns are tried together to tell points apart.
+_FEW = 3
+
+
+def scales(frame: pd.DataFrame) -> list[Scale]:
+    """The metrics of a frame's rows, in order of appearance."""
+    return [Scale.of(row) for row in frame[list(METRIC)].drop_duplicates().to_dict("records")]
+
+
+def one_metric(frame: pd.DataFrame) -> Scale:
+    """The metric of a frame's rows, of which a plot can show one.
+
+    Raises:
+        ValueError: there are several.
+    """
+    metrics = scales(frame)
+    if len(metrics) > 1:
+        names = ", ".join(metric.label for metric in metrics)
+        raise ValueError(f"a plot must be of one metric, got {names}: filter the frame")
+    return metrics[0] if metrics else Scale("score", "", True)
+
+
+def inputs_word(frame: pd.DataFrame) -> str:
+    """What to call the rows of the data: images where right ones are counted, else inputs."""
+    return "images" if frame["n_correct"].notna().any() else "inputs"
+
+
+def need_facts(frame: pd.DataFrame) -> None:
+    """Refuse what is no results frame, lacks columns of the schema, or holds what no trial can have found.
+
+    Raises:
+        ValueError: it does; see `schema.check_outcomes`.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"a results frame must be a DataFrame, got {type(frame).__name__}: rs.load(DIR) reads one")
+    needed = [name for name in (*FACTS, *METRIC) if name not in frame.columns and name != CHANCE]
+    if needed:
+        raise ValueError(
+            f"a results frame lacks columns {', '.join(needed)}: take it from rs.run(), rs.sweep() or rs.load()"
+        )
+    check_outcomes(frame)
+    if TIME in frame.columns and not is_numeric_dtype(frame[TIME]):
+        raise ValueError(f"column {TIME} must hold seconds, got {frame[TIME].dtype}: convert it with astype(float)")
+    _check_attrs(frame.attrs)
+
+
+def _check_attrs(attrs: Mapping[Any, Any]) -> None:
+    """Refuse what a sweep would not have left with its frame.
+
+    Raises:
+        ValidationError: names the entry.
+    """
+    swept, images = attrs.get("swept", []), attrs.get("images")
+    names = isinstance(swept, list | tuple) and all(isinstance(name, str) for name in swept)
+    for name, value, fits, what in (
+        ("swept", swept, names, "a list of column names"),
+        ("images", images, images is None or isinstance(images, Mapping), "a dict {point_id: counts}"),
+    ):
+        if not fits:
+            raise ValidationError(
+                f"must be {what}", "load the frame again", shown=brief(value), parameter=f"attrs[{name!r}]"
+            )
+    fitting(attrs.get("yield_drop"), float | None, "attrs['yield_drop']")
+
+
+def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
+    """The columns that tell cells apart; see `summarize`.
+
+    Raises:
+        ValueError: a name that is no column, or a fact that is an outcome of the trial.
+    """
+    conditions = [str(name) for name in frame.columns if name not in FACTS]
+    if by is None and "swept" in frame.attrs:
+        # A swept seed is the chip itself, and a swept machine setting has no column.
+        return [name for name in frame.attrs["swept"] if name in conditions]
+    if by is None:
+        return [name for name in conditions if frame[name].nunique(dropna=False) > 1]
+    names = [by] if isinstance(by, str) else list(dict.fromkeys(by))
+    allowed = ["point_id", "seed", *conditions]
+    for name in names:
+        if name in FACTS and name not in allowed:
+            raise ValueError(f"by takes choices and parameters, got {name!r}, an outcome: drop it")
+        if name not in allowed:
+            near = nearest(name, allowed)
+            remedy = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(conditions)}"
+            raise ValueError(f"columns must be in the frame, got {name!r}: {remedy}")
+    return names
+
+
+def cells(
+    frame: pd.DataFrame, keys: Sequence[str], remedy: Remedy | None = None
+) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
+    """Sort chips into cells: the rows without repeated chips, the cell number of each, the cells' ``keys``.
+
+    Cells are numbered in order of appearance. A refusal ends in what ``remedy`` says of the columns that tell the
+    points apart and of the cell's rows, by default in words of `summarize`.
+
+    Raises:
+        ValueError: a cell holds more than one point.
+    """
+    code = np.zeros(len(frame), dtype=np.int64)
+    for name in keys:
+        level, levels = pd.factorize(frame[name], use_na_sentinel=False)
+        # Renumbered each time, so that many columns cannot overflow.
+        code = pd.factorize(code * max(len(levels), 1) + level)[0].astype(np.int64)
+    rows = pd.DataFrame({"cell": code, "point": frame["point_id"].to_numpy(), "seed": frame["seed"].to_numpy()})
+    first = np.unique(code, return_index=True)[1]
+    held = np.bincount(rows[["cell", "point"]].drop_duplicates()["cell"], minlength=len(first))
+    if (held > 1).any():
+        worst = int((held > 1).argmax())
+        raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst]), remedy or _in_by))
+    once = ~rows.duplicated().to_numpy()
+    return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
+
+
+def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFrame:
+    """The chips that a plot shows: those that finished, each once, with the number of its cell in ``cell``.
+
+    Args:
+        frame: a results frame.
+        keys: the columns of the plot's cells, see `cells`.
+        free: whether the plot has a ``group`` that is not used yet, for what a refusal says.
+
+    Raises:
+        ValueError: none did, a cell holds more than one point, or what `resolve_by` refuses.
+    """
+    remedy = _in_group if free else _in_frame
+    resolve_by(frame, ["model"])  # which captions name
+    chips, cell, _ = cells(without_images(frame)[0], resolve_by(frame, list(keys)), remedy)
+    chips = chips.assign(cell=cell)[chips["status"] == "ok"]
+    if chips.empty:
+        raise ValueError("a plot needs a chip with status ok, got none: see the frame's error column")
+    return chips
+
+
+def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """The frame without the counts per image, which pandas would copy each time a column is read, and these."""
+    images: Mapping[str, Any] = frame.attrs.get("images") or {}
+    if images:
+        frame = frame.copy(deep=False)
+        frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
+    return frame, images
+
+
+def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int, remedy: Remedy) -> str:
+    where = ", ".join(f"{name}={rows[name].iloc[0]}" for name in keys) or "of the whole frame"
+    columns = _telling(rows, held)
+    if columns:
+        told = f"which differ in {', '.join(columns)}: {remedy(columns, rows)}"
+    else:
+        told = "which no column tells apart (other weights, images or code): "
+        told += "add point_id to by" if remedy is _in_by else "filter the frame by point_id"
+    return f"a cell must hold one point, cell {where} holds {held}, {told}"
+
+
+def _telling(rows: pd.DataFrame, held: int) -> list[str]:
+    """The fewest columns that tell points apart, swept ones first; those that differ where no few do."""
+    points = rows.drop_duplicates("point_id")
+    differ = [str(name) for name in rows.columns if name not in FACTS and points[name].nunique(dropna=False) > 1]
+    swept = [name for name in rows.attrs.get("swept", ()) if name in differ]
+    for names in (swept, differ):
+        for size in range(1, min(len(names), _FEW) + 1):
+            for some in itertools.combinations(names, size):
+                if len(points[list(some)].drop_duplicates()) == held:
+                    return list(some)
+    return differ
+
+
+def _in_by(columns: Sequence[str], rows: pd.DataFrame) -> str:
+    return f"add {'it' if len(columns) == 1 else 'them'} to by, or filter the frame, {_one_value(columns[0], rows)}"
+
+
+def _in_group(columns: Sequence[str], rows: pd.DataFrame) -> str:
+    *others, group = columns
+    if not others:
+        return f"give group={group!r}, or filter the frame, {_one_value(group, rows)}"
+    return f"give group={group!r} and filter the frame, {', '.join(_one_value(name, rows) for name in others)}"
+
+
+def _in_frame(columns: Sequence[str], rows: pd.DataFrame) -> str:
+    return f"filter the frame, {', '.join(_one_value(name, rows) for name in columns)}"
+
+
+def _one_value(name: str, rows: pd.DataFrame) -> str:
+    value = rows[name].dropna().iloc[0]
+    return f"frame[frame[{name!r}] == {value.item() if isinstance(value, np.generic) else value!r}]"
+
+
+def span(values: "pd.Series[Any]") -> str:
+    """A count in words: one number, or from the smallest to the largest."""
+    return f"{values.min()}" if values.nunique() == 1 else f"{values.min()}–{values.max()}"

@@ -1,0 +1,161 @@
+"""What a results table must hold: its columns, their types, and the rules of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from rramsweep.groups import GROUPS
+from rramsweep.scale import HIGHER, NAME, UNIT
+from rramsweep.study import facts
+
+# What each of them means stands in the README, column by column.
+FACTS: Mapping[str, pa.DataType] = MappingProxyType({field.name: field.type for field in facts.FACTS})
+CHOICES = GROUPS
+METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: pa.string(), HIGHER: pa.bool_()})
+# Facts that only a metric of right and wrong inputs has, and those that only logits have.
+COUNTED = ("n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy")
+OF_LOGITS = ("agreement", "loss")
+# What guessing scores, for metrics of right and wrong labels; older stores do not know it.
+CHANCE = "chance_accuracy"
+# How a trial was run, which older stores do not know.
+EXECUTION = ("batch_size", "memory_format", "threads", "accelerator")
+PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
+STATUSES = ("ok", "failed")
+# Column of what ended a point: `interval`, `cap`, or null while it goes on.
+ENDED = "stopping.ended"
+# Column of the time between programming and reading.
+TIME = "t_s"
+
+
+def checked(frame: pd.DataFrame) -> pa.Table:
+    """The frame as an Arrow table of exactly the schema's types, after every rule of `check`."""
+    if not frame.columns.is_unique:
+        doubled = frame.columns[frame.columns.duplicated()][0]
+        raise ValueError(f"column names must be unique, got {doubled!r} twice: drop one")
+    missing = [name for name in (*FACTS, *CHOICES, *METRIC) if name not in frame.columns]
+    if missing:
+        raise ValueError(f"a results frame lacks columns {', '.join(missing)}: make it with join() or read()")
+    try:
+        table = pa.Table.from_pandas(pd.DataFrame(dict(frame.items())), preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"a column must hold one kind of value, {'; '.join(map(str, error.args))}") from None
+    fields = [pa.field(field.name, _schema_type(field)) for field in table.schema]
+    table = table.cast(pa.schema(fields, metadata=table.schema.metadata))
+    _check_values(table, frame)
+    return table
+
+
+def check_outcomes(frame: pd.DataFrame) -> None:
+    """Refuse a results frame whose facts are not those of trials: edited, of other types, or contradicting each other.
+
+    Rows may be missing, and a chip may stand in several, as after `pd.concat`.
+
+    Raises:
+        ValueError: names the column, the rule and a row that breaks it.
+    """
+    kinds = {name: kind for name, kind in {**FACTS, **METRIC}.items() if name in frame or name != CHANCE}
+    doubled = [name for name in kinds if isinstance(frame[name], pd.DataFrame)]
+    if doubled:
+        raise ValueError(f"column names must be unique, got {doubled[0]!r} twice: drop one")
+    columns = {name: _outcome(name, frame[name], kind) for name, kind in kinds.items()}
+    if CHANCE not in columns:  # a table of before it was kept
+        columns[CHANCE] = pa.nulls(len(frame), FACTS[CHANCE])
+    _check_values(pa.table(columns), None)
+
+
+def _outcome(name: str, values: pd.Series[Any], kind: pa.DataType) -> pa.Array:
+    """A column of facts in the schema's type; a number may come in another type of numbers."""
+    try:
+        column = pa.Array.from_pandas(values)
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_dictionary(column.type):  # a category of names is as good as the names
+            column = column.dictionary_decode()
+        if pa.types.is_null(column.type) or _family(column.type) == _family(kind):
+            return column.cast(kind)
+        found = "text" if _family(column.type) == "text" else str(column.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        found = " ".join(str(error).split())
+    word = {"int64": "whole numbers", "double": "numbers", "bool": "True and False"}.get(str(kind), "text")
+    raise ValueError(
+        f"column {name} must hold {word}, got {found}: take the frame from rs.run(), rs.sweep() or rs.load()"
+    )
+
+
+def _family(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return "text" if texts else str(kind)
+
+
+def _schema_type(field: pa.Field) -> pa.DataType:
+    name, kind = field.name, field.type
+    if pa.types.is_dictionary(kind):  # a pandas category of names is as good as the names
+        kind = kind.value_type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        kind = pa.string()
+    fixed = {**FACTS, **METRIC, **dict.fromkeys(CHOICES, pa.string())}
+    allowed = (fixed[name],) if name in fixed else PARAMETER_TYPES
+    if pa.types.is_null(kind):  # nothing in the column tells its type
+        return allowed[0] if len(allowed) == 1 else pa.float64()
+    if kind not in allowed:
+        dtypes = {"int64": "Int64", "double": "float64", "bool": "boolean", "string": "str"}
+        names = [dtypes[str(one)] for one in allowed]
+        raise ValueError(f"column {name} must be {' or '.join(names)}, got {kind}: use astype({names[0]!r})")
+    return kind
+
+
+def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
+    value = {name: table[name].to_numpy() for name in (*FACTS, *METRIC)}
+    null = {name: table[name].is_null().to_numpy() for name in (*FACTS, *METRIC)}
+    ok = value["status"] == "ok"
+
+    def refuse(bad: np.ndarray[Any, Any], column: str, rule: str, remedy: str) -> None:
+        if bad.any():
+            row, rows = int(bad.argmax()), int(bad.sum())
+            where = f"point_id {value['point_id'][row]!r}, seed {value['seed'][row]}, one of {rows} such rows"
+            raise ValueError(f"{column} must {rule}, got {table[column][row].as_py()!r} ({where}): {remedy}")
+
+    for name in ("point_id", "seed", "status", *METRIC):
+        refuse(null[name], name, "not be null", "fill it in or drop the row")
+    unknown = ~ok & (value["status"] != "failed")
+    refuse(unknown, "status", f"be one of {', '.join(STATUSES)}", "mark the row as one of them")
+    if frame is not None:
+        twice = frame.duplicated(["point_id", "seed"], keep=False).to_numpy(copy=True)
+        # Under another name (choices, parameters) the same chip may stand here again.
+        same = [name for name in frame.columns if name in ("point_id", "seed") or name not in FACTS]
+        twice[twice] = frame.loc[twice, same].duplicated().to_numpy()
+        refuse(twice, "seed", "occur once in a point", "one chip is one row, so drop the repeated ones")
+    counted = ok & ~np.logical_and.reduce([null[name] for name in COUNTED])
+    for name in list(FACTS)[4:]:
+        needed = counted if name in COUNTED else ok
+        if name not in (*OF_LOGITS, *EXECUTION, CHANCE):
+            what = "a row of right and wrong inputs" if name in COUNTED else "an ok row"
+            refuse(needed & null[name], name, f"not be null in {what}", "mark the row failed")
+        if name != "seconds":  # a trial takes its time before it fails
+            refuse(~ok & ~null[name], name, "be null in a failed row", "set it null or mark the row ok")
+    for name in facts.ACCURACY_OF:
+        infinite = ~null[name] & np.isinf(np.asarray(value[name], dtype=np.float64))
+        refuse(infinite, name, "be finite", "mark the row failed")
+    for name in ("accuracy", "digital_accuracy", "ideal_accuracy", CHANCE, "agreement"):
+        outside = (value[name] < 0) | (value[name] > 1)
+        refuse(outside, name, "lie in [0, 1]", "it is a fraction, so divide a percentage by 100")
+    n, correct, lost, gained = (value[name] for name in ("n_images", "n_correct", "n_lost", "n_gained"))
+    recount = "count the images again"
+    refuse(n < 1, "n_images", "be at least 1", recount)
+    refuse((correct < 0) | (correct > n), "n_correct", "lie in 0..n_images", recount)
+    refuse((lost < 0) | (lost > n - correct), "n_lost", "lie in 0..n_images - n_correct", recount)
+    refuse((gained < 0) | (gained > correct), "n_gained", "lie in 0..n_correct", recount)
+    # Shares may have passed through 32-bit floats, hence no equality.
+    digital = correct + lost - gained
+    refuse(np.abs(value["accuracy"] * n - correct) > 1e-6 * n, "accuracy", "be n_correct / n_images", recount)
+    off = np.abs(value["digital_accuracy"] * n - digital) > 1e-6 * n
+    refuse(off, "digital_accuracy", "be (n_correct + n_lost - n_gained) / n_images", recount)
+    for name, accuracy in facts.ACCURACY_OF.items():
+        refuse(np.abs(value[name] - value[accuracy]) > 1e-6, name, f"be {accuracy} where there is one", recount)

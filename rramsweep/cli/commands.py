@@ -1,0 +1,115 @@
+"""The verbs of the command line beside a sweep itself: inspect, list, report, store, explain."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from inspect import cleandoc
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from rramsweep.cli import catalog, layer_report, listing
+from rramsweep.reporting import report
+from rramsweep.study.store import Store
+
+DEFAULT_STORE = "outputs/store"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog} takes {self.format_usage().partition(self.prog)[2].strip()}, but {message}")
+
+
+def inspect_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep inspect [OVERRIDES]`: what a few chips do to each layer, before any accuracy.
+
+    Takes what `rramsweep -m` takes; `chips=N` looks at N chips, 5 without it. Prints a row a layer and what makes
+    little sense; writes inspect.csv and inspect.png.
+    """
+    overrides = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    if {"-h", "--help"} & set(overrides):
+        console.print(cleandoc(inspect_verb.__doc__ or ""), markup=False)
+        return
+    flags = [argument for argument in overrides if argument.startswith("-")]
+    if flags:
+        raise ValueError(f"rramsweep inspect takes NAME=VALUE as a sweep does, but got {flags[0]}: leave it out")
+    table = layer_report.inspect(overrides)
+    folder = layer_report.new_folder()
+    layer_report.write(table, folder)
+    layer_report.show(table, folder, console)
+
+
+def list_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep list [GROUP]`: the groups with their options; of a group every option with parameters and source."""
+    parser = _Parser("rramsweep list", description=list_verb.__doc__)
+    parser.add_argument("group", nargs="?", metavar="GROUP", help="such as device, drift or technology")
+    group = parser.parse_args(arguments).group
+    if group is None:
+        listing.show_groups(console)
+    else:
+        name = group.partition("=")[0]
+        if name != group and name in catalog.groups():
+            raise ValueError(f"a group is listed with all of its options, got {group!r}: write rramsweep list {name}")
+        listing.show_group(name, console)
+
+
+def report_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep report DIR`: tables, plots and report.html again, from a sweep's folder alone."""
+    parser = _Parser("rramsweep report", description=report_verb.__doc__)
+    parser.add_argument("folder", metavar="DIR", help="a sweep's folder, outputs/<name>/<date>_<time>")
+    folder = Path(parser.parse_args(arguments).folder)
+    report.show(*report.write(folder), folder, console)
+
+
+def store_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep store`: what the store holds; `--compact` merges its fragments."""
+    parser = _Parser("rramsweep store", description=store_verb.__doc__)
+    parser.add_argument("store", nargs="?", default=DEFAULT_STORE, metavar="DIR", help=f"default {DEFAULT_STORE}")
+    parser.add_argument("--compact", action="store_true", help="merge the fragments of each kind into one")
+    given = parser.parse_args(arguments)
+    store = _existing(given.store)
+    if given.compact:
+        store.prepare()
+        store.compact()
+    size = store.size()
+    each = f", {size['bytes'] / size['trials']:.0f} bytes a trial" if size["trials"] else ""
+    console.print(
+        f"{store.root}: {size['points']} points, {size['trials']} trials, {size['failed']} failed; "
+        f"{size['fragments']} fragments, {size['bytes'] / 1e6:.2f} MB{each}",
+        soft_wrap=True,
+    )
+
+
+def explain_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep explain POINT_ID`: the text whose hash a point_id is."""
+    parser = _Parser("rramsweep explain", description=explain_verb.__doc__)
+    parser.add_argument("point_id", metavar="POINT_ID", help="from the results table; its beginning will do")
+    parser.add_argument("store", nargs="?", default=DEFAULT_STORE, metavar="DIR", help=f"default {DEFAULT_STORE}")
+    given = parser.parse_args(arguments)
+    texts = _existing(given.store).points()
+    found = [point_id for point_id in texts if point_id.startswith(given.point_id)]
+    if len(found) != 1:
+        what = "no point" if not found else f"{len(found)} points"
+        begin = "begin" if found else "begins"
+        raise ValueError(
+            f"a POINT_ID must be the beginning of one point's, but {what} of {given.store} {begin} with "
+            f"{given.point_id!r}: copy it from the point_id column"
+        )
+    console.print(f"point_id {found[0]} is the hash of:", texts[found[0]], sep="\n", markup=False, soft_wrap=True)
+
+
+def _existing(folder: str) -> Store:
+    if not Path(folder).is_dir():
+        raise ValueError(f"a store must be a folder, but there is none at {folder}: give the store's path")
+    return Store(Path(folder))
+
+
+VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
+    "inspect": inspect_verb,
+    "list": list_verb,
+    "report": report_verb,
+    "store": store_verb,
+    "explain": explain_verb,
+}

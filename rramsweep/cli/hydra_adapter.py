@@ -1,0 +1,286 @@
+"""Composing configs by Hydra, and what of Hydra's own node a YAML file may set: the only file on Hydra's internals.
+
+Hydra runs what its node names: callbacks, logging handlers, launchers with shell lines. It does so while it composes,
+so a command is composed here first, by the same files and overrides, and checked before Hydra itself begins.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+import hydra.conf
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rramsweep.cli.yaml_files import check_file, check_resolved
+from rramsweep.construct import inside
+from rramsweep.errors import ValidationError
+
+HYDRA_VERSION_BASE = "1.3"
+
+# Sweepers that a config may name, and launchers.
+SWEEPERS = ("hydra_plugins.rramsweep_sweeper.PlanSweeper", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
+LAUNCHERS = (
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+    "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher",
+)
+
+# Keys that hold a number or a word of a launcher or of logging, and start nothing: a YAML may set them.
+_PLAIN = {
+    # joblib
+    *("n_jobs", "backend", "prefer", "require", "verbose", "timeout", "pre_dispatch", "batch_size", "temp_folder"),
+    *("max_nbytes", "mmap_mode"),
+    # submitit and sbatch
+    *("submitit_folder", "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name"),
+    *("stderr_to_stdout", "partition", "qos", "comment", "constraint", "exclude", "gres", "cpus_per_gpu"),
+    *("gpus_per_task", "mem_per_gpu", "mem_per_cpu", "account", "signal_delay_s", "max_num_timeout"),
+    "array_parallelism",
+    # ray.init and ray.remote
+    *("address", "num_cpus", "num_gpus", "object_store_memory", "include_dashboard", "log_to_driver", "local_mode"),
+    *("logging_level", "namespace", "ignore_reinit_error", "memory", "max_retries", "max_calls"),
+    # logging
+    *("version", "level", "format", "datefmt", "handlers", "propagate", "disable_existing_loggers"),
+}
+
+# Keys by which Hydra, or Python's logging, is told what to call.
+_CALLS = ("_target_", "()", "class", "_call_", "_args_", "_partial_")
+
+_LOGGING = ("hydra_logging", "job_logging")
+
+
+class _Repository(ConfigRepository):
+    """Hydra's repository, whose files are checked before they are read."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+        if source is not None and source.scheme() == "file":
+            check_file(Path(source.path) / source._normalize_file_name(config_path))
+        return super().load_config(config_path)
+
+
+class _Loader(ConfigLoaderImpl):
+    """Hydra's loader over checked files; `hydra.searchpath` of a file imports no package.
+
+    Args:
+        config_search_path: where files are.
+        allow: packages of a user's own.
+    """
+
+    def __init__(self, config_search_path: Any, allow: Sequence[str] = ()) -> None:
+        super().__init__(config_search_path)
+        self.repository = _Repository(config_search_path)
+        self._allow = tuple(allow)
+
+    def _process_config_searchpath(
+        self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository
+    ) -> None:
+        loaded = repo.load_config(config_path=config_name) if config_name is not None else None
+        in_file = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded is not None else None
+        typed = [o.value() for o in parsed_overrides if o.get_key_element() == "hydra.searchpath"]
+        for entry in [entry for entries in (in_file, *typed) if isinstance(entries, Sequence) for entry in entries]:
+            package = str(entry).removeprefix("pkg://")
+            if str(entry).startswith("pkg://") and not inside(package, ("hydra", "hydra_plugins", *self._allow)):
+                raise ValidationError(
+                    "may import no package",
+                    f"give a folder as file://DIR, or allow it with allow_targets=[{package.split('.')[0]}]",
+                    value=str(entry),
+                    slot="hydra.searchpath",
+                )
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
+
+
+def loader(conf_dir: Path, allow: Sequence[str] = ()) -> ConfigLoaderImpl:
+    """A config loader over a folder of groups, independent of any running Hydra application."""
+    setup_globals()
+    if version.getbase() is None:
+        version.setbase(HYDRA_VERSION_BASE)
+    return _Loader(create_config_search_path(str(conf_dir)), allow)
+
+
+def main_options(allow: Sequence[str]) -> dict[str, Any]:
+    """Arguments of `hydra.main` that differ by its version: from 1.4 on, what its own instantiation may call.
+
+    Args:
+        allow: packages of a user's own.
+    """
+    if "execution_whitelist" not in inspect.signature(hydra.main).parameters:
+        return {"version_base": HYDRA_VERSION_BASE}
+    return {"execution_whitelist": [*SWEEPERS, *LAUNCHERS, *(f"{package}.*" for package in allow)]}
+
+
+def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
+    """Register an OmegaConf resolver, by its name of this version; again is the same."""
+    register = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)
+    register(name, resolver, replace=True)
+
+
+def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, allow: Sequence[str]) -> None:
+    """Refuse a command in which a YAML file would have Hydra run something that is not shipped.
+
+    Args:
+        arguments: the command line after the program's name.
+        conf_dir: the package's own folder of groups.
+        config_name: of the primary config, unless the command names another.
+        allow: packages that the command line allows by `allow_targets`.
+
+    Raises:
+        ValidationError: a damaged YAML, or callbacks, logging, a launcher's shell lines, or any target below `hydra`
+            that neither this package nor its launchers ship.
+        HydraException: the config does not compose.
+    """
+    parsed = get_args_parser().parse_args(list(arguments))
+    if getattr(parsed, "experimental_rerun", None):
+        raise ValidationError(
+            "is not taken, because it runs what a pickle holds", "repeat the command", parameter="--experimental-rerun"
+        )
+    overrides = list(parsed.overrides)
+    own = parsed.config_dir is None and parsed.config_path is None and parsed.config_name is None
+    if parsed.shell_completion or (own and not any(re.match(r"[+~]*hydra\b", override) for override in overrides)):
+        return  # no file but the package's own: `overrides.check` refuses options from elsewhere
+    folder = Path(parsed.config_path) if parsed.config_path is not None else conf_dir
+    composing = loader(folder.absolute(), allow)
+    if parsed.config_dir is not None:
+        path = composing.config_search_path
+        path.prepend("command-line", f"file://{Path(parsed.config_dir).absolute()}", SearchPathQuery("schema", None))
+        composing = _Loader(path, allow)
+    config = composing.load_configuration(
+        parsed.config_name or config_name, overrides, RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
+    )
+    whole = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
+    check_resolved(whole)
+    check_node(whole["hydra"], _typed(overrides), allow, conf_dir)
+    for key in ("launcher", "job.name", "sweep.dir", "sweep.subdir"):
+        for leaf, _ in _leaves(whole["hydra"], ""):
+            if f"{leaf}.".startswith(f".{key}."):
+                _check_printable(config.hydra, leaf[1:])
+
+
+def _typed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Leaves that the command line gives below `hydra`, by path."""
+    given: dict[str, Any] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if not override.is_delete() and not override.is_sweep_override():
+            given |= dict(_leaves(override.value(), override.get_key_element().lstrip("+")))
+    return given
+
+
+def _check_printable(node: Any, path: str) -> None:
+    """Refuse a word of a launcher that ends a line of the script it is written into, once it is resolved."""
+    try:
+        value = OmegaConf.select(node, path)
+    except OmegaConfBaseException:  # known only when a job begins, as its number is
+        return
+    if isinstance(value, str) and not value.isprintable():
+        raise ValidationError(
+            "must be printable text", "leave control characters out", value=value, slot=f"hydra.{path}"
+        )
+
+
+def check_node(node: Mapping[str, Any], typed: Mapping[str, Any], allow: Sequence[str], conf_dir: Path) -> None:
+    """Refuse in Hydra's own node what would run code that is not shipped.
+
+    Args:
+        node: plain unresolved data.
+        typed: leaves that the command line gives, by path.
+        allow: packages of a user's own.
+        conf_dir: the package's own folder of groups.
+    """
+    for slot in ("sweeper", "launcher", "job", "callbacks", *_LOGGING):
+        if not isinstance(node.get(slot) or {}, dict):
+            raise ValidationError("must hold named values", "take it out", value=node[slot], parameter=f"hydra.{slot}")
+    params = node["sweeper"].get("params") or {}
+    if not isinstance(params, dict):
+        raise ValidationError("must hold NAME: VALUES", "take it out", value=params, parameter="hydra.sweeper.params")
+    for slot, taken in (("sweeper", SWEEPERS), ("launcher", LAUNCHERS)):
+        target = (node.get(slot) or {}).get("_target_")
+        if target not in taken and not inside(str(target), allow):
+            raise ValidationError(
+                f"must be a {slot} that rramsweep ships",
+                f"take hydra/{slot} as rramsweep list shows it, or allow its package with allow_targets",
+                value=target,
+                slot=f"hydra.{slot}",
+                parameter="_target_",
+            )
+    for key in params:
+        if str(key).lstrip("+~").split(".")[0] in ("allow_targets", "plan", "shard", "hydra"):
+            raise ValidationError(
+                "must come from the command line",
+                "take it out of the YAML file",
+                slot="hydra.sweeper.params",
+                parameter=str(key),
+            )
+    shipped = _shipped(conf_dir)
+    for path, value in _leaves(node, "hydra"):
+        parts = path.split(".")
+        slot, key = parts[1], parts[-1]
+        call = next((part for part in parts if part in _CALLS), "")
+        if path in ("hydra.sweeper._target_", "hydra.launcher._target_") or (call and inside(str(value), allow)):
+            continue
+        guarded = slot in ("callbacks", "launcher", *_LOGGING) or path.startswith("hydra.job.env_set.")
+        if not guarded and not call:
+            continue
+        if any(tree.get(path, _ABSENT) == value for tree in shipped):
+            continue
+        if not call and slot != "callbacks":
+            plain = key in _PLAIN or (key.isdigit() and parts[-2] in _PLAIN)
+            if typed.get(path, _ABSENT) == value or (plain and slot != "job" and str(value).isprintable()):
+                continue
+        what = "code" if call or slot == "callbacks" else "something"
+        remedy = (
+            "give it on the command line"
+            if slot in ("launcher", "job") and not call
+            else "take it out, or name its package with allow_targets=[PACKAGE] on the command line"
+        )
+        raise ValidationError(f"would run {what} that rramsweep does not ship", remedy, value=value, parameter=path)
+
+
+_ABSENT = object()
+
+
+@cache
+def _shipped(conf_dir: Path) -> list[dict[str, Any]]:
+    """Leaves of every launcher and way of logging that Hydra, its plugins and this package ship, by path."""
+    Plugins.instance()  # plugins store their launchers' configs when they are found
+    folders = (conf_dir / "hydra", Path(hydra.conf.__file__).parent / "hydra")
+    trees = [
+        (group, OmegaConf.load(path))
+        for group in (*_LOGGING, "launcher", "sweeper")
+        for folder in folders
+        for path in sorted((folder / group).glob("*.yaml"))
+    ]
+    stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    trees += [("launcher", each.node) for each in stored.values()]
+    return [dict(_leaves(OmegaConf.to_container(tree, resolve=False), f"hydra.{group}")) for group, tree in trees]
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}")
+    elif isinstance(node, list) and node:
+        for i, value in enumerate(node):
+            yield from _leaves(value, f"{path}.{i}")
+    elif node not in (None, {}, []):
+        yield path, node

@@ -1,0 +1,148 @@
+"""Seeing the physics before accuracy: from overrides to the table of every layer, its figure, and words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from rramsweep.analysis import frames
+from rramsweep.analysis.layer_table import LAYER, layer_table
+from rramsweep.arguments import checked_arguments
+from rramsweep.cli.composing import choices, composed_allowed, container, parse
+from rramsweep.cli.messages import one_line
+from rramsweep.cli.overrides import check, refuse_flags, refuse_unheeded
+from rramsweep.cli.planning import plan_of
+from rramsweep.files import write_atomic
+from rramsweep.network.inspection import inspect_layers
+from rramsweep.reporting.layer_plot import plot_inspect
+from rramsweep.reporting.report import save_figure
+from rramsweep.reporting.terminal import show_table
+from rramsweep.scale import percent
+from rramsweep.simulation.execution import Wish
+from rramsweep.simulation.workbench import Workbench
+from rramsweep.study.settings import Settings
+
+# Enough for an error that is the same on every chip but for a few percent, and for seconds.
+CHIPS = 5
+INPUTS = 64
+
+TABLE_FILE = "inspect.csv"
+FIGURE_FILE = "inspect.png"
+
+# Column -> its short name and whether it is a share; what is zero in every row is left out where it may be.
+_SHOWN = {
+    "mvm_error": ("MVM error %", True),
+    "mvm_bias": ("bias %", True),
+    "mvm_slope": ("slope", False),
+    "mvm_correlation": ("corr.", False),
+    "weight_error": ("|dW|/|W| %", True),
+    "edge_share": ("at edge %", True),
+    "window_used": ("window %", True),
+    "w_max_over_std": ("max/std", False),
+    "stuck_share": ("stuck %", True),
+    "saturated_share": ("saturated %", True),
+}
+_IF_ANY = ("stuck_share", "saturated_share")
+
+
+@checked_arguments
+def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, inputs: int = INPUTS) -> pd.DataFrame:
+    """What a handful of chips do to each layer of a network, in seconds, before any accuracy.
+
+    Args:
+        what: a config from `compose`, or the overrides of a sweep, as `sweep` takes them.
+        chips: how many chips of each point, from `seed` on; None is `chips=` of the overrides, else 5.
+        inputs: how many inputs of the data run through the network, evenly spaced over it.
+
+    Returns:
+        A row for each point and layer; columns as in `layer_table` and `inspection.inspect_layers`. What makes
+        little sense is in `attrs["warnings"]`, one sentence with its remedy each.
+
+    Raises:
+        ValueError: chips or inputs below 1, or what `compose` and `sweep` refuse.
+    """
+    for name, value in (("chips", chips), ("inputs", inputs)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}: give a larger integer")
+    if isinstance(what, DictConfig):
+        allow = composed_allowed(what)
+        config = container(what)
+        settings = Settings.of(config)
+        workbench = Workbench(allow, Wish.of(settings), inputs=inputs)
+        points, swept = [workbench.point(config, choices(what))], []
+        seeds: Sequence[int] = settings.seeds()
+    else:
+        with one_line():
+            if not isinstance(what, str):
+                refuse_flags(what, "inspect", "inspect takes one point")
+                check(what)
+                refuse_unheeded(what, "inspect programs a few chips in this process")
+            plan, workbench = plan_of(what, "rramsweep.inspect", inputs)
+        points, seeds, swept = list(plan.points), plan.seeds[0], list(plan.swept)
+        if chips is None and any(override.get_key_element() == "chips" for override in parse(what)):
+            chips = plan.settings.chips
+    seeds = seeds[: CHIPS if chips is None else chips]
+    seen = []
+    for point in points:
+        model, specs, data = workbench.parts(point)
+        rows = inspect_layers(model, specs, point.config["t_s"], data.x, seeds)
+        labels = {**point.choices, **point.params}
+        seen.append(({name: labels.get(name) for name in swept}, rows))
+    table = layer_table(seen)
+    table.attrs["warnings"] = [*table.attrs["warnings"], *workbench.notes]
+    return table
+
+
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """Write `inspect.csv` and `inspect.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / TABLE_FILE, frames.csv(table))
+    n_layers = table[LAYER].nunique()
+    figure = Figure(figsize=(min(12.0, max(3.5, 0.35 * n_layers)), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    plot_inspect(table, figure.subplots())
+    save_figure(figure, folder / FIGURE_FILE)
+
+
+def new_folder() -> Path:
+    """Where the next inspection's files go."""
+    return Path("outputs") / "inspect" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+
+def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
+    """Print the table, what makes little sense, and where the files are."""
+    by = table.attrs["by"]
+    shown = {name: of for name, of in _SHOWN.items() if name not in _IF_ANY or (table[name] > 0).any()}
+    printed = Table(
+        title=f"analog product of each layer against the digital one, mean of {table['chips'].max()} chips",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    for name in (*by, LAYER):
+        printed.add_column(name, overflow="fold")
+    for short, _ in shown.values():
+        printed.add_column(short, justify="right")
+    for _, row in table.iterrows():
+        cells = [_text(row[name], share) for name, (_, share) in shown.items()]
+        printed.add_row(*(str(row[name]) for name in by), str(row[LAYER]), *cells)
+    show_table(printed, console)
+    for sentence in table.attrs["warnings"]:
+        console.print(f"warning: {sentence}", soft_wrap=True, markup=False)
+    console.print(f"files: {folder}", soft_wrap=True, markup=False)
+
+
+def _text(value: Any, share: bool) -> str:
+    if pd.isna(value):
+        return "-"
+    return percent(value, 1) if share else f"{value:.3f}"

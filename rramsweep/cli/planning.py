@@ -1,0 +1,320 @@
+"""The plan of a sweep, composed fast: every point that Hydra's own sweeper would make, in its order.
+
+Hydra's own sweeper composes every point twice, at 120-190 ms of CPU a point. Here Hydra composes once for each
+combination of options (and of whatever else is not a plain scalar), and swept scalars are set in place.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, cast
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from rramsweep import limits
+from rramsweep.cli import factors
+from rramsweep.cli.composing import CONFIG_NAME, allowed, choices, container, kept, parse, read_settings
+from rramsweep.cli.composing import loader as own_loader
+from rramsweep.cli.messages import missing_key
+from rramsweep.cli.overrides import check
+from rramsweep.cli.vocabulary import not_there
+from rramsweep.construct import fit
+from rramsweep.errors import ValidationError
+from rramsweep.groups import GROUPS, POINT_KEYS
+from rramsweep.identity import flatten
+from rramsweep.simulation.execution import Wish
+from rramsweep.simulation.workbench import Workbench
+from rramsweep.study import stopping
+from rramsweep.study.plan import Plan, Point, merge
+from rramsweep.study.settings import Settings
+
+
+def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -> tuple[Plan, Workbench]:
+    """The plan of `rramsweep -m OVERRIDES...`; arguments and errors as of `compose_plan`."""
+    if isinstance(overrides, str):
+        name = command.rpartition(".")[2]
+        raise ValueError(f"{name} takes a list of overrides, got the string {overrides!r}: put it in brackets")
+    config_loader = own_loader()
+    check(overrides)
+    master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
+    params = {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
+    return compose_plan(config_loader, master, params, overrides, command, inputs)
+
+
+def compose_plan(
+    loader: ConfigLoader,
+    master: DictConfig,
+    params: Mapping[str, str],
+    arguments: Sequence[str],
+    command: str,
+    inputs: int | None = None,
+) -> tuple[Plan, Workbench]:
+    """Compose and validate every point of a sweep.
+
+    Args:
+        loader: Hydra's config loader.
+        master: the config of the multirun itself.
+        params: swept axes of an experiment; an argument of the same key replaces them.
+        arguments: the command line's overrides.
+        command: kept in the plan, to be repeated.
+        inputs: see `Workbench`.
+
+    Raises:
+        ValueError: an axis that is no axis, `chips` beside a swept seed, or any point that refuses its parameters.
+    """
+    axes = _axes(parse([*(f"{k}={v}" for k, v in params.items()), *arguments], loader))
+    swept = [key for key, (_, is_swept) in axes.items() if is_swept]
+    for key in swept:
+        _check_axis(key)
+    seeds = _seed_axis(axes)
+    n_points = math.prod(len(values) for values, _ in axes.values())
+    limits.POINTS.check(n_points, "points", remedy="sweep over fewer values")
+    chips = len(seeds) if seeds is not None else _most_chips(master)
+    fewer = f"ask for fewer chips{f' or fewer than {n_points:,} points' if n_points > 1 else ''}"
+    limits.TRIALS.check(n_points * chips, "trials", remedy=fewer)
+    resolved = resolve_all(loader, master, axes)
+    first = next(resolved)
+    settings = read_settings(first[0], arguments)
+    if first[0]["plan"] is not None:
+        raise ValidationError("is of one job of a sweep", "leave -m out", value=first[0]["plan"], parameter="plan")
+    if seeds is None:
+        seeds = settings.seeds()
+    workbench = Workbench(allowed(first[0], arguments), Wish.of(settings), inputs=inputs)
+    points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
+    settings.check_units(point.params for point in points)
+    columns = _columns([key for key in swept if key != "seed"], axes, points)
+    plan = merge([Plan(points, [seeds] * len(points), columns, kept(settings, command))])
+    plan = described(plan, _given(axes), workbench)
+    if settings.shards > plan.n_trials:
+        raise ValueError(
+            f"shards must be at most the number of trials, got {settings.shards} for {plan.n_trials}: lower shards or "
+            "ask for more chips"
+        )
+    return plan, workbench
+
+
+def described(plan: Plan, given: Iterable[str], workbench: Workbench) -> Plan:
+    """A plan with what its axes and the values that nobody gave have to say, in its settings.
+
+    Args:
+        plan: validated.
+        given: names of what was swept or typed.
+        workbench: the one that built its points.
+    """
+    held = factors.held_fixed(plan.points, [*given, *plan.swept], workbench)
+    notes = factors.level_notes(plan.points, plan.swept, workbench)
+    notes += factors.company_notes(plan.points, plan.swept, held, workbench)
+    settings = replace(plan.settings, notes=(*plan.settings.notes, *notes), held_fixed=tuple(held.values()))
+    return replace(plan, settings=settings)
+
+
+def given_by(overrides: Sequence[str]) -> list[str]:
+    """Names of the parameters that the overrides of one point give."""
+    return _given(_axes(parse(overrides)))
+
+
+def resolve_all(
+    loader: ConfigLoader, master: DictConfig, axes: Mapping[str, tuple[list[str], bool]]
+) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """Every combination of the axes as `(resolved plain config, choices)`, the last axis fastest.
+
+    The order and the results are those of Hydra's basic sweeper, but for a parameter that only some of the options
+    swept beside it have: it applies to those, and the others come once, not once a value.
+
+    Raises:
+        HydraException: Hydra's own, of a parameter that no combination has too.
+    """
+    keys = list(axes)
+    values = {key: parse(axes[key][0]) for key in keys}
+    quick = [key for key in keys if _is_quick(key, values)]
+    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None, dict[str, str], set[str]]] = {}
+    refused: dict[str, HydraException] = {}
+    for combination in itertools.product(*(values[key] for key in keys)):
+        chosen = dict(zip(keys, combination, strict=True))
+        slow = tuple(chosen[key].input_line for key in keys if key not in quick)
+        if slow not in composed:
+            cfg, lacking = _compose(loader, master, chosen)
+            plain = None if _interpolates(cfg) else container(cfg)
+            composed[slow] = (cfg, plain, choices(cfg), set(lacking))
+            refused = lacking if len(composed) == 1 else {k: e for k, e in refused.items() if k in lacking}
+        cfg, plain, options, left_out = composed[slow]
+        if any(chosen[key] is not values[key][0] for key in left_out):
+            continue
+        own = {key: chosen[key].value() for key in quick if key not in left_out}
+        if plain is None:
+            for key, value in own.items():
+                OmegaConf.update(cfg, key, value, merge=True)
+            yield container(cfg), options
+        else:
+            yield _with(plain, own), options
+    for error in refused.values():
+        raise error
+
+
+def _compose(
+    loader: ConfigLoader, master: DictConfig, chosen: Mapping[str, Override]
+) -> tuple[DictConfig, dict[str, HydraException]]:
+    """Hydra's config of a combination, and the parameters left out since its options have none of that name."""
+    left_out: dict[str, HydraException] = {}
+    while True:
+        try:
+            lines = [str(override.input_line) for key, override in chosen.items() if key not in left_out]
+            return loader.load_sweep_config(master, lines), left_out
+        except HydraException as error:
+            key = missing_key(error) or ""
+            if key in left_out or key not in chosen or key.split(".")[0] not in POINT_KEYS:
+                raise
+            left_out[key] = error
+
+
+def _axes(overrides: Sequence[Override]) -> dict[str, tuple[list[str], bool]]:
+    # As Hydra's basic sweeper: a later override of a key replaces an earlier one, in the earlier one's place.
+    axes: dict[str, tuple[list[str], bool]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise ValueError(f"{key} must be swept over listed values, got {override.input_line}: list them")
+            axes[key] = (_values(override), True)
+        elif override.is_delete():
+            axes[key] = ([f"~{key.lstrip('~')}"], False)
+        else:
+            axes[key] = ([f"{key}={override.get_value_element_as_str()}"], False)
+    return axes
+
+
+def _values(override: Override) -> list[str]:
+    """The values of a swept override, each as an override; a range is only counted up to the limit on trials."""
+    key, swept = override.get_key_element(), override.value()
+    if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None and swept.step:
+        n_values = (swept.stop - swept.start) / swept.step  # counted before they are written out
+        limits.TRIALS.check(n_values, "trials", remedy=f"sweep {key} over fewer values")
+    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise ValidationError(
+            "must be swept over at least one value", "correct its ends", value=override.input_line, parameter=key
+        )
+    return values
+
+
+def _most_chips(master: DictConfig) -> int:
+    """Chips that a point of a sweep may get, before any point is composed."""
+    rule = stopping.read(OmegaConf.to_container(master.stopping, resolve=True))
+    return rule.cap(fit(master.chips, int, "chips"))
+
+
+def _check_axis(key: str) -> None:
+    root = key.lstrip("+").split(".")[0]
+    known = (*GROUPS, *POINT_KEYS, "seed")
+    if root not in (*known, *(field.name for field in fields(Settings)), "experiment", "hydra"):
+        raise ValueError(not_there(key.lstrip("+"), "swept"))
+    if root not in known:
+        raise ValueError(
+            f"an axis must be a config group, a parameter of one, t_s or seed, got {key}: give {key} one value"
+        )
+
+
+def _given(axes: Mapping[str, tuple[list[str], bool]]) -> list[str]:
+    """Names of what the axes give, those inside of maps too."""
+    names: dict[str, None] = {}
+    for key, (values, _) in axes.items():
+        names[key.lstrip("+~")] = None
+        for value in (override.value() for override in parse(values)):
+            if isinstance(value, Mapping):
+                names |= dict.fromkeys(flatten(_plain(value), f"{key.lstrip('+')}."))
+    return list(names)
+
+
+def _plain(value: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _plain(inner) if isinstance(inner, Mapping) else inner for key, inner in value.items()}
+
+
+def _columns(keys: Sequence[str], axes: Mapping[str, tuple[list[str], bool]], points: Sequence[Point]) -> list[str]:
+    """The columns that the axes vary: of an axis over maps, each parameter that differs.
+
+    Raises:
+        ValidationError: an axis varies what is no column, so that its points would have one name.
+    """
+    columns: dict[str, None] = {}
+    for key in keys:
+        name = key.lstrip("+")
+        maps = any(isinstance(override.value(), Mapping) for override in parse(axes[key][0]))
+        if not maps and (name in GROUPS or any(name in point.params for point in points)):
+            columns[name] = None
+            continue
+        inner = dict.fromkeys(n for point in points for n in point.params if n.startswith(f"{name}."))
+        columns |= dict.fromkeys(n for n in inner if len({repr(point.params.get(n)) for point in points}) > 1)
+    named: dict[str, Point] = {}
+    for point in points:
+        labels = {**point.choices, **point.params}
+        other = named.setdefault(repr([labels.get(name) for name in columns]), point)
+        if other.point_id != point.point_id:
+            blind = [key.lstrip("+") for key in keys if key.lstrip("+") not in columns]
+            raise ValidationError(
+                "must vary an option or a parameter, which are columns of the table",
+                "make each value an option of its group, or run a sweep for each",
+                shown="values whose points no column tells apart",
+                parameter=" and ".join(blind or (key.lstrip("+") for key in keys)),
+            )
+    return list(columns)
+
+
+def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> Sequence[int] | None:
+    """Take a swept seed off the axes: its values, or None if seed is not swept."""
+    values, is_swept = axes.get("seed", ([], False))
+    if not is_swept:
+        return None
+    chips = axes.get("chips", (["chips=1"], False))[0][0]
+    if parse([chips])[0].value() != 1:
+        raise ValueError(f"a swept seed has one chip a value, got {chips} beside it: leave chips out or set chips=1")
+    seeds = [override.value() for override in parse(values)]
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < limits.SEED_LIMIT:
+            raise ValueError(f"seed must be an integer in 0..2**63-1, got {seed}: use seed=range(0,100)")
+    axes["seed"], axes["chips"] = ([f"seed={seeds[0]}"], False), (["chips=1"], False)
+    return sorted(set(seeds))
+
+
+def _is_quick(key: str, values: Mapping[str, Sequence[Override]]) -> bool:
+    """Whether a key's values may be set in place: plain scalars of a key that no other override overlaps."""
+    root = key.split(".")[0]
+    if root not in POINT_KEYS or ("." not in key and key != "t_s"):
+        return False
+    if any(other != key and f"{other}.".startswith(f"{key}.") for other in values):
+        return False
+    if any(other != key and "." in other and f"{key}.".startswith(f"{other.lstrip('+~')}.") for other in values):
+        return False
+    return all(
+        o.type == OverrideType.CHANGE
+        and (o.value() is None or isinstance(o.value(), bool | int | float | str))
+        and "${" not in str(o.value())
+        for o in values[key]
+    )
+
+
+def _interpolates(cfg: DictConfig) -> bool:
+    raw = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=False)
+    return "${" in json.dumps(raw)
+
+
+def _with(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with dotted keys set; only the branches that change are copied."""
+    changed = dict(config)
+    for root in {key.split(".")[0] for key in changes}:
+        changed[root] = copy.deepcopy(config[root])
+    for key, value in changes.items():
+        *parents, leaf = key.split(".")
+        node = changed
+        for parent in parents:
+            node = cast("dict[str, Any]", node[parent])
+        node[leaf] = value
+    return changed

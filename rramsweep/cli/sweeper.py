@@ -1,0 +1,128 @@
+"""The Hydra sweeper: has a whole plan composed (`planning`) and hands shards of it to any Hydra launcher."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from rramsweep.cli.composing import command_line
+from rramsweep.cli.driver import LaunchError, execute
+from rramsweep.cli.planning import compose_plan
+from rramsweep.cli.signals import Stopped
+
+# Hydra accepts plugins from the namespace package `hydra_plugins` only.
+PLUGIN_MODULE = "hydra_plugins.rramsweep_sweeper"
+
+# What the plugin of each launcher imports only when it launches: its own option, and the preset over it.
+BACKENDS = {
+    **dict.fromkeys(("joblib", "workers"), "joblib"),
+    **dict.fromkeys(("submitit_local", "submitit_slurm", "slurm", "slurm_local"), "submitit"),
+    **dict.fromkeys(("ray", "ray_local", "ray_cluster"), "ray"),
+}
+
+
+class PlanSweeper(Sweeper):
+    """Plan, launch shards, report. `params` are swept axes of an experiment, as in Hydra's basic sweeper."""
+
+    def __init__(self, params: Mapping[str, str] | None = None) -> None:
+        self._params = dict(params or {})
+        self._context: HydraContext | None = None
+        self._config: DictConfig | None = None
+        self._launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._context, self._config = hydra_context, config
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        context, config, launcher = self._context, self._config, self._launcher
+        assert context is not None
+        assert config is not None
+        assert launcher is not None
+        folder = Path(str(config.hydra.sweep.dir))  # refused here, before any network is built
+        _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
+        plan, workbench = compose_plan(context.config_loader, config, self._params, arguments, command_line())
+        settings = plan.settings
+        beside = settings.shards > 1 and config.hydra.runtime.choices["hydra/launcher"] != "basic"
+        if beside and settings.threads is None:
+            # Torch would give every worker a thread a core, and workers of one machine would fight over them.
+            plan = replace(plan, settings=replace(settings, threads=1))
+
+        def launch(path: Path) -> None:
+            path = path.absolute()  # a worker may start in another folder
+            fixed = [f"plan={quoted(str(path))}", f"shards={settings.shards}"]
+            # A job composes the defaults, whose own folder would be another than this sweep's.
+            fixed += [f"hydra.sweep.dir={quoted(str(path.parent))}", "hydra.sweep.subdir=."]
+            if workbench.allow:
+                fixed.append(f"allow_targets=[{','.join(map(quoted, workbench.allow))}]")
+            jobs = [[*fixed, f"shard={shard}"] for shard in range(settings.shards)]
+            for job in _launch(launcher, jobs):
+                if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
+                    raise job._return_value
+
+        execute(plan, workbench, folder, launch)
+
+
+def _check_backend(launcher: str) -> None:
+    """Refuse a launcher whose plugin is there but not the package that does its work, before anything runs."""
+    package = BACKENDS.get(launcher)
+    if package is None:
+        return
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(
+            f"the launcher {launcher} needs the package {package}, which cannot be imported ({error}): "
+            f"pip install --force-reinstall {package}"
+        ) from error
+
+
+def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
+    try:
+        return launcher.launch(jobs, initial_job_idx=0)
+    except SystemExit as error:
+        if "ray" in sys.modules:  # it has put a handler of its own in the place of ours, which exits
+            raise Stopped(signal.SIGTERM) from error
+        raise
+    except Exception as error:
+        # Each launcher has its own words, of many lines, for a worker that was killed or a queue that is not there.
+        cause = getattr(error, "cause", None) or error
+        text = textwrap.shorten(" ".join(str(cause).split()), 200, placeholder=" ...")
+        raise LaunchError(f"the launcher gave up ({type(cause).__name__}: {text})") from error
+
+
+def register() -> None:
+    """Make `PlanSweeper` known to Hydra under the name that conf/hydra/sweeper/rramsweep.yaml gives; check files."""
+    parent, name = PLUGIN_MODULE.split(".")
+    try:
+        package = importlib.import_module(parent)
+    except ModuleNotFoundError:  # no other plugin is installed, so there is no such namespace yet
+        package = ModuleType(parent)
+        package.__path__ = []
+        sys.modules[parent] = package
+    sys.modules[PLUGIN_MODULE] = sys.modules[__name__]
+    setattr(package, name, sys.modules[__name__])
+    PlanSweeper.__module__ = PLUGIN_MODULE
+    Plugins.instance().register(PlanSweeper)
+
+
+def quoted(text: str) -> str:
+    """A string as one quoted value of Hydra's override grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

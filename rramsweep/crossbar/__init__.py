@@ -1,0 +1,9 @@
+"""From weights to programmed cells: mapping, the order of the stages, conductance files.
+
+The laws of single stages are in `effects`; which layers of a network go on the array is in `network`.
+"""
+
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
+
+__all__ = ["ConstantSum", "Differential", "LayerSpec", "Offset", "ProgrammedLayer"]

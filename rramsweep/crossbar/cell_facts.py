@@ -1,0 +1,95 @@
+"""Facts of one layer's weights and cells on one chip, and how much each step from weight to chip adds to its error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rramsweep.crossbar.programming import ProgrammedLayer, apply_stage
+from rramsweep.devices.device import Device
+from rramsweep.effects import Ideal
+from rramsweep.groups import STAGES
+
+# A conductance this near to an edge, as a part of the window, is at it: a thousandth of the finest level in use.
+AT_EDGE = 1e-6
+
+# The used part of the window lies between these quantiles of the target conductances.
+USED = (0.01, 0.99)
+
+
+def program_by_steps(
+    layer: ProgrammedLayer, weight: Tensor, seed: int, t_s: float
+) -> tuple[ProgrammedLayer, dict[str, float | None]]:
+    """`chip.program` stage by stage, with the |dW| / |W| of mapping and quantisation and of each stage.
+
+    Args:
+        layer: mapped and quantised.
+        weight: the digital weight.
+        seed: the chip.
+        t_s: seconds since programming.
+
+    Returns:
+        The programmed layer, and `by_mapping`, `by_programming`, ..., `by_faults` (null where all weights are zero).
+    """
+    size, before = float(weight.norm()), layer.weight()
+    steps = {"by_mapping": ratio(float((before - weight).norm()), size)}
+    for stage in STAGES:
+        layer = apply_stage(layer, stage, getattr(layer.spec, stage), seed, t_s)
+        after = layer.weight()
+        steps[f"by_{stage}"] = ratio(float((after - before).norm()), size)
+        before = after
+    return replace(layer, t_s=t_s), steps
+
+
+def of_weights(weight: Tensor, layer: ProgrammedLayer) -> dict[str, float | None]:
+    """What a layer's weights and their targets are on every chip."""
+    size = weight.abs()
+    targets = torch.cat([g.flatten() for g in layer.target_uS.values()])
+    low, high = (float(targets.kthvalue(max(1, math.ceil(q * len(targets)))).values) for q in USED)
+    return {
+        "window_used": (high - low) / layer.spec.device.span_uS,
+        "w_max_over_std": ratio(float(size.max()), float(weight.std(correction=0))),
+        "saturated_share": float((size > layer.full_scale * (1 + 1e-6)).float().mean()),
+    }
+
+
+def of_cells(weight: Tensor, layer: ProgrammedLayer, seed: int, t_s: float) -> dict[str, float | None]:
+    """Where a layer's cells sit on one chip, and which are stuck."""
+    device, mapping = layer.spec.device, layer.spec.mapping
+    edge, inside = [], []
+    for cell, asked_uS in mapping.targets(weight, layer.full_scale, device).items():
+        edge.append(_at_edge(layer.g_uS[cell], device))
+        inside.append(~_at_edge(asked_uS, device))
+    at_edge, asked_inside = torch.stack(edge), torch.stack(inside)
+    n_inside = int(asked_inside.sum())
+    return {
+        "edge_share": float(at_edge.float().mean()),
+        "pushed_share": int((at_edge & asked_inside).sum()) / n_inside if n_inside else 0.0,
+        "stuck_share": _stuck_share(layer, seed, t_s),
+    }
+
+
+def _stuck_share(layer: ProgrammedLayer, seed: int, t_s: float) -> float:
+    """Share of weights with a cell that ends at one conductance wherever it stood before: that is what stuck means."""
+    faults, device = layer.spec.faults, layer.spec.device
+    if isinstance(faults, Ideal):
+        return 0.0
+    ends = []
+    for before_uS in (device.g_min_uS + 0.25 * device.span_uS, device.g_min_uS + 0.75 * device.span_uS):
+        cells = {cell: torch.full_like(g_uS, before_uS) for cell, g_uS in layer.g_uS.items()}
+        ends.append(apply_stage(replace(layer, g_uS=cells), "faults", faults, seed, t_s).g_uS)
+    stuck = torch.stack([ends[0][cell] == ends[1][cell] for cell in layer.g_uS])
+    return float(stuck.any(0).float().mean())
+
+
+def _at_edge(g_uS: Tensor, device: Device) -> Tensor:
+    near = AT_EDGE * device.span_uS
+    return (g_uS <= device.g_min_uS + near) | (g_uS >= device.g_max_uS - near)
+
+
+def ratio(value: float, of: float) -> float | None:
+    """A quotient, null where the divisor is 0."""
+    return value / of if of > 0 else None

@@ -1,0 +1,176 @@
+"""Whether the parts of a layer's spec belong together: what would count twice is refused, what is odd is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Mapping as Map
+from dataclasses import fields, is_dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from rramsweep.crossbar.mapping import Mapping
+from rramsweep.devices.device import Device
+from rramsweep.effects import Effect, Ideal
+from rramsweep.errors import EffectName, Sentence, ValidationError, placed
+
+# Above this error of the ideal chip the levels are told of: half of what `inspect` warns of. A pair of cells of 8
+# levels (conf/device/ihp_hfo2) has 0.165, one of 4 levels 0.38.
+IDEAL_ERROR_LIMIT = 0.20
+
+# Normal weights fill the window at so many standard deviations, as in the closed forms of whole layers.
+W_MAX_STD = 4.0
+WEIGHTS = 2001
+
+
+def refuse_double_counting(effects: Map[str, Effect]) -> None:
+    """Refuse errors after the write of which one contains another.
+
+    A total error against the target stands alone; after a law that holds the error up to some time (`at_s` of a
+    total, `until_s` of an increment) only what begins then may follow, and after one that holds all later times
+    nothing, whether it asks for the time or not: `RelativeDrift` is the retention that a measured law contains.
+
+    Args:
+        effects: `{stage: effect}` of programming, relaxation and drift, in this order.
+
+    Raises:
+        ValueError: names both stages and the remedy.
+    """
+    before: list[str] = []  # stages whose error stands already
+    covered_s = 0.0  # up to this time after the write, by a total or by a relaxation that holds the drift
+    for stage, effect in effects.items():
+        if is_nothing(effect):
+            continue
+        name = {"law": label(stage, effect)}
+        if getattr(effect, "kind", "increment") == "total":
+            if before:
+                raise ValidationError(
+                    Sentence(
+                        "{law} is the total error against the target and must stand alone, but "
+                        f"{' and '.join(before)} would be counted twice",
+                        name,
+                    ),
+                    f"set {' and '.join(f'{b}=ideal' for b in before)}",
+                )
+            covered_s = getattr(effect, "at_s", 0.0)
+        elif covered_s == math.inf:
+            raise ValidationError(
+                Sentence(
+                    f"{{law}} must begin where {' and '.join(before)} ends, but that holds all later times, its drift "
+                    "included, which would be counted twice",
+                    name,
+                ),
+                f"set {stage}=ideal",
+            )
+        elif covered_s > 0 and (stage == "relaxation" or hasattr(effect, "t0_s")):
+            t0_s = getattr(effect, "t0_s", 0.0)
+            if t0_s < covered_s:
+                raise ValidationError(
+                    Sentence(
+                        f"{{law}} must begin where {' and '.join(before)} ends, at t0_s >= {covered_s:g} s, but "
+                        f"begins at {t0_s:g} s and would be counted twice",
+                        name,
+                    ),
+                    f"set {stage}=ideal, or {_later(stage, effect)}",
+                )
+        covered_s = max(covered_s, getattr(effect, "until_s", 0.0))
+        before.append(stage)
+
+
+def standstill(effects: Map[str, Effect], t_s: float) -> list[Sentence]:
+    """A note where a chip is read later than its programming error was, and no law moves the cells in between."""
+    programming = effects["programming"]
+    at_s = getattr(programming, "at_s", 0.0)
+    moved = not all(is_nothing(effects[stage]) for stage in ("relaxation", "drift"))
+    if getattr(programming, "kind", "increment") != "total" or moved or t_s <= at_s:
+        return []
+    return [
+        Sentence(
+            f"{{law}} is the error at {at_s:g} s after the write and no relaxation or drift follows it, so the cells "
+            f"stand still and a chip read at {t_s:g} s is that of {at_s:g} s: add a law that begins there, or set "
+            f"t_s={at_s:g}",
+            {"law": label("programming", programming)},
+        )
+    ]
+
+
+def too_early(effects: Map[str, object], t_s: float) -> list[Sentence]:
+    """A note for each law of time that is asked for just after programming, unless it has notes and says so itself."""
+    return [
+        Sentence(
+            f"{{law}} is a law of time from t0_s={effect.t0_s} on, but is asked for at t_s=0, just after programming: "
+            "give the time of reading, like t_s=1h",
+            {"law": label(slot, effect)},
+        )
+        for slot, effect in effects.items()
+        if t_s == 0 and hasattr(effect, "t0_s") and not hasattr(effect, "notes")
+    ]
+
+
+def few_levels(mapping: Mapping, device: Device) -> list[Sentence]:
+    """A note where mapping and quantisation alone take much of the weights."""
+    error = ideal_error(mapping, device)
+    if error <= IDEAL_ERROR_LIMIT:
+        return []
+    levels = f"{device.levels} levels" if device.levels else f"steps of {device.step_uS:g} uS"
+    return [
+        Sentence(
+            f"{{device}} of {levels} under {{mapping}} leaves the weights of an ideal chip {100 * error:.2g} % from "
+            f"the digital ones, without any effect (normal weights that fill the window at {W_MAX_STD:g} standard "
+            "deviations) [D, derived in closed form]: take a network trained for so few levels, "
+            "mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels",
+            {"device": label("device", device), "mapping": label("mapping", mapping)},
+        )
+    ]
+
+
+def ideal_error(mapping: Mapping, device: Device) -> float:
+    """|W_ideal - W| / |W| of normal weights with W_max = 4 standard deviations, mapped and quantised.
+
+    Levels spaced by s standard deviations give about s / sqrt(12): 4 / (L - 1) for L levels of a one-sided pair,
+    twice that for a constant sum or an offset.
+    """
+    w = _normal_weights()
+    full_scale = torch.tensor(W_MAX_STD)
+    targets = mapping.targets(w, full_scale, device)
+    cells = {cell: device.quantise(g_uS) for cell, g_uS in targets.items()}
+    return float((mapping.weight(cells, full_scale, device) - w).norm() / w.norm())
+
+
+@cache
+def _normal_weights() -> Tensor:
+    """Quantiles of the standard normal, the same for every device: each point of a sweep asks for them."""
+    quantiles: Tensor = torch.special.ndtri((torch.arange(WEIGHTS, dtype=torch.float64) + 0.5) / WEIGHTS)
+    return quantiles.float()
+
+
+def is_nothing(effect: object) -> bool:
+    """Whether an effect does nothing: it is Ideal, or says of itself that its strength is zero."""
+    return isinstance(effect, Ideal) or bool(getattr(effect, "silent", False))
+
+
+def label(slot: str, effect: object) -> EffectName:
+    """Name of the effect in a slot."""
+    return EffectName(type(effect).__name__, slot)
+
+
+def _later(stage: str, effect: object) -> str:
+    if is_dataclass(effect) and "t0_s" in (field.name for field in fields(effect)):
+        return f"let it begin then with {stage}.t0_s"
+    return "begin with an error of the write alone, as technology=neurram_relaxing does"
+
+
+def checked(slot: str, effect: object, check: Callable[[], None]) -> None:
+    """Run an effect's own check; what it refuses is told with its slot.
+
+    Raises:
+        ValueError: as the check does.
+    """
+    try:
+        check()
+    except ValidationError as error:
+        raise error.placed(slot) from None
+    except ValueError as error:
+        raise ValidationError(placed(str(error), slot, effect)) from None

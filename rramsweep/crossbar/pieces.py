@@ -1,0 +1,183 @@
+"""How the weights of a whole chip come from its cells, so many at a time as suits the processor.
+
+A law that takes each cell by itself (`cellwise`) does not mind whose cells it is given. So the arrays of small layers
+are laid end to end, which saves calls, and large ones are cut into pieces, which leave no large arrays behind. Each
+array keeps its own streams: the chip is that of `chip.program`, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from collections.abc import Mapping as Map
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, full_scale, map_layer, program, program_cells
+from rramsweep.devices.streams import EndToEnd, Stream
+from rramsweep.effects import Ideal
+from rramsweep.groups import STAGES
+
+# Cells of layers that lie end to end, at most: their targets, conductances and draws take 0.8 MB.
+PIECE = 65_536
+
+# Weights of a piece of a large layer: some 3 MB of cells and draws. Two threads that program two layers wait for Python
+# between short operations: pieces of half the size took a fifth longer. Those of four times took a tenth less, and as
+# much memory again as the weights of ResNet-18.
+CUT = 131_072
+
+# Weights of a layer whose targets are kept, 8 bytes each, because mapping it anew for each chip would cost more time
+# than it saves memory; and of all such layers together.
+SMALL, SMALL_IN_ALL = 100_000, 1_000_000
+
+# torch draws normals sixteen at a time: a cut anywhere else would move the draws behind it.
+DRAWN = 16
+
+# Takes the weights of a layer, or of the bit lines `rows` of it, as they lie on the array.
+Write = Callable[[str, Tensor, slice], None]
+
+WHOLE = slice(None)
+
+
+class NetworkCells:
+    """The cells of a network's layers: mapped once or for each chip, programmed for any.
+
+    Args:
+        weights: `{layer: digital weight}` as it lies on the array, where cells are to be.
+        specs: `{layer: LayerSpec}`.
+        parts: `{layer: matrices that stand below each other}`, see `chip.map_layer`.
+        whole: layers that are programmed by themselves and at once: those whose cells are wanted, or whose weight is
+            not stored as it lies on the array.
+
+    Raises:
+        ValueError: a weight is not finite.
+    """
+
+    def __init__(
+        self, weights: Map[str, Tensor], specs: Map[str, LayerSpec], parts: Map[str, int], whole: Collection[str] = ()
+    ) -> None:
+        self._weights, self._specs, self._whole = weights, specs, whole
+        self._w_max = {name: full_scale(name, w, specs[name], parts[name]) for name, w in weights.items()}
+        self._kept: dict[str, ProgrammedLayer] = {}
+        left = SMALL_IN_ALL
+        for name, weight in weights.items():
+            if weight.numel() <= min(SMALL, left):
+                left -= weight.numel()
+                self._kept[name] = self._map(name)
+        # Layers that are programmed together, by the name of the first, with the targets of all end to end.
+        self._together: dict[str, tuple[list[ProgrammedLayer], Tensor]] = {}
+        for layers in self._groups():
+            target_uS = torch.cat([g.flatten() for layer in layers for g in layer.target_uS.values()])
+            self._together[layers[0].name] = _views(layers, target_uS, ideal=True), target_uS
+        for layers, _ in self._together.values():
+            self._kept |= {layer.name: layer for layer in layers}
+
+    @cached_property
+    def units(self) -> dict[str, int]:
+        """What is programmed at a time, each apart from the others: its name, and its number of weights."""
+        grouped = {x.name: first for first, (layers, _) in self._together.items() for x in layers}
+        sizes: dict[str, int] = {}
+        for name, weight in self._weights.items():
+            unit = grouped.get(name, name)
+            sizes[unit] = sizes.get(unit, 0) + weight.numel()
+        return sizes
+
+    def ideal(self, name: str) -> ProgrammedLayer:
+        """A layer of the ideal chip: mapped and quantised."""
+        return self._kept.get(name) or self._map(name)
+
+    def layer(self, name: str, seed: int, t_s: float) -> ProgrammedLayer:
+        """A layer of chip `seed`, all of its cells."""
+        return program(self.ideal(name), seed, t_s)
+
+    def program(self, unit: str, seed: int, t_s: float, write: Write) -> None:
+        """Hand over the weights of one of `units` on chip `seed`."""
+        if unit in self._together:
+            self._end_to_end(unit, seed, t_s, write)
+        elif unit in self._kept or not self._is_cellwise(unit):
+            write(unit, self.layer(unit, seed, t_s).weight(), WHOLE)
+        else:
+            self._in_pieces(unit, seed, t_s, write)
+
+    def _end_to_end(self, unit: str, seed: int, t_s: float, write: Write) -> None:
+        layers, target_uS = self._together[unit]
+        arrays = [(x.name, cell, g.numel()) for x in layers for cell, g in x.target_uS.items()]
+
+        def stream(stage: str) -> EndToEnd:
+            return EndToEnd([(Stream(seed, (name, cell, stage)), n) for name, cell, n in arrays])
+
+        g_uS = program_cells(layers[0].spec, target_uS, target_uS, t_s, stream)
+        for layer in _views(layers, g_uS):
+            write(layer.name, layer.weight(), WHOLE)
+
+    def _in_pieces(self, name: str, seed: int, t_s: float, write: Write) -> None:
+        spec, weight, w_max = self._specs[name], self._weights[name], self._w_max[name]
+        generators: dict[Stream, torch.Generator] = {}  # each goes on where the piece before ended
+        for rows in cuts(weight):
+            piece = map_layer(name, weight[rows], spec, w_max=w_max[rows] if len(w_max) > 1 else w_max)
+            g_uS = {}
+            for cell, target_uS in piece.target_uS.items():
+
+                def stream(stage: str, cell: str = cell, n: int = target_uS.numel()) -> EndToEnd:
+                    return EndToEnd([(Stream(seed, (name, cell, stage)), n)], generators)
+
+                g_uS[cell] = program_cells(spec, target_uS, target_uS, t_s, stream)
+            write(name, replace(piece, g_uS=g_uS).weight(), rows)
+
+    def _map(self, name: str) -> ProgrammedLayer:
+        return map_layer(name, self._weights[name], self._specs[name], w_max=self._w_max[name])
+
+    def _is_cellwise(self, name: str) -> bool:
+        """Whether a layer's laws take each cell by itself, so that they may be given others too, or a part of them."""
+        cellwise = all(takes_each_cell(getattr(self._specs[name], stage)) for stage in STAGES)
+        return cellwise and name not in self._whole and self._weights[name].device.type == "cpu"
+
+    def _groups(self) -> Iterator[list[ProgrammedLayer]]:
+        """Kept layers of one spec, as many as make a piece."""
+        open_: dict[int, list[ProgrammedLayer]] = {}
+        for name, layer in self._kept.items():
+            if not self._is_cellwise(name):
+                continue
+            group = open_.setdefault(id(layer.spec), [])
+            if group and sum(_n_cells(each) for each in [*group, layer]) > PIECE:
+                yield open_.pop(id(layer.spec))
+                group = open_.setdefault(id(layer.spec), [])
+            group.append(layer)
+        yield from open_.values()
+
+
+def takes_each_cell(law: object) -> bool:
+    """Whether a law is ideal or says `cellwise` where its call is written: one that inherits it may do otherwise."""
+    owner = next(kind for kind in type(law).__mro__ if "__call__" in vars(kind))
+    return isinstance(law, Ideal) or bool(vars(owner).get("cellwise", False))
+
+
+def cuts(weight: Tensor) -> Iterator[slice]:
+    """Pieces of an array, as rows of it, whose draws are those of the whole: each begins where torch begins to draw."""
+    rows, row = len(weight), weight[0].numel()
+    least = DRAWN // math.gcd(row, DRAWN)
+    step = max(least, CUT // row // least * least)
+    begin = 0
+    while begin < rows:
+        end = begin + step
+        if (rows - end) * row < DRAWN:  # too short to be drawn like the rest
+            end = rows
+        yield slice(begin, end)
+        begin = end
+
+
+def _views(layers: list[ProgrammedLayer], g_uS: Tensor, ideal: bool = False) -> list[ProgrammedLayer]:
+    """Layers with conductances that lie end to end; of an ideal chip they are the targets too."""
+    parts = iter(torch.split(g_uS, [g.numel() for layer in layers for g in layer.target_uS.values()]))
+    found = []
+    for layer in layers:
+        cells = {cell: next(parts).view(g.shape) for cell, g in layer.target_uS.items()}
+        found.append(replace(layer, g_uS=cells, target_uS=cells if ideal else layer.target_uS))
+    return found
+
+
+def _n_cells(layer: ProgrammedLayer) -> int:
+    return sum(g.numel() for g in layer.target_uS.values())

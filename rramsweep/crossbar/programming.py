@@ -1,0 +1,221 @@
+"""What a chip is, and how it comes about: the spec of its layers and the order of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping as Map
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from rramsweep.arguments import check_fields, checked_arguments
+from rramsweep.crossbar.consistency import (
+    checked,
+    few_levels,
+    is_nothing,
+    refuse_double_counting,
+    standstill,
+    too_early,
+)
+from rramsweep.crossbar.mapping import Mapping
+from rramsweep.devices.device import Cells, Device
+from rramsweep.devices.streams import EndToEnd, Stream
+from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
+from rramsweep.errors import Sentence, placed
+from rramsweep.groups import STAGES
+
+# The errors that follow a write, in time.
+_ERRORS = STAGES[:3]
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What one layer of a chip is made of: a cell, a mapping and an effect for each stage.
+
+    Raises:
+        ValueError: effects that count the same error twice, or a fit that does not cover the device.
+    """
+
+    device: Device
+    mapping: Mapping
+    programming: Effect = field(default_factory=Ideal)
+    relaxation: Effect = field(default_factory=Ideal)
+    drift: Effect = field(default_factory=Ideal)
+    variation: Effect = field(default_factory=Ideal)
+    faults: Effect = field(default_factory=Ideal)
+    read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
+        for slot, effect in self._effects().items():
+            if isinstance(effect, Calibrated):
+                checked(slot, effect, partial(effect.check, self.device))
+
+    @checked_arguments
+    def check_time(self, t_s: float) -> None:
+        """Refuse a time since programming that one of the effects does not cover.
+
+        Raises:
+            ValueError: see `Timed`.
+        """
+        for slot, effect in self._effects().items():
+            if isinstance(effect, Timed):
+                checked(slot, effect, partial(effect.check_time, t_s))
+
+    @property
+    def noisy_read(self) -> bool:
+        """Whether a read differs from the product: read noise of strength zero is none."""
+        return not is_nothing(self.read_noise)
+
+    @checked_arguments
+    def notes(self, t_s: float) -> list[Sentence]:
+        """What a user should know of the effects on this device, with this mapping and at this time."""
+        told = [
+            placed(note, slot, effect)
+            for slot, effect in self._effects().items()
+            if isinstance(effect, Noted)
+            for note in effect.notes(self.device, t_s)
+        ]
+        errors = {stage: getattr(self, stage) for stage in _ERRORS}
+        levels = few_levels(self.mapping, self.device)
+        return [*told, *standstill(errors, t_s), *levels, *too_early(self._effects(), t_s)]
+
+    def _effects(self) -> dict[str, object]:
+        return {slot: getattr(self, slot) for slot in (*STAGES, "read_noise")}
+
+
+@dataclass(frozen=True, eq=False)
+class ProgrammedLayer:
+    """The cells of one layer: conductances are the state, the weight is a view of them.
+
+    Args:
+        name: the layer's name in the network, part of every random stream's name.
+        spec: what the layer is made of.
+        full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
+        target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
+        g_uS: conductances now, likewise.
+        t_s: seconds since programming at which the cells are read.
+    """
+
+    name: str
+    spec: LayerSpec
+    full_scale: Tensor
+    target_uS: Map[str, Tensor]
+    g_uS: Map[str, Tensor]
+    t_s: float = 0.0
+
+    def to(self, device: torch.device) -> ProgrammedLayer:
+        """The same cells in the memory of a device; this one where they are there already."""
+        if self.full_scale.device == device:
+            return self
+        target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
+        return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
+
+    def weight(self) -> Tensor:
+        """Effective weight of the conductances now, in the digital weight's shape and unit."""
+        return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
+
+
+def full_scale(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Tensor:
+    """W_max of one layer as its mapping takes it; broadcasts against the weight. Arguments and errors: `map_layer`."""
+    weight = weight.detach()
+    if not weight.isfinite().all():
+        raise ValueError(
+            f"weights must be finite, but {name!r} holds NaN or infinity: repair the checkpoint or exclude the layer"
+        )
+    if parts == 1:
+        return spec.mapping.full_scale(weight)
+    return torch.cat(
+        [spec.mapping.full_scale(part).expand(len(part), *[-1] * (part.dim() - 1)) for part in weight.chunk(parts)]
+    )
+
+
+def map_layer(
+    name: str, weight: Tensor, spec: LayerSpec, parts: int = 1, w_max: Tensor | None = None
+) -> ProgrammedLayer:
+    """The ideal chip of one layer: mapped and quantised, before any stage. Draws nothing.
+
+    Args:
+        name: the layer's name in the network.
+        weight: digital weight, any shape whose axis 0 counts outputs.
+        spec: what the layer is made of.
+        parts: matrices that stand below each other along axis 0 (gates, projections), each with a scale of its own.
+        w_max: `full_scale` of these arguments, where it is known already.
+
+    Raises:
+        ValueError: the weight is not finite.
+    """
+    weight = weight.detach()
+    w_max = full_scale(name, weight, spec, parts) if w_max is None else w_max
+    targets = spec.mapping.targets(weight, w_max, spec.device)
+    target_uS = {cell: spec.device.quantise(targets.pop(cell)) for cell in list(targets)}
+    return ProgrammedLayer(name, spec, w_max, target_uS, target_uS)
+
+
+def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
+    """One stage of `STAGES` on every cell array of a layer, from the streams `(seed, layer, cell, stage)`."""
+    if isinstance(effect, Ideal):
+        return layer
+    g_uS = {}
+    for cell, now_uS in layer.g_uS.items():
+        cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
+        g_uS[cell] = _after(stage, effect, cells, Stream(seed, (layer.name, cell, stage), now_uS.device))
+    return replace(layer, g_uS=g_uS)
+
+
+def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
+    """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
+    g_uS = dict(layer.g_uS)
+    # One array of cells after the other, so that fewer of them are in memory at once.
+    for cell, now_uS in g_uS.items():
+
+        def stream(stage: str, cell: str = cell, device: torch.device = now_uS.device) -> Stream:
+            return Stream(seed, (layer.name, cell, stage), device)
+
+        g_uS[cell] = program_cells(layer.spec, layer.target_uS[cell], now_uS, t_s, stream)
+    unmoved = layer.t_s == t_s and all(g_uS[cell] is layer.g_uS[cell] for cell in g_uS)
+    return layer if unmoved else replace(layer, g_uS=g_uS, t_s=t_s)
+
+
+def program_cells(
+    spec: LayerSpec, target_uS: Tensor, g_uS: Tensor, t_s: float, stream: Callable[[str], Stream | EndToEnd]
+) -> Tensor:
+    """Every stage in order on some cells of one spec.
+
+    Args:
+        spec: what they are made of.
+        target_uS: quantised targets.
+        g_uS: conductances before.
+        t_s: seconds since programming.
+        stream: what a stage draws from.
+    """
+    for stage in STAGES:
+        effect = getattr(spec, stage)
+        if not isinstance(effect, Ideal):
+            g_uS = _after(stage, effect, Cells(g_uS, target_uS, spec.device, t_s), stream(stage))
+    return g_uS
+
+
+def _after(stage: str, effect: Effect, cells: Cells, stream: Stream | EndToEnd) -> Tensor:
+    """The conductances of some cells after one stage."""
+    versions = _versions(cells)
+    device = cells.g_uS.device
+    with device if device.type != "cpu" else nullcontext():  # what an effect makes without saying where
+        after_uS = effect(cells, cast(Stream, stream))
+    if _versions(cells) != versions:  # the next chip would begin from what this one left
+        raise ValueError(
+            f"an effect must leave its cells alone, but {stage}={type(effect).__name__} changes them in "
+            "place: return a new tensor (x * y for x.mul_(y))"
+        )
+    # In place, for memory: an effect gives a new tensor, or the old one, which lies inside the window already.
+    return after_uS if stage == "faults" or after_uS is cells.g_uS else cells.device.confine_(after_uS)
+
+
+def _versions(cells: Cells) -> list[int]:
+    """Counts of what was done in place to the cells; tensors of inference mode have none."""
+    return [g._version for g in (cells.g_uS, cells.target_uS) if not g.is_inference()]

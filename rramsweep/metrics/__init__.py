@@ -1,0 +1,18 @@
+"""What scores a chip: the packaged metrics, and what a user's own must be.
+
+How a score is named and written is in `scale`.
+"""
+
+from rramsweep.metrics.scoring import (
+    METRICS,
+    CrossEntropy,
+    MeanSquaredError,
+    Metric,
+    Number,
+    Perplexity,
+    Share,
+    Top1,
+    Top5,
+)
+
+__all__ = ["METRICS", "CrossEntropy", "MeanSquaredError", "Metric", "Number", "Perplexity", "Share", "Top1", "Top5"]

@@ -1,0 +1,233 @@
+"""What makes an answer good: the metric of a point, with its unit and its direction.
+
+A metric is a frozen dataclass that looks at the outputs for all inputs and at the targets `y` of the data. Either it
+gives a number (`Number`), or it says which inputs are right (`Share`): then their share is the score, and a table can
+tell what is lost and gained, and split the error into chips and test set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from rramsweep.identity import describe
+from rramsweep.metrics.logits import check_logits, cross_entropy, is_one_hot, predicted
+from rramsweep.scale import FRACTION, Scale
+
+
+class Metric(Protocol):
+    """What a point asks of its metric, beside being a `Number` or a `Share`.
+
+    `version` is part of every point's identity: raise it when the same answers get another score.
+    """
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str:
+        """`fraction` (shown in percent), a unit as axes show it, or empty for a pure number."""
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+
+@runtime_checkable
+class Number(Metric, Protocol):
+    """A metric that is any number: a loss, an error."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """The score of `outputs` (N, ...) for the data's `y`, finite; ValueError where they do not fit each other."""
+
+
+@runtime_checkable
+class Share(Metric, Protocol):
+    """A metric that is the share of inputs answered right; higher is better.
+
+    One whose answers name several labels, as `Top5`, may say how many in an attribute `guesses` (1 without it).
+    """
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Whether each input is right, bool, shape (N,); the score is its mean. ValueError as in `Number`."""
+
+
+@dataclass(frozen=True)
+class Top1:
+    """Top-1 accuracy: share of images whose largest logit is the label's, the first of equal ones.
+
+    `outputs` (N, classes), labels (N,).
+    """
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "top-1 accuracy"
+    unit: ClassVar[str] = FRACTION
+    higher_is_better: ClassVar[bool] = True
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Share`."""
+        check_logits(self.name, outputs, targets, each="input")
+        return predicted(outputs) == targets
+
+
+@dataclass(frozen=True)
+class Top5:
+    """Top-5 accuracy: share of images whose label is among the five largest logits, the first of equal ones.
+
+    Equal logits go by class number, as in `Top1`, so that a dead chip, which says the same of every class, is right
+    by chance and not always. `outputs` (N, classes > 5), labels (N,).
+    """
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "top-5 accuracy"
+    guesses: ClassVar[int] = 5
+    unit: ClassVar[str] = FRACTION
+    higher_is_better: ClassVar[bool] = True
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Share`."""
+        check_logits(self.name, outputs, targets, each="input")
+        classes = outputs.shape[1]
+        if classes <= 5:
+            raise ValueError(f"top-5 accuracy must choose among more than 5 classes, got {classes}: use metric=top1")
+        own = outputs.gather(1, targets[:, None])
+        before = torch.arange(classes, device=outputs.device) < targets[:, None]
+        rank = ((outputs > own) | ((outputs == own) & before)).sum(dim=1)
+        return (rank < 5) & (own > -math.inf).squeeze(1)  # a masked class is no answer
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Mean cross-entropy, `-mean(log softmax(outputs)[label])`, the usual loss of classifiers.
+
+    `outputs` (N, classes) for labels (N,), or (N, T, classes) for labels (N, T), each label with equal weight. There is
+    no label to be ignored: sequences have one length.
+    """
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "cross-entropy"
+    unit: ClassVar[str] = "nat"
+    higher_is_better: ClassVar[bool] = False
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        check_logits(self.name, outputs, targets, each="label")
+        return cross_entropy(outputs, targets)
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """`exp` of the mean cross-entropy of a label (token): the number of equally likely choices left.
+
+    Shapes as in `CrossEntropy`. Its mean over chips is ruled by the worst of them; an interval of `CrossEntropy`, its
+    logarithm, is the narrower statement.
+    """
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "perplexity"
+    unit: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool] = False
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        check_logits(self.name, outputs, targets, each="label")
+        return math.exp(cross_entropy(outputs, targets))
+
+
+@dataclass(frozen=True)
+class MeanSquaredError:
+    """`mean((outputs - y)^2)` over inputs and components, in double precision.
+
+    `outputs` and `y`, floating point, have one shape; nothing is broadcast.
+
+    Args:
+        target_unit: y's unit, e.g. `degC`, for tables and axes; empty for pure numbers.
+    """
+
+    target_unit: str = "target"
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "mean squared error"
+    higher_is_better: ClassVar[bool] = False
+
+    @property
+    def unit(self) -> str:
+        """The square of `target_unit`."""
+        if not self.target_unit:
+            return ""
+        return f"{self.target_unit}^2" if self.target_unit.isalnum() else f"({self.target_unit})^2"
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        if not targets.is_floating_point():
+            raise ValueError(
+                f"{self.name} must have numbers as targets, got labels (y of {targets.dtype}): save y as float32, or "
+                "choose metric=top1"
+            )
+        if outputs.shape != targets.shape:
+            raise ValueError(
+                f"{self.name} must have outputs of y's shape, got {tuple(outputs.shape)} for {tuple(targets.shape)}: "
+                "reshape y as the network answers"
+            )
+        return float((outputs.double() - targets.double()).square().mean())
+
+
+# The targets of `metric=`.
+METRICS = ("Top1", "Top5", "CrossEntropy", "MeanSquaredError", "Perplexity")
+
+
+def scale_of(metric: Metric) -> Scale:
+    """What tables and plots know of a metric."""
+    return Scale(metric.name, metric.unit, metric.higher_is_better)
+
+
+def chance_accuracy(metric: Metric, targets: Tensor) -> float | None:
+    """Largest share of inputs that one answer to all of them gets right: the most frequent label, five for `Top5`.
+
+    None where the metric counts no right inputs, or where the targets are no labels.
+    """
+    if callable(metric) or not len(targets) or (targets.is_floating_point() and not is_one_hot(targets)):
+        return None
+    counts = torch.unique(targets, dim=0, return_counts=True)[1].sort(descending=True).values
+    return int(counts[: getattr(metric, "guesses", 1)].sum()) / len(targets)
+
+
+def identity(metric: Metric) -> str:
+    """A metric as a line of a point's identity: name and version, and for all that these leave open the rest."""
+    known = f"{metric.name} v{metric.version}"
+    if type(metric).__module__ == __name__ and not dataclasses.fields(cast(Any, metric)):
+        return known
+    return f"{known}, {scale_of(metric).words}, {describe(metric)}"
+
+
+def checked(metric: Any, target: str) -> Metric:
+    """`metric` itself if it is one.
+
+    Args:
+        metric: what a `_target_` made.
+        target: its name, for messages.
+
+    Raises:
+        ValueError: it is no dataclass, lacks an attribute, or is not one of `Number` and `Share`.
+    """
+    remedy = "write it as rramsweep.metrics.MeanSquaredError is written"
+    if not dataclasses.is_dataclass(metric) or isinstance(metric, type):
+        raise ValueError(f"a metric must be a frozen dataclass, {target} made {type(metric).__name__}: {remedy}")
+    for name, kind in (("name", str), ("unit", str), ("higher_is_better", bool), ("version", int)):
+        value = getattr(metric, name, None)
+        if not isinstance(value, kind) or (name == "name" and not value):
+            raise ValueError(f"a metric must have a {name} ({kind.__name__}), {target} has {value!r}: {remedy}")
+    number, share = callable(metric), hasattr(metric, "correct")
+    if number == share:
+        raise ValueError(
+            f"a metric must be either a number, by __call__, or the share of right inputs, by correct, {target} has "
+            f"{'both' if number else 'neither'}: leave one"
+        )
+    found = cast(Metric, metric)
+    if share and (not found.higher_is_better or found.unit != FRACTION):
+        raise ValueError(
+            f"a share of right inputs must be a {FRACTION} of which more is better, but {target} says "
+            f"{scale_of(found).words}: correct it"
+        )
+    return found

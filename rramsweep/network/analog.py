@@ -1,0 +1,249 @@
+"""A network on the array: which layers are analog, and the network with one chip's weights in it."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Map
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from rramsweep.arguments import checked_arguments
+from rramsweep.crossbar.pieces import WHOLE, NetworkCells
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
+from rramsweep.devices.streams import Stream
+from rramsweep.errors import ValidationError
+from rramsweep.models.eager import eager
+from rramsweep.network.accelerator import CPU, Accelerator, together
+from rramsweep.network.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
+from rramsweep.network.batch_norm import Fold, fuse, multiply
+from rramsweep.network.parallel import in_parallel
+from rramsweep.network.read_noise import NO_READ_NOISE, ReadSlot
+from rramsweep.suggest import nearest
+
+
+@checked_arguments
+def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
+    """Names of the weights that go on the array, in the network's order (see `arrays.find_arrays`).
+
+    Args:
+        model: any PyTorch network.
+        include: shell patterns of layer names (`*`, `?`, `[...]`) that may be analog.
+        exclude: patterns of those that stay digital all the same.
+
+    Raises:
+        ValueError: the network has no such layer, a pattern matches none, or none is left.
+    """
+    include, exclude = patterns(include, "include"), patterns(exclude, "exclude")
+    names = list(find_arrays(eager(model, "model")))
+    if not names:
+        kinds = ", ".join(kind.__name__ for kind in ANALOG_TYPES)
+        raise ValueError(
+            f"a network needs at least one analog layer ({kinds}), but {type(model).__name__} has none: "
+            "use a network that has"
+        )
+    kept = matching(names, include, "analog.include") - matching(names, exclude, "analog.exclude")
+    if not kept:
+        raise ValueError(
+            f"at least one layer must be analog, but include={list(include)} and exclude={list(exclude)} leave none "
+            f"of {', '.join(names)}: exclude fewer"
+        )
+    return [name for name in names if name in kept]
+
+
+def patterns(given: Sequence[str], name: str) -> Sequence[str]:
+    """Patterns of layers as a list; a text alone would be taken letter by letter.
+
+    Raises:
+        ValidationError: a text.
+    """
+    if isinstance(given, str):
+        raise ValidationError("must be a list of patterns", f"write [{given!r}]", value=given, parameter=name)
+    return given
+
+
+def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[str]:
+    """The names that any of the patterns matches.
+
+    Raises:
+        ValueError: a pattern matches none; says the nearest names.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            within = any(name.startswith(f"{pattern}.") for name in names)  # a recurrent layer has several arrays
+            near = [f"{pattern}.*"] if within else nearest(pattern, names, cutoff=0.3) or list(names[:6])
+            raise ValueError(
+                f"{where} must match analog layers, but {pattern!r} matches none: did you mean {', '.join(near)}?"
+            )
+        found.update(matches)
+    return found
+
+
+class AnalogNetwork:
+    """A private copy of a network whose analog layers take the weights of one chip at a time.
+
+    The caller's model is never changed, and must not be while this is in use: its weights are read for every chip, so
+    that two sets of weights are held in all, however many chips. Biases, normalisation and everything else stay
+    digital and exact. `digital`, `ideal` and `chip` each return the same module, ready to be called until the next of
+    them.
+
+    Args:
+        model: any PyTorch network; it is copied and put in eval mode.
+        specs: `{array name: LayerSpec}` for every weight on the array.
+        t_s: seconds since programming at which a chip is read.
+        folds: batch norms that are taken into the weights after programming (`fusing.find_folds`); those of layers with
+            read noise stay as they are, because the noise acts before the batch norm.
+        memory_format: of the copy's weights; `torch.channels_last` asks for inputs of the same format.
+        accelerator: where the copy runs, and where its chips are drawn.
+
+    Raises:
+        ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
+    """
+
+    @checked_arguments
+    def __init__(
+        self,
+        model: nn.Module,
+        specs: Map[str, LayerSpec],
+        t_s: float = 0.0,
+        folds: Sequence[Fold] = (),
+        memory_format: torch.memory_format = torch.contiguous_format,
+        accelerator: Accelerator = CPU,
+    ) -> None:
+        self.t_s, self.accelerator = t_s, accelerator
+        self._specs = specs
+        self._model = private_copy(eager(model, "model")).requires_grad_(False)
+        arrays = find_arrays(self._model)
+        unknown = [name for name in specs if name not in arrays]
+        if unknown:
+            known = ", ".join(list(arrays)[:6]) or "none"
+            raise ValidationError(
+                f"must be of weights on the array, {known}",
+                "use analog_layers(model)",
+                value=unknown[0],
+                parameter="specs",
+            )
+        own = find_arrays(model)
+        self._arrays = own_weights(arrays, specs)
+        home = accelerator.draws_at
+        self._digital = {n: array.lay(_weight_of(own[n], array)).to(home) for n, array in self._arrays.items()}
+        read = [name for name in specs if specs[name].noisy_read]
+        fused = [name for name in read if not arrays[name].readable]
+        if fused:
+            raise ValueError(
+                f"read noise needs a layer whose forward is the product itself, but {', '.join(fused[:3])}"
+                f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
+                f"{NO_READ_NOISE}, or exclude them"
+            )
+        self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in read])
+        for name in self._scales.keys() - self._arrays.keys():
+            multiply(self._model.get_submodule(name), self._scales[name])
+        self._scales = {name: scale.to(home) for name, scale in self._scales.items()}
+        self._model.to(accelerator.at, accelerator.dtype).to(memory_format=memory_format)
+        # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
+        carrier = {id(array.weight): name for name, array in self._arrays.items()}
+        self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
+        self._read = {slot.carrier for slot in self._slots.values()}
+        regrouped = {name for name, array in self._arrays.items() if array.groups is not None}
+        parts = {name: array.parts for name, array in self._arrays.items()}
+        self._cells = NetworkCells(self._digital, specs, parts, whole=self._read | regrouped)
+
+    def digital(self) -> nn.Module:
+        """The network with its own weights."""
+        return self._with(self._digital.__getitem__)
+
+    def ideal(self) -> nn.Module:
+        """The network on the ideal chip: mapped and quantised, every effect ideal."""
+        return self._with(lambda name: self._cells.ideal(name).weight())
+
+    @checked_arguments
+    def chip(self, seed: int) -> nn.Module:
+        """The network on chip `seed`; its layers with read noise go through the read slot."""
+        kept: dict[str, ProgrammedLayer] = {}
+
+        def put(unit: str) -> None:
+            if unit in self._read:
+                kept[unit] = self._cells.layer(unit, seed, self.t_s)
+                self._write(unit, kept[unit].weight())
+            else:
+                self._cells.program(unit, seed, self.t_s, self._write)
+
+        in_parallel(self._cells.units, put)
+        for name, slot in self._slots.items():
+            layer = kept[slot.carrier]
+            if name != slot.carrier:
+                layer = replace(layer, spec=replace(layer.spec, read_noise=self._specs[name].read_noise))
+            there = self.accelerator.at
+            slot.read(layer.to(there), Stream(seed, (name, "read_noise"), self.accelerator.draws_at, there))
+        return self._model
+
+    @property
+    def reads(self) -> bool:
+        """Whether a layer has read noise: its chips are run one at a time, because each call draws anew."""
+        return bool(self._slots)
+
+    @checked_arguments
+    def chips(self, seeds: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """Chips as one function: inputs (inputs, ...) to outputs (chips, inputs, ...); not for read noise."""
+        names = {id(p): name for name, p in self._model.named_parameters()}
+        stacks = {n: array.weight.new_empty((len(seeds), *array.weight.shape)) for n, array in self._arrays.items()}
+
+        def fill(unit: str) -> None:
+            for i, seed in enumerate(seeds):
+                self._cells.program(unit, seed, self.t_s, partial(self._write, stacks=stacks, chip=i))
+
+        in_parallel(self._cells.units, fill)
+        return together(self._model, {names[id(self._arrays[n].weight)]: stack for n, stack in stacks.items()})
+
+    @torch.no_grad()
+    def _write(
+        self, name: str, weight: Tensor, rows: slice = WHOLE, stacks: Map[str, Tensor] | None = None, chip: int = 0
+    ) -> None:
+        """Put a weight, or rows of it, as it lies on the array, into the model; or into the stack of several chips."""
+        array = self._arrays[name]
+        into = array.weight if stacks is None else stacks[name][chip]
+        if name in self._scales:
+            weight = weight * self._scales[name][rows].view(-1, *[1] * (weight.dim() - 1))
+        if array.groups is None:
+            into[rows].copy_(weight)
+        else:
+            into.copy_(array.take(weight))
+
+    @torch.inference_mode()
+    def check_reads(self, x: Tensor) -> None:
+        """Refuse read noise that would go unnoticed: on layers whose weight is used without calling the layer.
+
+        Args:
+            x: a batch of the network's inputs; one is enough.
+
+        Raises:
+            ValueError: names the layers.
+        """
+        if not self._slots:
+            return
+        self.chip(0)(self.accelerator.take(x))
+        unread = [name for name, slot in self._slots.items() if slot.reads == 0]
+        if unread:
+            raise ValueError(
+                f"read noise needs layers that are called, but the network takes the weight of {', '.join(unread[:3])} "
+                f"without calling it: exclude it, or give it {NO_READ_NOISE}"
+            )
+
+    def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:
+        sizes = {name: array.weight.numel() for name, array in self._arrays.items()}
+        in_parallel(sizes, lambda name: self._write(name, weight(name)))
+        for slot in self._slots.values():
+            slot.read(None, None)
+        return self._model
+
+
+def _weight_of(own: WeightArray, private: WeightArray) -> Tensor:
+    """A layer's digital weight: the caller's own parameter, or a copy of what is computed, as by eval() in the copy."""
+    parameter = own.module._parameters.get(own.parameter)
+    same = parameter is not None and torch.equal(parameter.detach(), private.weight.detach())
+    return parameter.detach() if parameter is not None and same else private.weight.detach().clone()

@@ -1,0 +1,459 @@
+"""Whether a network answers alike each time, as every chip of it must, and by the weights that a chip changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from rramsweep.errors import ValidationError
+from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
+from rramsweep.network.batch_norm import alike
+
+# A change of the answers is one if it is so many times what answers differ by when nothing has changed.
+NOISE = 4.0
+
+
+@torch.inference_mode()
+def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
+    """Refuse a network whose answers hang on more than its weights and each input.
+
+    Args:
+        model: in eval mode, returning one tensor; others are left to what evaluates them.
+        x: inputs; a few are enough. They stay as they are.
+        name: of the network, for messages.
+
+    Raises:
+        ValueError: it changes its input, answers otherwise when asked again, in other batches, or as a copy of itself.
+    """
+    given, x = x, x.clone()
+    answers, half = model(x), len(x) // 2
+    if not torch.equal(x, given):
+        raise ValidationError(
+            "must leave its input as it is, but changes it in place, for every chip that comes after",
+            "begin its forward with x = x.clone(), or set inplace=False in its first layer",
+            parameter=f"network {name}",
+        )
+    if not isinstance(answers, Tensor) or (answers.isnan() | (answers == math.inf)).any():
+        return
+    answers = answers.clone()  # some networks keep what they return, and write into it
+    if not alike(model(x), answers):
+        raise ValueError(
+            f"a network must give the same answers each time in eval mode, but {name} does not: let dropout and other "
+            "draws depend on self.training, and leave no count or state behind in forward"
+        )
+    if half and not alike(torch.cat([model(x[:half]), model(x[half:])]), answers):
+        raise ValueError(
+            f"a network must answer each input by itself, but the answers of {name} depend on what else is in the "
+            "batch: give batch norms running statistics, and keep inputs along the first axis"
+        )
+    copied = private_copy(model)
+    cause: Exception | None = None
+    try:
+        if alike(copied(x), answers):
+            return
+    except Exception as error:  # whatever a forward says that misses what its original has
+        cause = error
+    raise ValueError(
+        f"a network must answer alike as a copy of itself, but {name} does not: a hook or closure of it holds a module "
+        "or a container of the original; let it use the module that it is given"
+    ) from cause
+
+
+def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -> list[str]:
+    """Notes on analog weights that play no part in a network's answers, after a change of each of them.
+
+    Weights are put in as those of a chip are: in place, in a private copy in eval mode that has run before. A network
+    that answers the same, because it computes with what it derived from a weight earlier (a fused or normalised kernel
+    made by `train(False)` or in the first forward), would give every chip the digital network's score.
+
+    Args:
+        model: in eval mode, best before its first forward; it is copied.
+        names: of the analog weights.
+        x: inputs; a few are enough, and most weights are seen with the first of them.
+        name: of the network, for messages.
+
+    Raises:
+        ValidationError: names a weight from which the network, or a part of the outputs of its layer, has derived what
+            it computes with, or which its forward sets itself; or no weight plays a part, but the inputs do.
+    """
+    network = _Network(private_copy(model), names)
+    if not network.look(x[:1]):
+        return []
+    # Several passes see most weights at once; the others take one each.
+    effective, in_part = network.effective()
+    used = effective & _with_gradient(model, names, x[:1])
+    unseen = [each for each in network.arrays if each not in used and not network.sees(each, quick=True)]
+    if unseen or in_part:
+        network.look(x)
+        unseen = [each for each in unseen if not network.sees(each)]
+    doubtful = [each for each in network.arrays if each in unseen or each in in_part]
+    network.record(doubtful)
+    for each in doubtful:
+        why = network.bypassed(each)
+        if each in unseen:
+            why = network.overwritten(each) or why or _derived(model, names, each, x) or network.substitute(each)
+        if why:
+            raise ValidationError(
+                f"must compute with the weight of {each!r} as a chip has it, but answers alike whatever "
+                f"{'it is' if each in unseen else 'a part of it is'}: {why}",
+                f"derive in forward what it computes with, or leave the layer digital with analog.exclude=[{each}]",
+                parameter=f"network {name}",
+            )
+    if not unseen:
+        return []
+    if len(unseen) == len(network.arrays) and network.follows_inputs():
+        raise ValidationError(
+            "must compute with its analog weights, but answers alike whatever all of them are",
+            "let its forward use its own layers, not a copy of them, or choose others with analog.include",
+            parameter=f"network {name}",
+        )
+    listed = ", ".join(unseen[:6]) + (", ..." if len(unseen) > 6 else "")
+    return [
+        f"the answers of {name} do not change with the weight of {listed}, which a chip changes without effect: "
+        f"analog.exclude=[{','.join(unseen[:6])}] leaves out what is unused"
+    ]
+
+
+class _Network:
+    """A private network, and its answers when one of its weights is changed."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        self._model = model
+        self._calls: dict[nn.Module, Any] = {}  # what layers are first called with
+        self.arrays = own_weights(find_arrays(model), names)
+
+    @torch.inference_mode()
+    def look(self, x: Tensor) -> bool:
+        """Take these inputs from now on; whether the answers can be compared."""
+        self._x = x
+        first = self._model(x.clone())
+        if not isinstance(first, Tensor):
+            return False
+        self._answers = first.clone()
+        # What a network that is not steady, or a kernel that adds in another order, changes by itself.
+        self._noise = max(_distance(self._model(x.clone()), self._answers) for _ in range(2))
+        return True
+
+    @torch.inference_mode()
+    def effective(self) -> tuple[set[str], set[str]]:
+        """Weights whose own layer gives another output with them, and those where a part of its channels stays.
+
+        Seen in one pass in which all weights are others.
+        """
+        own = {name: array.weight.clone() for name, array in self.arrays.items()}
+        layers: dict[nn.Module, list[str]] = {}
+        for name, array in self.arrays.items():
+            layers.setdefault(array.module, []).append(name)
+            array.weight.copy_(_near(array.weight))
+        found: set[str] = set()
+        in_part: set[str] = set()
+
+        def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            for name in layers[module]:
+                array = self.arrays[name]
+                other = array.weight.clone()
+                array.weight.copy_(own[name])
+                moved = _moved(module.forward(*args, **kwargs), output, array)
+                if moved.any():
+                    found.add(name)
+                    if not moved.all():
+                        in_part.add(name)
+                array.weight.copy_(other)
+
+        hooks = [module.register_forward_hook(compare, with_kwargs=True) for module in layers]
+        self._answer()
+        for hook in hooks:
+            hook.remove()
+        for name, array in self.arrays.items():
+            array.weight.copy_(own[name])
+        return found, in_part
+
+    @torch.inference_mode()
+    def sees(self, name: str, quick: bool = False) -> bool:
+        """Whether the answers change with a weight; quick tries fewer changes."""
+        weight = self.arrays[name].weight
+        return any(self._changed(weight, other) for other in _others(weight.clone(), quick))
+
+    @torch.inference_mode()
+    def follows_inputs(self) -> bool:
+        """Whether the answers change with the inputs: those of a dead network do not."""
+        others = [self._x.flip(0), *(_others(self._x, True) if _is_float(self._x) else ())]
+        answers = [self._model(other.clone()) for other in others]
+        return any(_distance(answer, self._answers) > NOISE * self._noise for answer in answers)
+
+    @torch.inference_mode()
+    def overwritten(self, name: str) -> str:
+        """The reason, if forward leaves another weight behind than it found."""
+        array = self.arrays[name]
+        own, other = array.weight.clone(), next(_others(array.weight))
+        array.weight.copy_(other)
+        self._answer()
+        kept = torch.equal(array.weight, other)
+        array.weight.copy_(own)
+        return "" if kept else "its forward sets that weight itself"
+
+    @torch.inference_mode()
+    def record(self, names: Sequence[str]) -> None:
+        """Keep what the layers of these weights are first called with."""
+        self._calls = {}
+
+        def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if module not in self._calls:
+                self._calls[module] = _cloned((args, kwargs))
+
+        modules = {self.arrays[name].module for name in names}
+        hooks = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]
+        if hooks:
+            self._answer()
+        for hook in hooks:
+            hook.remove()
+
+    @torch.inference_mode()
+    def bypassed(self, name: str) -> str:
+        """The reason, if a weight's layer is called, and outputs of it that count follow its input without the weight.
+
+        A layer with several weights is one here: some of them (the recurrent ones of a single step) may have no part.
+        """
+        array = self.arrays[name]
+        if array.module not in self._calls:
+            return ""
+        stuck = self._stuck(array, self._calls[array.module])
+        if stuck is None or not stuck.any() or not self._counts(array, stuck):
+            return ""
+        outputs = "its layer" if stuck.all() else f"its layer, in {int(stuck.sum())} of {len(stuck)} outputs,"
+        return f"{outputs} computes with something made of that weight before"
+
+    def _stuck(self, array: WeightArray, call: Any) -> Tensor | None:
+        """Channels of a layer's output that move with its input, and with no change of its weights.
+
+        Its other tensors and its input are changed too: a gate of zero, a mask or a dead unit may hide a weight.
+        """
+        module = array.module
+        weights = [each.weight for each in self.arrays.values() if each.module is module]
+        held = tree_leaves([list(vars(part).values()) for part in module.modules()])
+        others = [each for each in held if isinstance(each, Tensor) and not any(each is weight for weight in weights)]
+        inputs = [tree_map(lambda leaf: next(_others(leaf)) if _is_float(leaf) else leaf, call), call]
+
+        def output(inner: Any) -> Any:
+            args, kwargs = _cloned(inner)
+            return _cloned(module(*args, **kwargs))
+
+        try:
+            outputs = [output(inner) for inner in inputs]
+            stuck = _moved(outputs[0], outputs[1], array)
+            if any(not _differ(outputs[1], leaf) for leaf in tree_leaves(call) if _is_float(leaf)):
+                return None  # a layer that is switched off hands its input on
+            for setting in range(3):
+                with _changed_to(others, setting):
+                    for inner in inputs:
+                        own = output(inner)
+                        for change in range(1, 5):
+                            if not stuck.any():
+                                return stuck
+                            with _changed_to(weights, change):
+                                stuck &= ~_moved(own, output(inner), array)
+        except Exception:  # a forward that looks at its weights or inputs sees a change
+            return None
+        return stuck
+
+    def _counts(self, array: WeightArray, channels: Tensor) -> bool:
+        """True where the answers change with these channels of a layer's output."""
+
+        def replace(_: nn.Module, __: Any, output: Any, change: int) -> Any:
+            def other(leaf: Any) -> Any:
+                if not _is_float(leaf):
+                    return leaf
+                return torch.where(_shaped(channels, leaf, array), _other(leaf, change), leaf)
+
+            return tree_map(other, output)
+
+        for change in range(1, 5):
+            hook = array.module.register_forward_hook(partial(replace, change=change))
+            answer = self._answer()
+            hook.remove()
+            if answer is None or _distance(answer, self._answers) > NOISE * self._noise:
+                return True
+        return False
+
+    @torch.inference_mode()
+    def substitute(self, name: str) -> str:
+        """The reason, if the answers change with another tensor of the weight's form, where derived ones are kept."""
+        weight = self.arrays[name].weight
+        for holder, tensor in self._tensors(self.arrays[name].module):
+            of_its_form = tensor.dim() > 1 and (
+                tensor.numel() == weight.numel() or sorted(tensor.shape[:2]) == sorted(weight.shape[:2])
+            )
+            if of_its_form and any(self._changed(tensor, other) for other in _others(tensor.clone())):
+                return f"it computes with {holder!r}, made of that weight before"
+        return ""
+
+    def _tensors(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Tensors that are no analog weight: all of a module and those around it, and attributes of any other."""
+        weights = {id(array.weight) for array in find_arrays(self._model).values()}
+        for name, other in self._model.named_modules():
+            around = any(inner is module for inner in other.modules())
+            for attribute, value in vars(other).items():
+                if attribute == "_modules" or (attribute in ("_parameters", "_buffers") and not around):
+                    continue
+                parts = value.items() if attribute in ("_parameters", "_buffers") else [(attribute, value)]
+                for part, held in parts:
+                    for tensor in tree_leaves(held):
+                        if isinstance(tensor, Tensor) and id(tensor) not in weights:
+                            yield ".".join(p for p in (name, part) if p), tensor
+
+    def _changed(self, tensor: Tensor, other: Tensor) -> bool:
+        """Whether the answers are others with another value of a tensor, which is put back."""
+        own = tensor.clone()
+        tensor.copy_(other)
+        answer = self._answer()
+        tensor.copy_(own)
+        return answer is None or _distance(answer, self._answers) > NOISE * self._noise
+
+    def _answer(self) -> Any:
+        """The network's answer, None where its forward raises."""
+        try:
+            return self._model(self._x.clone())
+        except Exception:  # a forward that looks at its weights sees the change
+            return None
+
+
+def _with_gradient(model: nn.Module, names: Sequence[str], x: Tensor) -> set[str]:
+    """Weights with which the answers change by their gradient, in one pass; none where torch cannot differentiate."""
+    network = private_copy(model)
+    arrays = own_weights(find_arrays(network), names)
+    weights = [array.weight.requires_grad_() for array in arrays.values()]
+    try:
+        with torch.no_grad():
+            network(x.clone())  # makes what a first forward keeps, without a gradient
+        with torch.enable_grad():
+            answers = network(x.clone())
+            total = (answers * _near(torch.ones_like(answers))).masked_fill(answers.isinf(), 0.0).sum()
+            slopes = torch.autograd.grad(total, weights, allow_unused=True)
+    except Exception:  # a forward may do what has no gradient: then each weight is changed by itself
+        return set()
+    pairs = zip(arrays, slopes, strict=True)
+    return {name for name, slope in pairs if slope is not None and slope.isfinite().all() and slope.any()}
+
+
+@torch.inference_mode()
+def _derived(model: nn.Module, names: Sequence[str], name: str, x: Tensor) -> str:
+    """The reason, if a weight counts that is there before the network goes into eval mode and runs."""
+
+    def answer(other: Tensor | None) -> Any:
+        fresh = private_copy(model)
+        if other is not None:
+            own_weights(find_arrays(fresh), names)[name].weight.copy_(other)
+        return fresh.train().eval()(x.clone())
+
+    try:
+        own = answer(None)
+        weight = own_weights(find_arrays(private_copy(model)), names)[name].weight
+        if any(_distance(answer(other), own) > NOISE * _distance(answer(None), own) for other in _others(weight, True)):
+            return "it computes with what it made of that weight in eval() or in its first forward"
+    except Exception:  # a forward that refuses such a weight does not say what it computes with
+        return ""
+    return ""
+
+
+def _others(tensor: Tensor, quick: bool = False) -> Iterator[Tensor]:
+    """Other values of a tensor: a few that no normalisation, sign or dead unit hides at once."""
+    if not tensor.is_floating_point():
+        yield tensor.flip(list(range(tensor.dim())))
+        yield -tensor if tensor.dtype != torch.bool else ~tensor
+        return
+    rng = torch.Generator().manual_seed(0)
+    size = float(tensor.float().square().mean().sqrt())
+    size = size if 0 < size < math.inf else 1.0
+
+    def draw() -> Tensor:
+        return torch.randn(tensor.shape, generator=rng).to(tensor)
+
+    yield 2 * size * draw()
+    yield -1.5 * tensor + 0.01 * size
+    if not quick:
+        yield tensor + 0.3 * size * draw()
+        yield 100 * size * draw()
+
+
+def _near(tensor: Tensor) -> Tensor:
+    """Another value of a tensor, of about its size."""
+    *_, near, _ = _others(tensor)
+    return near
+
+
+def _other(tensor: Tensor, change: int) -> Tensor:
+    """The value of a tensor after one of its changes, counted from 1; integers have two."""
+    others = list(_others(tensor))
+    return others[(change - 1) % len(others)]
+
+
+@contextmanager
+def _changed_to(tensors: Sequence[Tensor], change: int) -> Iterator[None]:
+    """Tensors with another value; with their own where `change` is 0."""
+    own = [tensor.clone() for tensor in tensors] if change else []
+    try:
+        if change:
+            for tensor in tensors:
+                tensor.copy_(_other(tensor, change))
+        yield
+    finally:
+        for tensor, value in zip(tensors, own, strict=False):
+            tensor.copy_(value)
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def _cloned(values: Any) -> Any:
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, values)
+
+
+def _axis(output: Any, array: WeightArray) -> int | None:
+    """Axis of a layer's output that has one entry for each row of its array, None where there is none."""
+    if not isinstance(output, Tensor) or isinstance(array.module, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
+        return None
+    axis = output.dim() - array.weight.dim() + 1
+    return axis if axis >= 0 and output.shape[axis] == len(array.lay(array.weight)) else None
+
+
+def _shaped(channels: Tensor, output: Tensor, array: WeightArray) -> Tensor:
+    """Channels as `_moved` gives them, in a form that goes with the output's."""
+    axis = _axis(output, array)
+    channels = channels.to(output.device)
+    return channels if axis is None else channels.view(-1, *[1] * (output.dim() - axis - 1))
+
+
+def _moved(a: Any, b: Any, array: WeightArray) -> Tensor:
+    """Channels in which two outputs of a layer have another number, one for all where its outputs are no rows."""
+    axis = _axis(a, array)
+    if axis is None or a.shape != b.shape:
+        return torch.tensor([_differ(a, b)])
+    moved: Tensor = (a != b) & a.isfinite() & b.isfinite()
+    return moved.movedim(axis, 0).flatten(1).any(1).cpu()
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether outputs of a layer have another number anywhere, or another form."""
+    ones, others = tree_leaves(a), tree_leaves(b)
+    if [getattr(one, "shape", None) for one in ones] != [getattr(other, "shape", None) for other in others]:
+        return True
+    return any(
+        isinstance(one, Tensor) and bool(((one != other) & one.isfinite() & other.isfinite()).any())
+        for one, other in zip(ones, others, strict=True)
+    )
+
+
+def _distance(a: Any, b: Tensor) -> float:
+    """Largest difference of two answers, infinite where they cannot be compared."""
+    if not isinstance(a, Tensor) or a.shape != b.shape:
+        return math.inf
+    largest = float((a - b).abs().masked_fill(a == b, 0.0).max()) if a.numel() else 0.0
+    return math.inf if math.isnan(largest) else largest

@@ -1,0 +1,186 @@
+"""What chips do to each layer of a network, before any accuracy: one row of plain facts for each layer and chip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rramsweep.crossbar.cell_facts import of_cells, of_weights, program_by_steps, ratio
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer
+from rramsweep.devices.streams import Stream
+from rramsweep.effects import Ideal
+from rramsweep.errors import no_exit
+from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
+from rramsweep.network.numerics import fixed_arithmetic
+from rramsweep.network.read_noise import check_product, product
+
+# Inputs a forward pass: the products of a wide convolution are held beside each other.
+BATCH = 16
+
+
+@dataclass(eq=False)
+class Moments:
+    """Sums over the digital products `y` and the chip's `z` of one layer, in float64."""
+
+    n: int = 0
+    y: float = 0.0
+    z: float = 0.0
+    yy: float = 0.0
+    zz: float = 0.0
+    yz: float = 0.0
+    dd: float = 0.0
+    noise_dd: float = 0.0
+
+    def add(self, y: Tensor, z: Tensor, quiet: Tensor | None = None) -> None:
+        """Take in the products of one call; `quiet` are the chip's without its read noise, where it has any."""
+        y, z = y.double(), z.double()
+        if quiet is not None:
+            self.noise_dd += float((z - quiet).square().sum())
+        self.n += y.numel()
+        self.y += float(y.sum())
+        self.z += float(z.sum())
+        self.yy += float((y * y).sum())
+        self.zz += float((z * z).sum())
+        self.yz += float((y * z).sum())
+        self.dd += float((z - y).square().sum())
+
+    def facts(self) -> dict[str, float | None]:
+        """`mvm_error`, `mvm_bias`, `mvm_slope`, `mvm_correlation`; null where the digital products do not vary."""
+        n = max(self.n, 1)
+        var_y, var_z = self.yy - self.y**2 / n, self.zz - self.z**2 / n
+        covariance = self.yz - self.y * self.z / n
+        spread = math.sqrt(max(var_y, 0.0) * max(var_z, 0.0))
+        return {
+            "mvm_error": ratio(math.sqrt(self.dd), math.sqrt(self.yy)),
+            "mvm_bias": ratio((self.z - self.y) / n, math.sqrt(self.yy / n)),
+            "mvm_slope": ratio(covariance, max(var_y, 0.0)),
+            "mvm_correlation": ratio(covariance, spread),
+        }
+
+    def noise(self) -> dict[str, float | None]:
+        """`by_read_noise`, what read noise adds to the relative MVM error."""
+        return {"by_read_noise": ratio(math.sqrt(self.noise_dd), math.sqrt(self.yy))}
+
+
+@no_exit("a network's forward or an effect")
+@fixed_arithmetic()
+@torch.inference_mode()
+def inspect_layers(
+    model: nn.Module, specs: Map[str, LayerSpec], t_s: float, x: Tensor, seeds: Iterable[int]
+) -> list[dict[str, Any]]:
+    """Facts of every array of a network on a few chips, one row an array and chip.
+
+    The products are compared alone: each layer gets the inputs that it has in the digital network, so that no error
+    of a layer before it is counted, and the digital bias is left out of both. `y = W x`, `z = W_chip x` (with
+    the chip's read noise, if any), over all inputs, outputs and calls of a layer:
+
+    - `mvm_error` = |z - y| / |y|, the relative MVM error epsilon;
+    - `mvm_bias` = mean(z - y) / rms(y) and `mvm_slope` = cov(z, y) / var(y), its systematic part: 0 and 1 are none;
+    - `mvm_correlation` of z and y (Pearson).
+
+    They are null for layers in fused kernels (recurrent layers, attention), whose products are not to be had, and for
+    layers that the network does not call; `weight_error` = |W_chip - W| / |W| is told of all, without read noise.
+    For independent errors of zero mean and uncorrelated inputs the two agree. Layers of one tied weight are one array,
+    compared at the first of them.
+
+    Of the cells: `edge_share` at or beyond an edge of the window, `pushed_share` likewise but only of those whose
+    weight asks for a conductance inside it (a one-sided pair rests one of its cells at g_min, which is no fault);
+    `window_used`, the part of the window between the 1 % and the 99 % quantile of the targets. Of the weights:
+    `w_max_over_std`, max|W| / std(W); `saturated_share` that the window cuts off, |W| > W_max;
+    `stuck_share` with at least one stuck cell.
+
+    Where the error comes from: `by_mapping` (and quantisation), `by_programming`, ..., `by_faults`, the |dW| / |W|
+    that each step of the chip adds to what stood before it, and `by_read_noise`, |z - z without it| / |y|. Squares of
+    independent steps add up; an edge that clips, or a stuck cell, takes earlier errors away again.
+
+    Args:
+        model: any PyTorch network; it is copied.
+        specs: `{array name: LayerSpec}` for every weight on the array.
+        t_s: seconds since programming at which the chips are read.
+        x: inputs of the network, the first axis counts them.
+        seeds: the chips.
+
+    Raises:
+        ValueError: a weight is not finite.
+    """
+    private = private_copy(model).requires_grad_(False)
+    arrays = own_weights(find_arrays(private), specs)
+    weights = {name: array.lay(array.weight).clone() for name, array in arrays.items()}
+    mapped = {name: map_layer(name, weights[name], specs[name], array.parts) for name, array in arrays.items()}
+    fixed = {name: of_weights(weights[name], layer) for name, layer in mapped.items()}
+    rows = []
+    for seed in seeds:
+        chips = {name: program_by_steps(layer, weights[name], seed, t_s) for name, layer in mapped.items()}
+        moments = _products(private, arrays, weights, {name: layer for name, (layer, _) in chips.items()}, x, seed)
+        for name, (layer, steps) in chips.items():
+            error = (layer.weight() - weights[name]).norm()
+            rows.append(
+                {
+                    "layer": name,
+                    "seed": seed,
+                    **moments[name].facts(),
+                    "weight_error": ratio(float(error), float(weights[name].norm())),
+                    **of_cells(weights[name], layer, seed, t_s),
+                    **fixed[name],
+                    **steps,
+                    **moments[name].noise(),
+                }
+            )
+    return rows
+
+
+def _products(
+    model: nn.Module,
+    arrays: Map[str, WeightArray],
+    weights: Map[str, Tensor],
+    layers: Map[str, ProgrammedLayer],
+    x: Tensor,
+    seed: int,
+) -> dict[str, Moments]:
+    """Run the digital network and compare the products of each layer as it is called."""
+    moments = {name: Moments() for name in arrays}
+    hooks = []
+    for name, array in arrays.items():
+        if array.readable:
+            look = _looking(array, weights[name], layers[name], seed, moments[name])
+            hooks.append(array.module.register_forward_hook(look, with_kwargs=True))
+    try:
+        for part in torch.split(x, BATCH):
+            model(part)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return moments
+
+
+def _looking(
+    array: WeightArray, weight: Tensor, layer: ProgrammedLayer, seed: int, moments: Moments
+) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
+    linear, noise, chip_weight = product(array), layer.spec.read_noise, layer.weight()
+    stream = Stream(seed, (layer.name, "read_noise"))
+    reads = 0
+
+    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:  # noqa: ARG001
+        nonlocal reads
+        given = dict(kwargs)
+        inputs, *others = args or (given.pop(next(iter(kwargs))),)  # the input may come by name
+
+        def analog(x: Tensor, w: Tensor) -> Tensor:
+            return linear(x, w, *others, **given)
+
+        if not reads and not isinstance(noise, Ideal):
+            check_product(array, linear, inputs, *others, **given)
+        quiet = analog(inputs, chip_weight)
+        if isinstance(noise, Ideal):
+            moments.add(analog(inputs, weight), quiet)
+        else:
+            moments.add(analog(inputs, weight), noise(analog, inputs, layer, stream.child(str(reads))), quiet)
+        reads += 1
+
+    return look

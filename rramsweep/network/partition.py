@@ -1,0 +1,129 @@
+"""What of a network is analog and what stays digital, in parameters and in multiplications."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.rnn import PackedSequence
+
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, find_arrays
+from rramsweep.scale import percent as shown_percent
+
+BIAS = "bias"
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Share:
+    """All of a network's weights of one kind.
+
+    Args:
+        kind: class of the layers; `bias` for the biases of layers whose weights are analog.
+        analog: whether they are on the array.
+        layers: how many layers there are.
+        parameters: how many numbers they hold; tied ones count once (an analog layer tied to a digital one
+            has cells beside the digital numbers, so both count).
+        macs: multiply-accumulates with them, for one input. An embedding looks up, it multiplies nothing.
+    """
+
+    kind: str
+    analog: bool
+    layers: int
+    parameters: int
+    macs: int
+
+
+@torch.inference_mode()
+def shares(model: nn.Module, names: Iterable[str], x: Tensor) -> list[Share]:
+    """The parts of a network by kind, analog ones first, larger ones before smaller ones.
+
+    Args:
+        model: in eval mode, with plain parameters (`arrays.private_copy`).
+        names: of the arrays that are analog.
+        x: one input with its batch axis; MACs are counted in its forward pass.
+    """
+    arrays = find_arrays(model)
+    on_array = {(id(arrays[n].module), arrays[n].parameter) for n in names}
+    owners = {owner for owner, _ in on_array}
+    macs = _count_macs(model, x)
+    seen: set[tuple[int, bool]] = set()
+    kinds: dict[tuple[str, bool], list[tuple[int, int, int]]] = {}
+    for module in model.modules():
+        for parameter, value in module._parameters.items():
+            if value is None:
+                continue
+            analog = (id(module), parameter) in on_array
+            beside = id(module) in owners and not analog and parameter.startswith("bias")
+            kind = BIAS if beside else type(module).__name__
+            size = 0 if (id(value), analog) in seen else value.numel()
+            seen.add((id(value), analog))
+            entry = (id(module), size, macs.get((id(module), parameter), 0))
+            kinds.setdefault((kind, analog), []).append(entry)
+    found = [
+        Share(kind, analog, len({e[0] for e in entries}), sum(e[1] for e in entries), sum(e[2] for e in entries))
+        for (kind, analog), entries in kinds.items()
+    ]
+    return sorted(found, key=lambda share: (not share.analog, -share.macs, -share.parameters))
+
+
+def describe_shares(found: list[Share]) -> str:
+    """One line: how much is analog, and what stays digital."""
+    parameters, macs = sum(s.parameters for s in found), sum(s.macs for s in found)
+
+    def percent(some: list[Share]) -> str:
+        counts = (sum(s.parameters for s in some) / parameters, sum(s.macs for s in some) / max(macs, 1))
+        of_parameters, of_macs = (shown_percent(share, significant=3) for share in counts)
+        return f"{of_parameters} % of parameters, {of_macs} % of multiplications"
+
+    analog = [s for s in found if s.analog]
+    digital = [f"{s.kind}{f' x {s.layers}' if s.kind != BIAS else ''} ({percent([s])})" for s in found if not s.analog]
+    return f"analog: {percent(analog)}; digital: {', '.join(digital) or 'nothing'}"
+
+
+def _count_macs(model: nn.Module, x: Tensor) -> dict[tuple[int, str], int]:
+    macs: dict[tuple[int, str], int] = {}
+
+    def count(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        for parameter, n in _macs(module, args, kwargs, output):
+            key = (id(module), parameter)
+            macs[key] = macs.get(key, 0) + n
+        if isinstance(module, nn.MultiheadAttention):
+            # Attention multiplies with its output projection without calling it.
+            key = (id(module.out_proj), "weight")
+            macs[key] = macs.get(key, 0) + output[0].numel() * module.embed_dim
+
+    hooks = [module.register_forward_hook(count, with_kwargs=True) for module in model.modules()]
+    try:
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return macs
+
+
+def _macs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> list[tuple[str, int]]:
+    """`(parameter, multiplications)` of one call of a layer."""
+    if isinstance(module, nn.Linear):
+        return [("weight", output.numel() * module.in_features)]
+    if isinstance(module, CONVOLUTIONS):
+        return [("weight", output.numel() * module.weight[0].numel())]
+    if isinstance(module, TRANSPOSED):
+        return [("weight", args[0].numel() * module.weight[0].numel())]
+    if isinstance(module, NORMS) and module.weight is not None:
+        return [("weight", output.numel())]
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        data = args[0].data if isinstance(args[0], PackedSequence) else args[0]
+        steps = data.numel() // module.input_size
+        return [(n, steps * p.numel()) for n, p in module._parameters.items() if p is not None and "weight" in n]
+    if isinstance(module, nn.MultiheadAttention):
+        q, k, v = (*args, *(kwargs[n] for n in ("query", "key", "value") if n in kwargs))[:3]
+        tokens = {"q_proj_weight": q, "k_proj_weight": k, "v_proj_weight": v}
+        if module._parameters["in_proj_weight"] is not None:
+            return [("in_proj_weight", module.embed_dim * sum(t.numel() for t in tokens.values()))]
+        return [(name, t.numel() * module.embed_dim) for name, t in tokens.items()]
+    return []

@@ -1,0 +1,133 @@
+"""The read slot: where read noise wraps the analog product of a layer."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rramsweep.crossbar.programming import ProgrammedLayer
+from rramsweep.devices.streams import Stream
+from rramsweep.effects import Ideal
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
+
+# How a layer is kept from read noise, for messages.
+NO_READ_NOISE = (
+    "no read noise (+analog.layers.NAME.match='LAYER' +analog.layers.NAME.read_noise._target_=rramsweep.effects.Ideal)"
+)
+
+# Sums of squares in single precision agree to this part of them.
+_SAME = 1e-3
+
+
+class ReadSlot:
+    """Stands in for a layer's forward, so that read noise can wrap its analog product.
+
+    The effect gets `linear(x, W)`: the layer's own forward with other weights and no bias, so that a subclass
+    that pads or reshapes keeps doing so. W lies as on the array. The digital bias is added behind it. Every call of
+    the layer is a read of its own, with a random stream of its own. What a subclass computes is looked at in its first
+    read (`check_product`).
+
+    Args:
+        array: the layer.
+        carrier: the array whose cells are read; another one than the layer's own if weights are tied.
+    """
+
+    def __init__(self, array: WeightArray, carrier: str) -> None:
+        module = array.module
+        self.carrier = carrier
+        self.reads = 0
+        # Copies without the replaced forward: a call of the module itself would come back here.
+        self._array, self._checked = array, False
+        self._plain = without_hooks(module)
+        self._product = product(array)
+        self._bias = cast("Tensor | None", module.bias)
+        self._spatial = array.weight.dim() - 2
+        self._layer: ProgrammedLayer | None = None
+        self._rng: Stream | None = None
+        module.forward = self
+        # torch's transformer layers take the weights past the forward of their layers unless a hook is there.
+        module.register_forward_pre_hook(_seen)
+
+    def read(self, layer: ProgrammedLayer | None, rng: Stream | None) -> None:
+        """From now on read this layer; None reads the module's weights as they are."""
+        self._layer, self._rng, self.reads = layer, rng, 0
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self._layer is None or self._rng is None:
+            return cast(Tensor, self._plain.forward(x, *args, **kwargs))
+        noise = self._layer.spec.read_noise
+        assert not isinstance(noise, Ideal)
+
+        def linear(x: Tensor, weight: Tensor) -> Tensor:
+            return self._product(x, weight.to(x.dtype), *args, **kwargs)
+
+        if not self._checked:
+            check_product(self._array, self._product, x, *args, **kwargs)
+            self._checked = True
+        y = noise(linear, x, self._layer, self._rng.child(str(self.reads))).to(x.dtype)
+        self.reads += 1
+        return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
+
+
+def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
+    return None
+
+
+def product(array: WeightArray) -> Callable[..., Tensor]:
+    """`linear(x, W, ...)`: a layer's own forward with other weights, as on the array, and no bias."""
+    plain, bias = without_hooks(array.module), cast("Tensor | None", array.module.bias)
+
+    def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        swapped = {array.parameter: array.take(weight)}
+        if bias is not None:
+            swapped["bias"] = torch.zeros_like(bias)
+        return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
+
+    return linear
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> None:
+    """Refuse a subclass whose cells do not each meet one input, as they are: its read noise would be another.
+
+    Laws of read noise take the variance of an output from the layer's own forward of x^2, which is right if the output
+    is a sum of weights times inputs: then `sum over the weights of (dy / dw)^2` is that forward with weights of 1. It
+    is not where a forward scales the weight or takes its mean away (weight standardisation, equalised learning rates).
+
+    Args:
+        array: the layer.
+        linear: its `product`.
+        x: what it is called with, likewise the rest.
+
+    Raises:
+        ValueError: names the layer.
+    """
+    if type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED):
+        return
+    x = x.detach().clone()
+    tolerance = _SAME + 16 * torch.finfo(x.dtype).eps
+    weight = array.lay(array.weight.detach().clone()).requires_grad_()
+    y, due = linear(x, weight, *args, **kwargs), linear(x.square(), torch.ones_like(weight), *args, **kwargs)
+    # The outputs that meet the most input: padding may leave others without any.
+    for i in due.detach().flatten().topk(min(3, due.numel())).indices.tolist():
+        (slope,) = torch.autograd.grad(y.flatten()[i], weight, retain_graph=True, allow_unused=True)
+        found = 0.0 if slope is None else float(slope.square().sum())
+        if abs(found - float(due.flatten()[i])) > tolerance * abs(float(due.flatten()[i])):
+            raise ValueError(
+                f"read noise needs a layer whose forward is a product of its input and its weight, but {array.name!r} "
+                f"({type(array.module).__name__}) changes its weight first: give it {NO_READ_NOISE}, or exclude it"
+            )
+
+
+def without_hooks(module: nn.Module) -> nn.Module:
+    """A shallow copy to be called in the place of a layer's forward or in a hook of it: its hooks act once, there."""
+    plain = copy.copy(module)
+    plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
+    return plain

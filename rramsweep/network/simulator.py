@@ -1,0 +1,283 @@
+"""PyRRAM-Sim's interface over programmed chips: one chip, stage by stage, in siemens. Needs torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rramsweep.arguments import brief, checked_arguments
+from rramsweep.crossbar import conductances
+from rramsweep.crossbar.mapping import Differential, Mapping, Offset
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, apply_stage, map_layer
+from rramsweep.devices.device import Device
+from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
+from rramsweep.errors import ValidationError
+from rramsweep.groups import STAGES
+from rramsweep.limits import SEED_LIMIT
+from rramsweep.models.eager import eager
+from rramsweep.network.analog import analog_layers
+from rramsweep.network.arrays import check_weights, find_arrays, own_weights, private_copy
+from rramsweep.network.forking import refuse_after_fork
+from rramsweep.network.numerics import fixed_arithmetic
+
+FAULT_MODELS = ("state_independent", "state_proportional", "both")
+
+# G_max of any cell in print lies well inside; outside it is a value in another unit.
+PLAUSIBLE_G_MAX_S = (1e-8, 0.1)
+
+# Upstream's clamp_noise: normal draws beyond three standard deviations are set to three.
+CLAMP = 3.0
+
+_KEEP = object()
+
+# Attribute of a noisy model with the names of its analog weights, which `validate` looks at with its first batch.
+ANALOG = "_analog_weights"
+
+
+class FastPyTorchRRAM:
+    """One RRAM chip of a trained network, with PyRRAM-Sim's method names.
+
+    Conductances are the state between calls; weights are derived from them once, in
+    `get_noisy_model_for_inference`. The caller's model is never changed. The numbers are those of a sweep with the
+    same seed and settings.
+
+    Args:
+        pretrained_model: any PyTorch network with linear, convolution, recurrent or attention layers.
+        G_min, G_max: conductance window in siemens.
+        differential: True is the one-sided pair `W = Gp - Gn`; False is one cell against a reference at mid-window.
+        mapping: another mapping of `rramsweep.crossbar.mapping`, in the place of what `differential` says.
+        G_step: distance of programmable levels in siemens, counted from G_min; None is continuous.
+        levels: number of equally spaced levels, in the place of G_step.
+        edge: `clip`, `positive` or `none`: what the window does after each stage.
+        faults: stuck cells, e.g. `rramsweep.effects.Stuck(0.0175, 0.0904)`; they ignore every stage.
+        include, exclude: shell patterns of the layers that go on the array.
+        seed: the chip; None draws one from torch's global generator. `seed` holds it afterwards.
+
+    Raises:
+        ValueError: a window in another unit, reversed or not finite; a compiled or exported network; no analog layer; a
+            weight that is not finite.
+    """
+
+    @checked_arguments
+    @fixed_arithmetic()
+    def __init__(
+        self,
+        pretrained_model: nn.Module,
+        G_min: float,
+        G_max: float,
+        differential: bool = True,
+        *,
+        mapping: Mapping | None = None,
+        G_step: float | None = 0.1e-6,
+        levels: int | None = None,
+        edge: str = "clip",
+        faults: Effect | None = None,
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> None:
+        refuse_after_fork()
+        if not PLAUSIBLE_G_MAX_S[0] <= G_max <= PLAUSIBLE_G_MAX_S[1]:
+            unit = "microsiemens" if G_max > PLAUSIBLE_G_MAX_S[1] else "another unit"
+            raise ValueError(
+                f"G_max must be in siemens, {PLAUSIBLE_G_MAX_S[0]:g}..{PLAUSIBLE_G_MAX_S[1]:g}, got {G_max:g}, which "
+                f"looks like {unit}: 100 uS is 100e-6"
+            )
+        if not 0 <= G_min < G_max:
+            raise ValidationError(
+                f"must be in siemens, at least 0 and below G_max={G_max:g}",
+                "1 uS is 1e-6",
+                value=G_min,
+                parameter="G_min",
+            )
+        if mapping is not None and not differential:
+            raise ValueError("mapping and differential=False both choose the mapping: give one of them")
+        if G_step is not None and not 0 < G_step <= G_max - G_min:
+            raise ValidationError(
+                f"must be in siemens, above 0 and at most G_max - G_min = {G_max - G_min:g}",
+                "0.1 uS is 0.1e-6, and None is continuous",
+                value=G_step,
+                parameter="G_step",
+            )
+        step_uS = None if G_step is None or levels is not None else _microsiemens(G_step)
+        device = Device(_microsiemens(G_min), _microsiemens(G_max), step_uS, levels, edge)
+        mapping = mapping or (Differential() if differential else Offset())
+        spec = LayerSpec(device, mapping)
+        self._faults = faults or Ideal()
+        self._model = eager(pretrained_model, "pretrained_model")
+        check_weights(self._model)
+        self._names = analog_layers(pretrained_model, include, exclude)
+        self._mapped = {}
+        for name, array in own_weights(find_arrays(private_copy(pretrained_model)), self._names).items():
+            self._mapped[name] = map_layer(name, array.lay(array.weight).cpu(), spec, array.parts)
+        self.reset(seed)
+
+    @fixed_arithmetic()
+    def reset(self, seed: int | object | None = _KEEP) -> None:
+        """Back to the quantised ideal chip: without an argument of the same chip, with `seed` of another one.
+
+        Args:
+            seed: the new chip; None draws one from torch's global generator.
+        """
+        if seed is None:
+            seed = int(torch.randint(2**63 - 1, ()))
+        if seed is not _KEEP:
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEED_LIMIT:
+                raise ValueError(
+                    f"seed must be an integer of at least 0 or None, and below 2**63, got {brief(seed)}: give one"
+                )
+            self.seed = seed
+        self._layers: dict[str, ProgrammedLayer] = dict(self._mapped)
+        self._done: list[str] = []
+        self._imported = False
+
+    @checked_arguments
+    def apply_programming_error(
+        self,
+        alpha_ind: float = 0.0,
+        fault_model: str = "state_independent",
+        alpha_prop: float = 0.0,
+        clamp_noise: bool = False,
+    ) -> None:
+        """Error of the one-time write: `G' = G + sigma z`.
+
+        Args:
+            alpha_ind: sigma as a fraction of G_max, for `state_independent` and `both`.
+            fault_model: the law of the error: `state_independent`, `state_proportional` or `both` (variances add).
+            alpha_prop: sigma as a fraction of the conductance now, for `state_proportional` and `both`.
+            clamp_noise: clamp z at 3 standard deviations.
+
+        Raises:
+            ValueError: a fraction outside 0..1, one that the law does not use, or a stage that is past.
+        """
+        self._apply("programming", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
+
+    @checked_arguments
+    def apply_conductance_relaxation(
+        self,
+        alpha_ind: float = 0.0,
+        fault_model: str = "state_independent",
+        alpha_prop: float = 0.0,
+        clamp_noise: bool = False,
+    ) -> None:
+        """What cells lose shortly after the write; arguments and errors as `apply_programming_error`."""
+        self._apply("relaxation", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
+
+    @checked_arguments
+    def apply_relative_drift(self, relative_drift: float, reference: str = "target", clamp_noise: bool = False) -> None:
+        """Long-term drift: `G' = G + relative_drift G_ref z`, drawn once a cell.
+
+        Args:
+            relative_drift: sigma / G_ref; arXiv:2504.03763 as quoted by PyRRAM-Sim gives below 0.20.
+            reference: `target`, the quantised target conductance, or `current`, what the stage before left.
+            clamp_noise: clamp z at 3 standard deviations.
+
+        Raises:
+            ValueError: a fraction outside 0..1, an unknown reference, or a stage that is past.
+        """
+        self._apply("drift", RelativeDrift(relative_drift, reference, CLAMP if clamp_noise else None))
+
+    @fixed_arithmetic()
+    def get_noisy_model_for_inference(self) -> nn.Module:
+        """The network with the chip's weights: a deep copy of the caller's, in eval mode, on the same device.
+
+        Its state dict loads into the caller's own class, with two exceptions. Layers whose weight is computed (weight
+        norm, pruning) hold the chip's weight as a plain parameter. Where a digital embedding was tied to an analog
+        layer, the two now hold different numbers, and a class that ties them again takes one for both.
+
+        This is the only place where conductances become weights. Two calls give equal models.
+        """
+        model = private_copy(self._model)
+        with torch.no_grad():
+            for name, array in own_weights(find_arrays(model), self._names).items():
+                array.weight.copy_(array.take(self._stuck(name).weight()))
+        setattr(model, ANALOG, tuple(self._names))
+        return model
+
+    @property
+    @fixed_arithmetic()
+    def conductances(self) -> dict[str, dict[str, Tensor]]:
+        """Conductances now, in siemens: `{layer: {cell: tensor}}`, stuck cells included.
+
+        Tensors have the weight's shape; that of a transposed convolution is (out, in/groups, ...).
+        """
+        return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
+
+    @checked_arguments
+    @fixed_arithmetic()
+    def export_conductances(self, path: str | PathLike[str]) -> None:
+        """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.crossbar.conductances.save`).
+
+        Raises:
+            ValueError: the path names no file.
+            OSError: the file cannot be written.
+        """
+        if not Path(path).name or Path(path).is_dir():
+            raise ValidationError("must name a file", "give chip.npz, say", value=str(path), parameter="path")
+        conductances.save(path, {name: self._stuck(name) for name in self._layers})
+
+    @checked_arguments
+    @fixed_arithmetic()
+    def import_conductances(self, path: str | PathLike[str]) -> None:
+        """Make the conductances of a file the chip's state, e.g. those measured on a real chip.
+
+        They are the whole chip: a file does not say which errors it holds already, so that no stage may follow, and
+        `faults` are not applied. `reset()` goes back to the simulated chip.
+
+        Args:
+            path: an `.npz` that `export_conductances` wrote of this network, device and mapping, or one of its form
+                with measured arrays in uS (`rramsweep.crossbar.conductances.load`).
+
+        Raises:
+            ValueError: no such file, or one that does not fit the network, or is damaged; the chip is then as it was.
+            OSError: the file cannot be read.
+        """
+        if not Path(path).is_file():
+            raise ValidationError(
+                "must be an existing file of conductances", "check it", value=str(path), parameter="path"
+            )
+        self._layers = conductances.load(path, self._mapped)
+        self._imported = True
+
+    def _stuck(self, name: str) -> ProgrammedLayer:
+        if self._imported:
+            return self._layers[name]
+        # Faults overwrite whatever the stages did, so they are applied to what is looked at, not to the state.
+        return apply_stage(self._layers[name], "faults", self._faults, self.seed)
+
+    @fixed_arithmetic()
+    def _apply(self, stage: str, effect: Effect) -> None:
+        if self._imported:
+            raise ValueError(
+                f"imported conductances hold every error of their chip, but {stage} was asked for after the import: "
+                "call reset() to simulate one"
+            )
+        for past in self._done:
+            if STAGES.index(past) >= STAGES.index(stage):
+                raise ValueError(
+                    f"stages run once and in the order {', '.join(STAGES[:3])}, but {stage} was asked for after "
+                    f"{past}: call reset() for the same chip from the start, or reset(seed=...) for another"
+                )
+        self._layers = {name: apply_stage(layer, stage, effect, self.seed) for name, layer in self._layers.items()}
+        self._done.append(stage)
+
+
+def _gaussian(alpha_ind: float, fault_model: str, alpha_prop: float, clamp_noise: bool) -> Gaussian:
+    if fault_model not in FAULT_MODELS:
+        raise ValueError(f"fault_model must be one of {', '.join(FAULT_MODELS)}, got {fault_model!r}: pick one")
+    for name, value, law in (
+        ("alpha_prop", alpha_prop, "state_independent"),
+        ("alpha_ind", alpha_ind, "state_proportional"),
+    ):
+        if fault_model == law and value != 0:
+            raise ValueError(f"fault_model={law!r} does not use {name}, got {value}: leave it out or use 'both'")
+    return Gaussian(alpha_ind, alpha_prop, CLAMP if clamp_noise else None)
+
+
+def _microsiemens(siemens: float) -> float:
+    # 0.1e-6 * 1e6 is 0.09999999999999999; the sweep's config says 0.1, and the two must be one device.
+    return float(format(siemens * 1e6, ".12g"))

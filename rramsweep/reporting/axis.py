@@ -1,0 +1,108 @@
+"""The x axis of a plot: where its values stand, numbers and categories alike, and what they are called."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rramsweep.analysis.schema import CHOICES, TIME
+from rramsweep.units import in_words
+
+LABELS = {
+    "drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$",
+    "faults.p_stuck_lrs": "share of cells stuck at LRS, p_stuck_lrs",
+    "faults.p_stuck_hrs": "share of cells stuck at HRS, p_stuck_hrs",
+}
+# What a column's name ends in -> its unit; fractions keep their name and say of what.
+UNITS = {
+    "_uS_per_decade": "µS a decade",
+    "_uS2_per_decade": "µS² a decade",
+    "_uS": "µS",
+    "_s": "s",
+    "_K": "K",
+    "_V": "V",
+    "_eV": "eV",
+    "_Hz": "Hz",
+    "_ohm": "Ω",
+}
+OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductance now"}
+
+
+# A positive axis whose ends are this many times apart is logarithmic.
+DECADES_APART = 100
+
+
+def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
+    """For each cell: ``at`` (place on the axis' own scale), ``curve`` (else a category), ``lane`` (width)."""
+    v = values.to_numpy(dtype=np.float64, na_value=np.nan) if is_number(values) else np.full(len(values), np.nan)
+    finite = np.isfinite(v)
+    if ax.get_xscale() == "log":
+        finite &= v > 0  # zero has no place on a logarithm, so it stands apart
+    if not finite.any():
+        at = pd.factorize(values, use_na_sentinel=False)[0].astype(np.float64)
+        ax.set_xlim(-0.6, at.max() + 0.6)
+        return {"at": at, "curve": False, "lane": 0.5}
+    low, high = v[finite].min(), v[finite].max()
+    if low > 0 and high / low >= DECADES_APART:
+        ax.set_xscale("log")
+    at = np.full(len(v), np.nan)
+    at[finite] = ax.xaxis.get_transform().transform(v[finite])
+    levels = np.unique(at[finite])
+    span = np.ptp(levels) or abs(levels[0]) or 1.0
+    if len(levels) == 1:
+        ax.set_xlim(*data_at(ax, [levels[0] - span / 2, levels[0] + span / 2]))
+    at[v == np.inf] = levels[-1] + 0.15 * span
+    apart = np.isfinite(v) & ~finite
+    at[apart] = levels[0] - 0.15 * span
+    at[np.isnan(at)] = levels[0] - (0.3 if apart.any() else 0.15) * span
+    lane = min(0.05 * span, 0.4 * np.diff(levels, append=np.inf).min())
+    return {"at": at, "curve": finite & (len(levels) > 1), "lane": np.where(finite, lane, 0.1 * span)}
+
+
+def is_number(values: "pd.Series[Any]") -> bool:
+    """Whether a column holds numbers: neither text nor yes and no."""
+    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
+
+
+def data_at(ax: Axes, at: Any) -> Any:
+    """Data coordinates of places on the axis' own scale."""
+    return ax.xaxis.get_transform().inverted().transform(np.asarray(at, dtype=np.float64))
+
+
+def text_of(value: Any, column: str = "") -> str:
+    """A value in words, that of ``t_s`` by the clock."""
+    if pd.isna(value):
+        return "none"
+    if column == TIME:
+        return in_words(float(value))
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def name_of(value: Any, column: str = "") -> str:
+    """A value in words; a parameter's with its name before it."""
+    text = text_of(value, column)
+    # A column of several joined ones already says in its values what they are.
+    return text if column in CHOICES or not column or ", " in column else f"{column} = {text}"
+
+
+def label_of(name: str) -> str:
+    """A column's name for an axis, with its unit or what it is a fraction of."""
+    for ending, words in (UNITS | OF_WHAT).items():
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending) if ending in UNITS else name} ({words})"
+    return LABELS.get(name, name)
+
+
+def name_places(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, x: str, room: int) -> None:
+    """Ticks for an axis with categories; a continuous one keeps its own."""
+    # Null means that the option chosen has no such parameter, so the option names the place.
+    choice = x.split(".")[0]
+    absent = list(chips.loc[chips[x].isna(), choice].unique()) if choice in CHOICES else []
+    named = table.drop_duplicates("at").sort_values("at")
+    named = named[~named["curve"] | (np.arange(len(named)) % -(-len(named) // 9) == 0)]
+    names = [name_of(absent[0] if pd.isna(value) and len(absent) == 1 else value) for value in named[x]]
+    long = max(map(len, names)) + 2 > room / len(names)
+    slope: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    ax.set_xticks(data_at(ax, named["at"]), names, **slope)
+    ax.minorticks_off()

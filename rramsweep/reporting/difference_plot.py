@@ -1,0 +1,86 @@
+"""Paired differences: how much better or worse than a baseline, chip by chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rramsweep.analysis.comparison import check_baseline, compare, equal_to
+from rramsweep.analysis.grouping import finished, need_facts, one_metric, resolve_by, span
+from rramsweep.arguments import checked_arguments
+from rramsweep.reporting.axis import label_of, name_of, name_places, text_of
+from rramsweep.reporting.curves import draw_means, of_what, place
+from rramsweep.reporting.style import axes_or_new, legend_above, room, styled, write_caption
+from rramsweep.reporting.time_axis import name_times, spread_times
+
+
+@checked_arguments
+@styled()
+def plot_differences(
+    frame: pd.DataFrame, baseline: Mapping[str, Any], x: str, group: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the difference of each cell to its baseline over ``x``, from `compare`: chips paired by seed.
+
+    The mean over the common chips with its paired 95 % t interval; a band along a curve where ``x`` is a number, bars
+    where it is a choice. The baseline is the line at 0; its own cells are not drawn.
+
+    Args:
+        frame: a results frame of one metric with one point in each (x, group).
+        baseline: values of ``x``, of ``group``, or of both; see `compare`.
+        x: a choice or parameter column.
+        group: a choice or parameter column, or None for one curve.
+        ax: where to draw, as in `plot_robustness`.
+
+    Returns:
+        The Axes. Its artists have a gid: ``mean:`` and ``interval:`` before the group's name, ``baseline``,
+        ``caption``.
+
+    Raises:
+        ValueError: what `compare` refuses, a baseline in other columns than ``x`` and ``group``, a frame of several
+            metrics, or one in which nothing but the baseline is left.
+    """
+    need_facts(frame)
+    metric = one_metric(frame)
+    keys = resolve_by(frame, [name for name in (group, x) if name is not None])
+    check_baseline(frame, baseline)
+    other = [name for name in baseline if name not in keys]
+    if other:
+        raise ValueError(
+            f"baseline must be of {' and '.join(reversed(keys))}, the columns drawn, got {', '.join(other)}: make it x "
+            "or group, or filter the frame"
+        )
+    chips = finished(frame, keys, free=group is None)
+    table = compare(frame, baseline, keys)
+    is_base = np.logical_and.reduce([equal_to(list(table[name]), value) for name, value in baseline.items()])
+    # The colours of the plot in which the baseline has its own.
+    order = None if group is None else list(dict.fromkeys(name_of(value, group) for value in table[group]))
+    table = table[~is_base]
+    if table.empty:
+        raise ValueError("a plot of differences needs a cell beside the baseline, got none: sweep another value")
+    ax = axes_or_new(ax, height=2.8)
+    spread_times(ax, x, table[x])
+    table = place(table, x, group, ax)
+    bands = (("interval", "difference_low", "difference_high", 0.4),)
+    draw_means(ax, table, "difference_mean", bands, metric.factor, order)
+    told = ", ".join(f"{name} = {text_of(value, name)}" for name, value in baseline.items())
+    style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
+    ax.axhline(0, gid="baseline", label="baseline", **style)
+    if not table["curve"].all():
+        name_places(ax, table, chips, x, room(ax))
+    ax.set_xlabel(label_of(x))
+    name_times(ax, x, table[x])
+    unit = f" ({metric.distance})" if metric.distance else ""
+    ax.set_ylabel(f"{metric.name}\nless the baseline's{unit}")
+    if group is None:
+        for line in ax.get_lines():
+            line.set_label("difference" if str(line.get_label()) == "mean" else str(line.get_label()))
+    legend_above(ax)
+    over = f"mean with paired 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
+    if table["n"].max() == 1:
+        over = f"one chip {of_what(chips)}, so no interval"
+    write_caption(ax, [over, f"baseline: {told}", f"{'below' if metric.higher_is_better else 'above'} 0 is worse"])
+    return ax

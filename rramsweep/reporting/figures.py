@@ -1,0 +1,162 @@
+"""Which plots suit a sweep: chosen from the columns that it varied, each a figure of one column of a journal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rramsweep.analysis.comparison import equal_to
+from rramsweep.analysis.grouping import need_facts, resolve_by, without_images
+from rramsweep.analysis.schema import ENDED, METRIC, TIME
+from rramsweep.reporting.axis import is_number, name_of
+from rramsweep.reporting.difference_plot import plot_differences
+from rramsweep.reporting.ecdf_plot import plot_ecdf
+from rramsweep.reporting.heatmap_plot import plot_heatmap
+from rramsweep.reporting.robustness_plot import plot_robustness
+from rramsweep.reporting.style import STYLE, PrintFigure, styled
+from rramsweep.reporting.time_plot import plot_over_time
+from rramsweep.reporting.yield_plot import plot_yield
+from rramsweep.scale import Scale
+
+# More panels than this in one figure are no longer read beside each other.
+_PANELS = 3
+CAPTIONS = {
+    "robustness": "The score over what was swept",
+    "over_time": "The score over the time since programming",
+    "heatmap": "The mean score of each pair of values, and where the yield falls below 90 %",
+    "ecdf": "How the chips are distributed",
+    "yield": "The share of good chips over the loss that a good chip may have",
+    "differences": "How much each loses against the baseline, chip by chip",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plot and the columns it is given; with ``panel``, one panel below the other for each value of that column."""
+
+    draw: Callable[..., Axes]
+    columns: Mapping[str, Any]
+    panel: str | None = None
+
+
+def figures_for(frame: pd.DataFrame) -> dict[str, Figure]:
+    """Draw the plots that suit a results frame, by what its sweep varied; see `choose`.
+
+    Args:
+        frame: a results frame, of one metric or several.
+
+    Returns:
+        Figures by name: `robustness`, `over_time`, `heatmap`, `ecdf`, `yield`, `differences`; with several metrics each
+        name ends in the metric's, as in `ecdf-top-1-accuracy`. Empty where no chip finished.
+
+    Raises:
+        ValueError: not a results frame, or two points that no swept column tells apart.
+    """
+    need_facts(frame)
+    swept = [name for name in resolve_by(frame, None) if name != ENDED and name not in METRIC]
+    parts = [part for _, part in without_images(frame)[0].groupby(list(METRIC), sort=False)]
+    figures = {}
+    for part in parts:
+        if not (part["status"] == "ok").any():
+            continue
+        ending = "" if len(parts) == 1 else "-" + re.sub(r"[^\w.]+", "-", _words(part, parts)).strip("-")
+        varied = [name for name in swept if part[name].nunique(dropna=False) > 1]
+        label, part = joined(part, varied)
+        for name, choice in choose(part, varied, label).items():
+            figures[name + ending] = _figure(part, choice)
+    return figures
+
+
+def caption_of(name: str) -> str:
+    """What a figure of `figures_for` shows, in words."""
+    plot, _, metric = name.partition("-")
+    return CAPTIONS[plot] + (f" ({metric.replace('-', ' ')})" if metric else "")
+
+
+def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict[str, Choice]:
+    """The plots for a frame of one metric, by the columns that vary in it.
+
+    - any axis: robustness over `main_axis`, with the other columns joined as ``group``
+    - two values of ``t_s`` above 0: the score over time, instead of a robustness over ``t_s``
+    - exactly two numeric axes and no other: a heat map
+    - several chips a point: distribution and yield for each value of the main axis, a panel for each value of ``group``
+      where there are at most three
+    - several chips and a baseline with the same seeds: paired differences, to the first option of a choice that was
+      swept beside one other axis, else to the lowest (or first) value of the main axis
+    """
+    several = bool((frame["status"] == "ok").groupby(frame["point_id"]).sum().max() > 1)
+    if not swept:
+        alone = {"ecdf": Choice(plot_ecdf, {}), "yield": Choice(plot_yield, {})}
+        return alone if several else {}
+    x, chosen = main_axis(frame, swept), {}
+    timed = TIME in swept and frame.loc[frame[TIME] > 0, TIME].nunique() > 1
+    if not timed or x != TIME:
+        chosen["robustness"] = Choice(plot_robustness, {"x": x, "group": group})
+    if timed and (x == TIME or len(swept) == 2):
+        chosen["over_time"] = Choice(plot_over_time, {"group": group if x == TIME else x})
+    if len(swept) == 2 and all(is_number(frame[name]) for name in swept):
+        chosen["heatmap"] = Choice(plot_heatmap, {"x": x, "y": group})
+    if several and (group is None or frame[group].nunique(dropna=False) <= _PANELS):
+        chosen["ecdf"] = Choice(plot_ecdf, {"group": x}, group)
+        chosen["yield"] = Choice(plot_yield, {"group": x}, group)
+    of = group if group is not None and group in swept and not is_number(frame[group]) else x
+    values = frame[of].dropna()
+    baseline = {of: values.min() if is_number(values) else values.iloc[0]}
+    if several and _paired(frame, baseline, [name for name in (group, x) if name is not None]):
+        chosen["differences"] = Choice(plot_differences, {"baseline": baseline, "x": x, "group": group})
+    return chosen
+
+
+def main_axis(frame: pd.DataFrame, swept: Sequence[str]) -> str:
+    """The column for the x axis: the numeric one with most levels, else the one with most."""
+    numeric = [name for name in swept if is_number(frame[name])]
+    return max(numeric or swept, key=lambda name: frame[name].nunique())
+
+
+def joined(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str | None, pd.DataFrame]:
+    """The column that tells curves over the main axis apart, and the frame with it: of several columns one of text."""
+    others = [name for name in swept if name != main_axis(frame, swept)] if swept else []
+    if len(others) < 2:
+        return others[0] if others else None, frame
+    label = ", ".join(others)
+    text = frame[others].astype("object").map(name_of)
+    return label, frame.assign(**{label: text.agg(", ".join, axis=1)})
+
+
+def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:
+    """The name of a part's metric, with its unit where another metric has the same name."""
+    scale, names = Scale.of(part.iloc[0]), [Scale.of(other.iloc[0]).name for other in parts]
+    return scale.name if names.count(scale.name) == 1 else f"{scale.name} {scale.unit}"
+
+
+def _paired(frame: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    """Whether every cell has a seed that finished both in it and at its baseline."""
+    done = frame.loc[frame["status"] == "ok", [*keys, "seed"]]
+    ((name, value),) = baseline.items()
+    free = [key for key in keys if key != name]
+    pairs = done.merge(done.loc[equal_to(list(done[name]), value), [*free, "seed"]], on=[*free, "seed"])
+    return len(pairs[list(keys)].drop_duplicates()) == len(frame[list(keys)].drop_duplicates())
+
+
+@styled()
+def _figure(frame: pd.DataFrame, choice: Choice) -> Figure:
+    panels = [(None, frame)] if choice.panel is None else list(frame.groupby(choice.panel, sort=False, dropna=False))
+    width, height = STYLE["figure.figsize"]
+    figure = PrintFigure(figsize=(width, height * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for (value, part), ax in zip(panels, figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
+        if not (part["status"] == "ok").any():
+            ax.set_axis_off()
+            continue
+        choice.draw(part, **choice.columns, ax=ax)
+        legend = ax.get_legend()
+        if choice.panel is not None and legend is not None:
+            legend.set_title(f"{name_of(value, choice.panel)}: {legend.get_title().get_text()}")
+    return figure

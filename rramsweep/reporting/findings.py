@@ -1,0 +1,298 @@
+"""What a sweep answers, in sentences that its chips carry: lower bounds on the yield, never point estimates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rramsweep.analysis.grouping import inputs_word, scales, span
+from rramsweep.analysis.schema import CHANCE, TIME
+from rramsweep.analysis.summary import at_chance
+from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
+from rramsweep.reporting.asked import planned, unfinished
+from rramsweep.reporting.axis import UNITS, is_number, name_of, text_of
+from rramsweep.scale import FRACTION, NAME, Bound, Scale, chance_words, drop_for, percent
+from rramsweep.study.plan import Plan
+
+# The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.
+GOAL = 0.9
+# A t interval over fewer chips than these is wider than 1.4 standard deviations either side: no more than a hint.
+FEW = 5
+# More sentences than these are no answer that anyone reads; a count then stands before them.
+READABLE = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer in words.
+
+    Args:
+        sentences: one for each combination of the axes that is not the range itself.
+        notes: what a reader must know to take them as they are meant.
+        headline: how many points keep what they must, where there are more than `READABLE` sentences; else empty.
+        unfinished: that the sweep has not run to its end, which comes before the sentences; empty where it has.
+        guessing: networks at chance level, which come before all else; see `guessing`.
+    """
+
+    sentences: list[str]
+    notes: list[str]
+    headline: str = ""
+    unfinished: str = ""
+    guessing: Sequence[str] = ()
+
+
+def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan: Plan | None = None) -> Answer:
+    """The answer of a sweep.
+
+    With a numeric axis (of several the one with most levels) each combination of the others has a sentence on how far
+    it goes: levels are taken in order, from the end where the mean score is better, until the first whose
+    `yield_bound` is below `GOAL`, or, with fewer chips than can show that, until the first with a chip that is not
+    good. The share named is the smallest bound of the range. Without a numeric axis each cell has its sentence, and
+    where the metric has no yield, the sentence names the bad end of the mean's 95 % t interval.
+
+    Args:
+        frame: results.
+        summary: of `summarize`, one row a cell.
+        axes: columns of ``summary`` that may tell its cells apart.
+        plan: what was asked; None takes what ``frame`` has for all of it.
+    """
+    open_ = unfinished(frame, plan)
+    if not (frame["status"] == "ok").any():
+        return Answer(["No chip has finished: there is no answer yet."], [], unfinished=open_)
+    metrics = scales(frame)
+    # What will vary once the sweep is complete is named already while one value of it has run.
+    levels = {name: planned(plan, name) for name in axes} if plan and open_ else {}
+    varied = [name for name in axes if summary[name].nunique(dropna=False) > 1 or len(levels.get(name, [])) > 1]
+    numeric = [name for name in varied if is_number(summary[name])]
+    x = max(numeric, key=lambda name: summary[name].nunique()) if numeric else None
+    keys = [name for name in varied if name != x]
+    if len(metrics) > 1 and not any(name.split(".")[0] == "metric" for name in keys):
+        keys.append(NAME)
+    more = x is not None and len(levels.get(x, [])) > summary[x].nunique(dropna=False)
+    chips = _Words(frame, summary, "no chip of a further level has run yet" if more else "no further level was swept")
+    groups = summary.groupby(keys, sort=False, dropna=False) if keys else [((), summary)]
+    sentences = []
+    for values, part in groups:
+        where = [name_of(value, "" if key == NAME else key) for key, value in zip(keys, values, strict=True)]
+        has_x = part[x].notna() if x else pd.Series(False, index=part.index)
+        for alone in part.index[~has_x]:
+            absent = [f"{x} = none"] if x else []
+            sentences.append(chips.sentence([*where, *absent], part.loc[[alone]], None))
+        if has_x.any():
+            sentences.append(chips.sentence(where, part[has_x].sort_values(str(x), kind="stable"), x))
+    headline = _headline(summary) if len(sentences) > READABLE else ""
+    return Answer(sentences, _notes(frame, summary, x is not None), headline, open_, guessing(frame))
+
+
+def guessing(frame: pd.DataFrame) -> list[str]:
+    """A sentence for each digital network of a results frame that is at chance level."""
+    done = frame[(frame["status"] == "ok") & frame["n_correct"].notna()]
+    if CHANCE not in done:  # a frame of an older version
+        return []
+    done = done[done[CHANCE].notna()]
+    right = done["n_correct"] + done["n_lost"] - done["n_gained"]
+    p = binomial_tail(*(column.to_numpy(dtype=np.float64) for column in (right, done["n_images"], done[CHANCE])))
+    found = done.assign(right=right)[p > ALPHA]
+    columns = ["model", "data", "right", "n_images", CHANCE]
+    rows = found[columns].drop_duplicates().itertuples(index=False)
+    return [
+        chance_words(f"{model} on {data}", int(n_right), int(n), float(chance))
+        for model, data, n_right, n, chance in rows
+    ]
+
+
+def unseen(summary: pd.DataFrame) -> list[str]:
+    """A sentence on how many bad chips there may be that the chips of a sweep do not show, however many are good.
+
+    None where no yield is shown: of a metric without one, and of networks at chance level.
+    """
+    counts = sorted({int(n) for n in summary.loc[_has_yield(summary), "n"] if n > 0})
+    if not counts:
+        return []
+    few, many = counts[0], counts[-1]
+    most = [f"{percent(float(unseen_share(n)), 1, 'high')} %" for n in (few, many)]
+    good = "it were" if few == 1 else f"all {few} were"
+    told = f"{_count(few)} cannot see rare failures: even if {good} good, up to {most[0]} of all chips may be bad"
+    if few < many:
+        told += f"; if all {many} were, up to {most[1]}"
+    return [f"{told} (exact one-sided {100 * CONFIDENCE:g} % bound, for many chips n about 3/n)"]
+
+
+def _has_yield(summary: pd.DataFrame) -> pd.Series[bool]:
+    return summary["yield_bound"].notna() & ~at_chance(summary)
+
+
+def few_chips(summary: pd.DataFrame) -> list[str]:
+    """A sentence where points have so few chips that an interval over them says little; else none."""
+    few = int(summary["n"].between(1, FEW - 1).sum())
+    if not few:
+        return []
+    have = "the point has" if len(summary) == 1 else f"{few} of {len(summary)} points have"
+    return [f"{have} fewer than {FEW} chips: intervals over so few are too wide to tell much, sweep more chips"]
+
+
+class _Words:
+    """The words that all sentences of one sweep share."""
+
+    def __init__(self, frame: pd.DataFrame, summary: pd.DataFrame, at_end: str) -> None:
+        self._at_end = at_end
+        network = "this network" if frame["model"].nunique() <= 1 else "its network"
+        self._of = f"of {network} on these {span(frame['n_images'])} {inputs_word(frame)}"
+        self._drop = summary.attrs["yield_drop"]
+
+    def sentence(self, where: Sequence[str], rows: pd.DataFrame, x: str | None) -> str:
+        """One sentence on rows that differ in ``x`` alone, sorted by it, or on one row."""
+        scale = Scale.of(rows.iloc[0])
+        done = rows[rows["n"] > 0]
+        if done.empty:
+            return f"{_joined([*where, _at(x, rows.iloc[0])])}: no chip finished."
+        first, last = done.iloc[0]["score_mean"], done.iloc[-1]["score_mean"]
+        falling = (last > first) if scale.higher_is_better else (last < first)
+        rows = rows.iloc[::-1] if falling else rows
+        guessed = at_chance(rows)
+        if guessed.any():
+            levels = ", ".join(_value(x, row) for _, row in rows[guessed].iterrows()) if x else ""
+            place = "" if x is None else f"every {x}" if guessed.all() else f"{x} = {levels}"
+            none = f"{_joined([*where, place])}: no yield, for the digital network itself is at chance level."
+            return none if guessed.all() else f"{none} {self.sentence(where, rows[~guessed], x)}"
+        if rows["yield_bound"].isna().all():
+            return self._mean(where, done, x, scale)
+        return self._range(where, rows, x, scale, "down to" if falling else "up to")
+
+    def _range(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale, until: str) -> str:
+        good = (rows["n"] > 0) & (rows["yield_bound"] >= rows["n"].map(_goal) - 1e-12)
+        k = len(rows) if good.all() else int(np.argmin(good.to_numpy()))
+        carried = rows.iloc[: max(k, 1)]
+        last = carried.iloc[-1]
+        place = _at(x, last) if len(carried) == 1 else f"{x} {until} {_value(x, last)}"
+        here = _joined([*where, place])
+        if last["n"] == 0:
+            return f"{here}: no chip finished."
+        if k == 0 and x is not None:
+            asked = f"{_percent(_goal(last['n']))} % of chips {self._keeps(scale)}{_most(last)}"
+            shown = f"it {self._shows(last)} ({self._over(carried)})"
+            return f"{here}: already this first level is not shown to keep {asked}; {shown}."
+        least = carried.iloc[int(carried["yield_bound"].to_numpy().argmin())]
+        said = f"{here}: at least {_percent(least['yield_bound'])} % of chips stay {self._keeps(scale)}"
+        said = f"{said} ({self._over(carried)}{_most(least) if k else ''})"
+        if x is None:
+            return f"{said}."
+        if k == len(rows):
+            return f"{said}; {self._at_end}."
+        after = rows.iloc[k]
+        over = f" ({_count(int(after['n']))})" if after["n"] else ""
+        return f"{said}; the next level, {_value(x, after)}, {self._shows(after)}{over}."
+
+    def _keeps(self, scale: Scale) -> str:
+        drop = drop_for([scale], self._drop)  # each metric's own where several were swept
+        assert drop is not None, "a metric with a bound on its yield has a drop"
+        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.distance}".rstrip()
+        return f"at most {told} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
+
+    def _over(self, rows: pd.DataFrame) -> str:
+        each = " a level" if len(rows) > 1 else ""
+        return f"lower {100 * CONFIDENCE:g} % bound over {_chips(rows)}{each} {self._of}"
+
+    @staticmethod
+    def _shows(row: Any) -> str:
+        return f"shows at least {_percent(row['yield_bound'])} %" if row["n"] > 0 else "shows nothing: no chip finished"
+
+    def _mean(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale) -> str:
+        bad, worst = ("score_low", "at least") if scale.higher_is_better else ("score_high", "at most")
+        side: Bound = "low" if scale.higher_is_better else "high"
+        ends = rows.iloc[[0, -1]] if len(rows) > 1 else rows
+        said = []
+        for _, row in ends.iterrows():
+            place = _at(x, row)
+            end = scale.text(row[bad], bound=side)
+            text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {end}"
+            said.append(f"{text}{f' at {place}' if place else ''}")
+        return (
+            f"{_joined([*where, scale.mean_name])}: {', '.join(said)}; digital "
+            f"{scale.text(rows.iloc[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
+            f"{_chips(rows)} {self._of})."
+        )
+
+
+def _headline(summary: pd.DataFrame) -> str:
+    if summary["yield_bound"].isna().all():
+        return f"{len(summary)} points, of a metric without a yield."
+    kept = int((~at_chance(summary) & (summary["yield_bound"] >= summary["n"].map(_goal) - 1e-12)).sum())
+    fewest = summary.iloc[int(summary["n"].to_numpy().argmin())]
+    least = f"{_percent(_goal(fewest['n']))} % of chips good{_most(fewest)}"
+    return f"{kept} of {len(summary)} points are each shown to keep at least {least}."
+
+
+def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
+    notes = [f"{words[0].upper()}{words[1:]}." for words in [*unseen(summary), *few_chips(summary)]]
+    bounds = summary[_has_yield(summary)]
+    if len(bounds):
+        notes.append(
+            "Bounds, not estimates: the one-sided exact (Clopper-Pearson) lower bound on the share of good chips, "
+            "rounded down. Each sentence holds at this confidence for itself, not all of them at once."
+        )
+        few = int(bounds["n"].min())
+        needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(GOAL))
+        if few < needed:
+            notes.append(
+                f"{_count(few)} without a failure can show {_percent(_goal(few))} % "
+                f"and no more; {needed} show {_percent(GOAL)} %."
+            )
+        if ranges:
+            notes.append(
+                f"A range ends before the first level that is not shown to keep {_percent(GOAL)} % of chips good (or "
+                "what so few chips can show at most); that share is a choice made here. Levels are taken in order, so "
+                "that the whole range keeps it at this confidence; the share named is the smallest bound of the range."
+            )
+    if summary["yield_bound"].isna().any():
+        notes.append(
+            "Without yield_drop=VALUE, how much worse than digital a good chip may be, this metric has no yield: only "
+            "the mean can be bounded."
+        )
+    failed = int((frame["status"] == "failed").sum())
+    if failed:
+        notes.append(f"{failed} failed {'trial is' if failed == 1 else 'trials are'} left out of every number.")
+    notes.append("Other weights, or other images, are another question: no interval here answers it.")
+    return notes
+
+
+def _goal(n: float) -> float:
+    """What n chips must show for a range to go on: `GOAL`, or what they show without a failure where that is less."""
+    return min(GOAL, (1 - CONFIDENCE) ** (1 / n)) if n > 0 else GOAL
+
+
+def _most(row: Any) -> str:
+    """That `_goal` is below `GOAL` because so few chips cannot show more, where it is."""
+    return f", the most that {_count(int(row['n']))} can show" if row["n"] > 0 and _goal(row["n"]) < GOAL else ""
+
+
+def _percent(share: float) -> str:
+    return percent(share, bound="low")
+
+
+def _value(x: str | None, row: Any) -> str:
+    unit = next((unit for ending, unit in UNITS.items() if x and x != TIME and x.endswith(ending)), "")
+    return f"{text_of(row[x], x or '')} {unit}".rstrip()
+
+
+def _at(x: str | None, row: Any) -> str:
+    return f"{x} = {_value(x, row)}" if x else ""
+
+
+def _chips(rows: pd.DataFrame) -> str:
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    return f"{low}–{high} chips" if low < high else _count(low)
+
+
+def _count(n: int) -> str:
+    return f"{n} {'chip' if n == 1 else 'chips'}"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    words = ", ".join(part for part in parts if part)
+    return words or "The point asked for"

@@ -1,0 +1,85 @@
+"""The plot of `inspect`: each layer's relative MVM error, on the Axes it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rramsweep.analysis.layer_table import LAYER
+from rramsweep.arguments import checked_arguments
+from rramsweep.reporting.axis import name_of
+from rramsweep.reporting.style import (
+    axes_or_new,
+    colour_of,
+    columns_for,
+    legend_above,
+    marker_of,
+    styled,
+    write_caption,
+)
+
+# More names than this cannot be read beside each other in one column of a journal.
+_NAMES = 24
+
+
+@checked_arguments
+@styled()
+def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the relative MVM error of every layer: mean over the chips (marker) and their range (bar), in percent.
+
+    Layers stand in the network's order. Each combination of the swept columns has a colour and a marker. A layer whose
+    product cannot be had (fused kernels) shows its weight error, by an open marker.
+
+    Args:
+        table: from `rramsweep.inspect`.
+        ax: where to draw; nothing else is touched. Default: a new figure, one column wide.
+
+    Returns:
+        The Axes. Its artists have a gid: ``mvm:`` and ``weights:`` before the group's name for the markers, ``range:``
+        for the bars.
+
+    Raises:
+        ValueError: the frame is no table of `inspect`.
+    """
+    if not isinstance(table, pd.DataFrame) or LAYER not in table or "by" not in table.attrs:
+        raise ValueError("plot_inspect takes the table of rramsweep.inspect, got another frame: call inspect first")
+    ax = axes_or_new(ax)
+    by = table.attrs["by"]
+    layers = list(dict.fromkeys(table[LAYER]))
+    parts = table.groupby(by, sort=False, dropna=False) if by else [((), table)]
+    groups = [(", ".join(map(name_of, key)), part) for key, part in parts]
+    for index, (name, part) in enumerate(groups):
+        at = part[LAYER].map(layers.index) + 0.7 * ((index + 0.5) / len(groups) - 0.5)
+        _draw(ax, part, at, name, colour_of(index), marker_of(index))
+    ax.set_ylim(bottom=0)
+    step = -(-len(layers) // _NAMES)
+    ax.set_xticks(np.arange(0, len(layers), step), layers[::step], rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    ax.set_xlabel("layer")
+    fused = bool(table["mvm_error"].isna().any())
+    ax.set_ylabel(f"relative MVM error{', open: weight error' if fused else ''} (%)")
+    if by:
+        title = ", ".join(name.rpartition(".")[2] for name in by)
+        legend_above(ax, title, columns_for([name for name, _ in groups]))
+    chips = int(table["chips"].max())
+    of = "error of the analog product to the digital one, with the layer's digital inputs"
+    over = "one chip" if chips == 1 else f"marker: mean of {chips} chips, bar: from the smallest to the largest"
+    write_caption(ax, [of, over])
+    return ax
+
+
+def _draw(ax: Axes, part: pd.DataFrame, at: pd.Series[float], name: str, colour: str, marker: str) -> None:
+    fused = part["mvm_error"].isna()
+    label = name or None  # of the first markers alone, so that the legend has a group once
+    for what, error, mine, fill in (("mvm", "mvm_error", ~fused, colour), ("weights", "weight_error", fused, "white")):
+        if not mine.any():
+            continue
+        low, high = 100 * part.loc[mine, f"{error}_min"], 100 * part.loc[mine, f"{error}_max"]
+        ax.vlines(at[mine], low, high, color=colour, linewidth=1.0, zorder=2, gid=f"range:{name}")
+        style: dict[str, Any] = {"linestyle": "none", "marker": marker, "zorder": 3}
+        style |= {"color": colour, "markerfacecolor": fill, "markeredgewidth": 0.8, "gid": f"{what}:{name}"}
+        ax.plot(at[mine], 100 * part.loc[mine, error], label=label, **style)
+        label = None

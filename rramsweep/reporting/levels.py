@@ -1,0 +1,65 @@
+"""Stairs of several levels in one plot: how each looks, and how a stair with its band is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rramsweep.analysis.schema import TIME
+from rramsweep.intervals import Floats
+from rramsweep.reporting.axis import is_number, label_of, text_of
+from rramsweep.reporting.style import colour_of, dashes_of, legend_above, shades
+
+# Of more ordered levels than the first the legend names at most the second and says so: shades tell the rest.
+_ALL_NAMED, _NAMED = 12, 8
+# Of the legend at most: two columns of twelve times would leave the stairs half of their height.
+_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Level:
+    """One value of the column that tells stairs apart: its cell, its name, its look, and whether the legend has it."""
+
+    cell: int
+    name: str
+    colour: str
+    dashes: Any
+    named: bool
+
+
+def levels_of(table: pd.DataFrame, group: str | None) -> list[Level]:
+    """The levels of a summary by ``group``: numbers ascend in shades, names in order of appearance have colours."""
+    if group is None:
+        return [Level(int(table.index[0]), "chips", colour_of(0), "-", False)]
+    ordered = is_number(table[group])
+    values = table[group].sort_values(na_position="last") if ordered else table[group]
+    n = len(values)
+    colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
+    step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _ALL_NAMED else 1
+    return [
+        Level(cell, text_of(value, group), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        for i, (cell, value) in enumerate(zip(values.index.tolist(), values, strict=True))
+    ]
+
+
+def draw_steps(ax: Axes, level: Level, x: Floats, y: Floats, low: Floats, high: Floats, what: str) -> None:
+    """A stair that takes its value at each x and holds it up to the next, with its band."""
+    style: dict[str, Any] = {"color": level.colour, "linewidth": 1.0, "linestyle": level.dashes, "zorder": 3}
+    label = level.name if level.named else "_nolegend_"
+    ax.step(x, y, where="post", gid=f"{what}:{level.name}", label=label, **style)
+    style = {"color": level.colour, "alpha": 0.12, "linewidth": 0, "zorder": 0, "gid": f"band:{level.name}"}
+    ax.fill_between(x, low, high, step="post", **style)
+
+
+def name_levels(ax: Axes, group: str | None, levels: Sequence[Level]) -> None:
+    """The legend of a plot of stairs, under the name of the column that tells them apart."""
+    # Times are named by the clock, with their unit.
+    title = None if group is None else group if group == TIME else label_of(group)
+    named = sum(level.named for level in levels)
+    if title is not None and named < len(levels):
+        title = f"{title}: {named} of {len(levels)} levels named, dark to light"
+    legend_above(ax, title, _COLUMNS)

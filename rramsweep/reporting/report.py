@@ -1,0 +1,228 @@
+"""Tables and figures of one sweep, from its folder alone."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rramsweep.analysis import frames
+from rramsweep.analysis.grouping import inputs_word, resolve_by, scales
+from rramsweep.analysis.schema import ENDED
+from rramsweep.analysis.summary import at_chance, summarize, tail_heading, tail_text
+from rramsweep.arguments import checked_arguments
+from rramsweep.files import write_atomic
+from rramsweep.reporting import page
+from rramsweep.reporting.axis import text_of
+from rramsweep.reporting.figures import caption_of, figures_for
+from rramsweep.reporting.findings import answer, few_chips, guessing, unseen
+from rramsweep.reporting.page import PAGE_FILE
+from rramsweep.reporting.robustness_plot import beyond_source
+from rramsweep.reporting.style import styled
+from rramsweep.reporting.terminal import show_table
+from rramsweep.scale import FRACTION, Bound, Scale, percent
+from rramsweep.study.plan import PLAN_FILE, RUN_FILE, Plan, merge
+from rramsweep.study.runs import read_runs
+from rramsweep.study.stopping import Fixed, in_order
+from rramsweep.study.store import Store, select
+
+RESULTS_FILE = "results.parquet"
+SUMMARY_FILE = "summary.csv"
+
+
+@checked_arguments
+def load(folder: str | Path) -> pd.DataFrame:
+    """The results of a sweep's folder, one row a trial.
+
+    Raises:
+        ValueError: the folder is not there or is not a sweep's.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"results are read from a sweep's folder, but {folder} is not a folder: check the path")
+    plan, stored = _plan(folder), folder / RESULTS_FILE
+    try:
+        kept = frames.read(stored)
+    except FileNotFoundError:
+        kept = None
+    if plan is None:
+        if kept is None:
+            raise ValueError(f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it")
+        return kept
+    frame = results(plan, Store(Path(plan.settings.store)))
+    # The folder may have travelled without its store: what it holds itself is then the fuller account.
+    return kept if kept is not None and len(kept) > len(frame) else frame
+
+
+def results(plan: Plan, store: Store) -> pd.DataFrame:
+    """The rows that a plan asks for and the store has, joined with the plan.
+
+    With a stopping rule these are each point's first n chips, n by the rule, and the column `stopping.ended` says
+    what ended the point: `interval`, `cap`, or null while it goes on.
+    """
+    facts = store.facts(p.point_id for p in plan.points)
+    ended = ends(plan, facts)
+    points = [asdict(point) for point in plan.points]
+    if not isinstance(plan.settings.stopping, Fixed):
+        for point, end in zip(points, ended, strict=True):
+            point["params"] = {**point["params"], ENDED: end[1] if end else None}
+    n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
+    kept = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
+    frame = frames.join(points, select(facts, kept), plan.swept)
+    frame.attrs["yield_drop"] = plan.settings.yield_drop
+    frame.attrs["images"] = store.images(kept)
+    return frame
+
+
+def ends(plan: Plan, facts: pa.Table) -> list[tuple[int, str] | None]:
+    """For each point of a plan `(n, why)`: how many of its first chips count and what ended them; None if none did.
+
+    Args:
+        plan: the points and their seeds.
+        facts: rows of these points.
+    """
+    known: dict[str, dict[int, float | None]] = {}
+    for point_id, seed, score in zip(*(facts[c].to_pylist() for c in ("point_id", "seed", "score")), strict=True):
+        known.setdefault(point_id, {})[seed] = score
+    return [
+        plan.settings.stopping.decide(in_order(known.get(point.point_id, {}), seeds), len(seeds))
+        for point, seeds in zip(plan.points, plan.seeds, strict=True)
+    ]
+
+
+def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write `results.parquet`, `summary.csv`, the plots of `figures_for` as PNG, and `report.html` of a sweep's folder.
+
+    Returns:
+        The results and their summary.
+
+    Raises:
+        ValueError: the folder is not a sweep's.
+    """
+    folder = Path(folder)
+    frame = load(folder)
+    frames.write(frame, folder / RESULTS_FILE)
+    summary = _summary(frame)
+    write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
+    pictures = {}
+    for name, figure in figures_for(frame).items():
+        png = save_figure(figure, folder / f"{name}.png")
+        pictures[f"{caption_of(name)}: {name}.png"] = png
+    plan = _plan(folder)
+    said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
+    html = page.render(frame, summary, said, plan, _runs(folder), pictures)
+    write_atomic(folder / PAGE_FILE, html.encode())
+    return frame, summary
+
+
+def save_figure(fig: Figure, path: str | Path) -> bytes:
+    """Save at the style's 300 dpi, or as PDF or SVG in which text stays text; the file's ending chooses.
+
+    Returns:
+        What the file holds.
+    """
+    buffer = io.BytesIO()
+    with styled():
+        fig.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png")
+    write_atomic(Path(path), buffer.getvalue())
+    return buffer.getvalue()
+
+
+def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, told: Sequence[str] = ()) -> None:
+    """Print the summary, in 80 columns where the values allow it, notes not ``told`` yet, and where the files are.
+
+    That a network is at chance level comes before all else, whether ``told`` or not, and its chips show no yield.
+    """
+    if len(frame) == 0:
+        console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
+        return
+    for sentence in guessing(frame):
+        console.print(f"note: {sentence}", soft_wrap=True, markup=False)
+    by, metrics = summary.attrs["by"], scales(frame)
+    one = metrics[0] if len(metrics) == 1 else None
+    table = Table(
+        title=f"{escape(one.label) if one else 'scores'}: mean with 95 % interval over chips of this network on these "
+        f"{frame['n_images'].max()} {inputs_word(frame)}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    # Where a network and its data lie is in the page; as columns they would leave the numbers no room.
+    by = [name for name in by if not (summary[name].nunique() == 1 and os.sep in str(summary[name].iloc[0]))]
+    for name in by:
+        table.add_column(name, overflow="fold")
+    tail = tail_heading(summary)
+    for name in ("n", "mean", "interval", tail, "yield %", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for guessed, (_, row) in zip(at_chance(summary), summary.iterrows(), strict=True):
+        metric = Scale.of(row)
+        ends: list[tuple[str, Bound]] = [("low", "low"), ("high", "high")]
+        share, *bounds = (percent(row["yield_share"]), *(percent(row[f"yield_{end}"], bound=of) for end, of in ends))
+        table.add_row(
+            *("-" if pd.isna(row[name]) else text_of(row[name], name) for name in by),
+            f"{row['n']:.0f}",
+            metric.number(row["score_mean"]) if one else metric.text(row["score_mean"]),
+            "..".join(metric.number(row[f"score_{end}"], bound=of) for end, of in ends),
+            tail_text(row, tail),
+            "-" if guessed else share,
+            "-" if guessed else "..".join(bounds),
+        )
+    show_table(table, console)
+    console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
+    for sentence in unseen(summary):
+        console.print(sentence, markup=False)
+    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
+        console.print(f"note: {note}", markup=False)
+    console.print(f"files: {folder}", soft_wrap=True, markup=False)
+
+
+def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
+    if drop is None:
+        names = ", ".join(metric.label for metric in metrics if metric.unit != FRACTION)
+        alone = "" if len(metrics) == 1 else "sweep it alone and "
+        return f"yield of {names}: {alone}give yield_drop=VALUE, how much worse than digital a good chip may be"
+    said = []
+    for metric in metrics:
+        distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.distance}".rstrip()
+        said.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
+    return f"yield: chips with a {' or a '.join(said)}; Wilson interval"
+
+
+def _summary(frame: pd.DataFrame) -> pd.DataFrame:
+    # What ended a point belongs beside its n; it is one value a point, so it splits no cell.
+    ended = [ENDED] if ENDED in frame else []
+    return summarize(frame, [*resolve_by(frame, None), *ended])
+
+
+def _plan(folder: Path) -> Plan | None:
+    # Hydra's basic sweeper runs each point as a job of its own, which leaves its plan in its own folder.
+    paths = [folder / PLAN_FILE] if (folder / PLAN_FILE).is_file() else sorted(folder.glob(f"jobs/*/{PLAN_FILE}"))
+    if len(paths) < 2:
+        return Plan.load(paths[0]) if paths else None
+    plan = merge([Plan.load(path) for path in paths])
+    # One such job cannot tell a swept override from a fixed one; of all of them, what varies was swept.
+    return replace(plan, swept=[name for name in plan.swept if _varies(plan, name)])
+
+
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    """What the runs of a sweep wrote down of themselves, earliest first."""
+    folders = [folder] if os.path.lexists(folder / RUN_FILE) else sorted(folder.glob("jobs/*"))
+    runs = (run for each in folders for run in read_runs(each))
+    return sorted(runs, key=lambda run: datetime.fromisoformat(run["started"]))
+
+
+def _varies(plan: Plan, name: str) -> bool:
+    values = {repr({**p.choices, **p.params}.get(name)) for p in plan.points}
+    return len(values) > 1

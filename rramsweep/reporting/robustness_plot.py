@@ -1,0 +1,182 @@
+"""Robustness: the score over one parameter or choice, on the Axes it is given. Fractions are drawn in percent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
+from rramsweep.analysis.summary import allowed_drop, summarize
+from rramsweep.arguments import checked_arguments
+from rramsweep.reporting.axis import data_at, label_of, name_places
+from rramsweep.reporting.curves import crowded, draw_means, flat, of_what, place
+from rramsweep.reporting.style import BASELINES, axes_or_new, colour_of, legend_above, room, styled, write_caption
+from rramsweep.reporting.time_axis import name_times, spread_times
+from rramsweep.scale import Scale
+
+Ranges = Mapping[str, tuple[float, float, str]]
+# Column -> lowest and highest value that its source covers, and words for what lies beyond.
+SOURCE_RANGE: Ranges = {
+    "drift.relative_drift": (0, 0.2, "relative drift above 0.2 lies outside the range its source gives")
+}
+# The light band is all chips, until they are so many that order statistics bound the quantiles; see `summarize`.
+BANDS = (("spread", "spread_low", "spread_high", 0.15), ("interval", "score_low", "score_high", 0.4))
+
+
+def beyond_source(frame: pd.DataFrame) -> list[str]:
+    """A sentence for each parameter of which some value lies outside what its source covers."""
+    return [
+        words
+        for name, (low, high, words) in SOURCE_RANGE.items()
+        if name in frame and not pd.to_numeric(frame[name], errors="coerce").dropna().between(low, high).all()
+    ]
+
+
+@checked_arguments
+@styled()
+def plot_robustness(
+    frame: pd.DataFrame,
+    x: str,
+    group: str | None = None,
+    ax: Axes | None = None,
+    yield_drop: float | None = None,
+    *,
+    source_range: Ranges = SOURCE_RANGE,
+) -> Axes:
+    """Draw the score over one parameter or choice: what survives on real chips.
+
+    For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of
+    the chips (lighter band), every chip (dot). Curves of more than three groups have bars for the interval and no
+    range. Dashed: the digital network and the ideal chip. Dotted: the score from which a chip is good, where there is
+    a ``yield_drop``. A positive ``x`` over two decades gets a logarithmic axis, that of ``t_s`` with time 0 apart;
+    text and null or infinite values of a numeric ``x`` are categories: bars, no curve.
+
+    Args:
+        frame: a results frame of one metric with one point in each (x, group).
+        x: a choice or parameter column.
+        group: a choice or parameter column, or None for one curve.
+        ax: where to draw; nothing else is touched. The legend stands above it, where a title would, and the
+            caption below: ``layout="constrained"`` gives them room. Default: a new figure, one column wide.
+        yield_drop: see `summarize`.
+        source_range: ``{column: (lowest, highest, words)}``; what lies outside is shaded, the words say so.
+
+    Returns:
+        The Axes. Its artists have a gid: ``mean:``, ``interval:``, ``spread:``, ``chips:`` before the group's
+        name, ``digital``, ``ideal chip``, ``yield limit``, ``outside``, ``caption``.
+
+    Raises:
+        ValueError: what `summarize` refuses, a frame of several metrics, or one in which no chip finished.
+    """
+    need_facts(frame)
+    metric = one_metric(frame)
+    keys = list(dict.fromkeys(name for name in (group, x) if name is not None))
+    chips = finished(frame, keys, free=group is None)
+    yield_drop = allowed_drop(frame, yield_drop)
+    table = summarize(frame, keys, yield_drop)
+    ax = axes_or_new(ax, height=3.2)
+    notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
+    table = table[table["n"] > 0]  # its index stays the number of the cell
+    spread_times(ax, x, table[x])
+    table = table.assign(
+        spread_low=table["q05_low"].fillna(table["score_min"]), spread_high=table["q95_high"].fillna(table["score_max"])
+    )
+    table = place(table.assign(limit=limit_of(table, chips, metric, yield_drop)), x, group, ax)
+    draw_means(ax, table, "score_mean", BANDS, metric.factor)
+    _draw_chips(ax, table, chips, metric)
+    _draw_baselines(ax, table, metric)
+    if x in source_range:
+        notes += _draw_outside(ax, table[x], source_range[x])
+    if not table["curve"].all():
+        name_places(ax, table, chips, x, room(ax))
+    ax.set_xlabel(label_of(x))
+    name_times(ax, x, table[x])
+    ax.set_ylabel(metric.label)
+    legend_above(ax)
+    write_caption(ax, [*_caption(table, chips), *notes])
+    return ax
+
+
+def limit_of(table: pd.DataFrame, chips: pd.DataFrame, metric: Scale, drop: float | None) -> Any:
+    """The score from which a chip is good, NaN without a drop; of whole images where they are counted."""
+    if drop is None:
+        return table["digital_score"] * np.nan
+    by_cell = chips.groupby("cell")
+    images, counted = by_cell["n_images"].first().astype("float64"), by_cell["n_correct"].count() > 0
+    allowed = np.where(counted, np.floor(drop * images + 1e-9) / images, drop)
+    return table["digital_score"] - allowed if metric.higher_is_better else table["digital_score"] + allowed
+
+
+def _draw_chips(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, metric: Scale) -> None:
+    # The golden ratio fills a lane evenly, and the same way each time.
+    jitter = 0.8 * ((chips.groupby("cell").cumcount() * 0.6180339887 + 0.5) % 1 - 0.5)
+    middle, width = (table[name].reindex(chips["cell"]).to_numpy() for name in ("middle", "lane"))
+    where = pd.Series(data_at(ax, middle + jitter.to_numpy() * width), chips.index)
+    for index, name in enumerate(dict.fromkeys(table["group"])):
+        mine = chips["cell"].isin(table.index[table["group"] == name])
+        style: dict[str, Any] = {"color": colour_of(index), "gid": f"chips:{name}", "zorder": 2}
+        ax.scatter(where[mine], metric.factor * chips.loc[mine, "score"], s=3, alpha=0.3, linewidths=0, **style)
+
+
+def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale) -> None:
+    every = list(dict.fromkeys(table["group"]))
+    for column, words, grey, dashes in BASELINES:
+        if table[column].isna().all():
+            continue
+        # One line serves all groups that agree on it.
+        shared = flat(table[column])
+        for index, name in enumerate(every[:1] if shared else every):
+            mine = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
+            low, high = (metric.text(end, digits=1) for end in (table[column].min(), table[column].max()))
+            amount = high if shared else f"{low.removesuffix(' %')}–{high}"
+            label = f"{words} {amount}"
+            colour = grey if shared else colour_of(index)
+            style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "zorder": 3}
+            if not shared and index == 0:  # lines of all the groups' colours have one name, in the colour of none
+                ax.add_line(Line2D([], [], label=label, **{**style, "color": grey}))
+            style |= {"gid": words, "label": label if shared else "_nolegend_"}
+            if flat(mine[column]):
+                ax.axhline(metric.factor * mine[column].iloc[0], **style)
+                continue
+            for curve, part in mine.groupby("curve"):
+                value = metric.factor * part[column]
+                if curve:
+                    ax.plot(data_at(ax, part["at"]), value, **style)
+                else:  # nothing lies between two categories
+                    left, right = (data_at(ax, part["middle"] + side * part["lane"] / 2) for side in (-1, 1))
+                    ax.hlines(value, left, right, **style)
+                style["label"] = "_nolegend_"
+
+
+def _draw_outside(ax: Axes, values: "pd.Series[Any]", source: tuple[float, float, str]) -> list[str]:
+    """Shade what lies outside the source's range, and say so in words; nothing if all values lie in it."""
+    v = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    low, high, words = source
+    left, right = ax.set_xlim(ax.get_xlim())
+    sides = [(left, low)] if (v < low).any() else []
+    sides += [(high, right)] if (v > high).any() else []
+    for side, label in zip(sides, ("outside the source's range", "_nolegend_"), strict=False):
+        ax.axvspan(*side, color="#000000", alpha=0.07, linewidth=0, zorder=0, gid="outside", label=label)
+    return [f"shaded: {words}"] if sides else []
+
+
+def _caption(table: pd.DataFrame, chips: pd.DataFrame) -> list[str]:
+    if table["n"].max() == 1:
+        return [f"one chip {of_what(chips)}, so no interval"]
+    over = f"mean with 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
+    return [over, *_spread_words(table), "dots: chips"]
+
+
+def _spread_words(table: pd.DataFrame) -> list[str]:
+    """What the second band is, where it is drawn: of few chips it is the narrower one, a darker part of the first."""
+    table = table[(table["n"] > 1) & ~(table["curve"] & crowded(table))]
+    if table.empty:
+        return []
+    within = ((table["spread_low"] > table["score_low"]) | (table["spread_high"] < table["score_high"])).any()
+    bounded = table["q05_low"].notna()
+    band = "95 % bounds on the 5 and 95 % quantiles" if bounded.any() else "all chips"
+    if bounded.any() and not bounded.all():
+        band = f"all chips, of {table.loc[bounded, 'n'].min()} or more {band}"
+    return [f"{band}: light, darker within the interval" if within else f"light band: {band}"]

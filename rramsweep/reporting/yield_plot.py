@@ -1,0 +1,85 @@
+"""Yield over threshold: the share of good chips, however much worse than digital a good chip may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
+from rramsweep.analysis.summary import allowed_drop, losses, summarize
+from rramsweep.arguments import checked_arguments
+from rramsweep.intervals import wilson
+from rramsweep.reporting.curves import of_what
+from rramsweep.reporting.levels import draw_steps, levels_of, name_levels
+from rramsweep.reporting.style import axes_or_new, styled, write_caption
+
+
+@checked_arguments
+@styled()
+def plot_yield(
+    frame: pd.DataFrame,
+    group: str | None = None,
+    ax: Axes | None = None,
+    yield_drop: float | None = None,
+    *,
+    up_to: float | None = None,
+) -> Axes:
+    """Draw the yield over ``yield_drop``, one stair for each value of ``group``.
+
+    ``Y(d)`` is the share of chips that are at most d worse than the digital network, as in `summarize`; the band is
+    its two-sided 95 % Wilson interval at each d by itself. The threshold of the sweep is a dotted line.
+
+    Args:
+        frame: a results frame of one metric with one point in each value of ``group``.
+        group: a choice or parameter column; numbers get ordered shades, names colours. None: all chips are one point's.
+        ax: where to draw, as in `plot_robustness`.
+        yield_drop: the threshold to mark; see `summarize`.
+        up_to: the largest d to show, in the metric's unit. Default: five times the threshold, which keeps what matters
+            legible where some chips lose nearly everything; without a threshold, the largest loss.
+
+    Returns:
+        The Axes. Its artists have a gid: ``yield:`` and ``band:`` before the group's name, ``yield_drop``, ``caption``.
+
+    Raises:
+        ValueError: what `plot_robustness` refuses, or an ``up_to`` that is not above 0.
+    """
+    need_facts(frame)
+    metric = one_metric(frame)
+    if up_to is not None and not 0 < up_to < np.inf:
+        raise ValueError(
+            f"up_to must lie above 0 and be finite, the largest loss to show, got {up_to}: 0.1 shows ten points"
+        )
+    keys = [] if group is None else [group]
+    chips = finished(frame, keys, free=group is None)
+    yield_drop = allowed_drop(frame, yield_drop)
+    table = summarize(frame, keys, yield_drop)
+    ax = axes_or_new(ax, height=2.8)
+    table = table[table["n"] > 0]
+    loss = pd.Series(losses(chips, metric.higher_is_better), chips.index)
+    end = max(0.0, loss.max(), yield_drop or 0.0)
+    levels = levels_of(table, group)
+    for level in levels:
+        mine = np.sort(loss[chips["cell"] == level.cell].to_numpy())
+        drop = np.unique(np.concatenate([[0.0], mine[mine > 0], [end]]))
+        good = np.searchsorted(mine, drop, side="right")
+        low, high = np.array([wilson(int(k), len(mine)) for k in good]).T
+        draw_steps(ax, level, metric.factor * drop, 100 * good / len(mine), 100 * low, 100 * high, "yield")
+    if yield_drop is not None:
+        style: dict[str, Any] = {"color": "#777777", "linestyle": (0, (1, 2)), "linewidth": 0.9, "gid": "yield_drop"}
+        ax.axvline(metric.factor * yield_drop, label=f"yield_drop = {yield_drop:g}", **style)
+    right = up_to or min(end, 5 * yield_drop) if yield_drop else up_to or end
+    if right > 0:  # else no chip loses anything
+        ax.set_xlim(-0.02 * metric.factor * right, metric.factor * right)
+    ax.set_ylim(-2, 102)
+    ax.set_xlabel(f"yield_drop: {metric.name}\nworse than digital by at most{_in(metric.distance)}")
+    ax.set_ylabel("yield (% of chips)")
+    name_levels(ax, group, levels)
+    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}", "band: 95 % Wilson interval at each threshold"])
+    return ax
+
+
+def _in(unit: str) -> str:
+    return f" ({unit})" if unit else ""

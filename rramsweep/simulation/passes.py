@@ -1,0 +1,126 @@
+"""Several chips at once, in one pass or at the same time, and what to do where a pass does not succeed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rramsweep.errors import no_exit
+from rramsweep.network.numerics import fixed_arithmetic
+from rramsweep.network.parallel import workers
+from rramsweep.simulation.trial import Bench, facts, failure, outputs, run_trial, score
+
+log = logging.getLogger(__name__)
+
+# Chips that are run to time one, and seconds that they take at least.
+TIMED, TIMED_S = 3, 0.05
+
+Trial = tuple[dict[str, Any], Tensor | None]
+
+
+def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
+    """`run_trial` of each seed, in order; several at a time where the bench's execution says so.
+
+    Chips in flight have the very rows of one after the other on as many threads. Those of a pass are equal but for
+    rounding, because it multiplies in another order; networks with read noise make no such passes. A pass that does not
+    fit into memory is halved, and so are the later ones; of one that fails otherwise each chip is run alone, so that
+    only those that fail by themselves have failed rows.
+    """
+    if bench.others:
+        yield from _in_flight(bench, seeds)
+        return
+    chips = 1 if bench.network.reads else bench.execution.chips_per_pass
+    left = list(seeds)
+    while left:
+        some = left[:chips]
+        if len(some) == 1:
+            yield run_trial(bench, some[0])
+        else:
+            try:
+                done = _pass(bench, some)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()  # nothing without a GPU
+                chips = len(some) // 2
+                log.warning("%d chips in one pass do not fit into memory: going on with %d", len(some), chips)
+                continue
+            except Exception as error:  # anything that one user's effect or metric raises for one chip of many
+                log.warning("a pass of %d chips failed (%s): each is run alone", len(some), failure(error)["error"])
+                done = (run_trial(bench, seed) for seed in some)
+            yield from done
+        left = left[len(some) :]
+
+
+def seconds_a_chip(bench: Bench) -> float:
+    """What a chip takes from programming to its row, by some of a point's chips, which are not kept.
+
+    The first call for a bench takes longer: it pays for what later ones find in place.
+    """
+    execution, before = bench.execution, torch.get_num_threads()
+    chips = max(TIMED, execution.chips_per_pass, 2 * execution.chips_in_flight)
+
+    def some(chips: int) -> float:
+        started = time.perf_counter()
+        deque(run_trials(bench, range(chips)), maxlen=0)
+        return (time.perf_counter() - started) / chips
+
+    try:
+        execution.use_threads()
+        seconds = some(chips)
+        return some(math.ceil(TIMED_S / seconds)) if chips * seconds < TIMED_S else seconds
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
+    chips = 1 + len(bench.others)
+    free: queue.SimpleQueue[Bench] = queue.SimpleQueue()
+    for network in (bench.network, *bench.others):
+        free.put(replace(bench, network=network))
+
+    def run(seed: int) -> Trial:
+        mine = free.get()
+        try:
+            row, correct = run_trial(mine, seed)
+        finally:
+            free.put(mine)
+        return {**row, "seconds": row["seconds"] / chips}, correct
+
+    running: deque[Future[Trial]] = deque()
+    with workers(chips, bench.execution.threads_each) as pool:
+        try:
+            for seed in seeds:
+                running.append(pool.submit(run, seed))
+                if len(running) > 2 * chips:  # enough that no thread waits for its next chip
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for each in running:
+                each.cancel()
+
+
+@fixed_arithmetic()
+def _pass(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
+    started = time.perf_counter()
+    network = bench.network
+    with no_exit("an effect of the chip"):
+        chips = network.chips(seeds)
+    answers = outputs(chips, bench.batches, network.accelerator, inputs=1)
+    scored = [score(chip, bench.targets, bench.metric) for chip in answers]
+    seconds = (time.perf_counter() - started) / len(seeds)
+    return iter(
+        [
+            ({"point_id": bench.point_id, "seed": seed, **facts(bench, chip), "seconds": seconds}, chip.correct)
+            for seed, chip in zip(seeds, scored, strict=True)
+        ]
+    )

@@ -1,0 +1,178 @@
+"""A plan, less what the store has, becomes trials, becomes rows in the store: the work of one shard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rramsweep.simulation.passes import run_trials
+from rramsweep.simulation.trial import failure
+from rramsweep.simulation.workbench import Workbench
+from rramsweep.study.plan import Plan, Point
+from rramsweep.study.progress import Tally
+from rramsweep.study.stopping import Fixed, in_order
+from rramsweep.study.store import Store
+
+# At most this much work is lost to a kill. Shorter makes more and smaller fragments, hence more bytes a row.
+FLUSH_S = 2.0
+
+# With this many points a shard, whole points are handed out; with fewer, the chips of a point are split.
+POINTS_PER_SHARD = 4
+
+
+def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
+    """Shard `shard` of `shards`: disjoint parts of a plan that together are the whole.
+
+    The split depends on the plan alone, never on what the store holds, so that shards which start at different
+    times still do not overlap. A point that decides by its own chips when it has enough stays whole.
+
+    Raises:
+        ValueError: the shard does not exist.
+    """
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard must lie in 0..{shards - 1}, got {shard}: give shard below shards")
+    if shards == 1:
+        return plan
+    if len(plan.points) >= POINTS_PER_SHARD * shards or not isinstance(plan.settings.stopping, Fixed):
+        kept = range(shard, len(plan.points), shards)
+        return replace(plan, points=[plan.points[i] for i in kept], seeds=[plan.seeds[i] for i in kept])
+    # Turning the split from point to point evens out what the number of chips leaves over.
+    seeds = [list(s)[(shard + i) % shards :: shards] for i, s in enumerate(plan.seeds)]
+    return replace(plan, seeds=seeds)
+
+
+class Work:
+    """The trials that a plan still lacks, given out point by point and batch by batch.
+
+    Args:
+        plan: the points, and at most these seeds of each.
+        store: rows that are there already count, failed ones too unless `retry_failed`.
+        retry_failed: run failed trials again.
+    """
+
+    def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
+        self._plan, self._stopping = plan, plan.settings.stopping
+        self._known: dict[str, dict[int, float | None]] = {}
+        table = store.facts(p.point_id for p in plan.points)
+        columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "score"))
+        for point_id, seed, status, score in zip(*columns, strict=True):
+            if status == "ok" or not retry_failed:
+                self._known.setdefault(point_id, {})[seed] = score
+
+    def __iter__(self) -> Iterator[tuple[Point, list[int]]]:
+        for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
+            while batch := self._batch(point, seeds):
+                yield point, batch
+
+    def left(self) -> int:
+        """How many trials the plan lacks at most; with a stopping rule it may end before."""
+        left = 0
+        counted: dict[str, set[int]] = {}
+        for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
+            if self._batch(point, seeds):
+                new = set(seeds) - set(self._known.get(point.point_id, {})) - counted.get(point.point_id, set())
+                counted.setdefault(point.point_id, set()).update(new)
+                left += len(new)
+        return left
+
+    def stored(self, point: Point, seeds: Sequence[int]) -> int:
+        """How many of these seeds need no run."""
+        return len(set(seeds) & self._known.get(point.point_id, {}).keys())
+
+    def observe(self, row: Mapping[str, Any]) -> None:
+        """Take note of a finished trial."""
+        self._known.setdefault(row["point_id"], {})[row["seed"]] = row.get("score")
+
+    def _batch(self, point: Point, seeds: Sequence[int]) -> list[int]:
+        known = self._known.get(point.point_id, {})
+        first = in_order(known, seeds)
+        if self._stopping.decide(first, len(seeds)) is not None:
+            return []
+        look = self._stopping.next_look(len(first), len(seeds))
+        return [s for s in seeds[:look] if s not in known]
+
+
+def run_shard(
+    work: Work,
+    store: Store,
+    workbench: Workbench,
+    report: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Run trials and keep every row, whatever ends the loop.
+
+    Args:
+        work: what is left to run.
+        store: where rows go, every `FLUSH_S` seconds and at the end.
+        workbench: builds each point.
+        report: told the tally after each trial.
+
+    Raises:
+        OSError: the store cannot take the rows.
+    """
+    tally = Tally()
+    batch = Batch()
+    flushed = time.monotonic()
+    threads_before = torch.get_num_threads()
+    try:
+        for point, seeds in work:
+            for row, correct in _trials(point, seeds, workbench):
+                batch.add(point, row, correct)
+                work.observe(row)
+                tally.ok += row["status"] == "ok"
+                tally.failed += row["status"] != "ok"
+                report(tally)
+                if time.monotonic() - flushed > FLUSH_S:
+                    batch.flush(store)
+                    flushed = time.monotonic()
+    finally:
+        torch.set_num_threads(threads_before)
+        batch.flush(store)
+    return tally
+
+
+class Batch:
+    """Finished trials on their way to the store."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._points: dict[str, Point] = {}
+        self._seeds: dict[str, list[int]] = {}
+        self._correct: dict[str, Tensor] = {}
+
+    def add(self, point: Point, row: dict[str, Any], correct: Tensor | None) -> None:
+        """One trial: its row, and which inputs the chip gets right, if the metric counts them."""
+        self._rows.append(row)
+        self._points[point.point_id] = point
+        if correct is not None:
+            self._seeds.setdefault(point.point_id, []).append(row["seed"])
+            before = self._correct.get(point.point_id)
+            self._correct[point.point_id] = correct.int() if before is None else before.add_(correct)
+
+    def flush(self, store: Store) -> None:
+        """Put everything into the store and start anew; what cannot be written is still here."""
+        if self._rows:
+            images = [
+                {"point_id": point_id, "seeds": seeds, "n_correct": self._correct[point_id].tolist()}
+                for point_id, seeds in self._seeds.items()
+            ]
+            store.add(self._rows, self._points.values(), images)
+            self._clear()
+
+
+def _trials(point: Point, seeds: Sequence[int], workbench: Workbench) -> Iterator[tuple[dict[str, Any], Tensor | None]]:
+    try:
+        bench = workbench.bench(point)
+        bench.execution.use_threads()
+    except Exception as error:
+        for seed in seeds:
+            yield {"point_id": point.point_id, "seed": seed, **failure(error)}, None
+        return
+    yield from run_trials(bench, seeds)

@@ -1,0 +1,217 @@
+"""One chip at one point: one row of facts, as a plain dict."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from rramsweep.errors import ValidationError, no_exit
+from rramsweep.metrics.logits import are_logits, check_masks, cross_entropy, predicted
+from rramsweep.metrics.scoring import Metric, Share
+from rramsweep.network.accelerator import CPU, Accelerator
+from rramsweep.network.analog import AnalogNetwork
+from rramsweep.network.numerics import fixed_arithmetic
+from rramsweep.simulation.execution import Execution
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one network says of every input.
+
+    Args:
+        score: the metric's value.
+        correct: which inputs are right, bool, shape (N,); None where the metric does not count them.
+        predictions: class with the largest logit of each label, int64, shape of y; None where outputs are no logits.
+        loss: mean cross-entropy in nats; None likewise, and where the class of a label is masked.
+    """
+
+    score: float
+    correct: Tensor | None
+    predictions: Tensor | None
+    loss: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """One point made ready: the network on its array, the data, and the two baselines.
+
+    Args:
+        point_id: the point that the rows belong to.
+        network: the analog network.
+        batches: the inputs as they are run.
+        targets: what the answers are scored against.
+        metric: what scores the answers.
+        digital: answers of the network with its own weights.
+        ideal_score: of the chip that is mapped and quantised with every effect ideal.
+        execution: how the network is run.
+        others: the same network again, for each further chip that is run at the same time.
+        chance: largest share of inputs that one answer to all of them gets right, see `metrics.chance_accuracy`.
+    """
+
+    point_id: str
+    network: AnalogNetwork
+    batches: Sequence[Tensor]
+    targets: Tensor
+    metric: Metric
+    digital: Answers
+    ideal_score: float
+    execution: Execution
+    others: Sequence[AnalogNetwork] = ()
+    chance: float | None = None
+
+
+def evaluate(
+    model: nn.Module, batches: Sequence[Tensor], targets: Tensor, metric: Metric, accelerator: Accelerator = CPU
+) -> Answers:
+    """Run every input through a network.
+
+    Raises:
+        ValueError: the outputs are not one finite tensor, or not what the metric can score on this data.
+    """
+    return score(outputs(model, batches, accelerator), targets, metric)
+
+
+@fixed_arithmetic()
+@torch.inference_mode()
+def outputs(
+    network: Callable[[Tensor], object], batches: Sequence[Tensor], accelerator: Accelerator, inputs: int = 0
+) -> Tensor:
+    """What a network, or several in one pass, says of all inputs; on the CPU.
+
+    Args:
+        network: of inputs as the accelerator takes them.
+        batches: the inputs.
+        accelerator: where it runs.
+        inputs: the axis that counts them in the outputs.
+
+    Raises:
+        ValueError: the outputs are not one tensor.
+    """
+    with accelerator.arithmetic(), no_exit("the network's forward"):
+        parts = [_tensor(network(accelerator.take(x))) for x in batches]
+    answers = torch.cat(parts, dim=inputs)
+    return answers if accelerator == CPU else answers.float().cpu()
+
+
+def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
+    """The answers that outputs are.
+
+    Raises:
+        ValueError: outputs or score are not finite, or the metric refuses them.
+    """
+    if outputs.is_complex():
+        raise ValidationError(
+            "must be real numbers", "return their size or real part", parameter="outputs", value=outputs.dtype
+        )
+    low, high = outputs.aminmax() if outputs.numel() else (outputs.sum(), outputs.sum())
+    # NaN is both; a fifth of the time of asking each output. Logits of -inf mask classes.
+    bad = high.isnan() or high == math.inf or not (low.isfinite() or are_logits(outputs, targets))
+    if bad:
+        raise ValueError("outputs must be finite, but this network gives NaN or infinity: check weights and data")
+    masked = check_masks(outputs, targets) if not low.isfinite() else 0
+    correct, value = _scored(outputs, targets, metric)
+    if not math.isfinite(value):
+        if masked:
+            raise ValidationError(
+                f"must be finite, but is infinite where the class of a label is masked (logit of -inf), as that of "
+                f"{masked} of {targets.numel()} labels",
+                "do not mask the classes of labels, leave such inputs out, or choose metric=top1",
+                parameter=metric.name,
+                value=value,
+            )
+        raise ValueError(f"{metric.name} must be finite, got {value}: check weights and data")
+    if not are_logits(outputs, targets):
+        return Answers(value, correct, None, None)
+    # The table keeps finite numbers: a label that is masked has an infinite loss.
+    return Answers(value, correct, predicted(outputs), None if masked else cross_entropy(outputs, targets))
+
+
+def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | None, float]:
+    """Which inputs are right, if the metric counts them, and the score."""
+    if type(metric).__module__ != Metric.__module__:  # a user's own may write into what it is given
+        outputs, targets = outputs.clone(), targets.clone()
+    try:
+        with no_exit(metric.name):
+            if callable(metric):  # a `Number`; asking the protocol itself costs more than a small network
+                return None, float(metric(outputs, targets))
+            correct = cast(Share, metric).correct(outputs, targets)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{metric.name} must score the answers, but raised {error!r}: correct the metric") from error
+    if correct.shape != targets.shape[:1] or correct.dtype != torch.bool:
+        raise ValueError(
+            f"{metric.name} must say of each input whether it is right, bool of shape ({len(targets)},), got "
+            f"{correct.dtype} of shape {tuple(correct.shape)}: correct the metric"
+        )
+    return correct, int(correct.sum()) / len(correct)
+
+
+@fixed_arithmetic()
+def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
+    """Program chip `seed`, evaluate it, and return the row of `facts.FACTS` and which inputs it gets right.
+
+    A trial that raises becomes a row with status `failed` and the error in one line: one bad chip never takes
+    the rest of a sweep with it. Interrupts pass through.
+    """
+    started = time.perf_counter()
+    row: dict[str, Any] = {"point_id": bench.point_id, "seed": seed}
+    try:
+        with no_exit("an effect of the chip"):
+            network = bench.network.chip(seed)
+        chip = evaluate(network, bench.batches, bench.targets, bench.metric, bench.network.accelerator)
+    except Exception as error:
+        return {**row, **failure(error), "seconds": time.perf_counter() - started}, None
+    return {**row, **facts(bench, chip), "seconds": time.perf_counter() - started}, chip.correct
+
+
+def facts(bench: Bench, chip: Answers) -> dict[str, Any]:
+    """The columns of a row that come from a chip's answers."""
+    digital = bench.digital
+    row: dict[str, Any] = {
+        "status": "ok",
+        "error": None,
+        "n_images": len(bench.targets),
+        "score": chip.score,
+        "digital_score": digital.score,
+        "ideal_score": bench.ideal_score,
+        "loss": chip.loss,
+        "batch_size": bench.execution.batch_size,
+        "memory_format": bench.execution.memory_format,
+        "threads": torch.get_num_threads(),
+        "accelerator": bench.network.accelerator.name,
+    }
+    if chip.predictions is not None and digital.predictions is not None:
+        row["agreement"] = int((digital.predictions == chip.predictions).sum()) / chip.predictions.numel()
+    if chip.correct is not None and digital.correct is not None:
+        n_correct, n_digital = int(chip.correct.sum()), int(digital.correct.sum())
+        row |= {
+            "n_correct": n_correct,
+            "n_lost": int((digital.correct & ~chip.correct).sum()),
+            "n_gained": int((~digital.correct & chip.correct).sum()),
+            "accuracy": n_correct / len(bench.targets),
+            "digital_accuracy": n_digital / len(bench.targets),
+            "ideal_accuracy": bench.ideal_score,
+            "chance_accuracy": bench.chance,
+        }
+    return row
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """`status` and `error` of a trial that raised, the message folded to one line."""
+    return {"status": "failed", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+
+def _tensor(output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"a network must return one tensor, this one returns {type(output).__name__}: wrap it in a module that "
+            "returns what is scored"
+        )
+    return output

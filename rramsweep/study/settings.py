@@ -1,0 +1,185 @@
+"""What a sweep is asked for beside its points: chips, stopping rule, store, and what is fixed of how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_type_hints
+
+from rramsweep import limits
+from rramsweep.construct import fit
+from rramsweep.errors import Sentence, ValidationError
+from rramsweep.scale import Scale, drop_for
+from rramsweep.study import stopping
+from rramsweep.study.stopping import Fixed, Stopping
+from rramsweep.suggest import suggest
+
+# torch splits inputs by a signed integer; no set of inputs has more.
+LARGEST_BATCH = 2**31 - 1
+
+# Of one way to run a network, as a plan keeps it; `execution.Execution` is built from it and checks the values.
+EXECUTION = {
+    "batch_size": int,
+    "memory_format": str,
+    "threads": int | None,
+    "chips_per_pass": int,
+    "chips_in_flight": int,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a plan keeps of how it was asked for, never part of a point.
+
+    Args:
+        name: folder of the sweep under `outputs/`.
+        seed, chips: the chips of a point are `seed .. seed + chips - 1`.
+        stopping: rule that decides how many of them count.
+        yield_drop: how much worse than digital a good chip may be, in the metric's unit; None: 0.02 of accuracies.
+        store: folder of the facts.
+        batch_size, memory_format, threads, chips_per_pass, chips_in_flight: what is fixed of how networks are run;
+            None is measured.
+        shards: jobs for the launcher.
+        retry_failed: whether failed trials are run again.
+        preview: whether the plan is shown and nothing is run.
+        command: command that asks for the same again.
+        notes: sentences for the user on the plan's points.
+        held_fixed: parameters that act at values which nobody gave, each as `NAME=VALUE UNIT [TAG]`.
+        executions: `{kind of network: arguments of Execution}`, as measured.
+
+    Raises:
+        ValidationError: a value out of its range.
+    """
+
+    name: str = "sweep"
+    seed: int = 0
+    chips: int = 50
+    stopping: Stopping = field(default_factory=Fixed)
+    yield_drop: float | None = None
+    store: str = "outputs/store"
+    batch_size: int | None = None
+    memory_format: str | None = None
+    threads: int | None = None
+    chips_per_pass: int | None = None
+    chips_in_flight: int | None = None
+    shards: int = 1
+    retry_failed: bool = False
+    preview: bool = False
+    command: str = ""
+    notes: tuple[str, ...] = ()
+    held_fixed: tuple[str, ...] = ()
+    executions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("seed", 0),
+            *((name, 1) for name in ("chips", "batch_size", "threads", "chips_per_pass", "chips_in_flight", "shards")),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValidationError(f"must be at least {low}", "give a larger integer", value=value, parameter=name)
+        if (self.batch_size or 1) > LARGEST_BATCH:
+            raise ValidationError(
+                "must be at most 2**31 - 1", "give a smaller integer", value=self.batch_size, parameter="batch_size"
+            )
+        for name in ("threads", "chips_per_pass", "chips_in_flight"):
+            limits.PARALLEL.check(getattr(self, name) or 1, name)
+        if self.seed + self.stopping.cap(self.chips) > limits.SEED_LIMIT:
+            raise ValidationError(
+                Sentence("seed + chips must stay below 2**63"),
+                "lower one",
+                shown=f"{self.seed} + {self.stopping.cap(self.chips)}",
+            )
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> Settings:
+        """The settings of a resolved config, which has a key for each but those that only a plan has.
+
+        Raises:
+            ValidationError: a wrong type or range.
+        """
+        hints = get_type_hints(Settings)
+        names = [f.name for f in fields(Settings) if f.name in config and f.name not in ("stopping", *_OF_PLANS)]
+        plain = {name: fit(config[name], hints[name], name) for name in names}
+        return Settings(**plain, stopping=stopping.read(config["stopping"]))
+
+    def document(self) -> dict[str, Any]:
+        """The settings as plain data for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in fields(Settings)}
+        executions = {kind: dict(way) for kind, way in self.executions.items()}
+        return {
+            **plain,
+            "stopping": stopping.document(self.stopping),
+            "notes": list(self.notes),
+            "held_fixed": list(self.held_fixed),
+            "executions": executions,
+        }
+
+    @staticmethod
+    def read(document: Any) -> Settings:
+        """The settings that `document` made; nothing is built but these, and each value is checked by its type.
+
+        Raises:
+            ValidationError: names the setting that is missing, unknown or of another type.
+        """
+        if not isinstance(document, Mapping):
+            raise ValidationError("must be a map", "run the sweep again", value=document, parameter="settings")
+        names = {f.name for f in fields(Settings)}
+        for key in document:
+            if key not in names:
+                raise ValidationError(
+                    "is no setting", f"{suggest(str(key), names)} Or update rramsweep", parameter=f"settings.{key}"
+                )
+        lacking = sorted(names - set(document) - set(_OF_PLANS))
+        if lacking:
+            raise ValidationError("is missing", "run the sweep again", parameter=f"settings.{lacking[0]}")
+        try:
+            notes = fit(document.get("notes", []), list[str], "notes")
+            held = fit(document.get("held_fixed", []), list[str], "held_fixed")
+            executions = _executions(document.get("executions", {}))
+            command = fit(document.get("command", ""), str, "command")
+            kept = Settings.of(document)
+        except ValidationError as error:
+            raise error.inside("settings") from None
+        return replace(kept, notes=tuple(notes), held_fixed=tuple(held), executions=executions, command=command)
+
+    def seeds(self) -> range:
+        """Seeds that a point may get: all of them, unless its stopping rule has enough before."""
+        return range(self.seed, self.seed + self.stopping.cap(self.chips))
+
+    def check_units(self, params: Iterable[Mapping[str, Any]]) -> None:
+        """Refuse distances that make no sense in the unit of the points' metrics.
+
+        Args:
+            params: parameter columns of the points.
+
+        Raises:
+            ValueError: `yield_drop` or `stopping.half_width` out of range, missing, or for several units at once.
+        """
+        metrics = list(dict.fromkeys(Scale.of(columns) for columns in params))
+        drop_for(metrics, self.yield_drop)
+        self.stopping.check(metrics)
+
+
+# What only a plan has, and a config does not.
+_OF_PLANS = ("command", "notes", "held_fixed", "executions")
+
+# Keys of a config that are settings.
+SETTINGS = tuple(f.name for f in fields(Settings) if f.name not in _OF_PLANS)
+
+
+def _executions(document: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(document, Mapping) or not all(isinstance(way, Mapping) for way in document.values()):
+        raise ValidationError("must map networks to ways to run them", "run the sweep again", parameter="executions")
+    return {
+        str(kind): {key: fit(value, _known(key), f"executions.{key}") for key, value in way.items()}
+        for kind, way in document.items()
+    }
+
+
+def _known(key: object) -> Any:
+    if key not in EXECUTION:
+        raise ValidationError(
+            "is no part of how a network is run", "run the sweep again", parameter=f"executions.{key}"
+        )
+    return EXECUTION[str(key)]

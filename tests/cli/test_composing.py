@@ -1,0 +1,161 @@
+"""Every YAML composes and builds, says where its numbers come from, and settings are checked."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import yaml
+from hydra.errors import HydraException
+
+import rramsweep as rs
+from rramsweep.cli.composing import allowed, choices, compose, conf_dir, container, loader, read_settings
+from rramsweep.construct import import_name
+from rramsweep.groups import CELL_GROUPS, GROUPS
+from rramsweep.simulation.workbench import Workbench
+from tests.pictures import bytes_of, write_cifar, write_folder, write_mnist
+
+YAMLS = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name != "sweeper")
+OPTIONS = [(p.parent.name, p.stem) for p in YAMLS if p.parent.name in GROUPS]
+BUILT = [o for o in OPTIONS if o[0] in (*CELL_GROUPS, "model", "data", "metric") and o[1] != "custom"]
+UNTRAINED = "model.checkpoint=null"
+COLOUR = ["data=npz", "data.path=colour.npz", "data.layout=NHWC"]
+# Options that need something beside them.
+OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
+    ("relaxation", "hfox"): ["device.g_max_uS=40"],
+    ("relaxation", "cmo_hfox"): ["device.g_min_uS=9", "device.g_max_uS=90"],
+    ("model", "digits_cnn"): ["data=digits"],
+    ("model", "digits_mlp"): ["data=digits"],
+    ("data", "digits"): ["model=digits_cnn"],
+    ("data", "npz"): ["data.path=mine.npz"],
+    ("programming", "milo2021"): ["device=ihp_hfo2"],
+    ("programming", "wan2022"): ["device.g_max_uS=39.2"],
+    ("programming", "wan2022_aihwkit"): ["device=neurram"],
+    ("programming", "cmo_hfox_0p2"): ["device=ibm_cmo_hfox"],
+    ("programming", "cmo_hfox_2"): ["device=ibm_cmo_hfox"],
+    ("programming", "yousuf2025"): ["device=nist_daffodil"],
+    ("programming", "pcm_joshi2020"): ["device.g_min_uS=0.25", "device.g_max_uS=25", "device.step_uS=null"],
+    **{(group, "table"): [f"{group}.path=law.csv"] for group in ("programming", "relaxation", "drift")},
+    ("read_noise", "cmo_hfox"): ["device.g_min_uS=9", "device.g_max_uS=88.19"],
+    ("read_noise", "pcm"): ["device.g_min_uS=0.25", "device.g_max_uS=25"],
+    ("model", "custom"): ["model._target_=rramsweep.models.lenet5"],
+    ("metric", "custom"): ["metric._target_=rramsweep.metrics.Top5"],
+    ("metric", "mse"): ["data=npz", "data.path=numbers.npz"],
+    **{("model", f"resnet{depth}"): [UNTRAINED, *COLOUR] for depth in (20, 32, 44, 56)},
+    ("model", "torchvision"): [UNTRAINED, "model.name=resnet18", "model.num_classes=10", *COLOUR],
+    ("model", "timm"): [UNTRAINED, "model.name=resnet18", "model.num_classes=10", *COLOUR],
+    ("data", "mnist"): ["data.root=sets"],
+    ("data", "fashion_mnist_full"): ["data.root=sets"],
+    ("data", "cifar10"): ["model=resnet20", UNTRAINED, "data.root=sets"],
+    ("data", "cifar100"): ["model=resnet20", UNTRAINED, "model.num_classes=100", "data.root=sets"],
+    ("data", "cifar10_jpeg"): ["model=resnet20", UNTRAINED, "data.path=colour.npz"],
+    ("data", "image_folder"): ["model=resnet20", UNTRAINED, "data.root=pets", "data.resize=40", "data.crop=32"],
+    ("data", "custom"): ["data._target_=tests.pictures.dataset", "allow_targets=[tests]"],
+    ("data", "dataset"): ["data.dataset._target_=tests.pictures.dataset", "allow_targets=[tests]"],
+}
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_yaml_says_what_it_is_and_where_it_comes_from(path):
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
+    assert comments, f"{path} needs a comment that names its source"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids="/".join)
+def test_every_option_composes_and_builds(group, option, workdir, monkeypatch):
+    if option == "timm":
+        pytest.importorskip("timm", reason="needs the extra timm")
+    labels = np.arange(20) % 10
+    np.savez("mine.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=labels)
+    (workdir / "law.csv").write_text("g_uS,mu_uS,sigma_uS\n1,0,2\n100,-1,3\n")
+    np.savez("numbers.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=np.zeros((20, 10)))
+    np.savez("colour.npz", x=np.zeros((20, 32, 32, 3), dtype=np.uint8), y=labels)
+    if "data.root=sets" in OPEN_OPTIONS.get((group, option), []):
+        for kind in ("MNIST", "FashionMNIST"):
+            write_mnist(workdir / "sets", kind, bytes_of((20, 28, 28)), labels)
+        for kind in ("CIFAR10", "CIFAR100"):
+            write_cifar(workdir / "sets", kind, bytes_of((20, 32, 32, 3)), labels, monkeypatch)
+    write_folder(workdir / "pets", {"cat": [bytes_of((40, 48, 3))], "dog": [bytes_of((50, 40))]})
+    cfg = compose([f"{group}={option}", *OPEN_OPTIONS.get((group, option), [])])
+    assert choices(cfg)[group] == option
+    Workbench(["tests"]).point(container(cfg), choices(cfg))
+
+
+@pytest.mark.parametrize(("group", "option"), BUILT, ids="/".join)
+def test_a_yaml_has_the_keys_its_target_takes_and_no_others(group, option):
+    node = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
+    parameters = inspect.signature(import_name(node["_target_"], group)).parameters.values()
+    taken = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    assert set(node) - {"_target_", "checkpoint"} == taken, (
+        "every parameter is in the YAML, so that it can be overridden"
+    )
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_experiment_composes(path):
+    master = loader().load_configuration("config", [f"experiment={path.stem}"], _multirun(), from_shell=False)
+    assert master.name == path.stem
+    assert f"experiment={path.stem}" in path.read_text(), "its first comment gives the command"
+
+
+def _multirun():
+    from hydra.types import RunMode
+
+    return RunMode.MULTIRUN
+
+
+def test_defaults_compose_to_drift_of_strength_zero():
+    config = container(compose())
+    assert config["drift"]["_target_"] == "rramsweep.effects.RelativeDrift"
+    assert config["drift"]["relative_drift"] == 0
+    assert "hydra" not in config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "says"),
+    [
+        (["chips=0"], ValueError, "chips must be at least 1"),
+        (["chips=2.5"], ValueError, "chips must be int"),
+        (["seed=-1"], ValueError, "seed must be at least 0"),
+        (["threads=0"], ValueError, "threads must be at least 1"),
+        (["name=../x"], ValueError, "name must be a folder name"),
+        (["+chip=3"], ValueError, "chip is not a setting of rramsweep: did you mean chips"),
+        (["drift.relative=0.1"], HydraException, "Could not override 'drift.relative'"),
+        (["drift=relativ"], HydraException, "Could not find 'drift/relativ'"),
+        (["drift.relative_drift=0.1,0.2"], HydraException, "Ambiguous value|requires --multirun"),
+    ],
+)
+def test_refuses_settings(overrides, error, says):
+    with pytest.raises(error, match=says):
+        compose(overrides)
+
+
+def test_code_may_not_allow_itself_from_a_yaml(tmp_path):
+    config = container(compose(["allow_targets=[mylab]"]))
+    with pytest.raises(ValueError, match="must come from the command line"):
+        read_settings(config, ["chips=3"])
+    with pytest.raises(ValueError, match="must come from the command line"):
+        allowed(config, ["chips=3"])
+    assert allowed(config, ["allow_targets=[mylab]"]) == ["mylab"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["relaxation=hfx"], "^relaxation has no option 'hfx': did you mean hfox"),
+        (["drift.relative=0.1"], "^drift.relative is not there to be set"),
+        (["relaxtion=hfox"], "relaxtion"),
+    ],
+)
+def test_what_hydra_refuses_is_one_line_in_python(workdir, overrides, message):
+    for call in (rs.compose, rs.sweep, rs.inspect):
+        with pytest.raises(ValueError, match=message) as caught:
+            call(overrides)
+        assert "\n" not in str(caught.value)
+
+
+def test_notes_of_effects_are_warnings_in_python(workdir):
+    cfg = compose(["model=digits_mlp", "data=digits", "data.limit=20", "chips=1", "drift=log_time"])
+    with pytest.warns(UserWarning, match="does nothing at t_s=0"):
+        rs.run(cfg)

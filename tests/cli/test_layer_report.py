@@ -1,0 +1,137 @@
+"""`rramsweep inspect` and `rs.inspect`: from overrides to table, files and words; and notes when a sweep begins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+import pytest
+
+import rramsweep as rs
+from rramsweep.cli.main import main
+from rramsweep.study.plan import Plan
+
+POINT = ["model=digits_mlp", "data=digits"]
+PYRRAM = [*POINT, "technology=pyrram"]
+
+
+@dataclass(frozen=True)
+class Later:
+    """A law of time that says nothing of itself."""
+
+    version: ClassVar[int] = 1
+    t0_s: float = 1.0
+
+    def __call__(self, cells, rng):
+        return cells.g_uS
+
+
+@dataclass(frozen=True)
+class Told(Later):
+    """One that was fitted, and does."""
+
+    def check(self, device):
+        return None
+
+    def notes(self, device, t_s):
+        return [NOTE]
+
+
+NOTE = "the window was scaled by 2.5: take the device of the fit"
+TOLD = f"programming=Told: {NOTE}"
+AT_ZERO = "drift=Later is a law of time from t0_s=1.0 on, but is asked for at t_s=0"
+LATER = [*POINT, "drift=ideal", f"drift._target_={__name__}.Later", "allow_targets=[tests]"]
+BOTH = [*LATER, "programming=ideal", f"programming._target_={__name__}.Told"]
+
+
+def test_a_config_and_its_overrides_give_the_same_rows(workdir):
+    table = rs.inspect([*PYRRAM, "drift.relative_drift=0.2"])
+    alone = rs.inspect(rs.compose([*PYRRAM, "drift.relative_drift=0.2"]))
+    assert list(table["layer"]) == ["fc1", "fc2"]
+    assert (table["chips"] == 5).all()
+    pd.testing.assert_frame_equal(table, alone)
+    assert not Path("outputs").exists()
+
+
+def test_axes_are_columns_and_chips_and_inputs_can_be_given(workdir):
+    table = rs.inspect([*PYRRAM, "drift.relative_drift=0,0.2", "mapping=differential,constant_sum", "chips=2"])
+    assert list(table)[:2] == table.attrs["by"] == ["drift.relative_drift", "mapping"]
+    assert len(table) == 8
+    assert (table["chips"] == 2).all()
+    assert table.groupby("mapping")["mvm_error"].mean().diff().iloc[-1] < 0  # the constant sum is the worse one
+    one = rs.inspect([*PYRRAM, "chips=2"], chips=1, inputs=3)
+    assert (one["chips"] == 1).all()
+    assert rs.inspect([*PYRRAM, "seed=7,8"], inputs=3)["chips"].tolist() == [2, 2]
+
+
+def test_a_law_of_the_ideal_chip_has_no_error(workdir):
+    table = rs.inspect([*POINT, "drift=ideal", "device.step_uS=null"])
+    assert (table["mvm_error"] < 1e-6).all()
+    assert table.attrs["warnings"] == []
+
+
+def test_pyrram_sims_defaults_are_warned_of(workdir):
+    table = rs.inspect([*PYRRAM, "drift.relative_drift=0.2", "mapping=constant_sum"])
+    (warning,) = table.attrs["warnings"]
+    assert "relative MVM error of layer" in warning
+    assert "PyRRAM-Sim's three stages, placeholders of no technology, give about that much [D]" in warning
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: rs.inspect("chips=3"), "inspect takes a list of overrides, got the string 'chips=3'"),
+        (lambda: rs.inspect(POINT, chips=0), "chips must be at least 1, got 0"),
+        (lambda: rs.inspect(POINT, inputs=0), "inputs must be at least 1, got 0"),
+        (lambda: rs.inspect([*POINT, "drift.relative_drift=7"]), "relative_drift must lie in 0..1"),
+    ],
+)
+def test_bad_calls_are_refused(workdir, call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def test_the_verb_prints_and_writes(workdir, capsys):
+    main(["inspect", "-m", *PYRRAM, "drift.relative_drift=0,0.2", "faults=stuck", "chips=2"])
+    out = capsys.readouterr().out
+    assert "analog product of each layer against the digital one, mean of 2 chips" in out
+    assert "stuck %" in out
+    assert "saturated %" not in out  # nothing saturates
+    assert "warning: the relative MVM error of layer" in out
+    folder = Path(out.strip().rpartition("files: ")[2])
+    assert {path.name for path in folder.iterdir()} == {"inspect.csv", "inspect.png"}
+    table = pd.read_csv(folder / "inspect.csv")
+    assert list(table["layer"]) == ["fc1", "fc2"] * 2
+    assert "mvm_error" in table
+
+
+def test_the_verbs_help_and_flags(workdir, capfd):
+    main(["inspect", "--help"])
+    assert "`rramsweep inspect [OVERRIDES]`" in capfd.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["inspect", "--fast"])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == "rramsweep: rramsweep inspect takes NAME=VALUE as a sweep does, but got --fast: leave it out"
+
+
+def test_notes_of_effects_are_told_by_inspect(workdir):
+    first, second = rs.inspect(BOTH, chips=1).attrs["warnings"]
+    assert first == TOLD
+    assert second.startswith(AT_ZERO)
+    assert "like t_s=1h" in second
+    assert rs.inspect([*BOTH, "t_s=1h"], chips=1).attrs["warnings"] == [TOLD]
+
+
+def test_notes_are_told_once_when_a_sweep_begins_and_kept_in_its_plan(workdir, capsys):
+    main(["-m", *BOTH, "t_s=0,1h", "chips=1", "name=later"])
+    out = capsys.readouterr().out
+    assert out.count(f"note: {TOLD}") == 1
+    assert out.count(f"note: {AT_ZERO}") == 1
+    (folder,) = Path("outputs/later").iterdir()
+    notes = json.loads((folder / "plan.json").read_text())["settings"]["notes"]
+    assert notes[0] == TOLD
+    assert notes[1].startswith(AT_ZERO)
+    assert Plan.load(folder / "plan.json").settings.notes == tuple(notes)

@@ -1,0 +1,59 @@
+"""How much of a network is analog, against counts by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from rramsweep.models import digits_cnn, lenet5
+from rramsweep.network.analog import analog_layers
+from rramsweep.network.partition import describe_shares, shares
+
+
+def by_kind(model, x, names=None):
+    found = shares(model.eval(), analog_layers(model) if names is None else names, x)
+    return {(s.kind, s.analog): (s.layers, s.parameters, s.macs) for s in found}
+
+
+def test_lenet5_by_hand():
+    found = by_kind(lenet5(), torch.zeros(1, 1, 28, 28))
+    assert found == {
+        ("Conv2d", True): (2, 6 * 25 + 16 * 150, 6 * 28 * 28 * 25 + 16 * 10 * 10 * 150),
+        ("Linear", True): (3, 400 * 120 + 120 * 84 + 84 * 10, 400 * 120 + 120 * 84 + 84 * 10),
+        ("bias", False): (5, 6 + 16 + 120 + 84 + 10, 0),
+    }
+    assert sum(parameters for _, parameters, _ in found.values()) == 61_706
+
+
+def test_what_is_excluded_is_digital():
+    found = by_kind(lenet5(), torch.zeros(1, 1, 28, 28), ["fc1", "fc2"])
+    assert found["Linear", False] == (1, 84 * 10 + 10, 84 * 10)
+    assert found["Conv2d", False][1] == 6 * 25 + 6 + 16 * 150 + 16
+
+
+def test_recurrent_layers_and_attention_by_hand():
+    lstm = by_kind(nn.LSTM(8, 6, batch_first=True), torch.zeros(1, 5, 8))
+    assert lstm["LSTM", True] == (1, 4 * 6 * (8 + 6), 5 * 4 * 6 * (8 + 6))
+    layer = by_kind(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), torch.zeros(1, 5, 8))
+    assert layer["MultiheadAttention", True] == (1, 3 * 8 * 8, 5 * 3 * 8 * 8)
+    assert layer["NonDynamicallyQuantizableLinear", True] == (1, 8 * 8, 5 * 8 * 8)
+    assert layer["Linear", True] == (2, 2 * 8 * 16, 5 * 2 * 8 * 16)
+    assert layer["LayerNorm", False] == (2, 4 * 8, 2 * 5 * 8)
+
+
+def test_transposed_grouped_and_tied():
+    up = by_kind(nn.ConvTranspose2d(4, 6, 3, groups=2, stride=2), torch.zeros(1, 4, 5, 5))
+    assert up["ConvTranspose2d", True] == (1, 4 * 3 * 9, 4 * 25 * 3 * 9)
+    model = nn.Sequential(nn.Embedding(6, 6), nn.Linear(6, 6, bias=False))
+    model[1].weight = model[0].weight
+    tied = by_kind(model, torch.zeros(1, 3, dtype=torch.long))
+    assert tied["Embedding", False][1:] == (36, 0)
+    assert tied["Linear", True] == (1, 36, 3 * 36), "cells of its own beside the embedding"
+
+
+def test_one_line_says_it_all():
+    model = digits_cnn().eval()
+    line = describe_shares(shares(model, analog_layers(model), torch.zeros(1, 1, 8, 8)))
+    assert line.startswith("analog: 98.")
+    assert "BatchNorm2d x 2 (" in line
+    assert "% of multiplications" in line
