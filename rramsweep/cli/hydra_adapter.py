@@ -131,8 +131,12 @@ def main_options(allow: Sequence[str]) -> dict[str, Any]:
 
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
-    """Register an OmegaConf resolver, by its name of this version; again is the same."""
-    register = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)
+    """Register an OmegaConf resolver; again is the same.
+
+    `register_resolver` is the name from OmegaConf 2.4 on, and before was another, older function.
+    """
+    takes_replace = "replace" in inspect.signature(OmegaConf.register_resolver).parameters
+    register: Callable[..., None] = OmegaConf.register_resolver if takes_replace else OmegaConf.register_new_resolver
     register(name, resolver, replace=True)
 
 
