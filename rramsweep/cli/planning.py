@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
+from hydra.core.override_parser.types import Glob, Override, OverrideType, RangeSweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -200,9 +200,8 @@ def _values(override: Override) -> list[str]:
         limits.TRIALS.check(n_values, "trials", remedy=f"sweep {key} over fewer values")
     values = [f"{key}={value}" for value in override.sweep_string_iterator()]
     if not values:
-        raise ValidationError(
-            "must be swept over at least one value", "correct its ends", value=override.input_line, parameter=key
-        )
+        remedy = "correct the pattern" if isinstance(swept, Glob) else "correct its ends"
+        raise ValidationError("must be swept over at least one value", remedy, value=override.input_line, parameter=key)
     return values
 
 

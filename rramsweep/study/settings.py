@@ -140,7 +140,8 @@ class Settings:
             command = fit(document.get("command", ""), str, "command")
             kept = Settings.of(document)
         except ValidationError as error:
-            raise error.inside("settings") from None
+            error.slot = ".".join(part for part in ("settings", error.slot) if part)
+            raise
         return replace(kept, notes=tuple(notes), held_fixed=tuple(held), executions=executions, command=command)
 
     def seeds(self) -> range:
