@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,8 @@ _OF_SIGNALS = 128
 _PROC = Path("/proc")
 
 _tables_pending = threading.Event()
+_received: list[int] = []
+_handlers: dict[int, Callable[[int, FrameType | None], None]] = {}
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -73,16 +75,31 @@ def signals_as_interrupts() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         first.append(time.monotonic())
+        _received.append(number)
         _close_lost(terminals)
         raise Stopped(number)
 
+    _received.clear()
     try:
         for number in replaced:
+            _handlers[number] = stop
             signal.signal(number, stop)
         yield
     finally:
         for number in replaced:
+            _handlers.pop(number, None)
             signal.signal(number, signal.SIG_DFL)
+
+
+def as_received(interrupt: KeyboardInterrupt) -> KeyboardInterrupt:
+    """The signal behind an interrupt, where a library has raised a plain one in its place."""
+    return Stopped(_received[-1]) if _received and not isinstance(interrupt, Stopped) else interrupt
+
+
+def take_handlers_back() -> None:
+    """Install the handlers of `signals_as_interrupts` again, after a library has put its own in their place."""
+    for number, handler in _handlers.items():
+        signal.signal(number, handler)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,12 +16,15 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from rramsweep.cli.composing import command_line
 from rramsweep.cli.driver import LaunchError, execute
 from rramsweep.cli.planning import compose_plan
-from rramsweep.cli.signals import Stopped
+from rramsweep.cli.signals import as_received, take_handlers_back
+
+# Bytes of Ray's object store where a preset names none, as its launcher takes: rows go through files.
+RAY_STORE_BYTES = 78_643_200
 
 # Hydra accepts plugins from the namespace package `hydra_plugins` only.
 PLUGIN_MODULE = "hydra_plugins.rramsweep_sweeper"
@@ -95,16 +97,30 @@ def _check_backend(launcher: str) -> None:
 
 def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
     try:
+        _start_ray(launcher)
         return launcher.launch(jobs, initial_job_idx=0)
-    except SystemExit as error:
-        if "ray" in sys.modules:  # it has put a handler of its own in the place of ours, which exits
-            raise Stopped(signal.SIGTERM) from error
-        raise
+    except KeyboardInterrupt as error:
+        raise as_received(error) from None
     except Exception as error:
         # Each launcher has its own words, of many lines, for a worker that was killed or a queue that is not there.
         cause = getattr(error, "cause", None) or error
         text = textwrap.shorten(" ".join(str(cause).split()), 200, placeholder=" ...")
         raise LaunchError(f"the launcher gave up ({type(cause).__name__}: {text})") from error
+
+
+def _start_ray(launcher: Launcher) -> None:
+    """Start Ray before its launcher would, to take back the signals that it takes when it starts.
+
+    With Ray's own handler a SIGTERM would end the command on the spot, in Ray's C++, before any table is written.
+    """
+    settings = getattr(launcher, "ray_cfg", None)
+    if settings is None:
+        return
+    plugin = importlib.import_module("hydra_plugins.hydra_ray_launcher._launcher_util")
+    with open_dict(settings):
+        settings.init.setdefault("object_store_memory", RAY_STORE_BYTES)
+    plugin.start_ray(settings.init)
+    take_handlers_back()
 
 
 def register() -> None:
