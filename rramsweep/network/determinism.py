@@ -108,7 +108,7 @@ def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -
             )
     if not unseen:
         return []
-    if len(unseen) == len(network.arrays) and network.follows_inputs():
+    if len(unseen) == len(network.arrays) and network.idle_elsewhere():
         raise ValidationError(
             "must compute with its analog weights, but answers alike whatever all of them are",
             "let its forward use its own layers, not a copy of them, or choose others with analog.include",
@@ -182,11 +182,22 @@ class _Network:
         return any(self._changed(weight, other) for other in _others(weight.clone(), quick))
 
     @torch.inference_mode()
-    def follows_inputs(self) -> bool:
-        """Whether the answers change with the inputs: those of a dead network do not."""
-        others = [self._x.flip(0), *(_others(self._x, True) if _is_float(self._x) else ())]
-        answers = [self._model(other.clone()) for other in others]
-        return any(_distance(answer, self._answers) > NOISE * self._noise for answer in answers)
+    def idle_elsewhere(self) -> bool:
+        """Whether other inputs change the answers, and no weight does for them either.
+
+        The inputs at hand may be all zero, and the answers of a dead network follow nothing.
+        """
+        x, follows = self._x, False
+        for other in [x.flip(0), *(_others(x, True) if _is_float(x) else ())]:
+            if _distance(self._model(other.clone()), self._answers) <= NOISE * self._noise:
+                continue
+            self.look(other)
+            seen = any(self.sees(name, quick=True) for name in self.arrays)
+            self.look(x)
+            if seen:
+                return False
+            follows = True
+        return follows
 
     @torch.inference_mode()
     def overwritten(self, name: str) -> str:

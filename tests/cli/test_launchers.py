@@ -62,7 +62,7 @@ from pathlib import Path
 
 from rramsweep import models
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parent
 
 
 def digits_mlp():  # under this name the package has weights

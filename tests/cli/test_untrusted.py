@@ -113,12 +113,12 @@ def test_code_on_the_command_line_needs_allow_targets_too(workdir, capsys):
 
 
 def test_a_callback_of_an_allowed_package_runs(workdir, capsys):
-    (workdir / "mylab.py").write_text(
+    (workdir / "notelab.py").write_text(
         "import pathlib\nfrom hydra.experimental.callback import Callback\n"
         "class Note(Callback):\n    def on_job_end(self, **_):\n        pathlib.Path('noted').touch()\n"
     )
-    callback = "+hydra.callbacks.note._target_=mylab.Note"
-    main([*DIGITS, callback, "allow_targets=[mylab]"])
+    callback = "+hydra.callbacks.note._target_=notelab.Note"
+    main([*DIGITS, callback, "allow_targets=[notelab]"])
     assert (workdir / "noted").exists()
 
 

@@ -12,6 +12,7 @@ from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
+from rramsweep.effects import RelativeDrift
 from rramsweep.network.accelerator import Accelerator
 from rramsweep.simulation import passes
 from rramsweep.simulation.execution import Execution, Wish
@@ -51,8 +52,8 @@ def test_tied_weights_are_one_set_of_cells_in_a_pass_too():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
     net[2].weight = net[0].weight
-    spec = LayerSpec(Device(0.0, 100.0), Differential(), drift=rs.effects.RelativeDrift(0.3))
-    network = rs.analog.AnalogNetwork(net, {"0": spec, "2": spec})
+    spec = LayerSpec(Device(0.0, 100.0), Differential(), drift=RelativeDrift(0.3))
+    network = rs.AnalogNetwork(net, {"0": spec, "2": spec})
     x = torch.randn(5, 6)
     for outputs, seed in zip(network.chips([1, 2])(x), [1, 2], strict=True):
         torch.testing.assert_close(outputs, network.chip(seed)(x), atol=1e-6, rtol=1e-5)

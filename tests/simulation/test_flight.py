@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_one_bad_chip_fails_alone(monkeypatch):
             return cells.g_uS
 
     for network in (ready.network, *ready.others):
-        specs = {name: rs.chip.replace(spec, drift=Breaks()) for name, spec in network._cells._specs.items()}
+        specs = {name: replace(spec, drift=Breaks()) for name, spec in network._cells._specs.items()}
         network._cells._specs, network._cells._together = specs, {}
         network._cells._kept = {}
     rows = [row for row, _ in passes.run_trials(ready, range(40))]
