@@ -70,7 +70,7 @@ def test_every_option_composes_and_builds(group, option, workdir, monkeypatch):
     np.savez("mine.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=labels)
     (workdir / "law.csv").write_text("g_uS,mu_uS,sigma_uS\n1,0,2\n100,-1,3\n")
     np.savez("numbers.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=np.zeros((20, 10)))
-    np.savez("colour.npz", x=np.zeros((20, 32, 32, 3), dtype=np.uint8), y=labels)
+    np.savez("colour.npz", x=bytes_of((20, 32, 32, 3)), y=labels)
     if "data.root=sets" in OPEN_OPTIONS.get((group, option), []):
         for kind in ("MNIST", "FashionMNIST"):
             write_mnist(workdir / "sets", kind, bytes_of((20, 28, 28)), labels)
