@@ -80,7 +80,7 @@ def on_forward(model, args):
         (HERE / "where" / ray.get_runtime_context().get_node_id()).touch()
     if (HERE / "armed").exists():
         time.sleep(0.2)  # a sweep long enough for rows to reach the store before the kill
-        if any((HERE / "killed").rglob("*.parquet")):
+        if any((HERE / "killed").rglob("facts-*.parquet")):
             try:
                 (HERE / "armed").unlink()
             except FileNotFoundError:
@@ -321,7 +321,7 @@ def test_an_interrupt_ends_the_workers_too_and_keeps_what_they_did(package, star
     try:
         process = start("chips=200", "shards=2", *WORKERS, "store=interrupted", "name=interrupted")
         until = time.monotonic() + TIMEOUT_S
-        while not list((package / "interrupted").rglob("*.parquet")):
+        while not list((package / "interrupted").rglob("facts-*.parquet")):
             assert time.monotonic() < until
             assert process.poll() is None, process.communicate()
             time.sleep(0.1)
