@@ -28,7 +28,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rramsweep.cli.yaml_files import check_file, check_resolved
@@ -68,6 +68,9 @@ _PLAIN = {
 _CALLS = ("_target_", "()", "class", "_call_", "_args_", "_partial_")
 
 _LOGGING = ("hydra_logging", "job_logging")
+
+# What a launcher writes into the script of a job, line by line.
+_IN_SCRIPTS = ("hydra.launcher", "hydra.job.name", "hydra.sweep.dir", "hydra.sweep.subdir")
 
 
 class _Repository(ConfigRepository):
@@ -175,10 +178,9 @@ def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, al
     whole = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
     check_resolved(whole)
     check_node(whole["hydra"], _typed(overrides), allow, conf_dir)
-    for key in ("launcher", "job.name", "sweep.dir", "sweep.subdir"):
-        for leaf, _ in _leaves(whole["hydra"], ""):
-            if f"{leaf}.".startswith(f".{key}."):
-                _check_printable(config.hydra, leaf[1:])
+    for leaf, _ in _leaves(whole["hydra"], "hydra"):
+        if inside(leaf, _IN_SCRIPTS):
+            _check_printable(config, leaf)
 
 
 def _typed(overrides: Sequence[str]) -> dict[str, Any]:
@@ -190,16 +192,14 @@ def _typed(overrides: Sequence[str]) -> dict[str, Any]:
     return given
 
 
-def _check_printable(node: Any, path: str) -> None:
+def _check_printable(config: DictConfig, path: str) -> None:
     """Refuse a word of a launcher that ends a line of the script it is written into, once it is resolved."""
     try:
-        value = OmegaConf.select(node, path)
+        value = OmegaConf.select(config, path)
     except OmegaConfBaseException:  # known only when a job begins, as its number is
         return
     if isinstance(value, str) and not value.isprintable():
-        raise ValidationError(
-            "must be printable text", "leave control characters out", value=value, slot=f"hydra.{path}"
-        )
+        raise ValidationError("must be printable text", "leave control characters out", value=value, slot=path)
 
 
 def check_node(node: Mapping[str, Any], typed: Mapping[str, Any], allow: Sequence[str], conf_dir: Path) -> None:

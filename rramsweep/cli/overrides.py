@@ -97,9 +97,9 @@ def refuse_unheeded(overrides: Sequence[str], instead: str) -> None:
     """
     for override in parse(list(overrides)):
         key = override.get_key_element().lstrip("+~")
-        if key == "experiment" and launcher_of(overrides) != "basic":
+        if key == "experiment" and (launcher := launcher_of(overrides)) != "basic":
             raise ValidationError(
-                f"chooses the launcher {launcher_of(overrides)}, while {instead}",
+                f"chooses the launcher {launcher}, while {instead}",
                 "add hydra/launcher=basic, or run it as rramsweep -m",
                 parameter=override.input_line or key,
             )
