@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rramsweep.crossbar.mapping import Mapping
 from rramsweep.devices.device import Device
-from rramsweep.effects import Effect, Ideal
+from rramsweep.effects.protocol import Effect, Noted, declared
 from rramsweep.errors import EffectName, Sentence, ValidationError, placed
 
 # Above this error of the ideal chip the levels are told of: half of what `inspect` warns of. A pair of cells of 8
@@ -44,7 +44,7 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
         if is_nothing(effect):
             continue
         name = {"law": label(stage, effect)}
-        if getattr(effect, "kind", "increment") == "total":
+        if declared(effect, "kind") == "total":
             if before:
                 raise ValidationError(
                     Sentence(
@@ -54,7 +54,7 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
                     ),
                     f"set {' and '.join(f'{b}=ideal' for b in before)}",
                 )
-            covered_s = getattr(effect, "at_s", 0.0)
+            covered_s = declared(effect, "at_s")
         elif covered_s == math.inf:
             raise ValidationError(
                 Sentence(
@@ -64,8 +64,8 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
                 ),
                 f"set {stage}=ideal",
             )
-        elif covered_s > 0 and (stage == "relaxation" or hasattr(effect, "t0_s")):
-            t0_s = getattr(effect, "t0_s", 0.0)
+        elif covered_s > 0 and (stage == "relaxation" or declared(effect, "t0_s") is not None):
+            t0_s = declared(effect, "t0_s") or 0.0
             if t0_s < covered_s:
                 raise ValidationError(
                     Sentence(
@@ -75,16 +75,16 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
                     ),
                     f"set {stage}=ideal, or {_later(stage, effect)}",
                 )
-        covered_s = max(covered_s, getattr(effect, "until_s", 0.0))
+        covered_s = max(covered_s, declared(effect, "until_s"))
         before.append(stage)
 
 
 def standstill(effects: Map[str, Effect], t_s: float) -> list[Sentence]:
     """A note where a chip is read later than its programming error was, and no law moves the cells in between."""
     programming = effects["programming"]
-    at_s = getattr(programming, "at_s", 0.0)
+    at_s = declared(programming, "at_s")
     moved = not all(is_nothing(effects[stage]) for stage in ("relaxation", "drift"))
-    if getattr(programming, "kind", "increment") != "total" or moved or t_s <= at_s:
+    if declared(programming, "kind") != "total" or moved or t_s <= at_s:
         return []
     return [
         Sentence(
@@ -100,12 +100,12 @@ def too_early(effects: Map[str, object], t_s: float) -> list[Sentence]:
     """A note for each law of time that is asked for just after programming, unless it has notes and says so itself."""
     return [
         Sentence(
-            f"{{law}} is a law of time from t0_s={effect.t0_s} on, but is asked for at t_s=0, just after programming: "
+            f"{{law}} is a law of time from t0_s={t0_s} on, but is asked for at t_s=0, just after programming: "
             "give the time of reading, like t_s=1h",
             {"law": label(slot, effect)},
         )
         for slot, effect in effects.items()
-        if t_s == 0 and hasattr(effect, "t0_s") and not hasattr(effect, "notes")
+        if t_s == 0 and (t0_s := declared(effect, "t0_s")) is not None and not isinstance(effect, Noted)
     ]
 
 
@@ -148,7 +148,7 @@ def _normal_weights() -> Tensor:
 
 def is_nothing(effect: object) -> bool:
     """Whether an effect does nothing: it is Ideal, or says of itself that its strength is zero."""
-    return isinstance(effect, Ideal) or bool(getattr(effect, "silent", False))
+    return bool(declared(effect, "silent"))
 
 
 def label(slot: str, effect: object) -> EffectName:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, full_scale, map_layer, program, program_cells
 from rramsweep.devices.streams import EndToEnd, Stream
-from rramsweep.effects import Ideal
+from rramsweep.effects.protocol import is_cellwise
 from rramsweep.groups import STAGES
 
 # Cells of layers that lie end to end, at most: their targets, conductances and draws take 0.8 MB.
@@ -132,7 +132,7 @@ class NetworkCells:
 
     def _is_cellwise(self, name: str) -> bool:
         """Whether a layer's laws take each cell by itself, so that they may be given others too, or a part of them."""
-        cellwise = all(takes_each_cell(getattr(self._specs[name], stage)) for stage in STAGES)
+        cellwise = all(is_cellwise(getattr(self._specs[name], stage)) for stage in STAGES)
         return cellwise and name not in self._whole and self._weights[name].device.type == "cpu"
 
     def _groups(self) -> Iterator[list[ProgrammedLayer]]:
@@ -147,12 +147,6 @@ class NetworkCells:
                 group = open_.setdefault(id(layer.spec), [])
             group.append(layer)
         yield from open_.values()
-
-
-def takes_each_cell(law: object) -> bool:
-    """Whether a law is ideal or says `cellwise` where its call is written: one that inherits it may do otherwise."""
-    owner = next(kind for kind in type(law).__mro__ if "__call__" in vars(kind))
-    return isinstance(law, Ideal) or bool(vars(owner).get("cellwise", False))
 
 
 def cuts(weight: Tensor) -> Iterator[slice]:

@@ -16,7 +16,7 @@ from rramsweep.effects.lognormal import Lognormal
 from rramsweep.effects.one_over_f import CMOReadNoise, OneOverF, PCMReadNoise
 from rramsweep.effects.polynomial import Polynomial
 from rramsweep.effects.power_law_drift import PowerLawDrift
-from rramsweep.effects.protocol import Calibrated, Effect, Noted, ReadEffect, Timed
+from rramsweep.effects.protocol import Calibrated, Effect, EffectBase, Noted, ReadEffect, Timed
 from rramsweep.effects.random_telegraph_noise import RandomTelegraphNoise
 from rramsweep.effects.relative_drift import RelativeDrift
 from rramsweep.effects.stuck import Stuck
@@ -33,6 +33,7 @@ __all__ = [
     "Calibrated",
     "CmoRelaxation",
     "Effect",
+    "EffectBase",
     "Gaussian",
     "GaussianTail",
     "HfOxRelaxation",
@@ -69,5 +70,5 @@ EACH_READ = (
     "ThermalShotNoise",
     "WhiteReadNoise",
 )
-_PROTOCOLS = ("Calibrated", "Effect", "Noted", "ReadEffect", "Timed")
-ONCE_A_CHIP = ("Ideal", *(name for name in __all__ if name not in (*EACH_READ, *_PROTOCOLS)))
+_INTERFACES = ("Calibrated", "Effect", "EffectBase", "Noted", "ReadEffect", "Timed")
+ONCE_A_CHIP = ("Ideal", *(name for name in __all__ if name not in (*EACH_READ, *_INTERFACES)))

@@ -13,6 +13,7 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import finite
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.effects.walk import combine, wiener
 from rramsweep.errors import Sentence, ValidationError, by_law
 from rramsweep.units import UNITS_S
@@ -28,7 +29,7 @@ LAST_S = 10 * UNITS_S["y"]
 
 
 @dataclass(frozen=True)
-class CmoRelaxation:
+class CmoRelaxation(EffectBase):
     """`G(t) = G + strength N(-0.0890 ln t, (0.0420 ln t + 0.4118)^2)` uS, t in s; an increment on the written cell.
 
     The same at every conductance. At 1 s, 1 h, 1 d, 10 y: mean 0, -0.73, -1.01, -1.74 uS, standard deviation 0.41,
@@ -52,7 +53,6 @@ class CmoRelaxation:
 
     version: ClassVar[int] = 1
     cellwise: ClassVar[bool] = True
-    kind: ClassVar[str] = "increment"
     t0_s: ClassVar[float] = 0.0
     until_s: ClassVar[float] = math.inf
 

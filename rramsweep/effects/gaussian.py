@@ -11,10 +11,11 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import clamped_normal, fraction, positive
+from rramsweep.effects.protocol import EffectBase
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(EffectBase):
     """`G' = G + sigma(G) z`, z ~ N(0, 1) independent per cell; an increment on what stands.
 
     `sigma(G)^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2`: state-independent and state-proportional error, whose

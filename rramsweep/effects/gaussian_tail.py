@@ -13,10 +13,11 @@ from rramsweep.devices.device import Cells
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import finite, fraction
 from rramsweep.effects.gaussian import spread
+from rramsweep.effects.protocol import EffectBase
 
 
 @dataclass(frozen=True)
-class GaussianTail:
+class GaussianTail(EffectBase):
     """`G' = G + sigma(G) x`, x of mean 0 and variance 1: `N(0, c^2)`, for a share of cells `N(0, (k c)^2)`.
 
     With s = `tail_share` and k = `tail_ratio`, `c^2 = 1 / (1 - s + s k^2)` keeps the variance of `Gaussian` at

@@ -19,6 +19,7 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import finite
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.effects.walk import combine
 from rramsweep.errors import Sentence, ValidationError, by_law
 from rramsweep.units import UNITS_S, in_words
@@ -38,7 +39,7 @@ ROOT = 2  # the measured time at which the chain of persistent draws starts: 1 s
 
 
 @dataclass(frozen=True)
-class HfOxRelaxation:
+class HfOxRelaxation(EffectBase):
     """`G(t) = G + mu(G, t) + sigma(G, t) X(t)` as measured on HfOx cells; an increment on the first reading.
 
     mu, sigma^2 and the shape of X are linear in log t between 10 ms, 0.1 s, 1 s and 1e5 s and linear in G between
@@ -77,7 +78,6 @@ class HfOxRelaxation:
 
     version: ClassVar[int] = 1
     cellwise: ClassVar[bool] = True
-    kind: ClassVar[str] = "increment"
     t0_s: ClassVar[float] = 0.0
     until_s: ClassVar[float] = math.inf
 

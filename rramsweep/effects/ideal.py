@@ -9,16 +9,19 @@ from torch import Tensor
 
 from rramsweep.devices.device import Cells
 from rramsweep.devices.streams import Stream
+from rramsweep.effects.protocol import EffectBase
 
 
 @dataclass(frozen=True)
-class Ideal:
+class Ideal(EffectBase):
     """No effect. Fits every slot, draws nothing, and is left out of a point's identity.
 
     `chip` and `analog` skip it; called as a once-a-chip stage it returns the cells' conductances unchanged.
     """
 
     version: ClassVar[int] = 1
+    cellwise: ClassVar[bool] = True
+    silent: ClassVar[bool] = True
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:  # noqa: ARG002
         return cells.g_uS

@@ -12,11 +12,12 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import Sentence, ValidationError, by_law
 
 
 @dataclass(frozen=True)
-class InverseProportional:
+class InverseProportional(EffectBase):
     """`G' = G + alpha_inv (g_max^2 / G_t) z`, z ~ N(0, 1) independent per cell: sigma(G) goes with 1 / G.
 
     Source: CrossSim's inverse-proportional generic device [R: `generic_device.py`], where G is in units of g_max.

@@ -13,6 +13,7 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import begins, drift_notes, finite
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.effects.walk import combine, wiener
 from rramsweep.errors import Sentence, by_law
 from rramsweep.units import acceleration, decades
@@ -26,7 +27,7 @@ WINDOW = 0.05
 
 
 @dataclass(frozen=True)
-class LogTimeWalk:
+class LogTimeWalk(EffectBase):
     """`G(t) = G + m s + sqrt(b) W(s)`, s = log10(t / t0), W a Wiener process a cell; an increment on what stands.
 
     Mean `m s`, variance `b s`; increments over disjoint stretches of time are independent, so
@@ -57,7 +58,6 @@ class LogTimeWalk:
 
     version: ClassVar[int] = 1
     cellwise: ClassVar[bool] = True
-    kind: ClassVar[str] = "increment"
 
     mean_uS_per_decade: float = 0.0
     variance_uS2_per_decade: float = 0.0

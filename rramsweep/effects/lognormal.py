@@ -11,13 +11,14 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import not_negative
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import one_of
 
 PRESERVES = ("mean", "median")
 
 
 @dataclass(frozen=True)
-class Lognormal:
+class Lognormal(EffectBase):
     """`G' = G exp(s z - s^2/2)` (keeps the mean) or `G' = G exp(s z)` (keeps the median), z ~ N(0, 1) per cell.
 
     s is `sigma_ln`, the standard deviation of ln G; the coefficient of variation is `sqrt(exp(s^2) - 1)` around the

@@ -14,7 +14,7 @@ from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.coverage import Coverage
-from rramsweep.effects.protocol import Linear
+from rramsweep.effects.protocol import EffectBase, Linear
 from rramsweep.effects.reads import above_zero, normal_read, weight_variance
 from rramsweep.errors import Sentence, by_law
 
@@ -28,7 +28,7 @@ def growth(t_s: float, t_read_s: float) -> float:
 
 
 @dataclass(frozen=True)
-class OneOverF:
+class OneOverF(EffectBase):
     """`G_read = G + sigma(G, t) z` at every read, `sigma(G, t) = sigma_read(G) sqrt(ln((t + t_r) / (2 t_r)))`.
 
     `sigma_read^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2` is what 1/f noise adds to the variance in a factor e of
@@ -83,7 +83,7 @@ class OneOverF:
 
 
 @dataclass(frozen=True)
-class CMOReadNoise:
+class CMOReadNoise(EffectBase):
     """1/f read noise of IBM's CMO/HfOx: `sigma(G, t) = slope_uS log10(G / 1 uS) sqrt(ln((t + t_r) / (2 t_r)))` in uS.
 
     0.171 uS at 50 uS after 1 s, 0.269 uS after 10 years [D]. The logarithm of G has base 10, that of time is natural:
@@ -136,7 +136,7 @@ class CMOReadNoise:
 
 
 @dataclass(frozen=True)
-class PCMReadNoise:
+class PCMReadNoise(EffectBase):
     """1/f read noise of phase change memory, for comparison: `sigma / G = min(q x^-exponent, q_max) sqrt(ln(...))`.
 
     `x = G / 25 uS`; growth in time as in `OneOverF`, with t_r = 250 ns. Source: Joshi et al., Nat. Commun. 2020

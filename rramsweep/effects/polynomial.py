@@ -15,6 +15,7 @@ from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import Sentence, by_law
 
 # Points of the range at which sigma must not be negative.
@@ -22,7 +23,7 @@ CHECKED = 1001
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(EffectBase):
     """`G' = G_t + strength sigma(G_t) z`, `sigma(G) = c0 + c1 G + c2 G^2 + ...`, z ~ N(0, 1) independent per cell.
 
     The total error against the (quantised) target G_t, read `at_s` seconds after the write; sigma and G in uS. With

@@ -13,12 +13,13 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import begins, drift_notes, finite
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import Sentence
 from rramsweep.units import acceleration, decades
 
 
 @dataclass(frozen=True)
-class PowerLawDrift:
+class PowerLawDrift(EffectBase):
     """`G(t) = G (t / t0)^-nu` for t > t0, nu ~ N(nu_mean, nu_std) drawn once a cell; an increment on what stands.
 
     Up to t0 nothing happens, so `t_s=0`, just after programming, is the conductance that the stage before left. A
@@ -46,7 +47,6 @@ class PowerLawDrift:
 
     version: ClassVar[int] = 1
     cellwise: ClassVar[bool] = True
-    kind: ClassVar[str] = "increment"
 
     nu_mean: float = 0.0
     nu_std: float = 0.0

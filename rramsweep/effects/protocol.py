@@ -1,35 +1,154 @@
-"""What `rramsweep.crossbar.programming` and `rramsweep.network.analog` ask of an effect."""
+"""Interfaces of an effect: the call of its slot, what it declares of itself, and what it may check and note."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field
+from types import MemberDescriptorType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from rramsweep.arguments import fitting
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
-from rramsweep.errors import Sentence
+from rramsweep.errors import Sentence, ValidationError, one_of
 
 # linear(x, W): the layer's own forward on input x with weights W and no bias.
 Linear = Callable[[Tensor, Tensor], Tensor]
 
+# An increment acts on the conductance that stands, a total is the whole error against the target.
+KINDS = ("total", "increment")
+
+# Declaration -> its type; those of the second map may depend on parameters.
+_FIXED: Mapping[str, Any] = {
+    "version": int,
+    "cellwise": bool,
+    "until_s": float,
+    "source_range": Mapping[str, tuple[float, float, str]],
+}
+_VARIABLE: Mapping[str, Any] = {"kind": str, "at_s": float, "t0_s": float | None, "silent": bool}
+_METHODS = ("notes", "check", "check_time")
+
+# Similarity (`difflib`) from which a name counts as a misspelt declaration; parameters have names of many kinds.
+_LIKE, _LIKE_PARAMETER = 0.7, 0.85
+
+
+class EffectBase:
+    """Declarations of an effect, with the values of one that declares nothing.
+
+    A subclass declares by class variables, `cellwise: ClassVar[bool] = True`, which enter no identity. `kind`, `at_s`,
+    `t0_s` and `silent` may be parameters with a default, or properties, where they depend on parameters. A misspelt
+    declaration and one of another type are refused when the class is made. An effect of one's own may do without this
+    base: it then has these values unless it has attributes of these names.
+
+    Attributes:
+        version: part of every point's identity; raise it when the law gives other conductances.
+        cellwise: the law takes each cell by itself and draws from each of its streams once, one number a cell. It may
+            then be given the cells of several arrays end to end, or a part of one: faster, and the same chip. A
+            subclass with a call of its own is not cellwise unless it declares so again.
+        until_s: of an increment that is a law of time: the time up to which it contains the drift too.
+        source_range: `{parameter: (low, high, note)}` that the source covers; a value outside is noted and shaded.
+        kind: one of `KINDS`.
+        at_s: of a total: the time after the write at which it was measured; infinity for a law of time, which contains
+            all of it.
+        t0_s: of an increment that is a law of time: the time after the write from which it counts; None for others.
+        silent: the strength is zero: nothing is drawn, and nothing is counted twice beside another effect.
+
+    Raises:
+        ValidationError: names the declaration of the subclass and the nearest known one.
+    """
+
+    version: ClassVar[int]
+    cellwise: ClassVar[bool] = False
+    until_s: ClassVar[float] = 0.0
+    source_range: ClassVar[Mapping[str, tuple[float, float, str]]] = {}
+
+    # Properties, because a type checker lets both class variables and fields of a dataclass take their place.
+    @property
+    def kind(self) -> str:
+        return "increment"
+
+    @property
+    def at_s(self) -> float:
+        return 0.0
+
+    @property
+    def t0_s(self) -> float | None:
+        return None
+
+    @property
+    def silent(self) -> bool:
+        return False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        hints = inspect.get_annotations(cls)
+        parameters = {name for name, hint in hints.items() if "ClassVar" not in str(hint)}
+        for name in dict.fromkeys([*hints, *vars(cls)]):
+            if name in _FIXED or name in _VARIABLE:
+                _check_declaration(cls, name, name in parameters)
+            elif name not in _METHODS and not name.startswith("_"):
+                _check_spelling(cls, name, _LIKE_PARAMETER if name in parameters else _LIKE)
+
+
+_DEFAULTS = EffectBase()
+
+
+def declared(effect: object, name: str) -> Any:
+    """Declaration of an effect, or the default where an effect without `EffectBase` has no such attribute."""
+    return getattr(effect, name, getattr(_DEFAULTS, name))
+
+
+def is_cellwise(effect: Any) -> bool:
+    """True where the class that defines the effect's call, or one derived from it, declares `cellwise`."""
+    owner = next(kind for kind in type(effect).__mro__ if "__call__" in vars(kind) or "cellwise" in vars(kind))
+    return "cellwise" in vars(owner) and bool(effect.cellwise)
+
+
+def _check_declaration(law: type, name: str, is_parameter: bool) -> None:
+    place, value = f"{law.__name__}.{name}", vars(law).get(name, MISSING)
+    if isinstance(value, Field):
+        value = value.default
+    if is_parameter or isinstance(value, property):
+        if name in _FIXED:
+            remedy = f"annotate it as ClassVar, or take another name for what is no {name}"
+            raise ValidationError("must be a class variable with a value", remedy, parameter=place)
+        # Without a default the dataclass would take that of the base.
+        if value is MISSING:
+            raise ValidationError("must have a default", "give one as in NAME: TYPE = DEFAULT", parameter=place)
+    if value is MISSING or isinstance(value, property | MemberDescriptorType):
+        return
+    fitting(value, {**_FIXED, **_VARIABLE}[name], place)
+    if name == "kind":
+        one_of(place, value, KINDS)
+    elif name.endswith("_s") and value is not None and not value >= 0:
+        raise ValidationError("must be a time of at least 0 in seconds", "correct it", value=value, parameter=place)
+    elif name == "source_range":
+        for parameter in value:
+            if not any(parameter in inspect.get_annotations(kind) for kind in law.__mro__):
+                raise ValidationError("must name parameters", "correct it", value=parameter, parameter=place)
+
+
+def _check_spelling(law: type, name: str, cutoff: float) -> None:
+    known = {_plain(each): each for each in (*_FIXED, *_VARIABLE, *_METHODS)}
+    near = difflib.get_close_matches(_plain(name), known, n=1, cutoff=cutoff)
+    if near:
+        remedy = f"did you mean {known[near[0]]}? Otherwise take a name less like it"
+        raise ValidationError("is no declaration of an effect", remedy, parameter=f"{law.__name__}.{name}")
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
+
 
 class Effect(Protocol):
-    """A stage that acts once a chip: programming, relaxation, drift or faults.
+    """A stage that acts once a chip: programming, relaxation, drift, variation or faults.
 
-    `version` is part of every point's identity: raise it when the law gives other conductances.
-
-    A law is an `increment` on the conductance that stands, or the `total` error against the target. Which of the two
-    stands in an attribute `kind`; an effect without one is an increment. A total that was measured some time after
-    the write has that time as `at_s` (infinity: it is a law of time and contains all of it), and an increment that
-    is a law of time the time from which it counts as `t0_s`, and as `until_s` that up to which it holds the drift too;
-    `chip.LayerSpec` refuses what would count twice. An effect of strength zero that stands in a slot by default says
-    so by an attribute `silent`, and counts for nothing.
-
-    A law that takes each cell by itself, and draws from each of its streams once, one number a cell, says so by
-    `cellwise = True`. It may then be given the cells of several arrays end to end, or a part of one: faster, and the
-    same chip. An effect without it sees whole arrays.
+    `EffectBase` has what an effect may declare of itself; `crossbar.LayerSpec` refuses effects that by their
+    declarations would count an error twice.
     """
 
     version: ClassVar[int]
@@ -40,10 +159,10 @@ class Effect(Protocol):
 
 @runtime_checkable
 class Noted(Protocol):
-    """An effect with something to say of how it is used."""
+    """An effect with notes on how it is used."""
 
     def notes(self, device: Device, t_s: float) -> Sequence[str | Sentence]:
-        """What a user should know of this use, one sentence each: a scaled window, an extrapolated time.
+        """Notes for the user, one sentence each: a scaled window, an extrapolated time.
 
         Plain text gets the effect's name in front; `errors.by_law` puts it where the sentence wants it.
         """
@@ -51,10 +170,10 @@ class Noted(Protocol):
 
 @runtime_checkable
 class Timed(Protocol):
-    """An effect that is a law of time with times that it does not know."""
+    """An effect that is a law of time and does not cover all times."""
 
     def check_time(self, t_s: float) -> None:
-        """Refuse a time since programming that the law does not cover.
+        """Check that the law covers a time since programming.
 
         Raises:
             ValueError: states the times that it covers, the one asked for and the remedy.
@@ -63,10 +182,10 @@ class Timed(Protocol):
 
 @runtime_checkable
 class Calibrated(Noted, Protocol):
-    """An effect that was fitted to measurements, and knows where they end."""
+    """An effect that was fitted to measurements in a range of conductances."""
 
     def check(self, device: Device) -> None:
-        """Refuse a device that the measurements do not cover.
+        """Check that the measurements cover a device.
 
         Raises:
             ValueError: states the calibrated range, the device's window and the remedy.
@@ -76,11 +195,10 @@ class Calibrated(Noted, Protocol):
 class ReadEffect(Protocol):
     """A stage that acts at every read: it wraps the analog product of one layer.
 
-    An effect whose strength is zero says so by an attribute `silent`: its layers are then read as under `Ideal`, bit
-    for bit. An effect without one is never silent.
+    The layers of an effect that is `silent` are read as under `Ideal`, bit for bit.
     """
 
     version: ClassVar[int]
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
-        """The layer's output before its digital bias; `layer` is the `chip.ProgrammedLayer` that is read."""
+        """Output of the layer before its digital bias; `layer` is the `crossbar.ProgrammedLayer` that is read."""

@@ -11,12 +11,12 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
-from rramsweep.effects.protocol import Linear
+from rramsweep.effects.protocol import EffectBase, Linear
 from rramsweep.effects.reads import above_zero, normal_read, weight_variance
 
 
 @dataclass(frozen=True)
-class RandomTelegraphNoise:
+class RandomTelegraphNoise(EffectBase):
     """Two levels a cell: `G_read = G + dG` with probability tau, `G` otherwise, new for every cell at every read.
 
     `dG / G = x / (G - x)` with `x = a_uS + b G`, at most `relative_max`; a cell at or below 0 has none. The formula

@@ -11,13 +11,14 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import clamped_normal, fraction, positive
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import one_of
 
 REFERENCES = ("target", "current")
 
 
 @dataclass(frozen=True)
-class RelativeDrift:
+class RelativeDrift(EffectBase):
     """`G' = G + relative_drift G_ref z`, z ~ N(0, 1), drawn once a cell and frozen for the chip's life.
 
     G_ref is the (quantised) target conductance, as in relative drift = sigma / G_t. Source: Dong et al., "Efficient

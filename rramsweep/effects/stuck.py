@@ -11,12 +11,13 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.errors import Sentence
 
 
 @dataclass(frozen=True)
-class Stuck:
+class Stuck(EffectBase):
     """A cell is stuck at LRS with probability `p_stuck_lrs`, at HRS with `p_stuck_hrs`, independent of the others.
 
     One uniform draw u a cell decides: LRS where `u < p_stuck_lrs`, HRS where `u >= 1 - p_stuck_hrs`. The two sets

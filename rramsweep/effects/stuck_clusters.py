@@ -13,6 +13,7 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.effects.stuck_values import check_stuck, spread_draws, stick_, stuck_notes
 from rramsweep.errors import Sentence
 
@@ -44,7 +45,7 @@ _ALL = 100.0
 
 
 @dataclass(frozen=True)
-class StuckClusters:
+class StuckClusters(EffectBase):
     """Stuck cells in clusters; each cell is stuck at LRS and HRS at exactly the given rates, at the border too.
 
     A Matern cluster process, for LRS and HRS each: parents are a Poisson process of `lam` a cell, in the plane of bit

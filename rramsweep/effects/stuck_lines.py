@@ -12,6 +12,7 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.effects.stuck_values import check_stuck, stick, stuck_notes
 from rramsweep.errors import Sentence, one_of
 
@@ -19,7 +20,7 @@ LINES = ("bit", "word", "both")
 
 
 @dataclass(frozen=True)
-class StuckLines:
+class StuckLines(EffectBase):
     """Lines fail as a whole, independent of each other; each cell is stuck at LRS and HRS at exactly the given rates.
 
     `lines: bit` or `word`: one uniform draw u a line decides as `Stuck` does for a cell, so a line fails at the rate

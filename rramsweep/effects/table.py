@@ -18,9 +18,8 @@ from rramsweep.devices.streams import Stream
 from rramsweep.devices.tables import Array, Grid, read_grid
 from rramsweep.effects.checks import not_negative
 from rramsweep.effects.coverage import Coverage
+from rramsweep.effects.protocol import KINDS, EffectBase
 from rramsweep.errors import Sentence, ValidationError, by_law, one_of
-
-KINDS = ("total", "increment")
 
 # Equal steps of a table's conductances from which the search for a cell's two neighbouring rows begins.
 STEPS = 256
@@ -30,7 +29,7 @@ CHUNK = 2**15
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(EffectBase):
     """`G' = G_ref + strength (mu(G_ref, t) + sigma(G_ref, t) z)`, z ~ N(0, 1), drawn once a cell.
 
     mu and sigma come from a CSV or `.npz` file with g_uS, mu_uS, sigma_uS and, for a law of time, t_s (read by

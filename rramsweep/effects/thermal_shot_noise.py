@@ -10,7 +10,7 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import not_negative
-from rramsweep.effects.protocol import Linear
+from rramsweep.effects.protocol import EffectBase, Linear
 from rramsweep.effects.reads import above_zero, normal_read, per_output, weight_variance
 
 # Exact by the definition of the SI units.
@@ -21,7 +21,7 @@ _S_PER_US = 1e-6
 
 
 @dataclass(frozen=True)
-class ThermalShotNoise:
+class ThermalShotNoise(EffectBase):
     """Johnson-Nyquist and shot noise of a bit line's current, white over the bandwidth and new at every read.
 
     `var(I) = 4 k T B sum G + 2 q B sum G |V|` (A^2), over the cells of the bit line (both cells of a pair), with

@@ -13,13 +13,14 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import one_of
 
 OF = ("conductance", "g_max")
 
 
 @dataclass(frozen=True)
-class Variation:
+class Variation(EffectBase):
     """`G' = G + sigma G_ref z`, z standard normal in every cell and made of four parts whose variances add to 1.
 
         z = sqrt(share_device) z_cell + sqrt(share_chip) z_chip + sqrt(share_column) z_column + sqrt(share_gradient) f

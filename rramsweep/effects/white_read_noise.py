@@ -10,12 +10,12 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
-from rramsweep.effects.protocol import Linear
+from rramsweep.effects.protocol import EffectBase, Linear
 from rramsweep.effects.reads import normal_read, weight_variance
 
 
 @dataclass(frozen=True)
-class WhiteReadNoise:
+class WhiteReadNoise(EffectBase):
     """`G_read = G + sigma(G) z`, z ~ N(0, 1) new for every cell at every read; G itself stays.
 
     `sigma(G)^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2`, as `Gaussian`. Cells are not drawn one by one: an output is

@@ -13,13 +13,14 @@ from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells
 from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
+from rramsweep.effects.protocol import EffectBase
 
 # A wider parent cannot be told from a uniform window.
 WIDEST = 1000.0
 
 
 @dataclass(frozen=True)
-class WriteVerify:
+class WriteVerify(EffectBase):
     """`G' = G_t + delta u`, with |u| < 1 independent per cell: the target G_t is met to within the half-width delta.
 
     u is uniform, so `sigma = delta / sqrt(3)`, or a normal draw with standard deviation `parent_sigma` in units of

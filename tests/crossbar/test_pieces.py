@@ -161,4 +161,4 @@ def test_a_cut_elsewhere_would_be_seen(monkeypatch):
 
 def test_every_stage_counts():
     assert set(CHAIN) | {"variation", "faults"} == set(STAGES)
-    assert not getattr(Ideal(), "cellwise", False)
+    assert Ideal.cellwise
