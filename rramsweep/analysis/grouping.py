@@ -81,6 +81,7 @@ def _check_attrs(attrs: Mapping[Any, Any]) -> None:
                 f"must be {what}", "load the frame again", shown=brief(value), parameter=f"attrs[{name!r}]"
             )
     fitting(attrs.get("yield_drop"), float | None, "attrs['yield_drop']")
+    fitting(attrs.get("source_ranges", {}), Mapping[str, tuple[float, float, str]], "attrs['source_ranges']")
 
 
 def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:

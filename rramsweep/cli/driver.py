@@ -16,7 +16,6 @@ from rramsweep.cli.monitor import Monitor
 from rramsweep.cli.preview import preview
 from rramsweep.cli.signals import end_with_driver, ended_by, tables_come_first, workers_end_with_us
 from rramsweep.reporting import report, terminal
-from rramsweep.reporting.robustness_plot import SOURCE_RANGE, beyond_source
 from rramsweep.scale import Scale
 from rramsweep.simulation import provenance
 from rramsweep.simulation.execution import Wish
@@ -76,8 +75,7 @@ def execute(
     """
     console = console or terminal.console()
     store = Store(Path(plan.settings.store))
-    asked = pd.DataFrame([{name: point.params.get(name) for name in SOURCE_RANGE} for point in plan.points])
-    notes = [*workbench.notes, *plan.settings.notes, *beyond_source(asked)]
+    notes = [*workbench.notes, *plan.settings.notes]
     if plan.settings.preview:
         tuned(plan, store, workbench, keep=False)
         preview(plan, store, workbench, plan.settings.shards, console)

@@ -113,7 +113,12 @@ def described(plan: Plan, given: Iterable[str], workbench: Workbench) -> Plan:
     held = factors.held_fixed(plan.points, [*given, *plan.swept], workbench)
     notes = factors.level_notes(plan.points, plan.swept, workbench)
     notes += factors.company_notes(plan.points, plan.swept, held, workbench)
-    settings = replace(plan.settings, notes=(*plan.settings.notes, *notes), held_fixed=tuple(held.values()))
+    settings = replace(
+        plan.settings,
+        notes=(*plan.settings.notes, *notes),
+        held_fixed=tuple(held.values()),
+        source_ranges=workbench.source_ranges,
+    )
     return replace(plan, settings=settings)
 
 

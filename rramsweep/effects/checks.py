@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rramsweep.arguments import fitting
 from rramsweep.devices.streams import Stream
+from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import Sentence, ValidationError, by_law
 
 
@@ -80,6 +81,12 @@ def begins(t0_s: float) -> None:
         raise ValidationError(
             "must be a time above 0 in seconds", "give when the drift begins", value=t0_s, parameter="t0_s"
         )
+
+
+def source_notes(law: EffectBase) -> list[Sentence]:
+    """Note of each parameter that lies outside the range that its source covers."""
+    ranges = law.source_range.items()
+    return [Sentence(note) for name, (low, high, note) in ranges if not low <= getattr(law, name) <= high]
 
 
 def drift_notes(law: object, t_s: float, t0_s: float, acceleration: float) -> list[Sentence]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
-from rramsweep.devices.device import Cells
+from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
-from rramsweep.effects.checks import clamped_normal, fraction, positive
+from rramsweep.effects.checks import clamped_normal, fraction, positive, source_notes
 from rramsweep.effects.protocol import EffectBase
-from rramsweep.errors import one_of
+from rramsweep.errors import Sentence, one_of
 
 REFERENCES = ("target", "current")
 
@@ -41,6 +42,9 @@ class RelativeDrift(EffectBase):
 
     version: ClassVar[int] = 1
     cellwise: ClassVar[bool] = True
+    source_range: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "relative_drift": (0.0, 0.2, "relative drift above 0.2 lies outside the range its source gives")
+    }
 
     relative_drift: float = 0.0
     reference: str = "target"
@@ -63,3 +67,7 @@ class RelativeDrift(EffectBase):
         z = clamped_normal(rng, cells.g_uS.shape, self.z_max)
         reference_uS = cells.target_uS if self.reference == "target" else cells.g_uS
         return z.mul_(self.relative_drift).mul_(reference_uS).add_(cells.g_uS)
+
+    def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
+        """A drift that the source does not cover."""
+        return source_notes(self)

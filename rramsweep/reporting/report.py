@@ -82,6 +82,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     frame = frames.join(points, select(facts, kept), plan.swept)
     frame.attrs["yield_drop"] = plan.settings.yield_drop
     frame.attrs["images"] = store.images(kept)
+    frame.attrs["source_ranges"] = {name: list(source) for name, source in plan.settings.source_ranges.items()}
     return frame
 
 

@@ -17,11 +17,8 @@ from rramsweep.reporting.style import BASELINES, axes_or_new, colour_of, legend_
 from rramsweep.reporting.time_axis import name_times, spread_times
 from rramsweep.scale import Scale
 
-Ranges = Mapping[str, tuple[float, float, str]]
 # Column -> lowest and highest value that its source covers, and words for what lies beyond.
-SOURCE_RANGE: Ranges = {
-    "drift.relative_drift": (0, 0.2, "relative drift above 0.2 lies outside the range its source gives")
-}
+Ranges = Mapping[str, tuple[float, float, str]]
 # The light band is all chips, until they are so many that order statistics bound the quantiles; see `summarize`.
 BANDS = (("spread", "spread_low", "spread_high", 0.15), ("interval", "score_low", "score_high", 0.4))
 
@@ -30,7 +27,7 @@ def beyond_source(frame: pd.DataFrame) -> list[str]:
     """A sentence for each parameter of which some value lies outside what its source covers."""
     return [
         words
-        for name, (low, high, words) in SOURCE_RANGE.items()
+        for name, (low, high, words) in frame.attrs.get("source_ranges", {}).items()
         if name in frame and not pd.to_numeric(frame[name], errors="coerce").dropna().between(low, high).all()
     ]
 
@@ -44,7 +41,7 @@ def plot_robustness(
     ax: Axes | None = None,
     yield_drop: float | None = None,
     *,
-    source_range: Ranges = SOURCE_RANGE,
+    source_range: Ranges | None = None,
 ) -> Axes:
     """Draw the score over one parameter or choice: what survives on real chips.
 
@@ -61,7 +58,8 @@ def plot_robustness(
         ax: where to draw; nothing else is touched. The legend stands above it, where a title would, and the
             caption below: ``layout="constrained"`` gives them room. Default: a new figure, one column wide.
         yield_drop: see `summarize`.
-        source_range: ``{column: (lowest, highest, words)}``; what lies outside is shaded, the words say so.
+        source_range: ``{column: (lowest, highest, words)}``; what lies outside is shaded, the words say so. Default:
+            what the effects of the sweep declare (``frame.attrs["source_ranges"]``).
 
     Returns:
         The Axes. Its artists have a gid: ``mean:``, ``interval:``, ``spread:``, ``chips:`` before the group's
@@ -87,8 +85,9 @@ def plot_robustness(
     draw_means(ax, table, "score_mean", BANDS, metric.factor)
     _draw_chips(ax, table, chips, metric)
     _draw_baselines(ax, table, metric)
-    if x in source_range:
-        notes += _draw_outside(ax, table[x], source_range[x])
+    ranges = frame.attrs.get("source_ranges", {}) if source_range is None else source_range
+    if x in ranges:
+        notes += _draw_outside(ax, table[x], ranges[x])
     if not table["curve"].all():
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))

@@ -16,6 +16,7 @@ from rramsweep.construct import OWN
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.datasets import Data
 from rramsweep.devices.streams import STREAMS_VERSION
+from rramsweep.effects.protocol import declared
 from rramsweep.errors import ValidationError, no_exit
 from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
 from rramsweep.identity import describe, identify
@@ -78,6 +79,8 @@ class Workbench:
         self.wish = wish
         self.executions = dict(executions or {})
         self._notes: dict[str, None] = {}
+        # Parameter of the points so far -> (low, high, note) that its source covers.
+        self.source_ranges: dict[str, tuple[float, float, str]] = {}
         self._at_chance: dict[str, None] = {}
 
     @_prepared
@@ -248,6 +251,9 @@ class Workbench:
         except ValidationError as error:
             raise error.chosen(options) from None
         self._notes |= dict.fromkeys(str(note.chosen(options)) for note in spec.notes(node["t_s"]))
+        for group, part in parts.items():
+            slot = place(group, node["analog"], labels)
+            self.source_ranges |= {f"{slot}.{name}": source for name, source in declared(part, "source_range").items()}
         return spec
 
     def _cell_parts(self, node: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:

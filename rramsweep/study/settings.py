@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from rramsweep import limits
+from rramsweep.arguments import fitting
 from rramsweep.construct import fit
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.scale import Scale, drop_for
@@ -45,6 +46,7 @@ class Settings:
         command: command that asks for the same again.
         notes: sentences for the user on the plan's points.
         held_fixed: parameters that act at values which nobody gave, each as `NAME=VALUE UNIT [TAG]`.
+        source_ranges: `{parameter: (low, high, note)}` that the sources of the effects cover.
         executions: `{kind of network: arguments of Execution}`, as measured.
 
     Raises:
@@ -68,6 +70,7 @@ class Settings:
     command: str = ""
     notes: tuple[str, ...] = ()
     held_fixed: tuple[str, ...] = ()
+    source_ranges: Mapping[str, tuple[float, float, str]] = field(default_factory=dict)
     executions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,6 +115,7 @@ class Settings:
             "stopping": stopping.document(self.stopping),
             "notes": list(self.notes),
             "held_fixed": list(self.held_fixed),
+            "source_ranges": {name: list(source) for name, source in self.source_ranges.items()},
             "executions": executions,
         }
 
@@ -136,13 +140,21 @@ class Settings:
         try:
             notes = fit(document.get("notes", []), list[str], "notes")
             held = fit(document.get("held_fixed", []), list[str], "held_fixed")
+            ranges = _source_ranges(document.get("source_ranges", {}))
             executions = _executions(document.get("executions", {}))
             command = fit(document.get("command", ""), str, "command")
             kept = Settings.of(document)
         except ValidationError as error:
             error.slot = ".".join(part for part in ("settings", error.slot) if part)
             raise
-        return replace(kept, notes=tuple(notes), held_fixed=tuple(held), executions=executions, command=command)
+        return replace(
+            kept,
+            notes=tuple(notes),
+            held_fixed=tuple(held),
+            source_ranges=ranges,
+            executions=executions,
+            command=command,
+        )
 
     def seeds(self) -> range:
         """Seeds that a point may get: all of them, unless its stopping rule has enough before."""
@@ -163,10 +175,15 @@ class Settings:
 
 
 # What only a plan has, and a config does not.
-_OF_PLANS = ("command", "notes", "held_fixed", "executions")
+_OF_PLANS = ("command", "notes", "held_fixed", "source_ranges", "executions")
 
 # Keys of a config that are settings.
 SETTINGS = tuple(f.name for f in fields(Settings) if f.name not in _OF_PLANS)
+
+
+def _source_ranges(document: Any) -> dict[str, tuple[float, float, str]]:
+    hint = Mapping[str, tuple[float, float, str]]
+    return {name: (low, high, note) for name, (low, high, note) in fitting(document, hint, "source_ranges").items()}
 
 
 def _executions(document: Any) -> dict[str, dict[str, Any]]:

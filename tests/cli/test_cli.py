@@ -256,6 +256,9 @@ def test_what_else_to_know_is_told_in_the_terminal(workdir, capsys):
     assert out.index(beyond) < out.index("yield:"), "when the sweep begins"
     (path,) = Path("outputs/sweep").glob("*/plan.json")
     assert Plan.load(path).settings.notes == (beyond,)
+    source = [0.0, 0.2, beyond]
+    assert rs.load(path.parent).attrs["source_ranges"] == {"drift.relative_drift": source}
+    assert frames.read(path.with_name("results.parquet")).attrs["source_ranges"] == {"drift.relative_drift": source}
     main(["report", str(path.parent)])
     assert f"note: {beyond}" in capsys.readouterr().out
     assert path.with_name("report.html").read_text().count("lies outside the range its source gives") == 1

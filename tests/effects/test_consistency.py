@@ -125,6 +125,26 @@ def plan_of(*overrides):
     return point_plan(container(cfg), choices(cfg), [], "rramsweep.run", [])[1].notes
 
 
+BEYOND = "relative drift above 0.2 lies outside the range its source gives"
+
+
+@pytest.mark.parametrize(("drift", "found"), [(0.0, []), (0.2, []), (0.21, [BEYOND]), (1.0, [BEYOND])])
+def test_a_drift_that_its_source_does_not_cover_is_noted(drift, found):
+    assert notes(drift=RelativeDrift(drift)) == found
+    assert plan_of(f"drift.relative_drift={drift}") == found
+
+
+def test_what_sources_cover_is_known_by_the_names_of_columns():
+    cfg = compose([*DIGITS, "+analog.layers.late={match: fc2, drift: {relative_drift: 0.3}}"])
+    workbench = point_plan(container(cfg), choices(cfg), [], "rramsweep.run", [])[1]
+    source = (0.0, 0.2, BEYOND)
+    assert workbench.source_ranges == {
+        "drift.relative_drift": source,
+        "analog.layers.late.drift.relative_drift": source,
+    }
+    assert workbench.notes == [BEYOND]
+
+
 def test_a_note_names_the_option_that_a_user_types():
     assert plan_of("device=neurram", "relaxation=hfox")[0].startswith("relaxation=hfox does nothing at t_s=0")
     (note,) = plan_of("technology=neurram", "t_s=1h")

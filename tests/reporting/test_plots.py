@@ -7,6 +7,7 @@ from matplotlib import colors
 from matplotlib.figure import Figure
 
 from rramsweep.analysis.frames import join
+from rramsweep.effects import RelativeDrift
 from rramsweep.reporting.report import save_figure
 from rramsweep.reporting.robustness_plot import plot_robustness
 from rramsweep.reporting.style import COLOURS
@@ -27,7 +28,9 @@ def sweep(levels, technologies=("one", "two"), column=DRIFT, better=0, **more):
             choices = {"technology": technology} | ({"drift": "ideal"} if level is None else {})
             points.append(point(name, params, **choices))
             rows += [ok(name, seed, count + better - i - j, **more) for seed, count in enumerate(RIGHT)]
-    return join(points, facts(*rows), ["technology", column])
+    frame = join(points, facts(*rows), ["technology", column])
+    frame.attrs["source_ranges"] = {f"drift.{name}": list(ends) for name, ends in RelativeDrift.source_range.items()}
+    return frame
 
 
 @pytest.fixture

@@ -91,6 +91,20 @@ def test_a_plan_survives_its_file(tmp_path):
     assert path.name == PLAN_FILE
 
 
+def test_a_plan_keeps_what_sources_cover_and_an_older_plan_has_none(tmp_path):
+    ranges = {"drift.r": (0.0, 0.2, "r above 0.2 lies outside"), "late.drift.r": (1.5, float("inf"), "another")}
+    path = Plan([point("a", r=0.1)], [[0]], [], Settings(source_ranges=ranges)).save(tmp_path)
+    assert Plan.load(path).settings.source_ranges == ranges
+    document = json.loads(path.read_text())
+    document["settings"]["source_ranges"] = {"drift.r": [0.0, "much", "words"]}
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"settings.source_ranges must be a dict of \(a number, a number, text\)"):
+        Plan.load(path)
+    del document["settings"]["source_ranges"]
+    path.write_text(json.dumps(document))
+    assert Plan.load(path).settings.source_ranges == {}
+
+
 def test_shared_configs_are_written_once(tmp_path):
     points = [
         Point(digest(str(i)), "t", {}, {"i": i}, {"model": {"_target_": "net", "pad": "x" * 100}}) for i in range(9)
