@@ -1,4 +1,4 @@
-"""How much accuracy survives on real RRAM compute-in-memory chips, and what would have to improve?
+"""Monte Carlo sweeps of neural networks on RRAM compute-in-memory chips: the accuracy that survives.
 
 Names load on first use: importing the package is fast, sets nothing, and needs torch for the simulator alone.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "FastPyTorchRRAM": "rramsweep.network.simulator",
     "validate": "rramsweep.network.validation",
     "compose": "rramsweep.cli.api",
@@ -35,13 +35,13 @@ _HOMES = {
     "analog_layers": "rramsweep.network.analog",
 }
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'rramsweep' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

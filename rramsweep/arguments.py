@@ -1,4 +1,4 @@
-"""Types of what a caller gives, checked against a signature's own annotations before anything is done with it.
+"""Checks of arguments against a signature's own annotations, before anything is done with them.
 
 A wrong type would otherwise surface as an error of whatever met it first, or as another meaning: a text is true.
 """
@@ -31,7 +31,7 @@ _LONGEST = 60
 # Parameters of type text that are paths, and may be given as such from Python.
 _PATHS = ("path", "root")
 
-# Types that functions check themselves, with more to say of what is none.
+# Types that functions check themselves, with better messages.
 _ELSEWHERE = ("DataFrame", "Dataset", "Module")
 
 
@@ -79,10 +79,10 @@ def check_fields(instance: Any, slot: str = "") -> None:
 
 
 def fitting(value: Any, hint: Any, name: str, slot: str = "") -> Any:
-    """The value, as an instance of what an annotation says.
+    """Check a value against an annotation and return it, as Python's own scalar where it is one of numpy.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: it is of another type.
     """
     options = _options(hint)
     scalar = _plain(value)
@@ -99,7 +99,7 @@ def fitting(value: Any, hint: Any, name: str, slot: str = "") -> Any:
 
 
 def brief(value: Any) -> str:
-    """A value of any type in one short line, with its type."""
+    """Show a value of any type in one short line, with its type."""
     kind = type(value).__name__
     if value is None:
         return "None"
@@ -132,7 +132,7 @@ def _is_path(options: tuple[Any, ...]) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of numpy as Python's, told by its module so that numpy need not be there."""
+    """Convert a scalar of numpy to Python's; recognised by its module, so that numpy need not be installed."""
     if type(value).__module__ == "numpy" and hasattr(value, "item") and not hasattr(value, "__len__"):
         return value.item()
     return value
@@ -160,7 +160,7 @@ def _is(value: Any, hint: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple | list) and len(value) == len(inner) and all(map(_is, value, inner))
     if origin is Sequence and inner == (str,):
-        # One name stands for itself where a function allows it; each says so of its own.
+        # Text is a sequence of names too; a function that takes no single name checks that itself.
         return isinstance(value, str) or (_is_listed(value) and all(isinstance(one, str) for one in value))
     if origin is Sequence:
         return _is_listed(value) and all(_is(_plain(one), inner[0]) for one in value)
@@ -181,11 +181,11 @@ def _is_instance(value: Any, hint: Any) -> bool:
         return True
     if not getattr(hint, "_is_protocol", False):
         return isinstance(value, hint)
-    # What a protocol asks for; a class has it too, but is no instance.
-    # Of a law that is the call alone: a user's own may leave its version out.
-    asked = {*typing.get_type_hints(hint), *(name for name in vars(hint) if not name.startswith("_"))}
-    asked = {"__call__"} if "__call__" in vars(hint) else asked
-    return not isinstance(value, type) and all(hasattr(value, name) for name in asked)
+    # Members that a protocol requires; a class has them too, but is no instance.
+    # Of an effect that is the call alone: a user's own may leave its version out.
+    required = {*typing.get_type_hints(hint), *(name for name in vars(hint) if not name.startswith("_"))}
+    required = {"__call__"} if "__call__" in vars(hint) else required
+    return not isinstance(value, type) and all(hasattr(value, name) for name in required)
 
 
 def _kind(hint: Any) -> str:

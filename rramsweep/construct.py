@@ -1,4 +1,4 @@
-"""From a config node to an object: the constructor's own signature is the schema.
+"""Construction of objects from config nodes: the constructor's own signature is the schema.
 
 A node is `{_target_: dotted.name, argument: value, ...}`. Its keys must be arguments of the target, its values must fit
 the annotations, and the target must be one that the node's group is for: a config names parts of a chip, and runs no
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rramsweep.errors import Sentence, ValidationError, fraction_of, no_exit
-from rramsweep.suggest import suggest
+from rramsweep.suggest import nearest, suggest
 
 OWN = "rramsweep"
 
@@ -32,7 +32,7 @@ FORMER = {
 
 @dataclass(frozen=True)
 class Kind:
-    """The targets that a config group takes: a closed set of this package's own, and what a user's own must make.
+    """Targets that a config group takes: a closed set of this package, and a check of what a user's own makes.
 
     Args:
         package: module that exports the names.
@@ -45,7 +45,7 @@ class Kind:
     check: Callable[[Any, str], object] = lambda made, target: None  # noqa: ARG005
 
     def find(self, name: str) -> Any:
-        """The object behind one of this package's own names, `rramsweep.effects.Stuck`; None where it is not taken.
+        """Object of one of this package's own names, `rramsweep.effects.Stuck`; None where it is not taken.
 
         The module within the package may be named too, `rramsweep.effects.stuck.Stuck`; nothing else is imported.
         """
@@ -55,13 +55,13 @@ class Kind:
         return getattr(importlib.import_module(self.package), last)
 
     def described(self, allow: Sequence[str] = ()) -> str:
-        """Words for what a target may be."""
+        """Describe the targets that are taken."""
         own = [f"a target of {self.package}"] if self.names else []
         users = [f"of {package!r}" for package in allow] or ["of a package of your own"]
         return " or ".join([*own, *users])
 
     def holds(self, found: object) -> bool:
-        """Whether an object is one of this package's own targets of this kind."""
+        """True for an object that is one of this package's own targets of this kind."""
         package = importlib.import_module(self.package)
         return any(found is getattr(package, name) for name in self.names)
 
@@ -93,7 +93,7 @@ def build(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] 
 
 
 def call(target: Callable[..., Any], given: Mapping[str, Any], where: str, name: str) -> Any:
-    """`target(**given)`, where whatever it raises names the node.
+    """Call `target(**given)`; an error names the node.
 
     Raises:
         ValueError: the target refused its arguments, or ended the program.
@@ -114,7 +114,7 @@ def call(target: Callable[..., Any], given: Mapping[str, Any], where: str, name:
 def arguments(
     node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The node's target and its arguments, each of the type that the target's annotation asks for.
+    """Target and arguments of a node, each of the type in the target's annotation.
 
     Raises:
         ValueError: no, unknown or forbidden target; unknown or missing argument; a value that does not fit.
@@ -125,7 +125,7 @@ def arguments(
 
 
 def fitted(target: Callable[..., Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Arguments of a call, each of the type that the target's annotation asks for.
+    """Arguments of a call, each of the type in the target's annotation.
 
     Raises:
         ValidationError: an unknown or missing argument, or a value that does not fit.
@@ -138,19 +138,19 @@ def fitted(target: Callable[..., Any], given: Mapping[str, Any], where: str) -> 
                 f"is not a parameter of {where}", suggest(str(key), parameters), slot=where, parameter=str(key)
             )
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    lacking = [
+    missing = [
         name
         for name, p in parameters.items()
         if p.default is inspect.Parameter.empty and p.kind in named and name not in given
     ]
-    if lacking:
-        raise ValidationError(f"needs {', '.join(lacking)}", f"give {where}.{lacking[0]}=VALUE", slot=where)
+    if missing:
+        raise ValidationError(f"needs {', '.join(missing)}", f"give {where}.{missing[0]}=VALUE", slot=where)
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     return {key: fit(value, hints.get(key, Any), f"{where}.{key}") for key, value in given.items()}
 
 
 def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any:
-    """The callable that a dotted name stands for, if the group takes it.
+    """Callable of a dotted name, if the group takes it.
 
     Of this package a group takes the names of its kind and nothing else: its commands, loaders and writers are no
     parts of a chip. Of a package in `allow` it takes any callable that is defined there; the name's own beginning is
@@ -221,7 +221,7 @@ def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any
 
 
 def fit(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotation asks: an int becomes a float where one is meant; nothing else is bent.
+    """Convert a value to the type of an annotation: an int to a float and back where exact, nothing else.
 
     Raises:
         ValueError: the value is of another type.
@@ -261,7 +261,7 @@ def _kind(option: Any) -> str:
 
 
 def import_name(name: str, where: str) -> Any:
-    """The object behind a dotted name, which is imported without any check of what it is.
+    """Import the object of a dotted name, without any check of what it is.
 
     Raises:
         ValidationError: there is none, or its module cannot be imported.
@@ -288,7 +288,7 @@ def import_name(name: str, where: str) -> Any:
         for i, attribute in enumerate(parts[cut:], cut):
             if not hasattr(found, attribute):
                 raise ValidationError(
-                    f"{name!r} is not there", _instead(found, parts, i), slot=where, parameter="_target_"
+                    f"{name!r} is not there", _alternatives(found, parts, i), slot=where, parameter="_target_"
                 )
             found = getattr(found, attribute)
         return found
@@ -296,18 +296,19 @@ def import_name(name: str, where: str) -> Any:
     raise ValidationError(f"{name!r} is not there", remedy, slot=where, parameter="_target_")
 
 
-def _instead(found: Any, parts: Sequence[str], i: int) -> str:
-    """What there is in place of the i-th part of a name: in a package its modules too, imported or not."""
+def _alternatives(found: Any, parts: Sequence[str], i: int) -> str:
+    """Suggestion for the i-th part of a name that does not exist: in a package its modules too, imported or not."""
     public = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
     if not isinstance(found, types.ModuleType) or i == len(parts) - 1:
         return suggest(parts[i], public)
-    home = ".".join(parts[:i])
+    package = ".".join(parts[:i])
     modules = [module.name for module in pkgutil.iter_modules(getattr(found, "__path__", None) or [])]
-    there = suggest(parts[i], dict.fromkeys([*modules, *public])) if modules or public else "it holds none"
-    near = there.replace("did you mean ", f"did you mean {home}.").replace(" or ", f" or {home}.")
-    return f"there is no module {home}.{parts[i]}: {near}"
+    names = list(dict.fromkeys([*modules, *public]))
+    near = [f"{package}.{name}" for name in nearest(parts[i], names)]
+    remedy = f"did you mean {' or '.join(near)}?" if near else suggest(parts[i], names) if names else "it holds none"
+    return f"there is no module {package}.{parts[i]}: {remedy}"
 
 
 def inside(name: str, packages: Sequence[str]) -> bool:
-    """Whether a dotted name lies in one of the packages, or is one."""
+    """True where a dotted name lies in one of the packages, or is one."""
     return any(name == package or name.startswith(f"{package}.") for package in packages)

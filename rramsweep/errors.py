@@ -1,4 +1,4 @@
-"""What is refused and what is noted, as fields: a message is made from them where it is shown.
+"""Errors and notes as fields, from which a message is made where it is shown.
 
 A law does not know in which slot it stands, nor the option that a user chose for it. Whoever knows adds it as a field;
 no module rewrites the text of another.
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Missing(Enum):
-    """Stands for a value that is not shown, because None is one."""
+    """Placeholder for a value that is not shown, because None is one."""
 
     VALUE = "no value"
 
@@ -180,7 +180,7 @@ def _rebuilt(kind: type[ValidationError], state: Mapping[str, Any]) -> Validatio
 
 @contextmanager
 def no_exit(what: str) -> Iterator[None]:
-    """Refuse user code that ends the process: `sys.exit(0)` would end a command half way, and as if it had succeeded.
+    """Turn the end of the process by user code into an error: `sys.exit(0)` would end a command as if it had succeeded.
 
     Args:
         what: runs in here, as the subject of the message.
@@ -204,13 +204,13 @@ def show(value: Any) -> str:
 
 
 def fraction_of(text: str) -> float | None:
-    """The fraction that a text such as `10%` means, None where it is no percentage."""
+    """Fraction of a text such as `10%`, None where it is no percentage."""
     match = _PERCENT.fullmatch(text)
     return None if match is None else float(match[1]) / 100
 
 
 def one_of(parameter: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a value that is none of the known ones.
+    """Check that a value is one of the known ones.
 
     Raises:
         ValidationError: lists them.

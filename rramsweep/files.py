@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place and renamed into it; read where they are regular."""
+"""Atomic writing of files, by a temporary file that is renamed, and reading of regular files alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEMPORARY = re.compile(r"\..+?(?:\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.[0-9a
 
 
 class NotRegularError(OSError):
-    """A name that stands for no regular file: a folder, a FIFO, a socket, a device, or a link that leads nowhere."""
+    """Error for a name of no regular file: a folder, a FIFO, a socket, a device, or a link that leads nowhere."""
 
     def __init__(self, path: Path, kind: str) -> None:
         super().__init__(path, kind)
@@ -32,7 +32,7 @@ class NotRegularError(OSError):
 
 
 def read_regular(path: Path) -> bytes:
-    """Bytes of a regular file, or of one that a link leads to; a FIFO is never waited for.
+    """Read the bytes of a regular file, or of one that a link leads to; a FIFO is never waited for.
 
     Raises:
         FileNotFoundError: nothing has this name.
@@ -59,7 +59,7 @@ def read_regular(path: Path) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a name that stands for no regular file, nor for a link to one, without opening it.
+    """Check that a name stands for a regular file, or for a link to one, without opening it.
 
     Raises:
         FileNotFoundError: nothing has this name.
@@ -78,7 +78,7 @@ def _kind(mode: int) -> str:
 
 
 def temporary_name(path: Path) -> Path:
-    """A hidden name beside a path that no other process on any host takes."""
+    """Hidden name beside a path that no other process on any host takes."""
     host = _NOT_IN_NAMES.sub("-", socket.gethostname())[:32] or "host"
     return path.with_name(f".{path.name}.{host}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
 
@@ -93,10 +93,10 @@ def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> None:
     Raises:
         OSError: one of them cannot be removed.
     """
-    here = temporary_name(Path("x")).name.split(".")[2]
+    host = temporary_name(Path("x")).name.split(".")[2]
     for path in folder.glob(".*.tmp"):
         named = _TEMPORARY.fullmatch(path.name)
-        if named is None or (named["host"] == here and _runs(int(named["pid"]))):
+        if named is None or (named["host"] == host and _is_running(int(named["pid"]))):
             continue
         remove_if_old(path, older_than_s)
 
@@ -115,7 +115,7 @@ def remove_if_old(path: Path, older_than_s: float = LEFTOVER_S) -> None:
         return
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -129,12 +129,12 @@ def write_atomic(path: Path, data: bytes, exclusive: bool = False) -> None:
     """Write a file so that no reader, and no kill, ever sees half of it; durable when this returns.
 
     Args:
-        path: where it goes.
+        path: of the file.
         data: its bytes.
-        exclusive: refuse to replace a file that is there.
+        exclusive: never replace an existing file.
 
     Raises:
-        FileExistsError: `exclusive`, and the file is there.
+        FileExistsError: `exclusive`, and the file exists.
         OSError: the disk is full or the folder cannot be written; nothing stays behind.
     """
     temporary = temporary_name(path)

@@ -1,4 +1,4 @@
-"""What makes two points one: a readable text of everything that decides a chip's numbers, and its hash."""
+"""Identity of a point: a readable text of everything that decides a chip's numbers, and its hash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def digest(text: str) -> str:
 
 
 def describe(value: Any) -> str:
-    """A frozen object as text that does not depend on how its numbers were written.
+    """Describe a frozen object as text that does not depend on how its numbers were written.
 
     1 and 1.0, 0.15 and 0.15000000000000002 read the same (12 significant digits); a dataclass carries its
     `version`, so that a changed law is another point, and leaves out what its `repr` leaves out, such as a path. A
@@ -62,7 +62,7 @@ def describe(value: Any) -> str:
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested config as `{dotted override name: scalar}`; `_target_` is left out, lists become JSON text."""
+    """Flatten a nested config to `{dotted override name: scalar}` without `_target_`; lists become JSON text."""
     flat: dict[str, Any] = {}
     for key, value in node.items():
         name = f"{prefix}{key}"

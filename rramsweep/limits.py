@@ -15,7 +15,7 @@ SEED_LIMIT = 2**63
 
 
 class LimitError(ValidationError):
-    """What was asked for lies beyond a bound of the environment."""
+    """Error for a request beyond a bound of the environment."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Limit:
 
     @property
     def value(self) -> float:
-        """The bound that holds now.
+        """Bound that holds now.
 
         Raises:
             ValidationError: the variable is no number above 0.
@@ -49,11 +49,11 @@ class Limit:
         return value
 
     def check(self, value: float, name: str, unit: str = "", remedy: str = "ask for less") -> None:
-        """Refuse a value above the bound.
+        """Check that a value does not exceed the bound.
 
         Args:
             value: to be checked.
-            name: of what it counts, for the message.
+            name: of the quantity, for the message.
             unit: behind the numbers, such as ` MB`.
             remedy: what else to do than to raise the bound.
 

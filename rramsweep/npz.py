@@ -1,4 +1,4 @@
-"""Arrays from `.npz` files: what a header claims is compared with the memory before anything is unpacked."""
+"""Arrays from `.npz` files, whose headers are compared with the memory before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAGIC = b"\x93NUMPY"
 
 
 def holds_one_array(path: str | PathLike[str]) -> bool:
-    """Whether a file is a lone array of `np.save`, not an archive."""
+    """True for a file of a single array of `np.save`, which is no archive."""
     with open(path, "rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
@@ -68,15 +68,15 @@ def read_arrays(path: str | PathLike[str], names: Sequence[str] | None = None) -
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             wanted = {name: members[name] for name in (members if names is None else names)}
-            claims = {name: _claim(archive, name, info) for name, info in wanted.items()}
-            largest = max(claims, key=lambda name: claims[name].size, default=None)
+            headers = {name: _read_header(archive, name, info) for name, info in wanted.items()}
+            largest = max(headers, key=lambda name: headers[name].size, default=None)
             if largest is not None:
-                total = sum(claim.size for claim in claims.values())
-                check_memory(total, path, f"{largest} is {claims[largest].words}")
-            for name, claim in claims.items():
-                if claim.unpacked != claim.size and not claim.objects:
+                total = sum(header.size for header in headers.values())
+                check_memory(total, path, f"{largest} is {headers[largest].words}")
+            for name, header in headers.items():
+                if header.unpacked != header.size and not header.objects:
                     raise zipfile.BadZipFile(
-                        f"{name} unpacks to {claim.unpacked} bytes where its header says {claim.size}"
+                        f"{name} unpacks to {header.unpacked} bytes where its header says {header.size}"
                     )
             arrays = {}
             for name, info in wanted.items():
@@ -88,7 +88,7 @@ def read_arrays(path: str | PathLike[str], names: Sequence[str] | None = None) -
 
 
 def check_memory(size: int, path: str | PathLike[str], largest: str) -> None:
-    """Refuse a file whose contents would fill more than `limits.MEMORY_SHARE` of the memory available.
+    """Check that the contents of a file fill at most `limits.MEMORY_SHARE` of the memory available.
 
     Args:
         size: bytes that it takes.
@@ -145,8 +145,8 @@ def _integer(path: Path) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Claim:
-    """Header of an array: bytes that it says, bytes that follow it, and whether these are pickled objects."""
+class _Header:
+    """Header of an array: bytes that it announces, bytes that follow it, and whether these are pickled objects."""
 
     size: int
     unpacked: int
@@ -154,7 +154,7 @@ class _Claim:
     words: str
 
 
-def _claim(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> _Claim:
+def _read_header(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> _Header:
     with archive.open(info) as member:
         if member.read(len(_MAGIC)) != _MAGIC:
             raise zipfile.BadZipFile(f"{name} is no array")
@@ -176,7 +176,7 @@ def _claim(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> _Claim
         raise zipfile.BadZipFile(f"{name} has the shape {shape}")
     size = math.prod(shape) * dtype.itemsize
     unpacked = info.file_size - len(_MAGIC) - 2 - width - length
-    return _Claim(size, unpacked, dtype.hasobject, f"{dtype} of shape {shape}")
+    return _Header(size, unpacked, dtype.hasobject, f"{dtype} of shape {shape}")
 
 
 def _exactly(member: IO[bytes], n: int) -> bytes:
@@ -187,7 +187,7 @@ def _exactly(member: IO[bytes], n: int) -> bytes:
 
 
 def native(array: NDArray[Any] | np.generic) -> NDArray[Any]:
-    """Numbers as torch takes them: in the byte order of this machine, and no longer than float64."""
+    """Convert numbers to what torch takes: the byte order of this machine, at most float64."""
     array = np.asarray(array)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return array.astype(np.float64)

@@ -1,4 +1,4 @@
-"""How a score is named, ordered and written: what tables and plots know of a metric, without torch or pandas."""
+"""Scale of a score: its name, unit, direction and rounding, for tables and plots, without torch or pandas."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _EXACT_DIGITS = 13
 # Enough for every float with two decimals: the default of 28 digits refuses 1e30.
 _ANY_FLOAT = Context(prec=400)
 
-# Columns of a point that say what its scores are.
+# Columns of a point that hold the scale of its scores.
 NAME, UNIT, HIGHER = "metric.name", "metric.unit", "metric.higher_is_better"
 SCALE_COLUMNS = {NAME: str, UNIT: str, HIGHER: bool}
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a score is.
+    """Name, unit and direction of a score.
 
     Args:
         name: of the metric, e.g. `top-1 accuracy`.
@@ -44,17 +44,17 @@ class Scale:
 
     @staticmethod
     def of(columns: Any) -> Scale:
-        """From a map with `NAME`, `UNIT` and `HIGHER`: the parameters of a point, or a row of a table."""
+        """Read a scale from a map with `NAME`, `UNIT` and `HIGHER`: the parameters of a point, or a row of a table."""
         return Scale(str(columns[NAME]), str(columns[UNIT]), bool(columns[HIGHER]))
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns that `of` reads."""
+        """Columns that `of` reads."""
         return {NAME: self.name, UNIT: self.unit, HIGHER: self.higher_is_better}
 
     @property
     def factor(self) -> float:
-        """Score times this is the number that is shown."""
+        """Factor from a score to the number that is shown."""
         return 100.0 if self.unit == FRACTION else 1.0
 
     @property
@@ -69,7 +69,7 @@ class Scale:
 
     @property
     def mean_name(self) -> str:
-        """What the mean over chips is called: of a score that is a mean itself, `mean` is not said twice."""
+        """Name of the mean over chips; `mean` is not repeated for a score that is a mean itself."""
         return f"{self.name}, over chips" if self.name.startswith("mean ") else f"mean {self.name}"
 
     @property
@@ -102,7 +102,7 @@ class Scale:
 def rounded(
     value: float, decimals: int = 0, bound: Bound | None = None, *, significant: int | None = None
 ) -> Decimal | float:
-    """Round a number as it is shown: each bound and share of terminal, page, tables and words is made here.
+    """Round a number as it is shown, in the terminal, on the page, in tables and in sentences.
 
     A lower bound is rounded down and an upper one up, so that what is shown never claims more than what was computed;
     an estimate is rounded to the nearest. The last bits of binary arithmetic are no claim: a value is first taken to 13
@@ -123,7 +123,7 @@ def rounded(
 
 
 def percent(share: float, decimals: int = 0, bound: Bound | None = None, *, significant: int | None = None) -> str:
-    """A share as a number of percent, without the sign; `-` for NaN.
+    """Format a share as a number of percent, without the sign; `-` for NaN.
 
     An estimate reads 0 or 100 only where it is exactly that: 0.9996 is `>99.9` with one decimal and 0.0004 is `<0.1`.
     Bounds are rounded as in `rounded`: a lower bound of 0.004 is 0, an upper one of 0.996 is 100.
@@ -148,7 +148,7 @@ def percent(share: float, decimals: int = 0, bound: Bound | None = None, *, sign
 
 
 def drop_for(metrics: Iterable[Scale], yield_drop: float | None) -> float | None:
-    """How much worse than digital a good chip may be: as given, else 0.02 if all scores are fractions, else None.
+    """Largest loss against digital of a good chip: as given, else 0.02 if all scores are fractions, else None.
 
     Raises:
         ValueError: below 0, not finite, above 1 for a fraction, or given for scores of several units.

@@ -1,4 +1,4 @@
-"""The one clock of every law of time: seconds since programming, how they are written, and how heat hastens them."""
+"""Seconds since programming, the clock of every law of time: units, text forms and thermal acceleration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEXT = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]+)\s*")
 
 
 def seconds(value: object, name: str = "t_s") -> float:
-    """A time in seconds, from a number of them or from a text such as `10ms`, `1h`, `1d`, `10y`.
+    """Parse a time in seconds from a number or from a text such as `10ms`, `1h`, `1d`, `10y`.
 
     Args:
         value: seconds, or a number and one of the units us, ms, s, min, h, d, y.
@@ -44,7 +44,7 @@ def seconds(value: object, name: str = "t_s") -> float:
 
 
 def in_words(t_s: float) -> str:
-    """A time as people say it, in the largest unit of which there is one: `90 min` is `1.5 h`; `seconds` reads it."""
+    """Format a time in its largest unit that is not above it: `90 min` is `1.5 h`; `seconds` reads it."""
     if t_s == 0:
         return "0 s"
     unit = next((name for name, size in reversed(UNITS_S.items()) if t_s >= size * (1 - 1e-9)), "us")
@@ -54,7 +54,7 @@ def in_words(t_s: float) -> str:
 def acceleration(
     temperature_K: float | None, activation_energy_eV: float | None, reference_temperature_K: float
 ) -> float:
-    """How much faster time runs at a temperature, `exp[(E_a / k_B) (1/T0 - 1/T)]` (Arrhenius); 1 where none is given.
+    """Acceleration of time at a temperature, `exp[(E_a / k_B) (1/T0 - 1/T)]` (Arrhenius); 1 where none is given.
 
     Args:
         temperature_K: T; None is the reference temperature.
@@ -88,5 +88,5 @@ def acceleration(
 
 
 def decades(t_s: float, t0_s: float) -> float:
-    """`log10(t / t0)`, 0 up to t0: what a log-time law has gone through; 0 s means just after programming."""
+    """Decades of time since t0, `log10(t / t0)`; 0 up to t0. 0 s means just after programming."""
     return math.log10(t_s / t0_s) if t_s > t0_s else 0.0

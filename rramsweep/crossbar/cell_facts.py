@@ -1,4 +1,4 @@
-"""Facts of one layer's weights and cells on one chip, and how much each step from weight to chip adds to its error."""
+"""Facts of one layer's weights and cells on one chip, and the error that each step from weight to chip adds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USED = (0.01, 0.99)
 def program_by_steps(
     layer: ProgrammedLayer, weight: Tensor, seed: int, t_s: float
 ) -> tuple[ProgrammedLayer, dict[str, float | None]]:
-    """`chip.program` stage by stage, with the |dW| / |W| of mapping and quantisation and of each stage.
+    """Program a layer stage by stage, with the |dW| / |W| of mapping and quantisation and of each stage.
 
     Args:
         layer: mapped and quantised.
@@ -44,8 +44,8 @@ def program_by_steps(
     return replace(layer, t_s=t_s), steps
 
 
-def of_weights(weight: Tensor, layer: ProgrammedLayer) -> dict[str, float | None]:
-    """What a layer's weights and their targets are on every chip."""
+def weight_facts(weight: Tensor, layer: ProgrammedLayer) -> dict[str, float | None]:
+    """Facts of a layer's weights and targets, the same on every chip."""
     size = weight.abs()
     targets = torch.cat([g.flatten() for g in layer.target_uS.values()])
     low, high = (float(targets.kthvalue(max(1, math.ceil(q * len(targets)))).values) for q in USED)
@@ -56,18 +56,18 @@ def of_weights(weight: Tensor, layer: ProgrammedLayer) -> dict[str, float | None
     }
 
 
-def of_cells(weight: Tensor, layer: ProgrammedLayer, seed: int, t_s: float) -> dict[str, float | None]:
-    """Where a layer's cells sit on one chip, and which are stuck."""
+def cell_facts(weight: Tensor, layer: ProgrammedLayer, seed: int, t_s: float) -> dict[str, float | None]:
+    """Shares of a layer's cells on one chip that are at an edge, were pushed there, and are stuck."""
     device, mapping = layer.spec.device, layer.spec.mapping
     edge, inside = [], []
-    for cell, asked_uS in mapping.targets(weight, layer.full_scale, device).items():
+    for cell, requested_uS in mapping.targets(weight, layer.full_scale, device).items():
         edge.append(_at_edge(layer.g_uS[cell], device))
-        inside.append(~_at_edge(asked_uS, device))
-    at_edge, asked_inside = torch.stack(edge), torch.stack(inside)
-    n_inside = int(asked_inside.sum())
+        inside.append(~_at_edge(requested_uS, device))
+    at_edge, requested_inside = torch.stack(edge), torch.stack(inside)
+    n_inside = int(requested_inside.sum())
     return {
         "edge_share": float(at_edge.float().mean()),
-        "pushed_share": int((at_edge & asked_inside).sum()) / n_inside if n_inside else 0.0,
+        "pushed_share": int((at_edge & requested_inside).sum()) / n_inside if n_inside else 0.0,
         "stuck_share": _stuck_share(layer, seed, t_s),
     }
 

@@ -1,4 +1,4 @@
-"""A chip's conductances as a file: `.npz` with names, shapes and units, written by a simulation or measured."""
+"""Files of a chip's conductances: `.npz` with names, shapes and units, written by a simulation or measured."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def save(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> None:
     and narrower; conductances of a float64 network are rounded.
 
     Args:
-        path: where it goes, replaced whole if it is there.
+        path: of the file, replaced whole if it exists.
         layers: `{layer name: cells}`.
 
     Raises:
@@ -66,7 +66,7 @@ def save(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> None:
 
 
 def load(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> dict[str, ProgrammedLayer]:
-    """The mapped layers of a network with the conductances of a file of `save`'s format.
+    """Read the conductances of a file of `save`'s format into the mapped layers of a network.
 
     For a measured chip, take a file that `save` wrote of the same network and put the measured arrays in the place of
     its own. They may lie outside the window, which only says what weight a conductance stands for, and are not
@@ -163,7 +163,7 @@ def _filled(
 
 
 def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.float64], end_uS: float) -> None:
-    """Refuse an array that cannot be microsiemens of a device whose window ends at `end_uS`.
+    """Check that an array can be microsiemens of a device whose window ends at `end_uS`.
 
     Raises:
         ValidationError: all zero where the targets are not, a value that no cell has, or another scale than that of
@@ -188,7 +188,7 @@ def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.floa
             convert,
         )
     chosen = (target_uS >= _CONDUCTING * end_uS) & (g_uS > 0)
-    # Without a conducting target the window alone tells: a cell at rest may be many times off.
+    # Without a conducting target only the window is left to compare with: a cell at rest may be many times off.
     ratio = float(np.median(g_uS[chosen] / target_uS[chosen])) if chosen.any() else float(np.median(g_uS)) / end_uS
     if ratio > _OTHER_UNIT or (chosen.any() and ratio < 1 / _OTHER_UNIT):
         raise ValidationError(
@@ -205,7 +205,7 @@ def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.floa
 def _check_direction(
     path: str | PathLike[str], name: str, layer: ProgrammedLayer, arrays: Map[str, NDArray[Any]]
 ) -> None:
-    """Refuse a layer whose values fall where its targets rise.
+    """Check that the values of a layer rise with its targets.
 
     Raises:
         ValidationError: they do.

@@ -1,4 +1,4 @@
-"""Whether the parts of a layer's spec belong together: what would count twice is refused, what is odd is told."""
+"""Consistency of the parts of a layer's spec: errors that would count twice, and notes on odd combinations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rramsweep.devices.device import Device
 from rramsweep.effects.protocol import Effect, Noted, declared
 from rramsweep.errors import EffectName, Sentence, ValidationError, placed
 
-# Above this error of the ideal chip the levels are told of: half of what `inspect` warns of. A pair of cells of 8
-# levels (conf/device/ihp_hfo2) has 0.165, one of 4 levels 0.38.
+# Above this error of the ideal chip there is a note on the levels: half of what `inspect` warns of. A pair of cells of
+# 8 levels (conf/device/ihp_hfo2) has 0.165, one of 4 levels 0.38.
 IDEAL_ERROR_LIMIT = 0.20
 
 # Normal weights fill the window at so many standard deviations, as in the closed forms of whole layers.
@@ -25,12 +25,12 @@ W_MAX_STD = 4.0
 WEIGHTS = 2001
 
 
-def refuse_double_counting(effects: Map[str, Effect]) -> None:
-    """Refuse errors after the write of which one contains another.
+def check_double_counting(effects: Map[str, Effect]) -> None:
+    """Check that no error after the write contains another.
 
     A total error against the target stands alone; after a law that holds the error up to some time (`at_s` of a
     total, `until_s` of an increment) only what begins then may follow, and after one that holds all later times
-    nothing, whether it asks for the time or not: `RelativeDrift` is the retention that a measured law contains.
+    nothing, be it a law of time or not: `RelativeDrift` is the retention that a measured law contains.
 
     Args:
         effects: `{stage: effect}` of programming, relaxation and drift, in this order.
@@ -41,9 +41,9 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
     before: list[str] = []  # stages whose error stands already
     covered_s = 0.0  # up to this time after the write, by a total or by a relaxation that holds the drift
     for stage, effect in effects.items():
-        if is_nothing(effect):
+        if declared(effect, "silent"):
             continue
-        name = {"law": label(stage, effect)}
+        name = {"law": effect_name(stage, effect)}
         if declared(effect, "kind") == "total":
             if before:
                 raise ValidationError(
@@ -73,17 +73,17 @@ def refuse_double_counting(effects: Map[str, Effect]) -> None:
                         f"begins at {t0_s:g} s and would be counted twice",
                         name,
                     ),
-                    f"set {stage}=ideal, or {_later(stage, effect)}",
+                    f"set {stage}=ideal, or {_later_start(stage, effect)}",
                 )
         covered_s = max(covered_s, declared(effect, "until_s"))
         before.append(stage)
 
 
-def standstill(effects: Map[str, Effect], t_s: float) -> list[Sentence]:
-    """A note where a chip is read later than its programming error was, and no law moves the cells in between."""
+def retention_notes(effects: Map[str, Effect], t_s: float) -> list[Sentence]:
+    """Note on a chip that is read later than its programming error was measured, with no law in between."""
     programming = effects["programming"]
     at_s = declared(programming, "at_s")
-    moved = not all(is_nothing(effects[stage]) for stage in ("relaxation", "drift"))
+    moved = not all(declared(effects[stage], "silent") for stage in ("relaxation", "drift"))
     if declared(programming, "kind") != "total" or moved or t_s <= at_s:
         return []
     return [
@@ -91,26 +91,26 @@ def standstill(effects: Map[str, Effect], t_s: float) -> list[Sentence]:
             f"{{law}} is the error at {at_s:g} s after the write and no relaxation or drift follows it, so the cells "
             f"stand still and a chip read at {t_s:g} s is that of {at_s:g} s: add a law that begins there, or set "
             f"t_s={at_s:g}",
-            {"law": label("programming", programming)},
+            {"law": effect_name("programming", programming)},
         )
     ]
 
 
-def too_early(effects: Map[str, object], t_s: float) -> list[Sentence]:
-    """A note for each law of time that is asked for just after programming, unless it has notes and says so itself."""
+def time_notes(effects: Map[str, object], t_s: float) -> list[Sentence]:
+    """Note on each law of time that is read just after programming, unless it has notes of its own."""
     return [
         Sentence(
             f"{{law}} is a law of time from t0_s={t0_s} on, but is asked for at t_s=0, just after programming: "
             "give the time of reading, like t_s=1h",
-            {"law": label(slot, effect)},
+            {"law": effect_name(slot, effect)},
         )
         for slot, effect in effects.items()
         if t_s == 0 and (t0_s := declared(effect, "t0_s")) is not None and not isinstance(effect, Noted)
     ]
 
 
-def few_levels(mapping: Mapping, device: Device) -> list[Sentence]:
-    """A note where mapping and quantisation alone take much of the weights."""
+def quantisation_notes(mapping: Mapping, device: Device) -> list[Sentence]:
+    """Note on a device and a mapping whose quantisation alone changes the weights much."""
     error = ideal_error(mapping, device)
     if error <= IDEAL_ERROR_LIMIT:
         return []
@@ -121,7 +121,7 @@ def few_levels(mapping: Mapping, device: Device) -> list[Sentence]:
             f"the digital ones, without any effect (normal weights that fill the window at {W_MAX_STD:g} standard "
             "deviations) [D, derived in closed form]: take a network trained for so few levels, "
             "mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels",
-            {"device": label("device", device), "mapping": label("mapping", mapping)},
+            {"device": effect_name("device", device), "mapping": effect_name("mapping", mapping)},
         )
     ]
 
@@ -141,29 +141,24 @@ def ideal_error(mapping: Mapping, device: Device) -> float:
 
 @cache
 def _normal_weights() -> Tensor:
-    """Quantiles of the standard normal, the same for every device: each point of a sweep asks for them."""
+    """Quantiles of the standard normal, the same for every device."""
     quantiles: Tensor = torch.special.ndtri((torch.arange(WEIGHTS, dtype=torch.float64) + 0.5) / WEIGHTS)
     return quantiles.float()
 
 
-def is_nothing(effect: object) -> bool:
-    """Whether an effect does nothing: it is Ideal, or says of itself that its strength is zero."""
-    return bool(declared(effect, "silent"))
-
-
-def label(slot: str, effect: object) -> EffectName:
+def effect_name(slot: str, effect: object) -> EffectName:
     """Name of the effect in a slot."""
     return EffectName(type(effect).__name__, slot)
 
 
-def _later(stage: str, effect: object) -> str:
+def _later_start(stage: str, effect: object) -> str:
     if is_dataclass(effect) and "t0_s" in (field.name for field in fields(effect)):
         return f"let it begin then with {stage}.t0_s"
     return "begin with an error of the write alone, as technology=neurram_relaxing does"
 
 
-def checked(slot: str, effect: object, check: Callable[[], None]) -> None:
-    """Run an effect's own check; what it refuses is told with its slot.
+def run_check(slot: str, effect: object, check: Callable[[], None]) -> None:
+    """Run an effect's own check and add the slot to its error.
 
     Raises:
         ValueError: as the check does.

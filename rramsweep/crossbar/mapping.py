@@ -1,4 +1,4 @@
-"""How a weight becomes cells, and how cells become a weight again."""
+"""Mappings of a weight to cells and back."""
 
 from __future__ import annotations
 

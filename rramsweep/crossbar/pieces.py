@@ -1,8 +1,8 @@
-"""How the weights of a whole chip come from its cells, so many at a time as suits the processor.
+"""Programming of a whole chip in pieces of a size that suits the processor.
 
 A law that takes each cell by itself (`cellwise`) does not mind whose cells it is given. So the arrays of small layers
-are laid end to end, which saves calls, and large ones are cut into pieces, which leave no large arrays behind. Each
-array keeps its own streams: the chip is that of `chip.program`, bit for bit.
+are joined, which saves calls, and large ones are cut into pieces, which leave no large arrays behind. Each
+array keeps its own streams: the chip is that of `programming.program`, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, full_scale, map_layer, program, program_cells
-from rramsweep.devices.streams import EndToEnd, Stream
+from rramsweep.devices.streams import JoinedStream, Stream
 from rramsweep.effects.protocol import is_cellwise
 from rramsweep.groups import STAGES
 
@@ -36,7 +36,7 @@ SMALL, SMALL_IN_ALL = 100_000, 1_000_000
 # torch draws normals sixteen at a time: a cut anywhere else would move the draws behind it.
 DRAWN = 16
 
-# Takes the weights of a layer, or of the bit lines `rows` of it, as they lie on the array.
+# Takes the weights of a layer, or of the bit lines `rows` of it, in the array's orientation.
 Write = Callable[[str, Tensor, slice], None]
 
 WHOLE = slice(None)
@@ -46,11 +46,11 @@ class NetworkCells:
     """The cells of a network's layers: mapped once or for each chip, programmed for any.
 
     Args:
-        weights: `{layer: digital weight}` as it lies on the array, where cells are to be.
+        weights: `{layer: digital weight}` in the array's orientation, in the memory in which cells are programmed.
         specs: `{layer: LayerSpec}`.
-        parts: `{layer: matrices that stand below each other}`, see `chip.map_layer`.
+        parts: `{layer: matrices that stand below each other}`, see `programming.map_layer`.
         whole: layers that are programmed by themselves and at once: those whose cells are wanted, or whose weight is
-            not stored as it lies on the array.
+            stored in another orientation than the array's.
 
     Raises:
         ValueError: a weight is not finite.
@@ -77,7 +77,7 @@ class NetworkCells:
 
     @cached_property
     def units(self) -> dict[str, int]:
-        """What is programmed at a time, each apart from the others: its name, and its number of weights."""
+        """Names of what is programmed at a time, each apart from the others, with its number of weights."""
         grouped = {x.name: first for first, (layers, _) in self._together.items() for x in layers}
         sizes: dict[str, int] = {}
         for name, weight in self._weights.items():
@@ -86,28 +86,28 @@ class NetworkCells:
         return sizes
 
     def ideal(self, name: str) -> ProgrammedLayer:
-        """A layer of the ideal chip: mapped and quantised."""
+        """Layer of the ideal chip: mapped and quantised."""
         return self._kept.get(name) or self._map(name)
 
     def layer(self, name: str, seed: int, t_s: float) -> ProgrammedLayer:
-        """A layer of chip `seed`, all of its cells."""
+        """Program all cells of a layer of chip `seed`."""
         return program(self.ideal(name), seed, t_s)
 
     def program(self, unit: str, seed: int, t_s: float, write: Write) -> None:
-        """Hand over the weights of one of `units` on chip `seed`."""
+        """Program one of `units` on chip `seed` and write its weights."""
         if unit in self._together:
-            self._end_to_end(unit, seed, t_s, write)
+            self._joined(unit, seed, t_s, write)
         elif unit in self._kept or not self._is_cellwise(unit):
             write(unit, self.layer(unit, seed, t_s).weight(), WHOLE)
         else:
             self._in_pieces(unit, seed, t_s, write)
 
-    def _end_to_end(self, unit: str, seed: int, t_s: float, write: Write) -> None:
+    def _joined(self, unit: str, seed: int, t_s: float, write: Write) -> None:
         layers, target_uS = self._together[unit]
         arrays = [(x.name, cell, g.numel()) for x in layers for cell, g in x.target_uS.items()]
 
-        def stream(stage: str) -> EndToEnd:
-            return EndToEnd([(Stream(seed, (name, cell, stage)), n) for name, cell, n in arrays])
+        def stream(stage: str) -> JoinedStream:
+            return JoinedStream([(Stream(seed, (name, cell, stage)), n) for name, cell, n in arrays])
 
         g_uS = program_cells(layers[0].spec, target_uS, target_uS, t_s, stream)
         for layer in _views(layers, g_uS):
@@ -121,8 +121,8 @@ class NetworkCells:
             g_uS = {}
             for cell, target_uS in piece.target_uS.items():
 
-                def stream(stage: str, cell: str = cell, n: int = target_uS.numel()) -> EndToEnd:
-                    return EndToEnd([(Stream(seed, (name, cell, stage)), n)], generators)
+                def stream(stage: str, cell: str = cell, n: int = target_uS.numel()) -> JoinedStream:
+                    return JoinedStream([(Stream(seed, (name, cell, stage)), n)], generators)
 
                 g_uS[cell] = program_cells(spec, target_uS, target_uS, t_s, stream)
             write(name, replace(piece, g_uS=g_uS).weight(), rows)
@@ -131,7 +131,7 @@ class NetworkCells:
         return map_layer(name, self._weights[name], self._specs[name], w_max=self._w_max[name])
 
     def _is_cellwise(self, name: str) -> bool:
-        """Whether a layer's laws take each cell by itself, so that they may be given others too, or a part of them."""
+        """True where a layer may be joined with others or cut: all of its laws are cellwise."""
         cellwise = all(is_cellwise(getattr(self._specs[name], stage)) for stage in STAGES)
         return cellwise and name not in self._whole and self._weights[name].device.type == "cpu"
 

@@ -1,4 +1,4 @@
-"""What a chip is, and how it comes about: the spec of its layers and the order of the stages."""
+"""Specification of a chip's layers, and their programming: the order of the stages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from rramsweep.arguments import check_fields, checked_arguments
 from rramsweep.crossbar.consistency import (
-    checked,
-    few_levels,
-    is_nothing,
-    refuse_double_counting,
-    standstill,
-    too_early,
+    check_double_counting,
+    quantisation_notes,
+    retention_notes,
+    run_check,
+    time_notes,
 )
 from rramsweep.crossbar.mapping import Mapping
 from rramsweep.devices.device import Cells, Device
-from rramsweep.devices.streams import EndToEnd, Stream
+from rramsweep.devices.streams import JoinedStream, Stream
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
+from rramsweep.effects.protocol import declared
 from rramsweep.errors import Sentence, placed
 from rramsweep.groups import STAGES
 
@@ -34,7 +34,7 @@ _ERRORS = STAGES[:3]
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What one layer of a chip is made of: a cell, a mapping and an effect for each stage.
+    """Specification of one layer of a chip: a device, a mapping and an effect for each stage.
 
     Raises:
         ValueError: effects that count the same error twice, or a fit that does not cover the device.
@@ -51,39 +51,39 @@ class LayerSpec:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        refuse_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
+        check_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
         for slot, effect in self._effects().items():
             if isinstance(effect, Calibrated):
-                checked(slot, effect, partial(effect.check, self.device))
+                run_check(slot, effect, partial(effect.check, self.device))
 
     @checked_arguments
     def check_time(self, t_s: float) -> None:
-        """Refuse a time since programming that one of the effects does not cover.
+        """Check that every effect covers a time since programming.
 
         Raises:
             ValueError: see `Timed`.
         """
         for slot, effect in self._effects().items():
             if isinstance(effect, Timed):
-                checked(slot, effect, partial(effect.check_time, t_s))
+                run_check(slot, effect, partial(effect.check_time, t_s))
 
     @property
     def noisy_read(self) -> bool:
-        """Whether a read differs from the product: read noise of strength zero is none."""
-        return not is_nothing(self.read_noise)
+        """True where a read differs from the product: read noise of strength zero is none."""
+        return not declared(self.read_noise, "silent")
 
     @checked_arguments
     def notes(self, t_s: float) -> list[Sentence]:
-        """What a user should know of the effects on this device, with this mapping and at this time."""
-        told = [
+        """Notes on the effects on this device, with this mapping and at this time."""
+        own = [
             placed(note, slot, effect)
             for slot, effect in self._effects().items()
             if isinstance(effect, Noted)
             for note in effect.notes(self.device, t_s)
         ]
         errors = {stage: getattr(self, stage) for stage in _ERRORS}
-        levels = few_levels(self.mapping, self.device)
-        return [*told, *standstill(errors, t_s), *levels, *too_early(self._effects(), t_s)]
+        levels = quantisation_notes(self.mapping, self.device)
+        return [*own, *retention_notes(errors, t_s), *levels, *time_notes(self._effects(), t_s)]
 
     def _effects(self) -> dict[str, object]:
         return {slot: getattr(self, slot) for slot in (*STAGES, "read_noise")}
@@ -95,7 +95,7 @@ class ProgrammedLayer:
 
     Args:
         name: the layer's name in the network, part of every random stream's name.
-        spec: what the layer is made of.
+        spec: specification of the layer.
         full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
         target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
         g_uS: conductances now, likewise.
@@ -110,7 +110,7 @@ class ProgrammedLayer:
     t_s: float = 0.0
 
     def to(self, device: torch.device) -> ProgrammedLayer:
-        """The same cells in the memory of a device; this one where they are there already."""
+        """Move the cells to the memory of a device; returns the same object if they are in it."""
         if self.full_scale.device == device:
             return self
         target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
@@ -138,12 +138,12 @@ def full_scale(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Te
 def map_layer(
     name: str, weight: Tensor, spec: LayerSpec, parts: int = 1, w_max: Tensor | None = None
 ) -> ProgrammedLayer:
-    """The ideal chip of one layer: mapped and quantised, before any stage. Draws nothing.
+    """Map and quantise one layer: its ideal chip, before any stage. Draws nothing.
 
     Args:
         name: the layer's name in the network.
         weight: digital weight, any shape whose axis 0 counts outputs.
-        spec: what the layer is made of.
+        spec: specification of the layer.
         parts: matrices that stand below each other along axis 0 (gates, projections), each with a scale of its own.
         w_max: `full_scale` of these arguments, where it is known already.
 
@@ -158,18 +158,18 @@ def map_layer(
 
 
 def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
-    """One stage of `STAGES` on every cell array of a layer, from the streams `(seed, layer, cell, stage)`."""
+    """Apply one of `STAGES` to every cell array of a layer, with the streams `(seed, layer, cell, stage)`."""
     if isinstance(effect, Ideal):
         return layer
     g_uS = {}
     for cell, now_uS in layer.g_uS.items():
         cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
-        g_uS[cell] = _after(stage, effect, cells, Stream(seed, (layer.name, cell, stage), now_uS.device))
+        g_uS[cell] = _run_stage(stage, effect, cells, Stream(seed, (layer.name, cell, stage), now_uS.device))
     return replace(layer, g_uS=g_uS)
 
 
 def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
-    """Chip `seed`'s cells of a mapped layer at `t_s` seconds after programming: every stage in order."""
+    """Program chip `seed`'s cells of a mapped layer, at `t_s` seconds after programming: every stage in order."""
     g_uS = dict(layer.g_uS)
     # One array of cells after the other, so that fewer of them are in memory at once.
     for cell, now_uS in g_uS.items():
@@ -183,26 +183,26 @@ def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLa
 
 
 def program_cells(
-    spec: LayerSpec, target_uS: Tensor, g_uS: Tensor, t_s: float, stream: Callable[[str], Stream | EndToEnd]
+    spec: LayerSpec, target_uS: Tensor, g_uS: Tensor, t_s: float, stream: Callable[[str], Stream | JoinedStream]
 ) -> Tensor:
-    """Every stage in order on some cells of one spec.
+    """Apply every stage in order to some cells of one spec.
 
     Args:
-        spec: what they are made of.
+        spec: specification of their layers.
         target_uS: quantised targets.
         g_uS: conductances before.
         t_s: seconds since programming.
-        stream: what a stage draws from.
+        stream: stream of a stage.
     """
     for stage in STAGES:
         effect = getattr(spec, stage)
         if not isinstance(effect, Ideal):
-            g_uS = _after(stage, effect, Cells(g_uS, target_uS, spec.device, t_s), stream(stage))
+            g_uS = _run_stage(stage, effect, Cells(g_uS, target_uS, spec.device, t_s), stream(stage))
     return g_uS
 
 
-def _after(stage: str, effect: Effect, cells: Cells, stream: Stream | EndToEnd) -> Tensor:
-    """The conductances of some cells after one stage."""
+def _run_stage(stage: str, effect: Effect, cells: Cells, stream: Stream | JoinedStream) -> Tensor:
+    """Apply one stage and the edge to some cells."""
     versions = _versions(cells)
     device = cells.g_uS.device
     with device if device.type != "cpu" else nullcontext():  # what an effect makes without saying where

@@ -1,4 +1,4 @@
-"""One memory cell: its conductance window, the levels it can be programmed to, and what its edge does."""
+"""Specification of a memory cell: conductance window, programmable levels, edge policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EDGES = ("clip", "positive", "none")
 # far more likely to be a value in siemens or nanosiemens than a device.
 PLAUSIBLE_G_MAX_US = (1e-2, 1e5)
 
-# Finer levels than this are not told apart by the 24 bits of a float32's significand.
+# Finer levels than this are not distinguished by the 24 bits of a float32's significand.
 MAX_LEVELS = 2**24
 
 
@@ -30,7 +30,7 @@ class Device:
         g_max_uS: upper end of the window (LRS), above `g_min_uS`.
         step_uS: distance of neighbouring programmable levels, counted from `g_min_uS`; None is continuous.
         levels: number of equally spaced levels over the whole window (at least 2); excludes `step_uS`.
-        edge: what the window does to a conductance after each stage. `clip` confines it to the window
+        edge: policy for conductances outside the window after each stage. `clip` confines it to the window
             (PyRRAM-Sim), `positive` only keeps it at or above 0, `none` leaves it (closed-form tests).
 
     Raises:
@@ -101,7 +101,7 @@ class Device:
 
     def quantise(self, g_uS: Tensor) -> Tensor:
         """Nearest programmable level of each target, inside the window; same shape as `g_uS`."""
-        _need_tensor(g_uS)
+        _check_tensor(g_uS)
         step = self.span_uS / (self.levels - 1) if self.levels else self.step_uS
         if step is None:
             return g_uS.clamp(self.g_min_uS, self.g_max_uS)
@@ -110,8 +110,8 @@ class Device:
         return level.mul_(step).add_(self.g_min_uS).clamp_(max=self.g_max_uS)
 
     def confine_(self, g_uS: Tensor) -> Tensor:
-        """The edge policy, applied after each stage, in place."""
-        _need_tensor(g_uS)
+        """Apply the edge policy, in place; done after each stage."""
+        _check_tensor(g_uS)
         if self.edge == "clip":
             return g_uS.clamp_(self.g_min_uS, self.g_max_uS)
         if self.edge == "positive":
@@ -119,7 +119,7 @@ class Device:
         return g_uS
 
 
-def _need_tensor(g_uS: object) -> None:
+def _check_tensor(g_uS: object) -> None:
     if not isinstance(g_uS, Tensor):
         remedy = "convert it with torch.as_tensor(...)"
         raise ValidationError("must be a torch tensor", remedy, value=g_uS, shown=brief(g_uS), parameter="g_uS")
@@ -127,13 +127,13 @@ def _need_tensor(g_uS: object) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """What an effect sees: every cell of one array of one layer (p or n).
+    """Cells that an effect acts on: those of one array of one layer (p or n).
 
     Axis 0 counts bit lines (outputs); the other axes together count word lines (inputs).
 
     Args:
         g_uS: conductance now, as the stage before left it.
-        target_uS: the quantised conductance that was asked for.
+        target_uS: the quantised target conductance.
         device: the cell's window.
         t_s: seconds since programming.
     """
@@ -145,5 +145,5 @@ class Cells:
 
     @property
     def lines(self) -> tuple[int, int]:
-        """How many bit lines and how many word lines the array has."""
+        """Numbers of bit lines and of word lines of the array."""
         return len(self.g_uS), self.g_uS[0].numel()

@@ -53,7 +53,7 @@ _state = _State()
 class Stream:
     """A named source of random numbers.
 
-    A stream is a value, not a state: the same stream gives the same numbers each time it is asked. A law that
+    A stream is a value, not a state: the same stream gives the same numbers at each draw. A law that
     needs several independent draws takes a `child` for each.
 
     Values are bit-identical under one vector instruction set of torch's CPU kernels (AVX2 and newer on x86-64);
@@ -63,7 +63,7 @@ class Stream:
         seed: the chip, `0 <= seed < 2**63`.
         name: what the numbers are for, e.g. `("conv1", "p", "drift")`.
         device: where numbers are drawn.
-        to: where they go; None leaves them there.
+        to: device to which they are moved; None moves nothing.
 
     Raises:
         ValueError: the seed is out of range.
@@ -83,7 +83,7 @@ class Stream:
         return Stream(self.seed, (*self.name, *name), self.device, self.to)
 
     def shared(self) -> Stream:
-        """The stream of the same chip and stage that all layers and cell arrays have in common.
+        """Stream of the same chip and stage that all layers and cell arrays share.
 
         For what one draw moves on the whole chip, such as a chip-to-chip gain; `(layer, cell, stage, ...)` becomes
         `("*", "*", stage, ...)`.
@@ -91,7 +91,7 @@ class Stream:
         return Stream(self.seed, ("*", "*", *self.name[2:]), self.device, self.to)
 
     def generator(self) -> torch.Generator:
-        """A fresh torch generator at the start of this stream."""
+        """New torch generator at the start of this stream."""
         key = repr((STREAMS_VERSION, self.seed, *self.name)).encode()
         if self.device.type != "cpu":  # counter-based there, so that 64 bits of the name are the whole state
             seed = int.from_bytes(hashlib.shake_128(key).digest(8), "little")
@@ -104,21 +104,21 @@ class Stream:
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal draws, float32, for a whole layer at once (values depend on the length)."""
-        return self._sent(self._empty(shape).normal_(generator=self.generator()))
+        return self._moved(self._empty(shape).normal_(generator=self.generator()))
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """Uniform draws in [0, 1), float32."""
-        return self._sent(self._empty(shape).uniform_(generator=self.generator()))
+        return self._moved(self._empty(shape).uniform_(generator=self.generator()))
 
     def _empty(self, shape: Sequence[int]) -> Tensor:
         return torch.empty(tuple(shape), device=self.device)
 
-    def _sent(self, draws: Tensor) -> Tensor:
+    def _moved(self, draws: Tensor) -> Tensor:
         return draws if self.to is None else draws.to(self.to)
 
 
-class EndToEnd:
-    """The streams of several arrays of cells that lie end to end, as one: what a law draws from, as from a `Stream`.
+class JoinedStream:
+    """Streams of several joined arrays of cells as one, with the draws of a `Stream`.
 
     Args:
         parts: each array's stream and its number of cells, or of those of a piece of it.
@@ -130,9 +130,9 @@ class EndToEnd:
     ) -> None:
         self._parts, self._generators = parts, generators
 
-    def child(self, *name: str) -> EndToEnd:
-        """As `Stream.child`, of each array."""
-        return EndToEnd([(stream.child(*name), n) for stream, n in self._parts], self._generators)
+    def child(self, *name: str) -> JoinedStream:
+        """Child stream of each array, as `Stream.child`."""
+        return JoinedStream([(stream.child(*name), n) for stream, n in self._parts], self._generators)
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal draws, float32, each array's from its own stream."""

@@ -1,4 +1,4 @@
-"""Tables of a user's own measurements: what a cell does on average, and its spread, over conductance and time."""
+"""Tables of a user's measurements: mean shift and spread of a cell over conductance and time."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Grid:
 
 
 def read_grid(path: str) -> Grid:
-    """A table from a file.
+    """Read a table from a file.
 
     CSV: a header that names the columns `g_uS, mu_uS, sigma_uS` and, where the table is one over times, `t_s`; one
     row for each conductance (and each time), in any order; lines that begin with `#` are comments. `.npz`: arrays of
@@ -172,7 +172,7 @@ def _read_npz(file: Path) -> Grid:
 
 
 def _number(cell: str, n: int, row: list[str]) -> float:
-    """A cell of a CSV, which must read as the number that a person would read."""
+    """Parse a field of a CSV that reads as the same number to a person."""
     text = cell.strip()
     try:
         number = float(text)
@@ -194,10 +194,10 @@ def _numbers(name: str, array: np.ndarray) -> Array:
 
 def _check_names(names: Iterable[str], what: str) -> None:
     found = list(names)
-    lacking = [name for name in NEEDED if name not in found]
-    if lacking:
+    missing = [name for name in NEEDED if name not in found]
+    if missing:
         raise ValueError(
-            f"a table must have the {what} {', '.join(NEEDED)} and may have t_s, but lacks {', '.join(lacking)}: "
+            f"a table must have the {what} {', '.join(NEEDED)} and may have t_s, but lacks {', '.join(missing)}: "
             f"it has {', '.join(found) or 'none'}"
         )
     unknown = [name for name in found if name not in (*AXES, *VALUES)]

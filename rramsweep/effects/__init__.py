@@ -1,4 +1,4 @@
-"""Physical effects: one file each, the only folder that is meant to grow.
+"""Physical effects, one file each, and the interfaces that a new one implements.
 
 An effect is a frozen dataclass with one pure call. Once-a-chip effects (programming, relaxation, drift, faults)
 are called as `effect(cells, rng) -> g_uS` for each array of cells; read noise is called in the read slot as

@@ -1,4 +1,4 @@
-"""What several effects share: checks of their parameters, and a clamped normal draw."""
+"""Checks of parameters, notes and a clamped normal draw that several effects share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rramsweep.errors import Sentence, ValidationError, by_law
 
 
 def number(name: str, value: object) -> None:
-    """Refuse what is no number: a text, yes or no, an array.
+    """Check that a value is a number, not text, a bool or an array.
 
     Raises:
         ValidationError: names the parameter.
@@ -23,7 +23,7 @@ def number(name: str, value: object) -> None:
 
 
 def fraction(name: str, value: float, of: str) -> None:
-    """Refuse a value outside 0..1 (NaN included).
+    """Check that a value lies in 0..1; NaN does not.
 
     Raises:
         ValueError: states the constraint, the value, and what to do about a percentage.
@@ -37,7 +37,7 @@ def fraction(name: str, value: float, of: str) -> None:
 
 
 def positive(name: str, value: float | None) -> None:
-    """Refuse a value that is given and not above 0 (NaN included).
+    """Check that a value is None or above 0; NaN is not.
 
     Raises:
         ValueError: states the constraint, the value and the remedy.
@@ -49,7 +49,7 @@ def positive(name: str, value: float | None) -> None:
 
 
 def not_negative(name: str, value: float) -> None:
-    """Refuse a value below 0 or not finite.
+    """Check that a value is finite and at least 0.
 
     Raises:
         ValueError: states the constraint, the value and the remedy.
@@ -59,8 +59,23 @@ def not_negative(name: str, value: float) -> None:
         raise ValidationError("must be finite and at least 0", "correct the value", value=value, parameter=name)
 
 
+def above_zero(name: str, value: float, meaning: str) -> None:
+    """Check that a value is finite and above 0.
+
+    Args:
+        name: of the parameter.
+        value: to be checked.
+        meaning: of the value with its unit and an example, for the remedy.
+
+    Raises:
+        ValueError: states the constraint, the value and the remedy.
+    """
+    if not 0 < value < math.inf:
+        raise ValidationError("must lie above 0 and be finite", f"give {meaning}", value=value, parameter=name)
+
+
 def finite(name: str, value: float, least: float = -math.inf) -> None:
-    """Refuse a value that is not finite (NaN included) or lies below `least`.
+    """Check that a value is finite and at least `least`.
 
     Raises:
         ValueError: states the constraint, the value and the remedy.
@@ -71,8 +86,8 @@ def finite(name: str, value: float, least: float = -math.inf) -> None:
         raise ValidationError(f"must be finite{bound}", "use 0 to leave it out", value=value, parameter=name)
 
 
-def begins(t0_s: float) -> None:
-    """Refuse a beginning of a log-time law that is no time after programming (NaN included).
+def check_start(t0_s: float) -> None:
+    """Check that a law in the logarithm of time begins at a time after programming.
 
     Raises:
         ValueError: states the constraint, the value and the remedy.
@@ -84,13 +99,13 @@ def begins(t0_s: float) -> None:
 
 
 def source_notes(law: EffectBase) -> list[Sentence]:
-    """Note of each parameter that lies outside the range that its source covers."""
+    """Notes on parameters outside the range that their source covers."""
     ranges = law.source_range.items()
     return [Sentence(note) for name, (low, high, note) in ranges if not low <= getattr(law, name) <= high]
 
 
 def drift_notes(law: object, t_s: float, t0_s: float, acceleration: float) -> list[Sentence]:
-    """What a user should know of a law that begins at t0, read at t, while time runs faster by a factor."""
+    """Notes on a law that begins at t0 and is read at t, while time runs faster by a factor."""
     notes = []
     if t_s * acceleration <= t0_s:
         notes.append(by_law(f"{{law}}: drift begins at t0_s={t0_s:g} s, so it does nothing at t_s={t_s:g} s", law))
@@ -106,6 +121,6 @@ def drift_notes(law: object, t_s: float, t0_s: float, acceleration: float) -> li
 
 
 def clamped_normal(rng: Stream, shape: Sequence[int], z_max: float | None) -> Tensor:
-    """Standard normal draws, clamped to -z_max..z_max if given: never rejected, so draws stay in their places."""
+    """Standard normal draws, clamped to -z_max..z_max if given; never rejected, so that every cell keeps its draw."""
     z = rng.normal(shape)
     return z if z_max is None else z.clamp_(-z_max, z_max)

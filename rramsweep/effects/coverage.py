@@ -1,4 +1,4 @@
-"""Where a fit or a table ends, and what a device beyond that gets."""
+"""Range of conductances of a fit or a table, and the law of a device beyond it."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Coverage:
         one_of("outside", self.outside, OUTSIDE)
 
     def factor(self, device: Device) -> float:
-        """k, by which the measured range is stretched to the device: 1 unless told to scale."""
+        """k, the factor from the measured range to the device's window: 1 unless `outside` is `scale`."""
         return device.g_max_uS / self.high_uS if self.outside == "scale" else 1.0
 
     def check(self, device: Device) -> None:
-        """Refuse a device whose window the law does not cover.
+        """Check that the law covers a device's window.
 
         Raises:
             ValueError: states the range, the window and the remedy.
@@ -77,7 +77,7 @@ class Coverage:
         )
 
     def notes(self, device: Device) -> Sequence[Sentence]:
-        """One sentence where the device gets something else than what was measured."""
+        """Note on a device whose law is scaled or clamped."""
         k = self.factor(device)
         if abs(k - 1) > CLOSE:
             return [
@@ -102,7 +102,7 @@ class Coverage:
             )
         ]
 
-    def place(self, g_uS: Tensor, device: Device) -> Tensor:
-        """Conductances as the law was measured at, a new tensor of the same shape: divided by k and clamped."""
+    def equivalent(self, g_uS: Tensor, device: Device) -> Tensor:
+        """Conductances in the measured range with the law of the given ones: divided by k, clamped; a new tensor."""
         k = self.factor(device)
         return (g_uS if k == 1 else g_uS / k).clamp(self.low_uS, self.high_uS)

@@ -55,13 +55,13 @@ class HfOxRelaxation(EffectBase):
 
     It counts from the first reading, right after the last pulse (`t0_s` is 0): `t_s=0` is the written cell. Between 0
     and 10 ms it is refused, and beyond 10 years unless `beyond_10y`. After 1e5 s mu and sigma^2 go on with the slope
-    in log t since 1 s, with the shape and the persistent draw of 1e5 s: an extrapolation that `notes` tells of.
+    in log t since 1 s, with the shape and the persistent draw of 1e5 s: an extrapolation, which `notes` states.
 
     Source: readings of technology C (0 to 40 uS, almost certainly the device of NeuRRAM) of A. Levy,
     RRAM-Relaxation-Master-Model, MIT licence; the table is fitted by `tests/fit_relaxation.py` to 8,102 of the 16,204
     cells that were read at all four times [X].
 
-    It is not measured between 1 s and 1e5 s (how two times in there correlate is interpolated), nor at other
+    It is not measured between 1 s and 1e5 s (the correlation of two times in between is interpolated), nor at other
     temperatures or after cycling. At 10 ms it has fewer cells beyond 6 uS than were measured (0.13 for 0.33 %), and
     below 5 uS it has 10 ms and 1 s more alike than they are (correlation 0.33 for 0.16). It holds the drift after
     the write, and in its transient part some of the read noise: leave `drift` ideal.
@@ -181,7 +181,7 @@ def draws(t_s: float) -> Mapping[str, float]:
         inner = k + 1 if k < ROOT else k - 1
         link = links[min(k, inner)]
         chain[k] = link * chain[inner] + math.sqrt(1 - link**2) * own[k]
-    k, f = _place(t_s)
+    k, f = _time_interval(t_s)
     f = min(f, 1.0)
     weights = (1 - f) * chain[k] + f * chain[k + 1]
     weights *= math.sqrt(persistent / (weights @ weights))
@@ -195,8 +195,8 @@ def _table() -> dict[str, Any]:
     return {key: np.asarray(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
-def _place(t_s: float) -> tuple[int, float]:
-    """The measured time before `t_s`, at most the last but one, and how far in log t it is to the next."""
+def _time_interval(t_s: float) -> tuple[int, float]:
+    """Index of the measured time before `t_s`, at most the last but one, and the fraction in log t to the next."""
     log_t = np.log10(_table()["t_s"])
     k = int(np.clip(np.searchsorted(log_t, math.log10(t_s), side="right") - 1, 0, len(log_t) - 2))
     return k, float((math.log10(t_s) - log_t[k]) / (log_t[k + 1] - log_t[k]))
@@ -206,7 +206,7 @@ def _place(t_s: float) -> tuple[int, float]:
 def _lookup(t_s: float) -> tuple[Tensor, Tensor, Tensor]:
     """Tail share (POINTS,), and mean and sd of core and tail (2 POINTS,), at conductances 0..G_MAX_US and one time."""
     table = _table()
-    k, f = _place(t_s)
+    k, f = _time_interval(t_s)
 
     def at(values: Array, f: float) -> Array:
         between: Array = (1 - f) * values[k] + f * values[k + 1]

@@ -1,4 +1,4 @@
-"""The effect that is not there."""
+"""Null effect of every slot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rramsweep.effects.protocol import EffectBase
 class Ideal(EffectBase):
     """No effect. Fits every slot, draws nothing, and is left out of a point's identity.
 
-    `chip` and `analog` skip it; called as a once-a-chip stage it returns the cells' conductances unchanged.
+    `crossbar` and `network` skip it; called as a once-a-chip stage it returns the cells' conductances unchanged.
     """
 
     version: ClassVar[int] = 1

@@ -50,7 +50,7 @@ class InverseProportional(EffectBase):
         return z.mul_(self.alpha_inv * cells.device.g_max_uS**2).div_(cells.target_uS).add_(cells.g_uS)
 
     def check(self, device: Device) -> None:
-        """Refuse a window in which the law has no value.
+        """Check that the law has a value in the whole window.
 
         Raises:
             ValueError: the window begins at 0.
@@ -65,7 +65,7 @@ class InverseProportional(EffectBase):
             )
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
-        """A spread at the window's low end that is wider than the window itself."""
+        """Note on a spread at the window's low end that exceeds the window itself."""
         sigma_uS = self.alpha_inv * device.g_max_uS**2 / device.g_min_uS
         if sigma_uS <= device.span_uS:
             return []

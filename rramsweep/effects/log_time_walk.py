@@ -12,7 +12,7 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
-from rramsweep.effects.checks import begins, drift_notes, finite
+from rramsweep.effects.checks import check_start, drift_notes, finite
 from rramsweep.effects.protocol import EffectBase
 from rramsweep.effects.walk import combine, wiener
 from rramsweep.errors import Sentence, by_law
@@ -49,7 +49,7 @@ class LogTimeWalk(EffectBase):
         variance_uS2_per_decade: b, at least 0.
         t0_s: when the drift begins, in seconds since programming.
         temperature_K: at which the chip is kept; None is the reference temperature.
-        activation_energy_eV: E_a; must be given with a temperature. t becomes t times `clock.acceleration`.
+        activation_energy_eV: E_a; must be given with a temperature. t becomes t times `units.acceleration`.
         reference_temperature_K: at which m and b were measured.
 
     Raises:
@@ -70,7 +70,7 @@ class LogTimeWalk(EffectBase):
         check_fields(self)
         finite("mean_uS_per_decade", self.mean_uS_per_decade)
         finite("variance_uS2_per_decade", self.variance_uS2_per_decade, least=0.0)
-        begins(self.t0_s)
+        check_start(self.t0_s)
         self._acceleration()
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
@@ -84,7 +84,7 @@ class LogTimeWalk(EffectBase):
         return change_uS.add_(cells.g_uS)
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
-        """When it begins, how fast time runs, and measured rates in another window than theirs."""
+        """Notes on a drift that has not begun, on accelerated time, and on measured rates in another window."""
         notes = drift_notes(self, t_s, self.t0_s, self._acceleration())
         kept = [f"{name}={rate:g}" for name, rate in MEASURED.items() if getattr(self, name) == rate]
         if kept and abs(device.g_max_uS / MEASURED_G_MAX_US - 1) > WINDOW:

@@ -12,15 +12,15 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
-from rramsweep.effects.checks import fraction, not_negative
+from rramsweep.effects.checks import above_zero, fraction, not_negative
 from rramsweep.effects.coverage import Coverage
 from rramsweep.effects.protocol import EffectBase, Linear
-from rramsweep.effects.reads import above_zero, normal_read, weight_variance
+from rramsweep.effects.reads import normal_read, weight_variance
 from rramsweep.errors import Sentence, by_law
 
 
 def growth(t_s: float, t_read_s: float) -> float:
-    """`ln((t + t_r) / (2 t_r))`: by how much a 1/f variance has grown t seconds after the write; natural logarithm.
+    """`ln((t + t_r) / (2 t_r))`, the growth of a 1/f variance t seconds after the write; natural logarithm.
 
     It is 0 at t = t_r, and 0 here before that, where the formula turns negative.
     """
@@ -76,7 +76,7 @@ class OneOverF(EffectBase):
         return _read(linear, x, layer, rng, variance_uS2, self.t_read_s)
 
     def check(self, device: Device) -> None:
-        """Every device: nothing was fitted."""
+        """Accept every device: nothing was fitted."""
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:  # noqa: ARG002
         return _too_early(self, t_s, self.t_read_s)
@@ -123,12 +123,12 @@ class CMOReadNoise(EffectBase):
         slope_uS = self.slope_uS * self.coverage.factor(device)
 
         def variance_uS2(g_uS: Tensor) -> Tensor:
-            return self.coverage.place(g_uS, device).log10_().mul_(slope_uS).square_()
+            return self.coverage.equivalent(g_uS, device).log10_().mul_(slope_uS).square_()
 
         return _read(linear, x, layer, rng, variance_uS2, self.t_read_s)
 
     def check(self, device: Device) -> None:
-        """Refuse a window outside the fitted range, see `Coverage.check`."""
+        """Check that the window lies in the fitted range, see `Coverage.check`."""
         self.coverage.check(device)
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:
@@ -182,15 +182,15 @@ class PCMReadNoise(EffectBase):
         k = self.coverage.factor(device)
 
         def variance_uS2(g_uS: Tensor) -> Tensor:
-            placed_uS = self.coverage.place(g_uS, device)
+            fitted_uS = self.coverage.equivalent(g_uS, device)
             # 0 uS to a negative power is infinite, which q_max ends.
-            relative = (placed_uS / self.coverage.high_uS).pow_(-self.exponent).mul_(self.q).clamp_(max=self.q_max)
-            return relative.mul_(placed_uS).mul_(k).square_()
+            relative = (fitted_uS / self.coverage.high_uS).pow_(-self.exponent).mul_(self.q).clamp_(max=self.q_max)
+            return relative.mul_(fitted_uS).mul_(k).square_()
 
         return _read(linear, x, layer, rng, variance_uS2, self.t_read_s)
 
     def check(self, device: Device) -> None:
-        """Refuse a window outside the fitted range, see `Coverage.check`."""
+        """Check that the window lies in the fitted range, see `Coverage.check`."""
         self.coverage.check(device)
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:

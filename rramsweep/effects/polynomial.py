@@ -1,4 +1,4 @@
-"""Programming error whose spread is a polynomial of the target: the form in which fits are published."""
+"""Programming error whose spread is a polynomial of the target, as published fits are."""
 
 from __future__ import annotations
 
@@ -79,22 +79,22 @@ class Polynomial(EffectBase):
 
     @property
     def coverage(self) -> Coverage:
-        """The fitted range, and what happens outside."""
+        """Fitted range, and the law outside of it."""
         return Coverage("Polynomial", self.g_low_uS, self.g_high_uS, self.outside)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
         if self.strength == 0 or not any(self.coefficients):
             return cells.g_uS
-        sigma_uS = self._sigma(self.coverage.place(cells.target_uS, cells.device))
+        sigma_uS = self._sigma(self.coverage.equivalent(cells.target_uS, cells.device))
         sigma_uS.mul_(self.strength * self.coverage.factor(cells.device))
         return rng.normal(cells.g_uS.shape).mul_(sigma_uS).add_(cells.target_uS)
 
     def check(self, device: Device) -> None:
-        """Refuse a window outside the fitted range, see `Coverage.check`."""
+        """Check that the window lies in the fitted range, see `Coverage.check`."""
         self.coverage.check(device)
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
-        """What is scaled or clamped, and a chip that is read before the error was measured."""
+        """Notes on a scaled or clamped law, and on a chip that is read before the error was measured."""
         notes = list(self.coverage.notes(device))
         if t_s < self.at_s:
             text = f"{{law}} is the error at {self.at_s:g} s, so a chip read at {t_s:g} s has too much of it"

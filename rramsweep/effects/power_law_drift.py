@@ -12,7 +12,7 @@ from torch import Tensor
 from rramsweep.arguments import check_fields
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
-from rramsweep.effects.checks import begins, drift_notes, finite
+from rramsweep.effects.checks import check_start, drift_notes, finite
 from rramsweep.effects.protocol import EffectBase
 from rramsweep.errors import Sentence
 from rramsweep.units import acceleration, decades
@@ -38,7 +38,7 @@ class PowerLawDrift(EffectBase):
         clip_nu: True sets negative exponents to 0, as AIHWKit does: no cell drifts upward.
         t0_s: when the drift begins, in seconds since programming.
         temperature_K: at which the chip is kept; None is the reference temperature.
-        activation_energy_eV: E_a; must be given with a temperature. t becomes t times `clock.acceleration`.
+        activation_energy_eV: E_a; must be given with a temperature. t becomes t times `units.acceleration`.
         reference_temperature_K: at which nu was measured.
 
     Raises:
@@ -60,7 +60,7 @@ class PowerLawDrift(EffectBase):
         check_fields(self)
         finite("nu_mean", self.nu_mean)
         finite("nu_std", self.nu_std, least=0.0)
-        begins(self.t0_s)
+        check_start(self.t0_s)
         self._acceleration()
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from rramsweep.arguments import check_fields
 from rramsweep.devices.streams import Stream
-from rramsweep.effects.checks import fraction, not_negative
+from rramsweep.effects.checks import above_zero, fraction, not_negative
 from rramsweep.effects.protocol import EffectBase, Linear
-from rramsweep.effects.reads import above_zero, normal_read, weight_variance
+from rramsweep.effects.reads import normal_read, weight_variance
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the laws of read noise share: from the noise of cells to the noise of a layer's output."""
+"""Noise of a layer's output from the noise of its cells: shared by the laws of read noise."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def weight_variance(layer: Any, cells_uS2: Iterable[Tensor]) -> Tensor:
     """Variance of each weight at one read: `var_W = (dW/dG)^2 sum over the weight's cells of var_G`.
 
     Args:
-        layer: the `chip.ProgrammedLayer` that is read.
+        layer: the `crossbar.ProgrammedLayer` that is read.
         cells_uS2: variance (uS^2) of each of the layer's arrays of cells, in a new tensor, which is used up.
 
     Returns:
-        In the shape of the weight as it lies on the array. Cells are independent; the reference of `mapping=offset` is
+        In the shape of the weight on the array. Cells are independent; the reference of `mapping=offset` is
         no cell and adds nothing.
     """
     gain = layer.spec.mapping.gain(layer.full_scale, layer.spec.device)
@@ -38,12 +38,12 @@ def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
     """`y + sqrt(variance) z`, a draw of its own for every input vector, output and output position.
 
     Args:
-        y: what a noise-free read gives, any shape.
+        y: result of a noise-free read, any shape.
         variance: of y, likewise, in its unit squared; in a new tensor, which is used up.
         rng: the stream of this read.
 
-    The variance is right for a forward that is a product and pads, reshapes or repeats; `slot.check_product` refuses
-    others, which would scale it by s where s^2 is due.
+    The variance is right for a forward that is a product and pads, reshapes or repeats. Others, which would scale it by
+    s instead of s^2, are refused by `network.read_noise.check_product`.
 
     Raises:
         ValueError: a variance is negative, so the layer's forward is not a plain product.
@@ -57,13 +57,3 @@ def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
             )
     sd = variance.clamp_(min=0).sqrt_()
     return rng.normal(y.shape).to(y).mul_(sd).add_(y)
-
-
-def above_zero(name: str, value: float, unit: str) -> None:
-    """Refuse what is not above 0, or not finite.
-
-    Raises:
-        ValueError: states the constraint, the value and the remedy.
-    """
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must lie above 0 and be finite, got {value}: give {unit}")

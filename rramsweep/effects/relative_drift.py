@@ -58,7 +58,7 @@ class RelativeDrift(EffectBase):
 
     @property
     def silent(self) -> bool:
-        """Whether it does nothing: the default of `drift`, which may stand beside any law."""
+        """True for a strength of zero, the default of `drift`, which may stand beside any law."""
         return self.relative_drift == 0
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
@@ -69,5 +69,5 @@ class RelativeDrift(EffectBase):
         return z.mul_(self.relative_drift).mul_(reference_uS).add_(cells.g_uS)
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
-        """A drift that the source does not cover."""
+        """Note on a drift that the source does not cover."""
         return source_notes(self)

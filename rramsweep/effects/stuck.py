@@ -75,5 +75,5 @@ class Stuck(EffectBase):
         return stick(self, cells, u < self.p_stuck_lrs, u >= 1 - self.p_stuck_hrs, rng)
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
-        """Stuck conductances outside the window."""
+        """Note on stuck conductances outside the window."""
         return stuck_notes(self, device)

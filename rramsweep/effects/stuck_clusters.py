@@ -137,7 +137,7 @@ class StuckClusters(EffectBase):
         return uniform.view(cells.g_uS.shape)
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
-        """Stuck conductances outside the window."""
+        """Note on stuck conductances outside the window."""
         return stuck_notes(self, device)
 
     def _parents(self, lines: tuple[int, int], rng: Stream) -> Iterator[Tensor]:

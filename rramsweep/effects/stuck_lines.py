@@ -90,7 +90,7 @@ class StuckLines(EffectBase):
         )
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
-        """Stuck conductances outside the window."""
+        """Note on stuck conductances outside the window."""
         return stuck_notes(self, device)
 
     def _failed(self, u: Tensor, share: float) -> tuple[Tensor, Tensor]:

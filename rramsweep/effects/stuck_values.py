@@ -1,4 +1,4 @@
-"""Where stuck cells sit, whichever pattern they form: what the fault laws share."""
+"""Conductances of stuck cells, shared by the patterns of faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StuckCells(Protocol):
 
 
 def check_stuck(law: StuckCells) -> None:
-    """Refuse rates that are no shares of the cells, and conductances that are none.
+    """Check the rates and the conductances of stuck cells.
 
     Raises:
         ValueError: a rate outside 0..1, rates that sum to more than 1, a value that is negative or not finite, an
@@ -63,7 +63,7 @@ def check_stuck(law: StuckCells) -> None:
 
 
 def stuck_notes(law: StuckCells, device: Device) -> list[Sentence]:
-    """Where a stuck cell sits outside the window, and how large a weight that is."""
+    """Note on stuck conductances outside the window."""
     outside = [
         f"{name}={g_uS:g}"
         for name, p, g_uS in (
@@ -98,7 +98,7 @@ def stick(law: StuckCells, cells: Cells, lrs: Tensor, hrs: Tensor, rng: Stream) 
 
 
 def spread_draws(law: StuckCells, shape: Sequence[int], rng: Stream) -> Tensor | None:
-    """Where in its distribution each cell would sit, whatever the rates; None where stuck cells have no spread."""
+    """Draw each cell's place in the distribution of stuck conductances, whatever the rates; None without spread."""
     if law.cv_lrs == law.cv_hrs == 0:
         return None
     rng = rng.child("value")

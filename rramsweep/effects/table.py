@@ -1,4 +1,4 @@
-"""A user's own law: mean shift and spread over conductance, and over time if given, from a file."""
+"""Law from a file of the user: mean shift and spread over conductance, and over time if given."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Table(EffectBase):
 
     @cached_property
     def coverage(self) -> Coverage:
-        """The conductances of the table, and what happens outside."""
+        """Conductances of the table, and the law outside of them."""
         return Coverage("Table", float(self.grid.g_uS[0]), float(self.grid.g_uS[-1]), self.outside)
 
     @cached_property
@@ -107,17 +107,17 @@ class Table(EffectBase):
         error = rng.normal(reference_uS.shape)
         cuts = list(range(CHUNK, error.numel(), CHUNK))
         for z, now_uS in zip(*(g.flatten().tensor_split(cuts) for g in (error, reference_uS)), strict=True):
-            g_uS = coverage.place(now_uS, cells.device)
+            g_uS = coverage.equivalent(now_uS, cells.device)
             interval, above_uS = self._intervals.of(g_uS)
             z.mul_(sigma.at(interval, above_uS)).add_(mu.at(interval, above_uS)).add_(now_uS)
         return error
 
     def check(self, device: Device) -> None:
-        """Refuse a window outside the table, see `Coverage.check`."""
+        """Check that the window lies in the table, see `Coverage.check`."""
         self.coverage.check(device)
 
     def check_time(self, t_s: float) -> None:
-        """Refuse a time outside the table, unless told to clamp.
+        """Check that a time lies in the table; with `outside=clamp` every time does.
 
         Raises:
             ValueError: states the table's times, the time and the remedy.
@@ -133,7 +133,7 @@ class Table(EffectBase):
         )
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
-        """What is scaled or clamped, and a chip that is read before the error was measured."""
+        """Notes on a scaled or clamped law, and on a chip that is read before the error was measured."""
         notes, times = list(self.coverage.notes(device)), self.grid.t_s
         if not self._begun(t_s):
             text = f"{{law}} counts from {self.t0_s:g} s, so at {t_s:g} s nothing has happened yet: give t_s"
@@ -151,7 +151,7 @@ class Table(EffectBase):
 
 
 class _Intervals:
-    """Which two neighbouring rows of a table a conductance lies between, and how far above the lower one.
+    """Interval of a table in which a conductance lies, and its distance above the lower row.
 
     Exact as a binary search and several times faster: it begins at the interval of the conductance's step, of which
     there are `STEPS` equal ones, and goes up as many rows as any of them holds.

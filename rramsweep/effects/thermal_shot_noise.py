@@ -9,9 +9,9 @@ from torch import Tensor
 
 from rramsweep.arguments import check_fields
 from rramsweep.devices.streams import Stream
-from rramsweep.effects.checks import not_negative
+from rramsweep.effects.checks import above_zero, not_negative
 from rramsweep.effects.protocol import EffectBase, Linear
-from rramsweep.effects.reads import above_zero, normal_read, per_output, weight_variance
+from rramsweep.effects.reads import normal_read, per_output, weight_variance
 
 # Exact by the definition of the SI units.
 BOLTZMANN_J_PER_K = 1.380649e-23

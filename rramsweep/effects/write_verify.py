@@ -15,7 +15,7 @@ from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.protocol import EffectBase
 
-# A wider parent cannot be told from a uniform window.
+# A wider parent cannot be distinguished from a uniform window.
 WIDEST = 1000.0
 
 

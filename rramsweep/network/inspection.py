@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rramsweep.crossbar.cell_facts import of_cells, of_weights, program_by_steps, ratio
+from rramsweep.crossbar.cell_facts import cell_facts, program_by_steps, ratio, weight_facts
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
@@ -113,7 +113,7 @@ def inspect_layers(
     arrays = own_weights(find_arrays(private), specs)
     weights = {name: array.lay(array.weight).clone() for name, array in arrays.items()}
     mapped = {name: map_layer(name, weights[name], specs[name], array.parts) for name, array in arrays.items()}
-    fixed = {name: of_weights(weights[name], layer) for name, layer in mapped.items()}
+    fixed = {name: weight_facts(weights[name], layer) for name, layer in mapped.items()}
     rows = []
     for seed in seeds:
         chips = {name: program_by_steps(layer, weights[name], seed, t_s) for name, layer in mapped.items()}
@@ -126,7 +126,7 @@ def inspect_layers(
                     "seed": seed,
                     **moments[name].facts(),
                     "weight_error": ratio(float(error), float(weights[name].norm())),
-                    **of_cells(weights[name], layer, seed, t_s),
+                    **cell_facts(weights[name], layer, seed, t_s),
                     **fixed[name],
                     **steps,
                     **moments[name].noise(),
