@@ -307,6 +307,7 @@ def test_rows_may_be_missing_and_chips_may_stand_twice():
         ({"swept": [3]}, r"attrs\['swept'\] must be a list of column names"),
         ({"yield_drop": "0.1"}, r"attrs\['yield_drop'\] must be a number or None, got '0.1'"),
         ({"images": 3}, r"attrs\['images'\] must be a dict"),
+        ({"source_ranges": {DRIFT: 0.2}}, r"attrs\['source_ranges'\] must be a dict of \(a number, a number, text\)"),
     ],
 )
 def test_what_a_frame_carries_is_what_a_sweep_left(attrs, message):

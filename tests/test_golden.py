@@ -59,8 +59,10 @@ def test_a_folder_is_read_and_reported(folder, capsys):
     shutil.rmtree("outputs/store")
     assert len(rs.load(folder)) == len(kept), "a folder that has travelled without its store"
     main(["report", str(folder)])
-    assert (folder / "report.html").is_file()
-    assert f"files: {folder}" in capsys.readouterr().out
+    page, out = (folder / "report.html").read_text(), capsys.readouterr().out
+    assert f"files: {folder}" in out
+    beyond = "elative drift above 0.2 lies outside the range its source gives"
+    assert page.count(beyond) == out.count(beyond) == (frame["drift.relative_drift"].max() > 0.2)
 
 
 @pytest.mark.parametrize("folder", SWEEPS, indirect=True)

@@ -137,7 +137,7 @@ def _check_spelling(law: type, name: str, cutoff: float) -> None:
     near = difflib.get_close_matches(_plain(name), known, n=1, cutoff=cutoff)
     if near:
         remedy = f"did you mean {known[near[0]]}? Otherwise take a name less like it"
-        raise ValidationError("is no declaration of an effect", remedy, parameter=f"{law.__name__}.{name}")
+        raise ValidationError(Sentence(f"{law.__name__}.{name} is no declaration of an effect"), remedy)
 
 
 def _plain(name: str) -> str:

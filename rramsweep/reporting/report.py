@@ -62,7 +62,10 @@ def load(folder: str | Path) -> pd.DataFrame:
         return kept
     frame = results(plan, Store(Path(plan.settings.store)))
     # The folder may have travelled without its store: what it holds itself is then the fuller account.
-    return kept if kept is not None and len(kept) > len(frame) else frame
+    if kept is None or len(kept) <= len(frame):
+        return frame
+    kept.attrs.setdefault("source_ranges", frame.attrs["source_ranges"])
+    return kept
 
 
 def results(plan: Plan, store: Store) -> pd.DataFrame:

@@ -28,6 +28,10 @@ EXECUTION = {
 }
 
 
+# Source ranges of a plan of before there were any in it: what plots knew by themselves then.
+FORMER_RANGES = {"drift.relative_drift": (0.0, 0.2, "relative drift above 0.2 lies outside the range its source gives")}
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a plan keeps of how it was asked for, never part of a point.
@@ -140,7 +144,7 @@ class Settings:
         try:
             notes = fit(document.get("notes", []), list[str], "notes")
             held = fit(document.get("held_fixed", []), list[str], "held_fixed")
-            ranges = _source_ranges(document.get("source_ranges", {}))
+            ranges = _source_ranges(document.get("source_ranges", FORMER_RANGES))
             executions = _executions(document.get("executions", {}))
             command = fit(document.get("command", ""), str, "command")
             kept = Settings.of(document)

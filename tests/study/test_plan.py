@@ -91,7 +91,7 @@ def test_a_plan_survives_its_file(tmp_path):
     assert path.name == PLAN_FILE
 
 
-def test_a_plan_keeps_what_sources_cover_and_an_older_plan_has_none(tmp_path):
+def test_a_plan_keeps_what_sources_cover_and_an_older_plan_has_that_of_then(tmp_path):
     ranges = {"drift.r": (0.0, 0.2, "r above 0.2 lies outside"), "late.drift.r": (1.5, float("inf"), "another")}
     path = Plan([point("a", r=0.1)], [[0]], [], Settings(source_ranges=ranges)).save(tmp_path)
     assert Plan.load(path).settings.source_ranges == ranges
@@ -102,7 +102,8 @@ def test_a_plan_keeps_what_sources_cover_and_an_older_plan_has_none(tmp_path):
         Plan.load(path)
     del document["settings"]["source_ranges"]
     path.write_text(json.dumps(document))
-    assert Plan.load(path).settings.source_ranges == {}
+    then = {f"drift.{name}": source for name, source in RelativeDrift.source_range.items()}
+    assert Plan.load(path).settings.source_ranges == then
 
 
 def test_shared_configs_are_written_once(tmp_path):
