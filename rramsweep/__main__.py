@@ -1,4 +1,4 @@
-"""Where the process of the command starts: what must be set before torch is loaded, and nothing else."""
+"""Start of the command's process: settings that must precede torch, and nothing else."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class Catalog:
         return {group: sorted(found[group]) for group in ranked}
 
     def is_group(self, name: str) -> bool:
-        """Whether a name is that of a group, one of Hydra's that the folders add to among them."""
+        """True for the name of a group, one of Hydra's that the folders add to among them."""
         return name != "hydra" and any((folder / name).is_dir() for folder in self.folders)
 
     def option_names(self, group: str) -> list[str]:

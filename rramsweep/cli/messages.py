@@ -29,8 +29,12 @@ SWEEPS = ("-m", "--multirun")
 _PLAIN_FLAGS = (*SWEEPS, "-r", "--run")
 
 _OVERRIDE = re.compile(r"([a-z_][\w./]*)=(.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
-_VALUES = re.compile(r"[-+]?\w[\w.-]*(,[-+]?\w[\w.-]*)*", re.ASCII)
-_ONE_VALUE = re.compile(r"\[[^][]*\]|'[^'\\]*'")  # a list, or quoted text
+# Values that are surely read as they look: names and numbers, a plain list or text in quotes, and several of them.
+_VALUE = r"[-+]?[\w./][\w./:-]*"
+_LIST = rf"{_VALUE}(,{_VALUE})*"
+_ONE_VALUE = re.compile(rf"{_VALUE}|\[({_LIST})?\]|'[^'\\]*'", re.ASCII)
+_SEVERAL = re.compile(rf"{_VALUE},{_LIST}|choice\({_LIST}\)|range\([-+.0-9]+(,[-+.0-9]+){{1,2}}\)", re.ASCII)
+_NAME = re.compile(r"[-+]?\w[\w.-]*", re.ASCII)
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{,99})")
 _DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?|inf|nan)", re.ASCII | re.IGNORECASE)
 _WORDS: Mapping[str, bool | None] = {"null": None, "true": True, "false": False}
@@ -56,7 +60,7 @@ class CommandError(Exception):
 
 
 def full_error() -> bool:
-    """Whether the user wants tracebacks instead of one line."""
+    """True where the user wants tracebacks instead of one line."""
     return os.environ.get(FULL_ERROR, "0") not in ("", "0")
 
 
@@ -201,24 +205,21 @@ def check_names(words: Sequence[str], catalog: Catalog = CATALOG) -> None:
     given = _given(words)
     if given is None or _has_unknown_plugin():
         return
-    values = {key: text.split(",") if _VALUES.fullmatch(text) else None for key, text in given.items()}
-    swept = [key for key, several in values.items() if several is not None and len(several) > 1]
+    swept = [key for key, text in given.items() if _SEVERAL.fullmatch(text)]
     if "experiment" in swept or (swept and not set(words) & set(SWEEPS)):
         return  # refused for that
-    for key in filter(catalog.is_group, values):
-        for value in map(_literal, values[key] or ()):
-            check_option(key, value, catalog)
-            if isinstance(value, str) and key != LAUNCHER and value not in catalog.option_names(key):
-                raise no_option(key, value, catalog)
+    chosen = {key: _names(text) for key, text in given.items() if catalog.is_group(key)}
+    for group, names in chosen.items():
+        for value in map(_literal, names or ()):
+            check_option(group, value, catalog)
+            if isinstance(value, str) and group != LAUNCHER and value not in catalog.option_names(group):
+                raise no_option(group, value, catalog)
     roots = catalog.roots()
-    for key, text in given.items():
+    for key in (key for key, text in given.items() if key in swept or _ONE_VALUE.fullmatch(text)):
         root, _, name = key.partition(".")
         if root not in roots and "/" not in key:
-            if key in swept:
-                raise no_name(key, "swept", catalog)
-            if values[key] is not None or _ONE_VALUE.fullmatch(text):
-                raise no_name(root, "set", catalog)
-        elif name.isidentifier() and not name.startswith("_") and not _may_have(root, name, values, catalog):
+            raise no_name(key, "swept", catalog) if key in swept else no_name(root, "set", catalog)
+        if name.isidentifier() and not name.startswith("_") and not _may_have(root, name, chosen, catalog):
             raise no_name(key, "set", catalog)
 
 
@@ -243,6 +244,12 @@ def _has_unknown_plugin() -> bool:
     return any(path.name not in _PLUGINS for folder in folders or () for path in Path(folder).glob("*"))
 
 
+def _names(text: str) -> list[str] | None:
+    """The values of a group; None where it is not plain which options they are."""
+    names = text.split(",")
+    return names if all(map(_NAME.fullmatch, names)) else None
+
+
 def _literal(text: str) -> object:
     """A plain value as Hydra reads it."""
     if text.lower() in _WORDS:
@@ -253,24 +260,29 @@ def _literal(text: str) -> object:
     return float(text) if is_number else text
 
 
-def _may_have(group: str, name: str, values: Mapping[str, Sequence[str] | None], catalog: Catalog) -> bool:
-    """Whether one of the options that a command may choose in a group has a parameter."""
+def _may_have(group: str, name: str, chosen: Mapping[str, Sequence[str] | None], catalog: Catalog) -> bool:
+    """True if one of the options that a command may choose in a group has a parameter.
+
+    Args:
+        group, name: of the parameter.
+        chosen: the options that the command names by group, None where they are not known.
+        catalog: everything that the command can choose from.
+    """
     if group in ("technology", "experiment", "hydra") or not catalog.is_group(group):
         return True
     setters = [
         option
         for setter in ("technology", "experiment")
-        for each in values.get(setter) or ()
+        for each in chosen.get(setter) or ()
         if (option := catalog.option(setter, each)) is not None
     ]
     if any(parameter.name == f"{group}.{name}" for option in setters for parameter in option.parameters):
         return True
     owners = catalog.parameters(group).get(f"{group}.{name}", [])
-    chosen = values.get(group)
-    if chosen is None and (group in values or "experiment" in values or values.get("technology", ()) is None):
+    names = chosen.get(group)
+    if names is None and (group in chosen or "experiment" in chosen or chosen.get("technology", ()) is None):
         return bool(owners)  # which option it will be is not known here
-    if chosen is None:
+    if names is None:
         default = catalog.defaults().get(group, "")
-        chosen = [next((s.partition("=")[2] for s in o.sets if s.startswith(f"{group}=")), default) for o in setters]
-        chosen = chosen or [default]
-    return any(option in owners for option in chosen)
+        names = [dict(one.split("=", 1) for one in o.sets).get(group, default) for o in setters] or [default]
+    return any(option in owners for option in names)
