@@ -1,4 +1,4 @@
-"""Where the process of the command starts: what must be set before torch is loaded, and nothing else."""
+"""Start of the command's process: settings that must precede torch, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
     # What the imports make, 600,000 objects, lives as long as the process. To look for garbage among them takes a
-    # second of a command, most of it when all is said and the user waits for the prompt.
+    # second of a command, most of it when all is said and the user waits for the prompt. `end_imports` enables it.
     gc.disable()
     try:
         with signals_as_interrupts():
             from rramsweep.cli.main import main as command
 
-            gc.freeze()
-            gc.enable()
             command()
     except KeyboardInterrupt as error:  # also while the imports, which take seconds, are still running
         words, code = ended_by(error)

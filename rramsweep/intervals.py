@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special  # not scipy.stats: every command would wait half a second for it
+import scipy  # loads scipy.special when it is first asked for: reading a store needs none
 
 CONFIDENCE = 0.95
 
@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 ALPHA = 0.05
 
 # Quantile of the standard normal that a two-sided interval reaches to on either side.
-_Z = float(special.ndtri((1 + CONFIDENCE) / 2))
+_Z = 1.959963984540054
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ def t_interval(
 
 def t_quantile(n: npt.ArrayLike) -> Floats:
     """Student's t that the 95 % interval of a mean of n values reaches to, in standard errors: ``t(0.975, n - 1)``."""
-    return np.asarray(special.stdtrit(np.maximum(np.asarray(n) - 1, 1), (1 + CONFIDENCE) / 2))
+    return np.asarray(scipy.special.stdtrit(np.maximum(np.asarray(n) - 1, 1), (1 + CONFIDENCE) / 2))
 
 
 @lru_cache(maxsize=4096)
@@ -63,7 +63,7 @@ def share_bound(successes: Codes, n: Codes) -> Floats:
     and NaN where n is 0. One-sided: it spends all 5 % below, so it is no end of a two-sided interval.
     """
     some = np.maximum(successes, 1)
-    bound = special.betaincinv(some, np.maximum(n - some, 0) + 1, 1 - CONFIDENCE)
+    bound = scipy.special.betaincinv(some, np.maximum(n - some, 0) + 1, 1 - CONFIDENCE)
     return np.where(n == 0, np.nan, np.where(successes == 0, 0.0, bound))
 
 
@@ -80,7 +80,7 @@ def unseen_share(n: npt.ArrayLike) -> Floats:
 def binomial_tail(successes: npt.ArrayLike, n: npt.ArrayLike, share: npt.ArrayLike) -> Floats:
     """P(Binomial(n, share) >= successes), the p-value of the exact one-sided test; NaN where ``share`` is."""
     k, n, share = np.asarray(successes), np.asarray(n), np.asarray(share, dtype=np.float64)
-    tail = special.betainc(np.maximum(k, 1), np.maximum(n - k, 0) + 1, share)
+    tail = scipy.special.betainc(np.maximum(k, 1), np.maximum(n - k, 0) + 1, share)
     return np.where(np.isnan(share), np.nan, np.where(k <= 0, 1.0, np.where(k > n, 0.0, tail)))
 
 
@@ -115,7 +115,7 @@ def lower_rank(n: Codes, quantile: float, alpha: float) -> Codes:
     n = np.maximum(n, 1)
     # Continued to real k, P(B <= k) = alpha at one k. The smallest integer from there on is r: at r - 1, below it, all
     # is under alpha still.
-    rank = np.ceil(special.bdtrik(alpha, n, quantile))
+    rank = np.ceil(scipy.special.bdtrik(alpha, n, quantile))
     return np.asarray(np.maximum(rank, 0)).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Which names someone may have meant: every message that refuses one says so, and in the same words."""
+"""Names that a mistyped one may have meant, in the words of every message that refuses it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable
 # How many names a message suggests, and how many it lists where none is near.
 SUGGESTED, LISTED = 3, 12
 
-# How alike a name must be to be almost certainly meant, and how much less alike others may be to be told beside it.
+# Likeness of a name that is almost certainly meant, and how much less alike others may be to be named beside it.
 CERTAIN, BESIDE = 0.8, 0.1
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
-    """The names most like one, best first: those that it begins or ends after a dot, then those spelled alike.
+    """Names most like one, best first: those that it begins or ends after a dot, then those spelled alike.
 
     Where one is almost certainly meant, those that are much less like it are left out.
 

@@ -1,4 +1,4 @@
-"""Seconds since programming, the clock of every law of time: units, text forms and thermal acceleration."""
+"""Units that names end in; the clock of every law of time in seconds, its text forms and thermal acceleration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import re
 # A year of 365.25 days, as astronomers count.
 UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400.0}
 
+# What the name of a parameter or column ends in -> its unit.
+NAME_UNITS = {
+    "_uS_per_decade": "µS a decade",
+    "_uS2_per_decade": "µS² a decade",
+    "_uS": "µS",
+    "_s": "s",
+    "_K": "K",
+    "_V": "V",
+    "_eV": "eV",
+    "_Hz": "Hz",
+    "_ohm": "Ω",
+}
+
 BOLTZMANN_EV_K = 8.617333e-5
 
 # Below, degrees Celsius are far more likely than a chip so cold; above, millielectronvolts than such a barrier.
@@ -15,6 +28,11 @@ _COLDEST_K = 173.15
 _HIGHEST_EV = 10.0
 
 _TEXT = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]+)\s*")
+
+
+def unit_of(name: str) -> str:
+    """Unit that the end of a parameter's name states; empty where it states none."""
+    return next((unit for ending, unit in NAME_UNITS.items() if name.endswith(ending)), "")
 
 
 def seconds(value: object, name: str = "t_s") -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rramsweep.cli.composing import conf_dir, read_yaml
+from rramsweep.cli.catalog import conf_dir, read_yaml
 from rramsweep.construct import build
 from rramsweep.devices.device import Device
 from rramsweep.groups import STAGES

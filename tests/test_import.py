@@ -24,17 +24,17 @@ print([m for m in ("torch", "pandas", "hydra", "matplotlib", "scipy", "pyarrow",
 
 def test_no_command_waits_for_what_few_need():
     code = """
-import sys, rramsweep.cli.main
+import sys, rramsweep.cli.application
 print([m for m in ("scipy.stats", "matplotlib.pyplot", "torchvision", "timm") if m in sys.modules])
 """
     assert python(code) == "[]"
 
 
-def test_a_command_looks_for_no_garbage_among_its_imports():
+def test_a_command_looks_for_no_garbage_among_its_imports(workdir):
     code = """
 import gc, sys
 from rramsweep.__main__ import main
-sys.argv = ["rramsweep", "--version"]
+sys.argv = ["rramsweep", "plan", "model=digits_mlp", "data=digits", "chips=1"]
 main()
 print(gc.isenabled(), gc.get_freeze_count() > 100_000)
 """
@@ -55,7 +55,7 @@ before = (
 import rramsweep
 for name in rramsweep.__all__:
     getattr(rramsweep, name)
-import rramsweep.cli.main, rramsweep.models.train
+import rramsweep.cli.application, rramsweep.models.train
 after = (
     torch.initial_seed(), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
     random.getstate(), dict(matplotlib.rcParams), logging.root.level, list(logging.root.handlers),

@@ -24,7 +24,7 @@ import yaml
 from PIL import Image
 
 import rramsweep as rs
-from rramsweep.cli.composing import conf_dir
+from rramsweep.cli.catalog import conf_dir
 from rramsweep.cli.main import main
 from rramsweep.cli.planning import plan_of
 from rramsweep.models import resnet20

@@ -50,7 +50,7 @@ def test_a_sweep_runs_from_another_folder(command, tmp_path):
 
 
 def test_the_package_is_the_wheels(command, tmp_path):
-    code = "import rramsweep, rramsweep.cli.composing as c; print(rramsweep.__file__); print(c.conf_dir())"
+    code = "import rramsweep, rramsweep.cli.catalog as c; print(rramsweep.__file__); print(c.conf_dir())"
     python = [command.parent / "python", "-c", code]
     out = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert str(ROOT) not in out

@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 from rramsweep.arguments import checked_arguments
 from rramsweep.cli.composing import choices, composed_allowed, container, point_plan
 from rramsweep.cli.composing import compose as compose_config
-from rramsweep.cli.messages import one_line
-from rramsweep.cli.overrides import check, refuse_flags, refuse_unheeded
+from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.planning import plan_of
 from rramsweep.errors import ValidationError
 from rramsweep.reporting.report import results

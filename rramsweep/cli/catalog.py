@@ -1,22 +1,32 @@
-"""What there is to choose from: groups, options, parameters, read from the YAML files and the laws' docstrings."""
+"""Groups, options, parameters and settings to choose from, as YAML files and the source of their targets state them.
+
+Files are read by pyyaml and docstrings by `ast`: nothing is composed and no target is imported, so that `--help`,
+`list` and the message on a mistyped name wait for neither Hydra nor torch.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rramsweep.cli.composing import CONFIG_NAME, conf_dir, read_yaml
-from rramsweep.construct import OWN, import_name
+from rramsweep.construct import FORMER, OWN, inside
+from rramsweep.errors import ValidationError
 from rramsweep.groups import CELL_GROUPS, GROUPS
-from rramsweep.reporting.axis import UNITS
-from rramsweep.study.plan import Plan
 from rramsweep.suggest import suggest
+from rramsweep.units import unit_of
+
+if TYPE_CHECKING:  # a plan brings numpy
+    from rramsweep.study.plan import Plan
+
+CONFIG_NAME = "config"
 
 # In the order in which one asks; a folder of conf/ that is not named here comes last.
 MEANINGS = {
@@ -38,6 +48,10 @@ MEANINGS = {
     "hydra/launcher": "where a sweep's shards run",
 }
 
+LAUNCHER = "hydra/launcher"
+# Hydra's name of a launcher that comes with a plugin -> the extra that installs it.
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
+
 TAGS = {
     "R": "read in the source itself",
     "R2": "second-hand, read in notes about the source",
@@ -49,6 +63,34 @@ _TAG = re.compile(rf"\[({'|'.join(TAGS)})(?::[^\]]*)?\]")
 
 # Keys that are no parameters.
 _NOT_PARAMETERS = ("_target_", "defaults", "hydra")
+
+# Where the axes of an experiment stand.
+_AXES = "hydra.sweeper.params."
+
+# Keys of the primary config that are of one job of a sweep, or of Hydra.
+_NOT_SETTINGS = ("defaults", "hydra", "plan", "shard")
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+# Reads numbers as OmegaConf does, 1e-3 too, which YAML 1.1 takes for text.
+_LOADER: Any = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+_LOADER.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def conf_dir() -> Path:
+    """Folder of config groups: inside an installed package, beside it in a clone."""
+    inside_package = _PACKAGE / "conf"
+    return inside_package if inside_package.is_dir() else _PACKAGE.parent / "conf"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys of one config file as they stand in it, nothing resolved."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}
 
 
 @dataclass(frozen=True)
@@ -62,7 +104,7 @@ class Parameter:
     @property
     def unit(self) -> str:
         """The unit that the name's ending says, else nothing."""
-        return next((unit for ending, unit in UNITS.items() if self.name.endswith(ending)), "")
+        return unit_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -91,63 +133,138 @@ class Option:
         return [tag for tag in TAGS if tag in _TAG.findall(text)]
 
 
-def groups() -> dict[str, list[str]]:
-    """`{group: options}` of everything in the folder of configs."""
-    found = {}
-    for folder in (*conf_dir().iterdir(), conf_dir() / "hydra" / "launcher"):
-        options = sorted(path.stem for path in folder.glob("*.yaml")) if folder.is_dir() else []
-        if options:
-            found[folder.relative_to(conf_dir()).as_posix()] = options
-    order = list(MEANINGS)
-    return {g: found[g] for g in sorted(found, key=lambda g: (order.index(g) if g in order else len(order), g))}
+@dataclass(frozen=True)
+class Catalog:
+    """Everything to choose from in folders of config groups.
 
-
-def options(group: str) -> list[Option]:
-    """Every option of a group.
-
-    Raises:
-        ValueError: there is no such group; names the nearest.
+    Args:
+        folders: where two have an option of one name, the first one's counts, as on Hydra's search path. The last one
+            holds the primary config.
     """
-    known = groups()
-    if group not in known:
-        raise ValueError(f"{group!r} is not a group of options: {suggest(group, known, len(known))}")
-    return [_option(conf_dir() / group / f"{name}.yaml") for name in known[group]]
+
+    folders: tuple[Path, ...]
+
+    def groups(self) -> dict[str, list[str]]:
+        """`{group: options}` of everything in the folders."""
+        found: dict[str, set[str]] = {}
+        for root in self.folders:
+            for folder in (*root.iterdir(), root / LAUNCHER):
+                group = folder.relative_to(root).as_posix()
+                if options := self._files(group):
+                    found[group] = options
+        order = list(MEANINGS)
+        ranked = sorted(found, key=lambda group: (order.index(group) if group in order else len(order), group))
+        return {group: sorted(found[group]) for group in ranked}
+
+    def is_group(self, name: str) -> bool:
+        """True for the name of a group, one of Hydra's that the folders add to among them."""
+        return name != "hydra" and any((folder / name).is_dir() for folder in self.folders)
+
+    def option_names(self, group: str) -> list[str]:
+        """Options of a group, those of Hydra's own launchers among them."""
+        others = ("basic", *EXTRAS) if group == LAUNCHER else ()
+        return sorted({*self._files(group), *others})
+
+    def options(self, group: str) -> list[Option]:
+        """Every option of a group.
+
+        Raises:
+            ValidationError: there is no such group; names the nearest.
+        """
+        known = self.groups()
+        if group not in known:
+            raise ValidationError(f"{group!r} is not a group of options", suggest(group, known, len(known)))
+        return [option for name in known[group] if (option := self.option(group, name)) is not None]
+
+    def option(self, group: str, name: str) -> Option | None:
+        """One option of a group, or None where the folders have no file of it: it is a user's own."""
+        path = self._path(group, name)
+        if path is None:
+            return None
+        text = path.read_text(encoding="utf-8")
+        meaning, *source = [line for line in _header(text) if not line.startswith("@package")] or [""]
+        document = read_yaml(path)
+        sets, equation = [], _docstring(document.get("_target_"))
+        parameters: dict[str, Parameter] = {}
+        for entry in document.get("defaults", []):
+            if isinstance(entry, dict):
+                sets += [f"{key.removeprefix('override ').strip().lstrip('/')}={value}" for key, value in entry.items()]
+            elif (base := self.option(group, entry)) is not None:  # the option that this one begins with
+                parameters |= {p.name: p for p in base.parameters}
+                sets, equation = [*sets, *base.sets], equation or base.equation
+        for p in _parameters(text):
+            known = parameters.get(p.name, p)
+            parameters[p.name] = replace(p, comment=p.comment or known.comment)
+        return Option(name, meaning, source, equation, sets, list(parameters.values()))
+
+    def defaults(self) -> dict[str, str]:
+        """Option that each group has by default."""
+        entries = self._primary()["defaults"]
+        chosen = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
+        return {group: option for group, option in chosen if option}
+
+    def settings(self) -> list[str]:
+        """Names that are set beside the groups."""
+        return [*(key for key in self._primary() if key not in _NOT_SETTINGS), "experiment"]
+
+    def roots(self) -> set[str]:
+        """First parts of every name that a config can have: groups, keys of the primary config, and of experiments."""
+        roots = {*self._primary(), *(group.partition("/")[0] for group in self.groups())}
+        for group in ("technology", "experiment"):
+            roots.update(key for name in self._files(group) for key in self._document(group, name))
+        return roots - {"defaults"}
+
+    def parameters(self, group: str) -> dict[str, list[str]]:
+        """Parameters of a group under their override names, and the options that have each."""
+        owners: dict[str, list[str]] = {}
+        for name in sorted(self._files(group)):
+            for key in self.keys(group, name):
+                owners.setdefault(f"{group}.{key}", []).append(name)
+        return owners
+
+    def keys(self, group: str, name: str) -> list[str]:
+        """Names of an option's parameters below the group, those of the options that it begins with first."""
+        document = self._document(group, name)
+        bases = [entry for entry in document.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+        inherited = [key for base in bases if base != name for key in self.keys(group, base)]
+        return list(dict.fromkeys([*inherited, *(key for key in document if key not in _NOT_PARAMETERS)]))
+
+    def first_parameter(self, group: str) -> str | None:
+        """Override name of the first parameter of the group's default option, None where that has none."""
+        default = self.defaults().get(group, "")
+        return next((f"{group}.{key}" for key in self.keys(group, default)), None)
+
+    def devices(self, low_uS: float, high_uS: float) -> list[str]:
+        """Devices whose conductance window lies within a range, the widest window first."""
+        windows = {name: self._document("device", name) for name in sorted(self._files("device"))}
+        spans = {
+            name: node["g_max_uS"] - node["g_min_uS"]
+            for name, node in windows.items()
+            if low_uS <= node["g_min_uS"] and node["g_max_uS"] <= high_uS
+        }
+        return sorted(spans, key=lambda name: -spans[name])
+
+    def _files(self, group: str) -> set[str]:
+        return {path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")}
+
+    def _path(self, group: str, name: str) -> Path | None:
+        paths = (folder / group / f"{name}.yaml" for folder in self.folders)
+        return next((path for path in paths if path.is_file()), None)
+
+    def _document(self, group: str, name: str) -> dict[str, Any]:
+        path = self._path(group, name)
+        return {} if path is None else read_yaml(path)
+
+    def _primary(self) -> dict[str, Any]:
+        return read_yaml(self.folders[-1] / f"{CONFIG_NAME}.yaml")
 
 
-def option(group: str, name: str) -> Option | None:
-    """One option of a group, or None where the package has no file of it: it is a user's own."""
-    path = conf_dir() / group / f"{name}.yaml"
-    return _option(path) if path.is_file() else None
-
-
-def chosen() -> dict[str, str]:
-    """The option that each group has by default."""
-    entries = read_yaml(conf_dir() / f"{CONFIG_NAME}.yaml")["defaults"]
-    return {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items() if option}
-
-
-def _option(path: Path) -> Option:
-    text = path.read_text(encoding="utf-8")
-    comment = [line for line in _header(text) if not line.startswith("@package")]
-    meaning, *source = comment or [""]
-    document = read_yaml(path) or {}
-    parameters: dict[str, Parameter] = {}
-    sets, equation = [], _equation(document.get("_target_"))
-    for entry in document.get("defaults", []):
-        if isinstance(entry, dict):
-            sets += [f"{key.removeprefix('override ').strip().lstrip('/')}={value}" for key, value in entry.items()]
-        elif (path.parent / f"{entry}.yaml").is_file():  # the option that this one begins with
-            base = _option(path.parent / f"{entry}.yaml")
-            parameters |= {p.name: p for p in base.parameters}
-            sets, equation = [*sets, *base.sets], equation or base.equation
-    for p in _parameters(text):
-        known = parameters.get(p.name, p)
-        parameters[p.name] = replace(p, comment=p.comment or known.comment)
-    return Option(path.stem, meaning, source, equation, sets, list(parameters.values()))
+# Everything that the package ships.
+CATALOG = Catalog((conf_dir(),))
 
 
 def _header(text: str) -> list[str]:
-    """The comment with which a YAML file begins, without its `#`."""
+    """Lines of the comment with which a YAML file begins, without their `#`."""
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -158,7 +275,7 @@ def _header(text: str) -> list[str]:
 
 def _parameters(text: str) -> Iterator[Parameter]:
     lines = text.splitlines()
-    root = yaml.compose(text)
+    root = yaml.compose(text, Loader=_LOADER)
     if not isinstance(root, yaml.MappingNode):
         return
     header = len(_header(text))
@@ -179,22 +296,50 @@ def _parameters(text: str) -> Iterator[Parameter]:
 def _leaves(node: yaml.MappingNode, prefix: str = "") -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
     """`(dotted name, key, value)` of every value that is no mapping of its own."""
     for key, value in node.value:
-        if not prefix and key.value in _NOT_PARAMETERS and not (key.value == "hydra" and _axes(value)):
+        if not prefix and key.value in _NOT_PARAMETERS and not (key.value == "hydra" and _has_axes(value)):
             continue
         if isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
             yield from _leaves(value, f"{prefix}{key.value}.")
         else:
-            yield f"{prefix}{key.value}".removeprefix("hydra.sweeper.params."), key, value
+            yield f"{prefix}{key.value}".removeprefix(_AXES), key, value
 
 
-def _axes(node: Any) -> bool:
+def _has_axes(node: Any) -> bool:
     return isinstance(node, yaml.MappingNode) and any(key.value == "sweeper" for key, _ in node.value)
 
 
-def _equation(target: Any) -> str:
-    if not isinstance(target, str) or not target.startswith("rramsweep."):
-        return ""  # a user's own, not known before it is chosen
-    return " ".join((import_name(target, "list").__doc__ or "").strip().partition("\n\n")[0].split())
+def _docstring(target: Any) -> str:
+    """First paragraph of the docstring of a target of this package, read from its source.
+
+    Empty for a user's own, which is not known before it is chosen.
+    """
+    if not isinstance(target, str) or not inside(target, (OWN,)):
+        return ""
+    module, _, name = target.rpartition(".")
+    return _first_paragraph(_defined(FORMER.get(module, module), name))
+
+
+def _first_paragraph(docstring: str | None) -> str:
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())
+
+
+@cache
+def _source(module: str) -> ast.Module:
+    path = _PACKAGE.joinpath(*module.split(".")[1:])
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(file.read_text(encoding="utf-8") if file.is_file() else "")
+
+
+def _defined(module: str, name: str) -> str | None:
+    """Docstring of a class or function where it is defined: in a module, or in the one that it imports it from."""
+    for node in _source(module).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return ast.get_docstring(node, clean=False)
+        if isinstance(node, ast.ImportFrom) and node.module and inside(node.module, (OWN,)):
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return _defined(node.module, alias.name)
+    return None
 
 
 def components(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -205,27 +350,26 @@ def components(plan: Plan) -> Iterator[dict[str, Any]]:
                 continue
             points = [point for point in plan.points if point.choices.get(group) == name]
             target = str(points[0].config.get(group, {}).get("_target_", ""))
-            found = option(group, name)
-            chosen = Option(name, "", [], _docstring(target)) if found is None else found
+            option = CATALOG.option(group, name) or Option(name, "", [], _imported_docstring(target))
             # The docstring of a network or a metric is of its class; what the option makes of it is its meaning.
-            equation = chosen.equation if group in CELL_GROUPS or not chosen.meaning else ""
-            known = {parameter.name: parameter for parameter in chosen.parameters}
+            equation = option.equation if group in CELL_GROUPS or not option.meaning else ""
+            known = {parameter.name: parameter for parameter in option.parameters}
             prefix = f"{group}."
             names = dict.fromkeys(key for point in points for key in point.params if key.startswith(prefix))
             yield {
                 "group": group,
                 "option": name,
                 "target": target if not target.startswith(f"{OWN}.") else "",
-                "meaning": chosen.meaning,
-                "source": chosen.source,
+                "meaning": option.meaning,
+                "source": option.source,
                 "equation": equation.replace("`", ""),
-                "sets": chosen.sets,
-                "tags": {tag: TAGS[tag] for tag in chosen.tags()},
+                "sets": option.sets,
+                "tags": {tag: TAGS[tag] for tag in option.tags()},
                 "parameters": [
                     {
                         "name": key,
                         "values": list(dict.fromkeys(_value_text(point.params.get(key)) for point in points)),
-                        "unit": Parameter(key, "", "").unit,
+                        "unit": unit_of(key),
                         "comment": known[short].comment if (short := key.removeprefix(prefix)) in known else "",
                     }
                     for key in names
@@ -233,12 +377,10 @@ def components(plan: Plan) -> Iterator[dict[str, Any]]:
             }
 
 
-def _docstring(target: str) -> str:
-    """First paragraph of a user's own class or function, which the plan has imported."""
+def _imported_docstring(target: str) -> str:
+    """First paragraph of the docstring of a user's own class or function, which the plan has imported."""
     module, _, name = target.rpartition(".")
-    found = getattr(sys.modules.get(module), name, None)
-    doc = found.__doc__ if found is not None else None
-    return " ".join((doc or "").strip().partition("\n\n")[0].split())
+    return _first_paragraph(getattr(getattr(sys.modules.get(module), name, None), "__doc__", None))
 
 
 def _value_text(value: Any) -> str:

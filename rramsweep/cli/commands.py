@@ -1,20 +1,42 @@
-"""The verbs of the command line beside a sweep itself: inspect, list, report, store, explain."""
+"""The verbs of the command line beside a sweep itself: inspect, list, report, store, explain.
+
+Each verb imports what it needs when it is called, since torch, pandas and Hydra take seconds that another does without.
+"""
 
 from __future__ import annotations
 
 import argparse
+import gc
+import os
+import sys
 from collections.abc import Callable, Sequence
 from inspect import cleandoc
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from rramsweep.cli import catalog, layer_report, listing
-from rramsweep.reporting import report
-from rramsweep.study.store import Store
+from rramsweep.cli import help as screens
+from rramsweep.cli.catalog import CATALOG
+from rramsweep.cli.messages import SWEEPS, check_names
+
+if TYPE_CHECKING:
+    from rramsweep.study.store import Store
 
 DEFAULT_STORE = "outputs/store"
+
+
+def end_imports() -> None:
+    """Look for garbage again where `__main__` has stopped that, but not among what was imported up to here."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def see_users_packages() -> None:
+    """Find a package in the folder where the command is called, as `python -m` does and a console script does not."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,16 +50,22 @@ def inspect_verb(arguments: Sequence[str], console: Console) -> None:
     Takes what `rramsweep -m` takes; `chips=N` looks at N chips, 5 without it. Prints a row a layer and what makes
     little sense; writes inspect.csv and inspect.png.
     """
-    overrides = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    overrides = [argument for argument in arguments if argument not in SWEEPS]
     if {"-h", "--help"} & set(overrides):
         console.print(cleandoc(inspect_verb.__doc__ or ""), markup=False)
         return
     flags = [argument for argument in overrides if argument.startswith("-")]
     if flags:
         raise ValueError(f"rramsweep inspect takes NAME=VALUE as a sweep does, but got {flags[0]}: leave it out")
-    table = layer_report.inspect(overrides)
-    folder = layer_report.new_folder()
-    layer_report.write(table, folder)
+    check_names(["-m", *overrides])
+    from rramsweep.cli import layer_report
+    from rramsweep.cli.overrides import command_errors
+
+    end_imports()
+    with command_errors():
+        table = layer_report.inspect(overrides)
+        folder = layer_report.new_folder()
+        layer_report.write(table, folder)
     layer_report.show(table, folder, console)
 
 
@@ -47,12 +75,12 @@ def list_verb(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("group", nargs="?", metavar="GROUP", help="such as device, drift or technology")
     group = parser.parse_args(arguments).group
     if group is None:
-        listing.show_groups(console)
+        screens.show_groups(console)
     else:
         name = group.partition("=")[0]
-        if name != group and name in catalog.groups():
+        if name != group and name in CATALOG.groups():
             raise ValueError(f"a group is listed with all of its options, got {group!r}: write rramsweep list {name}")
-        listing.show_group(name, console)
+        screens.show_group(name, console)
 
 
 def report_verb(arguments: Sequence[str], console: Console) -> None:
@@ -60,6 +88,9 @@ def report_verb(arguments: Sequence[str], console: Console) -> None:
     parser = _Parser("rramsweep report", description=report_verb.__doc__)
     parser.add_argument("folder", metavar="DIR", help="a sweep's folder, outputs/<name>/<date>_<time>")
     folder = Path(parser.parse_args(arguments).folder)
+    from rramsweep.reporting import report
+
+    end_imports()
     report.show(*report.write(folder), folder, console)
 
 
@@ -103,6 +134,9 @@ def explain_verb(arguments: Sequence[str], console: Console) -> None:
 def _existing(folder: str) -> Store:
     if not Path(folder).is_dir():
         raise ValueError(f"a store must be a folder, but there is none at {folder}: give the store's path")
+    from rramsweep.study.store import Store
+
+    end_imports()
     return Store(Path(folder))
 
 

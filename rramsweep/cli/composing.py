@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from rramsweep import limits
 from rramsweep.arguments import brief
 from rramsweep.cli import hydra_adapter
+from rramsweep.cli.catalog import CONFIG_NAME, conf_dir
+from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.yaml_files import check_resolved
 from rramsweep.construct import OWN, fit
 from rramsweep.errors import Sentence, ValidationError
@@ -31,8 +32,6 @@ from rramsweep.study.folders import OUTPUTS, check_name
 from rramsweep.study.plan import Plan
 from rramsweep.study.settings import SETTINGS, Settings
 from rramsweep.study.stopping import Fixed
-
-CONFIG_NAME = "config"
 
 # Keys of a config that are of one job alone, and what they are where nobody gives them.
 JOB_KEYS: dict[str, Any] = {"allow_targets": [], "plan": None, "shard": 0}
@@ -69,18 +68,6 @@ def output_folder(name: Any, store: Any) -> str:
 hydra_adapter.register_resolver(FOLDER_RESOLVER, output_folder)
 
 
-def conf_dir() -> Path:
-    """The folder of config groups: inside an installed package, beside it in a clone."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The keys of one config file as they stand there, nothing resolved."""
-    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path)))
-
-
 def loader() -> ConfigLoader:
     """A config loader over the package's own groups, independent of any running Hydra application."""
     return hydra_adapter.loader(conf_dir())
@@ -103,12 +90,6 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     config = container(cfg)
     read_settings(config, overrides)
     return _composed(with_choices(cfg), allowed(config, overrides))
-
-
-def launcher_of(overrides: Sequence[str]) -> str:
-    """The launcher that a sweep would hand its jobs to, by overrides or by an experiment's file."""
-    cfg = loader().load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
-    return str(cfg.hydra.runtime.choices["hydra/launcher"])
 
 
 def refuse_axes(sweeper: Any) -> None:
@@ -324,8 +305,3 @@ def kept(settings: Settings, command: str) -> Settings:
 def command_line() -> str:
     """The command as it was given, to be repeated."""
     return shlex.join(["rramsweep", *sys.argv[1:]])
-
-
-def parse(overrides: Sequence[str], config_loader: ConfigLoader | None = None) -> list[Any]:
-    """Overrides as Hydra's parser reads them."""
-    return list(OverridesParser.create(config_loader=config_loader).parse_overrides(list(overrides)))

@@ -17,15 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rramsweep.cli import catalog
-from rramsweep.cli.catalog import TAGS, Parameter
+from rramsweep.cli.catalog import CATALOG, TAGS
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
 from rramsweep.groups import CELL_GROUPS, GROUPS, STAGES
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Point
-from rramsweep.units import in_words
+from rramsweep.units import in_words, unit_of
 
 # The groups of what can go wrong with a cell.
 ERROR_GROUPS = (*STAGES, "read_noise")
@@ -97,7 +96,7 @@ def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workben
     held: dict[str, dict[str, dict[str, None]]] = {}
     for (name, option, technology, value), those in _defaults(points, given).items():
         if any(_acts(point, name, workbench) for point in (those[0], those[-1])):
-            text = " ".join(word for word in (f"{name}={_shown(value)}", Parameter(name, "", "").unit) if word)
+            text = " ".join(word for word in (f"{name}={_shown(value)}", unit_of(name)) if word)
             tags = held.setdefault(name, {}).setdefault(text, {})
             tags |= dict.fromkeys(_tags(name, value, option, technology))
     return {
@@ -200,7 +199,7 @@ def _remedy(axis: str, point: Point, configs: Sequence[Config], workbench: Workb
         if axis in ("device", "mapping", "technology"):
             return "choose options that differ, or add an error, such as programming=gaussian"
         return f"none of them acts at these parameters, so give {axis} a strength or leave the axis out"
-    option = catalog.option(parent, point.choices[parent]) if parent in GROUPS else None
+    option = CATALOG.option(parent, point.choices[parent]) if parent in GROUPS else None
     comment = next((p.comment for p in option.parameters if p.name == leaf), "") if option else ""
     if reader := _READ_BY.search(comment):
         return f"it is read by {parent}.{reader[1]}={reader[2]} alone, so set that or leave the axis out"
@@ -413,8 +412,8 @@ def _tags(name: str, value: Any, option: str, technology: str) -> list[str]:
     """Tags of the comment behind a value, `R2` or `placeholder`: the parameter's own, else those of its option."""
     group, _, short = name.partition(".")
     for source, known_as in (
-        (catalog.option("technology", technology), name),
-        (catalog.option(group, option), short),
+        (CATALOG.option("technology", technology), name),
+        (CATALOG.option(group, option), short),
     ):
         known = next((p for p in source.parameters if p.name == known_as), None) if source else None
         if source is None or known is None:

@@ -7,7 +7,9 @@ so a command is composed here first, by the same files and overrides, and checke
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
@@ -31,6 +34,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rramsweep.cli.messages import FULL_ERROR
 from rramsweep.cli.yaml_files import check_file, check_resolved
 from rramsweep.construct import inside
 from rramsweep.errors import ValidationError
@@ -122,7 +126,37 @@ def loader(conf_dir: Path, allow: Sequence[str] = ()) -> ConfigLoaderImpl:
     return _Loader(create_config_search_path(str(conf_dir)), allow)
 
 
-def main_options(allow: Sequence[str]) -> dict[str, Any]:
+def start(
+    task: Callable[[DictConfig], None], arguments: Sequence[str], conf_dir: Path, config_name: str, allow: Sequence[str]
+) -> None:
+    """Hand a command to Hydra; what goes wrong is raised, where Hydra by itself would print a traceback and exit.
+
+    Args:
+        task: runs one job.
+        arguments: the command line after the program's name.
+        conf_dir: folder of the primary config.
+        config_name: of the primary config.
+        allow: packages of a user's own.
+    """
+    argv, full = sys.argv, os.environ.get(FULL_ERROR)
+    sys.argv = [argv[0], *arguments]
+    os.environ[FULL_ERROR] = "1"
+    try:
+        hydra.main(config_path=str(conf_dir), config_name=config_name, **_main_options(allow))(task)()
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = full
+
+
+def parse(overrides: Sequence[str], config_loader: ConfigLoader | None = None) -> list[Any]:
+    """Overrides as Hydra's parser reads them."""
+    return list(OverridesParser.create(config_loader=config_loader).parse_overrides(list(overrides)))
+
+
+def _main_options(allow: Sequence[str]) -> dict[str, Any]:
     """Arguments of `hydra.main` that differ by its version: from 1.4 on, what its own instantiation may call.
 
     Args:
@@ -186,7 +220,7 @@ def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, al
 def _typed(overrides: Sequence[str]) -> dict[str, Any]:
     """Leaves that the command line gives below `hydra`, by path."""
     given: dict[str, Any] = {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in parse(overrides):
         if not override.is_delete() and not override.is_sweep_override():
             given |= dict(_leaves(override.value(), override.get_key_element().lstrip("+")))
     return given

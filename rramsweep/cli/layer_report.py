@@ -17,9 +17,9 @@ from rich.table import Table
 from rramsweep.analysis import frames
 from rramsweep.analysis.layer_table import LAYER, layer_table
 from rramsweep.arguments import checked_arguments
-from rramsweep.cli.composing import choices, composed_allowed, container, parse
-from rramsweep.cli.messages import one_line
-from rramsweep.cli.overrides import check, refuse_flags, refuse_unheeded
+from rramsweep.cli.composing import choices, composed_allowed, container
+from rramsweep.cli.hydra_adapter import parse
+from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.planning import plan_of
 from rramsweep.files import write_atomic
 from rramsweep.network.inspection import inspect_layers

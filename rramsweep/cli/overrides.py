@@ -1,19 +1,24 @@
-"""The words of a command as they were typed: mistakes that Hydra's parser answers in its own terms, told in ours."""
+"""Overrides as Hydra reads them: refusals that Hydra would word in its own terms, before and after it composes."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hydra.core.override_parser.types import ValueType
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
-from rramsweep.cli.composing import conf_dir, launcher_of, parse
-from rramsweep.cli.vocabulary import first_parameter, options
+from rramsweep.cli import hydra_adapter, messages
+from rramsweep.cli.catalog import CATALOG, CONFIG_NAME, EXTRAS, LAUNCHER, conf_dir
+from rramsweep.cli.hydra_adapter import parse
+from rramsweep.cli.messages import CommandError, causes, check_option, no_name, no_option, positions, with_devices
 from rramsweep.errors import Sentence, ValidationError
-from rramsweep.suggest import suggest
 
 # What is set for a command as a whole -> what to do instead from Python.
 _UNHEEDED = {
@@ -26,7 +31,66 @@ _AS_BY_DEFAULT = {"preview": False, "plan": None, "shard": 0, "shards": 1}
 # No group has so many options: what follows in a range is refused as its first value is.
 _FEW = 1000
 
-_FORM = "an override is NAME=VALUE without blanks"
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn what is refused within it into the ValueError of one line that the command line prints.
+
+    Raises:
+        ValueError: Hydra or OmegaConf refused, or a law the device.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise with_devices(error) from error.__cause__
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
+
+
+@contextmanager
+def command_errors() -> Iterator[None]:
+    """Turn what is refused within it into the error that ends a command; leave it alone where tracebacks are wanted.
+
+    Raises:
+        CommandError: anything was refused, by Hydra or by this package.
+    """
+    try:
+        yield
+    except (ValueError, OSError, HydraException, OmegaConfBaseException, YAMLError) as error:
+        if messages.full_error():
+            raise
+        raise CommandError(explain(error)) from error
+
+
+def explain(error: BaseException) -> str:
+    """The message of an error and of what caused it, folded to one line; Hydra's own errors get the nearest name."""
+    ours = (refusal for cause in causes(error) if (refusal := _in_our_words(cause)) is not None)
+    return str(next(ours, None) or messages.explain(error))
+
+
+def missing_key(error: BaseException) -> str | None:
+    """The dotted key that an override names and no config has; None of any other error."""
+    for cause in causes(error):
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+            return str(cause.full_key)
+    return None
+
+
+def _in_our_words(cause: BaseException) -> ValidationError | None:
+    """Refusal of what Hydra and OmegaConf say in fields; None of anything else."""
+    if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+        group, _, option = cause.missing_cfg_file.rpartition("/")
+        if group == LAUNCHER and option in EXTRAS:
+            return ValidationError(
+                Sentence(f"the launcher {option} must be installed to be chosen, but its plugin is not"),
+                f"pip install 'rramsweep[{EXTRAS[option]}]'",
+            )
+        return no_option(group, option) if group else None
+    if isinstance(cause, MissingMandatoryValue):
+        return ValidationError(Sentence(f"{cause.full_key} has no default"), f"give {cause.full_key}=VALUE")
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return no_name(str(cause.full_key))
+    return None
 
 
 def check(words: Sequence[str], single: str = "") -> None:
@@ -39,17 +103,14 @@ def check(words: Sequence[str], single: str = "") -> None:
     Raises:
         ValueError: names the word and how to write it.
     """
-    for i, word in enumerate(words):
-        before = words[i - 1] if i else ""
-        if word.startswith("-") or (before.startswith("-") and before not in ("-m", "--multirun", "-r", "--run")):
-            continue
-        split = _split(words, i)
-        if split is not None:
-            raise ValueError(f"{_FORM}, got {split[0]}: write {split[1]}")
+    messages.refuse_torn(words)
+    for word in (words[i] for i in positions(words)):
         try:
             (override,) = parse([word])
         except HydraException:
-            raise ValueError(f"{_FORM}, got {word!r}, which cannot be read: {_quoting(word)}") from None
+            raise ValidationError(
+                Sentence(messages.OVERRIDE_FORM), _quoting(word), shown=f"{word!r}, which cannot be read"
+            ) from None
         _check_numbers(word)
         if override.is_sweep_override():
             if single:
@@ -57,11 +118,11 @@ def check(words: Sequence[str], single: str = "") -> None:
                     f"a single point takes one value, got {word}: {single}, or put them in brackets where the "
                     "parameter is a list"
                 )
-            if override.value_type != ValueType.GLOB_CHOICE_SWEEP and _is_group(override.key_or_group):
+            if override.value_type != ValueType.GLOB_CHOICE_SWEEP and CATALOG.is_group(override.key_or_group):
                 for value in itertools.islice(override.sweep_iterator(), _FEW):
-                    _check_option(override.key_or_group, value)
-        elif not override.is_delete():
-            _check_option(override.key_or_group, override.value())
+                    check_option(override.key_or_group, value)
+        elif not override.is_delete() and CATALOG.is_group(override.key_or_group):
+            check_option(override.key_or_group, override.value())
 
 
 def refuse_flags(words: Sequence[str], call: str, instead: str) -> None:
@@ -97,7 +158,7 @@ def refuse_unheeded(overrides: Sequence[str], instead: str) -> None:
     """
     for override in parse(list(overrides)):
         key = override.get_key_element().lstrip("+~")
-        if key == "experiment" and (launcher := launcher_of(overrides)) != "basic":
+        if key == "experiment" and (launcher := _launcher(overrides)) != "basic":
             raise ValidationError(
                 f"chooses the launcher {launcher}, while {instead}",
                 "add hydra/launcher=basic, or run it as rramsweep -m",
@@ -131,24 +192,6 @@ def _check_numbers(word: str) -> None:
             )
 
 
-def _split(words: Sequence[str], i: int) -> tuple[str, str] | None:
-    """The words that a blank tore apart, from the i-th on, and how they are written; None where none did."""
-    word, rest = words[i], list(words[i + 1 :])
-    if word.startswith("~"):
-        return None
-    torn = [word]
-    if "=" in word:
-        while torn[-1].endswith(("=", ",")) and rest and "=" not in rest[0]:
-            torn.append(rest.pop(0))
-        return (" ".join(torn), "".join(torn)) if len(torn) > 1 else None
-    name, _, value = word.partition(" ")
-    value = value.strip()
-    while rest and "=" not in rest[0].lstrip("=") and (not value.strip("=") or value.endswith(",")):
-        torn.append(rest.pop(0))
-        value += torn[-1]
-    return " ".join(torn), f"{name}={value.lstrip('= ') or 'VALUE'}"
-
-
 def _quoting(word: str) -> str:
     name, _, value = word.partition("=")
     quoted = f"{name}='{value}'"
@@ -161,32 +204,8 @@ def _for_shell(text: str) -> str:
     return f'"{text}"' if not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
-def _is_group(key: str) -> bool:
-    return (conf_dir() / key).is_dir() and key != "hydra"
-
-
-def _check_option(group: str, value: object) -> None:
-    if not _is_group(group):
-        return
-    if value is None or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
-        known = ", ".join(options(group))
-        shown = "null" if value is None else str(value)
-        raise ValidationError("must be the name of an option", f"pick one of {known}", shown=shown, slot=group)
-    for one in value if isinstance(value, list) else [value]:
-        if isinstance(one, str) and (one.startswith(("/", "~")) or ".." in one.split("/")):
-            raise ValidationError(
-                "must be the name of an option",
-                "give the folder with --config-dir, and the name alone",
-                value=one,
-                slot=group,
-            )
-    if not isinstance(value, bool | int | float):
-        return
-    parameter = first_parameter(group)
-    also = (
-        f"; a value of its parameter is written {parameter}={value}"
-        if parameter and not isinstance(value, bool)
-        else ""
-    )
-    given = str(value).lower() if isinstance(value, bool) else str(value)
-    raise ValueError(f"{group} has no option {given}: {suggest(given, options(group))}{also}")
+def _launcher(overrides: Sequence[str]) -> str:
+    """The launcher that a sweep would hand its jobs to, by overrides or by an experiment's file."""
+    loader = hydra_adapter.loader(conf_dir())
+    cfg = loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
+    return str(cfg.hydra.runtime.choices[LAUNCHER])

@@ -22,11 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from rramsweep import limits
 from rramsweep.cli import factors
-from rramsweep.cli.composing import CONFIG_NAME, allowed, choices, container, kept, parse, read_settings
+from rramsweep.cli.catalog import CONFIG_NAME
+from rramsweep.cli.composing import allowed, choices, container, kept, read_settings
 from rramsweep.cli.composing import loader as own_loader
-from rramsweep.cli.messages import missing_key
-from rramsweep.cli.overrides import check
-from rramsweep.cli.vocabulary import not_there
+from rramsweep.cli.hydra_adapter import parse
+from rramsweep.cli.messages import no_name
+from rramsweep.cli.overrides import check, missing_key
 from rramsweep.construct import fit
 from rramsweep.errors import ValidationError
 from rramsweep.groups import GROUPS, POINT_KEYS
@@ -220,7 +221,7 @@ def _check_axis(key: str) -> None:
     root = key.lstrip("+").split(".")[0]
     known = (*GROUPS, *POINT_KEYS, "seed")
     if root not in (*known, *(field.name for field in fields(Settings)), "experiment", "hydra"):
-        raise ValueError(not_there(key.lstrip("+"), "swept"))
+        raise no_name(key.lstrip("+"), "swept")
     if root not in known:
         raise ValueError(
             f"an axis must be a config group, a parameter of one, t_s or seed, got {key}: give {key} one value"

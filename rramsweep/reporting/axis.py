@@ -7,25 +7,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.analysis.schema import CHOICES, TIME
-from rramsweep.units import in_words
+from rramsweep.units import NAME_UNITS, in_words
 
 LABELS = {
     "drift.relative_drift": r"relative drift $\sigma\,/\,G_\mathrm{target}$",
     "faults.p_stuck_lrs": "share of cells stuck at LRS, p_stuck_lrs",
     "faults.p_stuck_hrs": "share of cells stuck at HRS, p_stuck_hrs",
 }
-# What a column's name ends in -> its unit; fractions keep their name and say of what.
-UNITS = {
-    "_uS_per_decade": "µS a decade",
-    "_uS2_per_decade": "µS² a decade",
-    "_uS": "µS",
-    "_s": "s",
-    "_K": "K",
-    "_V": "V",
-    "_eV": "eV",
-    "_Hz": "Hz",
-    "_ohm": "Ω",
-}
+# Fractions keep their name and say of what.
 OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductance now"}
 
 
@@ -88,9 +77,9 @@ def name_of(value: Any, column: str = "") -> str:
 
 def label_of(name: str) -> str:
     """A column's name for an axis, with its unit or what it is a fraction of."""
-    for ending, words in (UNITS | OF_WHAT).items():
+    for ending, words in (NAME_UNITS | OF_WHAT).items():
         if name.endswith(ending):
-            return f"{name.removesuffix(ending) if ending in UNITS else name} ({words})"
+            return f"{name.removesuffix(ending) if ending in NAME_UNITS else name} ({words})"
     return LABELS.get(name, name)
 
 

@@ -15,9 +15,10 @@ from rramsweep.analysis.schema import CHANCE, TIME
 from rramsweep.analysis.summary import at_chance
 from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
 from rramsweep.reporting.asked import planned, unfinished
-from rramsweep.reporting.axis import UNITS, is_number, name_of, text_of
+from rramsweep.reporting.axis import is_number, name_of, text_of
 from rramsweep.scale import FRACTION, NAME, Bound, Scale, chance_words, drop_for, percent
 from rramsweep.study.plan import Plan
+from rramsweep.units import unit_of
 
 # The share of good chips that a level must be shown to keep, for a range to go on beyond it: a choice, and said so.
 GOAL = 0.9
@@ -276,7 +277,7 @@ def _percent(share: float) -> str:
 
 
 def _value(x: str | None, row: Any) -> str:
-    unit = next((unit for ending, unit in UNITS.items() if x and x != TIME and x.endswith(ending)), "")
+    unit = unit_of(x) if x and x != TIME else ""
     return f"{text_of(row[x], x or '')} {unit}".rstrip()
 
 

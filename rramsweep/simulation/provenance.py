@@ -26,7 +26,7 @@ def begin(folder: Path, components: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         folder: of the sweep.
-        components: what each option of its plan says of itself, from `catalogue.components`.
+        components: what each option of its plan says of itself, from `catalog.components`.
 
     Raises:
         OSError: the folder cannot be written.

@@ -67,7 +67,7 @@ class Fragments:
             if missed <= gone:
                 for path in sorted(missed):
                     log.warning("%s is listed but cannot be opened and is ignored; %s", path, self._loss)
-                return pa.concat_tables(tables) if tables else schema.empty_table()
+                return pa.concat_tables(tables) if tables else pa.Table.from_batches([], schema)
             gone |= missed
 
     def set_aside_others(self) -> None:

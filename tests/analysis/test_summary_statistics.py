@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
+from rramsweep import intervals
 from rramsweep.analysis.frames import join
 from rramsweep.analysis.schema import FACTS, METRIC
 from rramsweep.analysis.summary import summarize
@@ -240,6 +241,7 @@ def test_a_shares_interval_is_wilsons():
             known = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
             assert wilson(k, n) == pytest.approx((known.low, known.high), rel=1e-9, abs=1e-15)
     assert np.isnan(wilson(0, 0)).all()
+    assert stats.norm.ppf((1 + intervals.CONFIDENCE) / 2) == intervals._Z
 
 
 def test_cutting_costs_no_coverage():

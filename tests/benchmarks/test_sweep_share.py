@@ -23,7 +23,7 @@ import gc
 gc.disable()  # as the command does before it imports the same
 import json, sys, threading, time
 
-from rramsweep.cli import main as app
+import rramsweep.cli.application
 from rramsweep.simulation import passes, probe, shard, trial
 from rramsweep.__main__ import main
 

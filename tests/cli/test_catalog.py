@@ -8,33 +8,33 @@ import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from rramsweep.cli import catalog, listing
-from rramsweep.cli.catalog import Parameter, groups, options
+from rramsweep.cli.catalog import CATALOG, Catalog, Parameter, conf_dir, read_yaml
 from rramsweep.cli.commands import VERBS
-from rramsweep.cli.composing import conf_dir, read_yaml
-from rramsweep.cli.help_screen import show_help
+from rramsweep.cli.help import show_group, show_help
 from rramsweep.cli.main import main
+from rramsweep.construct import import_name
 from rramsweep.groups import GROUPS
 
-EVERY = [(group, option) for group in groups() for option in options(group)]
+EVERY = [(group, option) for group in CATALOG.groups() for option in CATALOG.options(group)]
 
 
 @pytest.fixture
-def conf(tmp_path, monkeypatch):
+def conf(tmp_path):
     """A folder of configs of our own."""
-    monkeypatch.setattr(catalog, "conf_dir", lambda: tmp_path)
     (tmp_path / "drift").mkdir()
 
     def write(name, text):
         (tmp_path / "drift" / f"{name}.yaml").write_text(text)
+        return Catalog((tmp_path,))
 
     return write
 
 
 def test_every_group_is_listed_with_its_options():
-    found = groups()
+    found = CATALOG.groups()
     assert set(GROUPS) | {"experiment", "accelerator", "stopping", "hydra/launcher"} == set(found)
     assert next(iter(found)) == "experiment"
     for group, names in found.items():
@@ -53,7 +53,7 @@ def test_every_option_has_a_meaning_and_every_parameter_of_its_yaml(group, optio
 
 
 def test_an_option_is_read_whole(conf):
-    conf(
+    catalog = conf(
         "law",
         "# @package _global_\n"
         "# What the law is [X].\n"
@@ -74,7 +74,7 @@ def test_an_option_is_read_whole(conf):
         "    params:\n"
         "      drift.x: 1,2\n",
     )
-    (option,) = options("drift")
+    (option,) = catalog.options("drift")
     assert (option.name, option.meaning) == ("law", "What the law is [X].")
     assert option.source == ["Source: someone, 2020 [R: table 1]; the rest [M]."]
     assert option.equation.startswith("`G' = G + relative_drift G_ref z`")
@@ -92,16 +92,46 @@ def test_an_option_is_read_whole(conf):
 
 def test_an_option_that_begins_with_another_has_its_parameters_too(conf):
     conf("base", "# Base.\n_target_: rramsweep.effects.Ideal\na: 1 # first\nb: 2 # second\n")
-    conf("more", "# More.\ndefaults:\n  - base\n  - _self_\nb: 3\n")
-    base, more = options("drift")
+    catalog = conf("more", "# More.\ndefaults:\n  - base\n  - _self_\nb: 3\n")
+    base, more = catalog.options("drift")
     assert [(p.name, p.default) for p in more.parameters] == [("a", "1"), ("b", "3")]
     assert [p.comment for p in more.parameters] == ["first", "second"]
     assert more.equation == base.equation != ""
 
 
+def test_a_users_folder_stands_beside_the_packages_own(conf, tmp_path):
+    conf("relative", "# Mine.\n_target_: nowhere.at_all.Law\nown_strength: 1 # of it\n")
+    conf("own", "# My own.\n_target_: nowhere.at_all.Law\n")
+    both = Catalog((tmp_path, conf_dir()))
+    assert both.option_names("drift") == sorted([*CATALOG.option_names("drift"), "own"])
+    assert {option.name: option.meaning for option in both.options("drift")}["relative"] == "Mine."
+    assert both.parameters("drift")["drift.own_strength"] == ["relative"]
+    assert "drift.relative_drift" not in both.parameters("drift")
+    assert both.defaults() == CATALOG.defaults()
+
+
+@pytest.mark.parametrize(("group", "option"), EVERY, ids=lambda v: getattr(v, "name", v))
+def test_a_docstring_read_from_source_is_that_of_the_imported_target(group, option):
+    target = read_yaml(conf_dir() / group / f"{option.name}.yaml").get("_target_", "")
+    if target.startswith("rramsweep."):
+        imported = import_name(target, group).__doc__
+        assert option.equation == " ".join(imported.strip().partition("\n\n")[0].split())
+
+
+@pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_a_file_is_read_as_omegaconf_reads_it(path):
+    assert read_yaml(path) == (OmegaConf.to_container(OmegaConf.load(path)) or {})
+
+
+@pytest.mark.parametrize("text", ["1e-3", "-1E5", "1.5e3", ".5e-2", "1.e4", "1_000", "0.5", "1e", "e5", "1e5x", "1h"])
+def test_a_number_is_read_as_omegaconf_reads_it(text, tmp_path):
+    path = tmp_path / "number.yaml"
+    path.write_text(f"a: {text}\n")
+    assert read_yaml(path) == OmegaConf.to_container(OmegaConf.load(path))
+
+
 def test_a_target_that_is_not_ours_is_not_imported(conf):
-    conf("mine", "# Mine.\n_target_: nowhere.at_all.Law\n")
-    (option,) = options("drift")
+    (option,) = conf("mine", "# Mine.\n_target_: nowhere.at_all.Law\n").options("drift")
     assert option.equation == ""
 
 
@@ -153,7 +183,7 @@ def test_help_is_one_screen(arguments, capsys):
     assert len(out.splitlines()) <= 45
     for verb in (*VERBS, "plan"):
         assert re.search(rf"^  rramsweep {verb}\b", out, re.MULTILINE), verb
-    for group, names in groups().items():
+    for group, names in CATALOG.groups().items():
         assert group in out
         assert all(name in out for name in names)
     assert out.count("\n  rramsweep ") >= 5 + len(VERBS)
@@ -161,9 +191,9 @@ def test_help_is_one_screen(arguments, capsys):
 
 
 def test_the_commands_to_copy_name_what_there_is():
-    text = printed(show_help)
+    text = printed(show_help, VERBS)
     for group, option in re.findall(r" (experiment|technology|model|data)=(\w+)", text):
-        assert option in groups()[group]
+        assert option in CATALOG.groups()[group]
 
 
 def test_no_color_is_no_code_at_all(monkeypatch, capsys):
@@ -192,7 +222,7 @@ def test_what_all_options_share_is_told_once(capsys):
 
 
 def test_names_and_defaults_stay_whole_on_eighty_columns():
-    lines = printed(listing.show_group, "drift", width=80).splitlines()
+    lines = printed(show_group, "drift", width=80).splitlines()
     assert all(len(line) <= 80 for line in lines)
     (row,) = [line for line in lines if "variance_uS2_per_decade" in line]
     assert row.split()[:5] == ["variance_uS2_per_decade", "2.13", "µS²", "a", "decade"]

@@ -10,7 +10,8 @@ import yaml
 from hydra.errors import HydraException
 
 import rramsweep as rs
-from rramsweep.cli.composing import allowed, choices, compose, conf_dir, container, loader, read_settings
+from rramsweep.cli.catalog import conf_dir
+from rramsweep.cli.composing import allowed, choices, compose, container, loader, read_settings
 from rramsweep.construct import import_name
 from rramsweep.groups import CELL_GROUPS, GROUPS
 from rramsweep.simulation.workbench import Workbench

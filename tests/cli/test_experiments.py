@@ -7,7 +7,7 @@ import re
 import pytest
 
 import rramsweep as rs
-from rramsweep.cli.composing import conf_dir
+from rramsweep.cli.catalog import conf_dir
 from rramsweep.cli.planning import plan_of
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))

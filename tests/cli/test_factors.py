@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 import rramsweep as rs
-from rramsweep.cli.composing import conf_dir
+from rramsweep.cli.catalog import conf_dir
 from rramsweep.cli.main import main
 from rramsweep.cli.planning import plan_of
 from rramsweep.study.plan import Plan

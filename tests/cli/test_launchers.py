@@ -24,9 +24,9 @@ from hydra.types import HydraContext, RunMode
 
 import rramsweep as rs
 from rramsweep.analysis import frames, schema
-from rramsweep.cli.composing import CONFIG_NAME, conf_dir, loader
+from rramsweep.cli.catalog import CONFIG_NAME, EXTRAS, conf_dir
+from rramsweep.cli.composing import loader
 from rramsweep.cli.sweeper import register
-from rramsweep.cli.vocabulary import EXTRAS
 
 for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
     pytest.importorskip(f"hydra_plugins.{plugin}", reason="needs the extras joblib, slurm and ray")

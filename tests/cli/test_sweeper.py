@@ -10,7 +10,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 import rramsweep as rs
-from rramsweep.cli.composing import CONFIG_NAME, choices, compose, container, loader
+from rramsweep.cli.catalog import CONFIG_NAME
+from rramsweep.cli.composing import choices, compose, container, loader
 from rramsweep.cli.planning import compose_plan
 from rramsweep.cli.sweeper import quoted
 from rramsweep.simulation.workbench import Workbench

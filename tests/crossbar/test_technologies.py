@@ -7,7 +7,8 @@ import re
 import pytest
 import torch
 
-from rramsweep.cli.composing import compose, conf_dir, container, read_yaml
+from rramsweep.cli.catalog import conf_dir, read_yaml
+from rramsweep.cli.composing import compose, container
 from rramsweep.construct import build
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.groups import CELL_GROUPS

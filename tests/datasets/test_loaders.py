@@ -20,7 +20,8 @@ from torchvision import transforms
 
 import rramsweep as rs
 from rramsweep import datasets
-from rramsweep.cli.composing import compose, conf_dir, container
+from rramsweep.cli.catalog import conf_dir
+from rramsweep.cli.composing import compose, container
 from rramsweep.datasets import from_dataset, image_folder, torchvision_sets
 from rramsweep.datasets.pixels import by_turns, normalise
 from rramsweep.simulation.components import Components

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from rramsweep.cli.composing import choices, compose, conf_dir, container, point_plan, read_yaml
+from rramsweep.cli.catalog import conf_dir, read_yaml
+from rramsweep.cli.composing import choices, compose, container, point_plan
 from rramsweep.construct import build
 from rramsweep.crossbar.consistency import ideal_error
 from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset

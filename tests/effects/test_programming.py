@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rramsweep.cli.composing import conf_dir, read_yaml
+from rramsweep.cli.catalog import conf_dir, read_yaml
 from rramsweep.construct import build
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import rramsweep as rs
-from rramsweep.cli.catalog import options
+from rramsweep.cli.catalog import CATALOG
 from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.device import Cells, Device
@@ -205,7 +205,7 @@ def test_trap_13_9_every_cell_moves_and_as_often_up_as_down(name):
 
 def test_trap_13_10_no_parameter_is_called_sa0_or_sa1():
     for group in ("faults", "technology"):
-        names = [p.name.lower() for option in options(group) for p in option.parameters]
+        names = [p.name.lower() for option in CATALOG.options(group) for p in option.parameters]
         assert not [name for name in names if "sa0" in name or "sa1" in name]
     lrs = one_level(Stuck(1.0, 0.0))
     assert (lrs == 100.0).all(), "stuck at LRS is high conductance"

@@ -12,7 +12,7 @@ import torch
 import yaml
 from scipy.special import log_softmax
 
-from rramsweep.cli.composing import conf_dir
+from rramsweep.cli.catalog import conf_dir
 from rramsweep.construct import build
 from rramsweep.metrics.scoring import (
     CrossEntropy,
