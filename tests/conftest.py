@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from hypothesis import settings
+
+# The command imports these once it needs them. Were that within a test that has replaced a function, they would keep
+# the replacement.
+for module in ("application", "layer_report"):
+    importlib.import_module(f"rramsweep.cli.{module}")
 
 # Timings on a shared machine say nothing, and a run must not fail on luck: examples are the same every time.
 settings.register_profile("rramsweep", deadline=None, derandomize=True)
