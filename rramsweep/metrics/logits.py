@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from rramsweep.datasets.arrays import IGNORED
 from rramsweep.errors import ValidationError
 
 
@@ -25,6 +26,13 @@ def check_logits(name: str, outputs: Tensor, targets: Tensor, each: str) -> None
     several = each == "input" and targets.dim() != 1
     if targets.dtype != torch.int64 or several or not are_logits(outputs, targets):
         raise ValueError(_refusal(name, outputs, targets, several))
+    if each == "input" and int(targets.min()) == IGNORED:
+        raise ValidationError(
+            "must have a label for each input",
+            "leave these inputs out",
+            parameter=name,
+            shown=f"{int((targets == IGNORED).sum())} of {len(targets)} labels that are to be ignored",
+        )
 
 
 def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
@@ -72,6 +80,14 @@ def are_logits(outputs: Tensor, targets: Tensor) -> bool:
         and outputs.shape[:-1] == targets.shape
         and outputs.shape[-1] > int(targets.max())
     )
+
+
+def scored(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of outputs (\\*shape, ...) and labels (\\*shape,) that are scored; all as they are where none is ignored."""
+    if labels.is_floating_point() or int(labels.min()) != IGNORED:
+        return outputs, labels
+    kept = labels != IGNORED
+    return outputs[kept], labels[kept]
 
 
 def check_masks(logits: Tensor, labels: Tensor) -> int:

@@ -113,7 +113,7 @@ class FastPyTorchRRAM:
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
         for name, array in own_weights(find_arrays(private_copy(pretrained_model)), self._names).items():
-            self._mapped[name] = map_layer(name, array.lay(array.weight).cpu(), spec, array.parts)
+            self._mapped[name] = map_layer(name, array.to_array(array.weight).cpu(), spec, array.parts)
         self.reset(seed)
 
     @fixed_arithmetic()
@@ -194,7 +194,7 @@ class FastPyTorchRRAM:
         model = private_copy(self._model)
         with torch.no_grad():
             for name, array in own_weights(find_arrays(model), self._names).items():
-                array.weight.copy_(array.take(self._stuck(name).weight()))
+                array.weight.copy_(array.from_array(self._stuck(name).weight()))
         setattr(model, ANALOG, tuple(self._names))
         return model
 
