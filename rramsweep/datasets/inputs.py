@@ -103,12 +103,15 @@ def gathered(found: object) -> AnyInputs:
 
 
 def roles(names: Sequence[str], inputs: Sequence[str] | None, labels: str | None) -> tuple[list[str], str]:
-    """Which of several named arrays are inputs, and which one holds the labels.
+    """Tell the inputs among several named arrays from the labels.
 
     Args:
         names: of the arrays that there are.
         inputs: names of the inputs as given; None takes all but the labels.
         labels: name of the labels as given; None takes the first of `LABELS` that is there.
+
+    Returns:
+        Names of the inputs, and the name of the labels.
 
     Raises:
         ValidationError: one is not there, the labels are an input too, or no input is left.
@@ -151,7 +154,7 @@ def call(network: Callable[..., Any], x: AnyInputs) -> Any:
 
 
 def same(one: AnyInputs, other: AnyInputs) -> bool:
-    """Whether every tensor of two inputs of one kind is the same, number by number."""
+    """True where every tensor of two inputs of one kind is the same, number by number."""
     return all(torch.equal(a, b) for a, b in zip(tensors(one).values(), tensors(other).values(), strict=True))
 
 

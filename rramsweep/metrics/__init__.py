@@ -1,4 +1,4 @@
-"""What scores a chip: the packaged metrics, and what a user's own must be.
+"""Scores of a chip: the packaged metrics, and what a user's own must be.
 
 How a score is named and written is in `scale`.
 """

@@ -66,14 +66,14 @@ def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
 
 
 def is_one_hot(targets: Tensor) -> bool:
-    """Whether every row has a single 1 and else 0, in place of its label."""
+    """True where every row has a single 1 and else 0, in place of its label."""
     if targets.dim() != 2 or targets.shape[1] < 2:
         return False
     return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all())
 
 
 def are_logits(outputs: Tensor, targets: Tensor) -> bool:
-    """Whether outputs are a row of logits for each label: shape (\\*y.shape, classes), more classes than any label."""
+    """True for outputs with a row of logits for each label: shape (\\*y.shape, classes), more classes than any label."""
     return (
         targets.dtype == torch.int64
         and outputs.dim() == targets.dim() + 1

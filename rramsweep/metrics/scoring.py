@@ -1,4 +1,4 @@
-"""What makes an answer good: the metric of a point, with its unit and its direction.
+"""The metric of a point: how good answers are, with a unit and a direction.
 
 A metric is a frozen dataclass that looks at the outputs for all inputs and at the targets `y` of the data. Either it
 gives a number (`Number`), or it says which inputs are right (`Share`): then their share is the score, and a table can
@@ -25,7 +25,7 @@ from rramsweep.scale import FRACTION, Scale
 
 
 class Metric(Protocol):
-    """What a point asks of its metric, beside being a `Number` or a `Share`.
+    """Attributes of a point's metric, beside those of a `Number` or a `Share`.
 
     `version` is part of every point's identity: raise it when the same answers get another score.
     """
@@ -58,7 +58,7 @@ class Share(Metric, Protocol):
     """
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Whether each input is right, bool, shape (N,); the score is its mean. ValueError as in `Number`."""
+        """True for each input that is right, bool, shape (N,); the score is its mean. ValueError as in `Number`."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ METRICS = ("Top1", "Top5", "CrossEntropy", "MeanSquaredError", "Perplexity", "Ag
 
 
 def scale_of(metric: Metric) -> Scale:
-    """What tables and plots know of a metric."""
+    """Name, unit and direction of a metric, as tables and plots show them."""
     return Scale(metric.name, metric.unit, metric.higher_is_better)
 
 

@@ -65,7 +65,7 @@ class OutputSelection:
 
 
 def described(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a model's config decides its numbers, beside its weights: keys that change nothing are left out."""
+    """The part of a model's config that decides its numbers, beside its weights, without keys that change nothing."""
     return {
         key: value
         for key, value in node.items()
@@ -156,11 +156,11 @@ def select(output: object, key: str | int) -> Tensor:
     else:
         if isinstance(found, Tensor):
             return found
-    there = ", ".join(_names(output))
-    what = f"{type(output).__name__}{f' with {there}' if there else ''}"
+    names = ", ".join(_names(output))
+    what = f"{type(output).__name__}{f' with {names}' if names else ''}"
     raise ValidationError(
         "must be a tensor of what the network returns",
-        f"it returns {what}, of which one is meant" if there else f"it returns {what}: leave model.output null",
+        f"it returns {what}, of which one is meant" if names else f"it returns {what}: leave model.output null",
         parameter="output",
         slot="model",
         value=key,

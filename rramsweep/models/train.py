@@ -31,7 +31,7 @@ from rramsweep.scale import percent
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained: everything that decides its weights but the seed.
+    """Recipe of one network's training: everything that decides its weights but the seed.
 
     `shift_px` moves each image by up to that many pixels both ways, `flip` mirrors half of them left to right;
     both are drawn afresh every epoch.

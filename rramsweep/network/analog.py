@@ -185,7 +185,7 @@ class AnalogNetwork:
 
     @property
     def reads(self) -> bool:
-        """Whether a layer has read noise: its chips are run one at a time, because each call draws anew."""
+        """True where a layer has read noise: its chips are run one at a time, because each call draws anew."""
         return bool(self._slots)
 
     @checked_arguments

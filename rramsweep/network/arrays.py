@@ -1,4 +1,4 @@
-"""Which weights of a network go on the array, and how each lies there: bit lines (outputs) first."""
+"""The weights of a network that go on the array, and their order there: bit lines (outputs) first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What chips do to each layer of a network, before any accuracy: one row of plain facts for each layer and chip."""
+"""Errors of each layer on chips, before any accuracy: one row of plain facts for each layer and chip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a network is analog and what stays digital, in parameters and in multiplications."""
+"""The analog and the digital part of a network, in parameters and in multiplications."""
 
 from __future__ import annotations
 

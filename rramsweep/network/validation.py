@@ -66,7 +66,7 @@ def validate(
 
 
 def _count(model: nn.Module, batches: Iterable[Any], device: torch.device) -> tuple[int, int]:
-    """How many labels are right, and how many there are."""
+    """Numbers of labels that are right, and of all."""
     names = getattr(model, ANALOG, ())
     n_correct = n_labels = 0
     for batch in batches:

@@ -236,7 +236,9 @@ def not_accepted(error: Exception, node: Mapping[str, Any], x: AnyInputs) -> str
     remedy = "choose a model and data that belong together"
     in_file = str(node["data"].get("_target_")) == f"{OWN}.datasets.npz"
     if isinstance(x, Inputs):
-        remedy = "name the arrays as the arguments of its forward, and choose them with data.inputs=[...]"
+        remedy = (
+            "name arrays as the arguments of its forward, x where it takes one, or choose some by data.inputs=[...]"
+        )
     elif x.is_floating_point() and x.dim() == 3:
         remedy += "; images need an axis of channels, x[:, None], or layout=NHW in an .npz"
     elif x.is_floating_point() and x.dim() == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS:

@@ -120,12 +120,12 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
         raise ValidationError(
             "must be real numbers", "return their size or real part", parameter="outputs", value=outputs.dtype
         )
-    low, high = outputs.aminmax() if outputs.numel() else (outputs.sum(), outputs.sum())
+    low, high = map(float, outputs.aminmax() if outputs.numel() else (0.0, 0.0))
     # NaN is both; a fifth of the time of asking each output. Logits of -inf mask classes.
-    bad = high.isnan() or high == math.inf or not (low.isfinite() or are_logits(outputs, targets))
+    bad = math.isnan(high) or high == math.inf or not (math.isfinite(low) or are_logits(outputs, targets))
     if bad:
         raise ValueError("outputs must be finite, but this network gives NaN or infinity: check weights and data")
-    masked = check_masks(*scored(outputs, targets)) if not low.isfinite() else 0
+    masked = 0 if math.isfinite(low) else check_masks(*scored(outputs, targets))
     correct, value = _scored(outputs, targets, metric)
     if not math.isfinite(value):
         if masked:

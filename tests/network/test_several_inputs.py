@@ -397,7 +397,7 @@ def test_padded_sequences_are_those_of_the_padded_arrays(lab):
     [
         (["data.inputs=[picture]"], r"on inputs of shapes picture \(1, 6, 6\) says .*missing 1 required positional"),
         (["data.labels=vector", "metric=mse"], r"on inputs of shapes picture .*, y \(\) says .*unexpected keyword arg"),
-        (["data.path=masked.npz"], r"unexpected keyword argument .*name the arrays as the arguments of its forward"),
+        (["data.path=masked.npz"], r"unexpected keyword argument .*: name arrays as the arguments of its forward"),
         (["+model.forward.vector=1"], r"model\.forward\.vector must not be an array of the data too"),
         (["+model.forward.gain=1"], r"model\.forward\.gain must be an argument of TwoInputs\.forward"),
         (["model.output=logits"], r"model\.output must be a tensor .*: it returns Tensor: leave model\.output null"),
