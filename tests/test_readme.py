@@ -9,6 +9,7 @@ is not tried here; tests/test_wheel.py installs the package.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -83,6 +84,7 @@ def here(tmp_path_factory):
         np.savez("measured.npz", x=rng.random((20, 64), dtype=np.float32), y=rng.random((20, 1)))
         pictures = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
         np.savez("cifar10_jpegq75_test5k.npz", x=pictures, y=labels)
+        _text(rng)
         torch.save(resnet20().state_dict(), "resnet20-12fca82f.th")
         torch.save(torchvision.models.resnet18().state_dict(), "resnet18-f37072fd.pth")
         for name in "ab":
@@ -92,6 +94,21 @@ def here(tmp_path_factory):
     for name in set(sys.modules) - before:
         if name.split(".")[0] == "mylab":
             del sys.modules[name]
+
+
+def _text(rng):
+    """Two small networks of transformers, where it is installed, and token ids with their labels."""
+    ids, mask = rng.integers(1, 30, (20, 6)), np.ones((20, 6), dtype=np.int64)
+    following = np.concatenate([ids[:, 1:], np.full((20, 1), -100)], axis=1)
+    np.savez("text.npz", input_ids=ids, attention_mask=mask, y=np.arange(20) % 2)
+    np.savez("tokens.npz", input_ids=ids, attention_mask=mask, labels=following)
+    if importlib.util.find_spec("transformers") is None:
+        return
+    from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
+
+    bert = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    BertForSequenceClassification(BertConfig(vocab_size=30, **bert)).save_pretrained("my-bert")
+    GPT2LMHeadModel(GPT2Config(vocab_size=30, n_embd=8, n_layer=1, n_head=2)).save_pretrained("my-gpt2")
 
 
 def _network(outputs):
@@ -140,6 +157,8 @@ def test_what_was_found_is_what_a_reader_sees():
 
 @pytest.mark.parametrize("words", RUN, ids=" ".join)
 def test_a_command_runs(words, here):
+    if "model=transformers" in words:
+        pytest.importorskip("transformers")
     _network(1 if "metric=mse" in words else 10)
     if words[words.index("rramsweep") + 1] in ("store", "explain"):
         _folder("quickstart")

@@ -4,11 +4,13 @@ from rramsweep.datasets.archive import npz
 from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.embedded import digits, fashion_mnist
 from rramsweep.datasets.folder import image_folder
+from rramsweep.datasets.inputs import Inputs
 from rramsweep.datasets.samples import from_dataset
 from rramsweep.datasets.torchvision_sets import cifar10, cifar100, fashion_mnist_full, mnist
 
 __all__ = [
     "Data",
+    "Inputs",
     "cifar10",
     "cifar100",
     "digits",
@@ -21,4 +23,4 @@ __all__ = [
 ]
 
 # The targets of `data=`: what makes a `Data`.
-LOADERS = tuple(name for name in __all__ if name != "Data")
+LOADERS = tuple(name for name in __all__ if name not in ("Data", "Inputs"))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rramsweep.arguments import checked_arguments
-from rramsweep.datasets.arrays import Data
+from rramsweep.datasets.arrays import IGNORED, Data, ignoring
+from rramsweep.datasets.inputs import LABELS, Inputs, roles
 from rramsweep.datasets.pixels import normalise, unscaled
 from rramsweep.errors import ValidationError
 from rramsweep.npz import array_names, holds_one_array, read_arrays
@@ -32,14 +33,20 @@ def npz(
     n_classes: int | None = None,
     limit: int | None = None,
     name: str | None = None,
+    inputs: list[str] | None = None,
+    labels: str | None = None,
+    ignore_index: int = IGNORED,
 ) -> Data:
     """Inputs `x` and targets `y` of an `.npz` file; images and other numbers as `(x / scale - mean) / std`.
+
+    A file without `x`, or with `inputs`, is of a network of several inputs: each array goes to the forward's argument
+    of its name, as it is: integers as int64, masks as bool, other numbers as float32.
 
     y's dtype says what it is: integers are labels, of shape (N,) or several an input, floating point numbers are to be
     predicted (regression). The metric refuses the kind that it cannot score.
 
     Args:
-        path: the file; its arrays are named `x` and `y`.
+        path: the file; its arrays are named `x` and `y`, or as the forward's arguments and `y` or `labels`.
         layout: what x is. Images: NCHW, NHWC, or NHW for one channel, the order of its axes. `any`: numbers of any
             shape (N, ...), vectors or series. `tokens`: integer ids of any shape (N, ...), which stay integers.
         scale: what the numbers are divided by, 255 for bytes.
@@ -47,28 +54,41 @@ def npz(
         n_classes: of labels; None takes the largest label plus one.
         limit: keep the first so many inputs.
         name: what the inputs are, for plots; None takes the file's name.
+        inputs: arrays that go to the forward by name; None takes `x` alone where there is one, else all but the labels.
+        labels: array of the targets; None takes `y`, else `labels`.
+        ignore_index: value of labels that are not scored, such as those of padding.
 
     Raises:
         ValueError: no such file, not an .npz, no `x` or `y`, object arrays, wrong shapes or dtypes, no rows, NaN or
             infinity, or parameters that do not fit.
     """
-    arrays = _read(Path(path))
-    x, y = arrays["x"], arrays["y"]
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}: pick one")
+    arrays, targets, others = _read(Path(path), inputs, labels)
+    y = ignoring(_targets(targets, path), ignore_index)
+    n_classes = n_classes if n_classes is not None else Data.count_classes(y)
+    name = name or Path(path).stem
+    if inputs is not None or "x" not in arrays:
+        if layout not in ("NCHW", "any") or scale != 1 or mean is not None or std is not None:
+            raise ValidationError(
+                f"are of one array x, but {path} gives {', '.join(arrays)} by name",
+                "leave them out, and save arrays as the network takes them",
+                parameter="layout, scale, mean and std",
+            )
+        return Data(Inputs(kwargs={n: _as_is(n, a, path) for n, a in arrays.items()}), y, name, n_classes).take(limit)
+    x = arrays["x"]
     if not 0 < scale < math.inf:
         raise ValueError(f"scale must lie above 0, got {scale}: 255 for bytes, 1 for floats")
     if layout not in IMAGES and (mean is not None or std is not None):
         raise ValueError(f"mean and std are one number a channel of images, got them with layout={layout}: normalise x")
     if layout == "tokens" and scale != 1:
         raise ValueError(f"tokens are ids and have no scale, got scale={scale}: leave it out")
-    inputs = _tokens(x, path) if layout == "tokens" else _numbers(x, path, layout) / scale
-    raw, inputs = inputs, normalise(inputs, mean, std)
-    notes = unscaled(raw, "set data.scale={full}", inputs) if layout in IMAGES and scale == 1 and x.size else ()
-    targets = _targets(y, path)
-    if n_classes is None and not targets.is_floating_point():
-        n_classes = int(targets.max()) + 1
-    return Data(inputs, targets, name or Path(path).stem, n_classes, notes).take(limit)
+    raw = _tokens(x, path) if layout == "tokens" else _numbers(x, path, layout) / scale
+    normal = normalise(raw, mean, std)
+    notes = unscaled(raw, "set data.scale={full}", normal) if layout in IMAGES and scale == 1 and x.size else ()
+    if others:
+        notes += (f"{path}: {', '.join(others)} beside x and y are not used: data.inputs=[x,...] names what is",)
+    return Data(normal, y, name, n_classes, notes).take(limit)
 
 
 def _numbers(x: np.ndarray, path: str, layout: str) -> Tensor:
@@ -92,6 +112,19 @@ def _tokens(x: np.ndarray, path: str) -> Tensor:
     return torch.from_numpy(x.astype(np.int64))
 
 
+def _as_is(name: str, array: NDArray[Any], path: str) -> Tensor:
+    """One of several inputs."""
+    kinds = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float32}
+    if array.dtype.kind not in kinds or array.ndim < 1:
+        raise ValidationError(
+            "must hold numbers or a mask, one row an input",
+            "save float32, int64 or bool, or leave it out with data.inputs",
+            parameter=name,
+            shown=f"dtype {array.dtype} of shape {array.shape} in {path}",
+        )
+    return torch.from_numpy(np.ascontiguousarray(array.astype(kinds[array.dtype.kind])))
+
+
 def _targets(y: np.ndarray, path: str) -> Tensor:
     if y.dtype.kind not in "iuf":
         raise ValueError(
@@ -103,7 +136,10 @@ def _targets(y: np.ndarray, path: str) -> Tensor:
     return torch.from_numpy(y.astype(np.float32 if y.dtype.kind == "f" else np.int64))
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(
+    path: Path, inputs: list[str] | None, labels: str | None
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any], list[str]]:
+    """The arrays of inputs by name, the targets, and the names of the arrays that are neither."""
     if not path.is_file():
         raise ValueError(f"data.path must be an existing .npz file, got {path}: check the path")
     try:
@@ -111,12 +147,16 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             raise ValueError(f"data.path must be an .npz archive, {path} holds one array: save with np.savez")
         found = array_names(path)
         lacking = [name for name in ("x", "y") if name not in found]
-        if lacking:
+        if labels is None and not any(name in found for name in LABELS):
             raise ValueError(
                 f"an .npz must hold x and y, {path} lacks {' and '.join(lacking)} but has "
                 f"{', '.join(found) or 'nothing'}: save it with np.savez(path, x=images, y=labels)"
             )
-        return read_arrays(path, ("x", "y"))
+        lone = ["x"] if inputs is None and "x" in found else inputs
+        chosen, target = roles(found, lone, labels)
+        arrays = read_arrays(path, (*chosen, target))
+        others = [name for name in found if name not in arrays]
+        return {name: arrays[name] for name in chosen}, arrays[target], others
     except ValidationError:
         raise
     except (zipfile.BadZipFile, EOFError, OSError) as error:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rramsweep.arguments import check_fields
+from rramsweep.datasets.inputs import AnyInputs, Inputs, gathered, tensors
+from rramsweep.errors import ValidationError
+
+# The label of what is not scored, as torch's own losses have it.
+IGNORED = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,9 +23,11 @@ class Data:
 
     Args:
         x: inputs, shape `(N, ...)`: floating point and finite, already normalised as the network expects, e.g. images
-            `(N, C, H, W)`; or `int64` token ids, e.g. `(N, T)`.
+            `(N, C, H, W)`; or `int64` token ids, e.g. `(N, T)`. Of a network with several inputs `Inputs`, or a dict
+            by the forward's argument names, or a tuple by position; masks may be `bool`.
         y: labels, `int64`, each in `0..n_classes-1`, shape `(N,)`, or `(N, ...)` for several an input, e.g. `(N, T)`
-            tokens; or numbers to be predicted, floating point and finite, shape `(N, ...)`.
+            tokens, where -100 is a label that is not scored; or numbers to be predicted, floating point and finite,
+            shape `(N, ...)`.
         name: what the inputs are, as plots and tables show it, e.g. `"Fashion-MNIST (test)"`.
         n_classes: number of classes of the task, whether or not each occurs in `y`; None where y holds numbers.
         notes: what a user should know of how the data were read, one sentence each; shown before a sweep.
@@ -30,43 +38,47 @@ class Data:
     Which of these y may be is up to the metric, which refuses the others before any chip.
 
     This is *not* a `torch.utils.data.Dataset`: a Monte Carlo chip is scored on the same inputs in the same
-    order every time, so there is nothing to shuffle, and nothing to load twice. Sequences have one length: there is no
-    padding and no label that is ignored. Two `Data` are compared by `digest()`, never by `==`.
+    order every time, so there is nothing to shuffle, and nothing to load twice. Sequences are padded to one length. Two
+    `Data` are compared by `digest()`, never by `==`.
     """
 
-    x: Tensor
+    x: AnyInputs
     y: Tensor
     name: str
     n_classes: int | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.x, Mapping | tuple | list):
+            object.__setattr__(self, "x", gathered(self.x))
         check_fields(self)
         for what, tensor in (("x", self.x), ("y", self.y)):
-            if tensor.ndim < 1:
+            if len(tensor.shape) < 1:
                 raise ValueError(f"{what} must have the shape (N, ...), got {tuple(tensor.shape)}: unsqueeze it")
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"x and y must be equally long, got {len(self.x)} inputs and {len(self.y)} targets: pair them"
             )
-        if len(self.x) < 1 or self.x.numel() < 1 or self.y.numel() < 1:
-            what, shape = ("y", self.y.shape) if self.x.numel() else ("x", self.x.shape)
-            raise ValueError(
-                f"{what} must hold at least one value, got shape {tuple(shape)}: check the split and limit"
-            )
+        for what, tensor in {**tensors(self.x), "y": self.y}.items():
+            if tensor.numel() < 1:
+                raise ValueError(
+                    f"{what} must hold at least one value, got shape {tuple(tensor.shape)}: check the split and limit"
+                )
         self._check_x()
         self._check_y()
 
     def _check_x(self) -> None:
-        if not self.x.is_floating_point() and self.x.dtype != torch.int64:
-            raise ValueError(
-                f"x must be floating point or int64 token ids, got {self.x.dtype}: scale and normalise it, e.g. "
-                "x.float() / 255"
-            )
-        if self.x.is_floating_point():
-            _check_finite("x", self.x, "check the normalisation")
-        elif int(self.x.min()) < 0:
-            raise ValueError(f"token ids must be at least 0, got {int(self.x.min())} in x: number them from 0")
+        several = isinstance(self.x, Inputs)
+        for name, x in tensors(self.x).items():
+            if not x.is_floating_point() and x.dtype != torch.int64 and not (several and x.dtype == torch.bool):
+                raise ValueError(
+                    f"{name} must be floating point or int64 token ids{', or a bool mask' if several else ''}, got "
+                    f"{x.dtype}: scale and normalise it, e.g. {name}.float() / 255"
+                )
+            if x.is_floating_point():
+                _check_finite(name, x, "check the normalisation")
+            elif not several and int(x.min()) < 0:  # beside other tensors integers may be distances, say
+                raise ValueError(f"token ids must be at least 0, got {int(x.min())} in x: number them from 0")
 
     def _check_y(self) -> None:
         y, n_classes = self.y, self.n_classes
@@ -85,13 +97,23 @@ class Data:
             )
         if n_classes is None or n_classes < 1:
             raise ValueError(f"n_classes must be at least 1, got {n_classes}: give the number of classes")
-        low, high = int(y.min()), int(y.max())
+        scored = y[y != IGNORED] if int(y.min()) == IGNORED else y
+        if not len(scored):
+            raise ValidationError(
+                "must hold at least one label that is scored", "check ignore_index", parameter="y", shown=f"{IGNORED}s"
+            )
+        low, high = int(scored.min()), int(scored.max())
         if low < 0 or high >= n_classes:
             raise ValueError(f"labels must be in 0..{n_classes - 1}, got {low}..{high}: renumber y or change n_classes")
 
     def __len__(self) -> int:
         """Number of inputs."""
         return len(self.y)
+
+    @staticmethod
+    def count_classes(y: Tensor) -> int | None:
+        """The largest label plus one, None where y holds numbers."""
+        return None if y.is_floating_point() else max(int(y.max()) + 1, 1)
 
     def take(self, limit: int | None) -> Data:
         """The first `limit` inputs in stored order: all of them for `None`.
@@ -120,15 +142,31 @@ class Data:
     def digest(self) -> str:
         """Hex SHA-256 of dtype, shape and bytes of `x` and `y`: the same text on every machine.
 
+        Several input tensors stand with their names, those by position first, the others in the order of their names.
         `name`, `n_classes` and `notes` are left out: they change how a result is labelled, not what is computed.
         """
         h = hashlib.sha256()
-        for tensor in (self.x, self.y):
+        inputs = [("", self.x)] if isinstance(self.x, Tensor) else sorted(tensors(self.x).items(), key=_by_position)
+        for name, tensor in [*inputs, ("", self.y)]:
             array = tensor.detach().cpu().contiguous()
-            h.update(f"{array.dtype}{tuple(array.shape)}".encode())
+            h.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
             # Through a uint8 view, since numpy has no bfloat16.
             h.update(array.view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
+
+
+def ignoring(y: Tensor, ignore_index: int) -> Tensor:
+    """Targets in which labels that are not scored have the value that `Data` and metrics know."""
+    if y.is_floating_point() or ignore_index == IGNORED:
+        return y
+    return y.masked_fill(y == ignore_index, IGNORED)
+
+
+def _by_position(item: tuple[str, Tensor]) -> tuple[bool, int, str]:
+    """Sort key of `inputs.tensors`: `x[2]` before `x[10]` before `attention_mask`."""
+    name = item[0]
+    positional = name.startswith("x[")
+    return not positional, len(name) if positional else 0, name
 
 
 def _check_finite(name: str, tensor: Tensor, remedy: str) -> None:

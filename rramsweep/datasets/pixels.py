@@ -1,4 +1,4 @@
-"""What loaders do to pixels and labels on the way to a `Data`."""
+"""Scaling, normalisation and order of pixels and labels on the way to a `Data`."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from rramsweep.datasets.arrays import IGNORED
 from rramsweep.errors import ValidationError
 
 
@@ -25,6 +26,13 @@ def check_logits(name: str, outputs: Tensor, targets: Tensor, each: str) -> None
     several = each == "input" and targets.dim() != 1
     if targets.dtype != torch.int64 or several or not are_logits(outputs, targets):
         raise ValueError(_refusal(name, outputs, targets, several))
+    if each == "input" and int(targets.min()) == IGNORED:
+        raise ValidationError(
+            "must have a label for each input",
+            "leave these inputs out",
+            parameter=name,
+            shown=f"{int((targets == IGNORED).sum())} of {len(targets)} labels that are to be ignored",
+        )
 
 
 def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
@@ -58,20 +66,28 @@ def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
 
 
 def is_one_hot(targets: Tensor) -> bool:
-    """Whether every row has a single 1 and else 0, in place of its label."""
+    """True where every row has a single 1 and else 0, in place of its label."""
     if targets.dim() != 2 or targets.shape[1] < 2:
         return False
     return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all())
 
 
 def are_logits(outputs: Tensor, targets: Tensor) -> bool:
-    """Whether outputs are a row of logits for each label: shape (\\*y.shape, classes), more classes than any label."""
+    """True for outputs with a row of logits for each label: shape (\\*y.shape, classes), more classes than any label."""
     return (
         targets.dtype == torch.int64
         and outputs.dim() == targets.dim() + 1
         and outputs.shape[:-1] == targets.shape
         and outputs.shape[-1] > int(targets.max())
     )
+
+
+def scored(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of outputs (\\*shape, ...) and labels (\\*shape,) that are scored; all as they are where none is ignored."""
+    if labels.is_floating_point() or int(labels.min()) != IGNORED:
+        return outputs, labels
+    kept = labels != IGNORED
+    return outputs[kept], labels[kept]
 
 
 def check_masks(logits: Tensor, labels: Tensor) -> int:

@@ -1,27 +1,31 @@
-"""What makes an answer good: the metric of a point, with its unit and its direction.
+"""The metric of a point: how good answers are, with a unit and a direction.
 
 A metric is a frozen dataclass that looks at the outputs for all inputs and at the targets `y` of the data. Either it
 gives a number (`Number`), or it says which inputs are right (`Share`): then their share is the score, and a table can
-tell what is lost and gained, and split the error into chips and test set.
+tell what is lost and gained, and split the error into chips and test set. One that compares a chip with the digital
+network has a field `digital`, which a sweep fills in (`against`). Labels of -100 are not scored.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
+from rramsweep.errors import ValidationError
 from rramsweep.identity import describe
-from rramsweep.metrics.logits import check_logits, cross_entropy, is_one_hot, predicted
+from rramsweep.metrics.logits import check_logits, cross_entropy, is_one_hot, predicted, scored
 from rramsweep.scale import FRACTION, Scale
 
 
 class Metric(Protocol):
-    """What a point asks of its metric, beside being a `Number` or a `Share`.
+    """Attributes of a point's metric, beside those of a `Number` or a `Share`.
 
     `version` is part of every point's identity: raise it when the same answers get another score.
     """
@@ -54,7 +58,7 @@ class Share(Metric, Protocol):
     """
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Whether each input is right, bool, shape (N,); the score is its mean. ValueError as in `Number`."""
+        """True for each input that is right, bool, shape (N,); the score is its mean. ValueError as in `Number`."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,8 @@ class Top5:
 class CrossEntropy:
     """Mean cross-entropy, `-mean(log softmax(outputs)[label])`, the usual loss of classifiers.
 
-    `outputs` (N, classes) for labels (N,), or (N, T, classes) for labels (N, T), each label with equal weight. There is
-    no label to be ignored: sequences have one length.
+    `outputs` (N, classes) for labels (N,), or (N, T, classes) for labels (N, T), each label with equal weight but for
+    those of -100, which are left out.
     """
 
     version: ClassVar[int] = 1
@@ -116,7 +120,7 @@ class CrossEntropy:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
         check_logits(self.name, outputs, targets, each="label")
-        return cross_entropy(outputs, targets)
+        return cross_entropy(*scored(outputs, targets))
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ class Perplexity:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
         check_logits(self.name, outputs, targets, each="label")
-        return math.exp(cross_entropy(outputs, targets))
+        return math.exp(cross_entropy(*scored(outputs, targets)))
 
 
 @dataclass(frozen=True)
@@ -173,12 +177,91 @@ class MeanSquaredError:
         return float((outputs.double() - targets.double()).square().mean())
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """Share of labels for which a chip predicts the class that the digital network predicts, right or wrong.
+
+    `outputs` (N, ..., classes). Of data whose labels are one a prediction, those of -100 are left out; else labels play
+    no part.
+    """
+
+    digital: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "agreement with the digital class"
+    unit: ClassVar[str] = FRACTION
+    higher_is_better: ClassVar[bool] = True
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        own, digital = _compared(self.name, outputs, self.digital, targets)
+        if own.dim() < 2 or own.shape[-1] < 2:
+            raise ValidationError(
+                "must have a row of logits for each prediction",
+                "choose metric=cosine or metric=mse",
+                parameter=self.name,
+                shown=f"outputs of shape {tuple(outputs.shape)}",
+            )
+        return float((predicted(own) == predicted(digital)).double().mean())
+
+
+@dataclass(frozen=True)
+class CosineSimilarity:
+    """Mean cosine of the angle between a chip's output vectors and the digital network's, `a.b / (|a| |b|)`.
+
+    `outputs` (N, ..., features), an embedding, say, in -1..1. Labels as in `Agreement`.
+    """
+
+    digital: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "cosine similarity to the digital output"
+    unit: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool] = True
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        own, digital = _compared(self.name, outputs, self.digital, targets)
+        if own.dim() < 2 or own.shape[-1] < 2:
+            raise ValidationError(
+                "must have vectors to compare",
+                "choose metric=mse",
+                parameter=self.name,
+                shown=f"outputs of shape {tuple(outputs.shape)}",
+            )
+        return float(cosine_similarity(own.double(), digital.double(), dim=-1).mean())
+
+
+def _compared(name: str, outputs: Tensor, digital: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """A chip's outputs and the digital network's, without those of labels that are not scored."""
+    if digital is None:  # the digital network itself
+        digital = outputs
+    if outputs.shape != digital.shape:
+        raise ValidationError(
+            f"must have outputs of the digital network's shape, {tuple(digital.shape)}",
+            "correct the network's forward",
+            parameter=name,
+            shown=str(tuple(outputs.shape)),
+        )
+    if targets.dtype != torch.int64 or targets.shape != outputs.shape[:-1]:
+        return outputs, digital
+    return scored(outputs, targets)[0], scored(digital, targets)[0]
+
+
+def compares(metric: Metric) -> bool:
+    """True for a metric that compares a chip with the digital network, by a field `digital`."""
+    return any(each.name == "digital" for each in dataclasses.fields(cast(Any, metric)))
+
+
+def against(metric: Metric, digital: Tensor) -> Metric:
+    """A metric of which `compares` is true, with the digital network's outputs in its field `digital`."""
+    filled = copy.copy(metric)
+    object.__setattr__(filled, "digital", digital)
+    return filled
+
+
 # The targets of `metric=`.
-METRICS = ("Top1", "Top5", "CrossEntropy", "MeanSquaredError", "Perplexity")
+METRICS = ("Top1", "Top5", "CrossEntropy", "MeanSquaredError", "Perplexity", "Agreement", "CosineSimilarity")
 
 
 def scale_of(metric: Metric) -> Scale:
-    """What tables and plots know of a metric."""
+    """Name, unit and direction of a metric, as tables and plots show them."""
     return Scale(metric.name, metric.unit, metric.higher_is_better)
 
 

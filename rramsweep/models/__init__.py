@@ -3,6 +3,7 @@
 from rramsweep.models.by_name import timm_model, torchvision_model
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.models.networks import DigitsCNN, DigitsMLP, LeNet5, digits_cnn, digits_mlp, lenet5
+from rramsweep.models.pretrained import transformers_model
 from rramsweep.models.resnet_cifar import CifarResNet, resnet20, resnet32, resnet44, resnet56
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "resnet56",
     "timm_model",
     "torchvision_model",
+    "transformers_model",
 ]
 
 # The targets of `model=`: what makes a network.
@@ -34,6 +36,7 @@ FACTORIES = (
     "resnet56",
     "timm_model",
     "torchvision_model",
+    "transformers_model",
     "CifarResNet",
     "DigitsCNN",
     "DigitsMLP",

@@ -1,4 +1,4 @@
-"""What a network must be for a chip's weights to be put in its layers."""
+"""Requirements on a network for a chip's weights to be put in its layers."""
 
 from __future__ import annotations
 

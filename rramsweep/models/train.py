@@ -24,13 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rramsweep.datasets import Data, digits, fashion_mnist
+from rramsweep.datasets.inputs import call, tensors
 from rramsweep.models.networks import digits_cnn, digits_mlp, lenet5
 from rramsweep.scale import percent
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained: everything that decides its weights but the seed.
+    """Recipe of one network's training: everything that decides its weights but the seed.
 
     `shift_px` moves each image by up to that many pixels both ways, `flip` mirrors half of them left to right;
     both are drawn afresh every epoch.
@@ -68,6 +69,7 @@ def train(recipe: Recipe, seed: int = 0) -> nn.Module:
     the bit on one machine for one number of threads; elsewhere the accuracy repeats to a few tenths of a point.
     """
     data = recipe.data("train")
+    images = tensors(data.x)["x"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = recipe.network()
@@ -75,7 +77,7 @@ def train(recipe: Recipe, seed: int = 0) -> nn.Module:
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     model.train()
     for epoch in range(recipe.epochs):
-        x = augment(data.x, recipe.shift_px, recipe.flip, rng)
+        x = augment(images, recipe.shift_px, recipe.flip, rng)
         order = torch.randperm(len(data), generator=rng)
         for start in range(0, len(data), recipe.batch):
             batch = order[start : start + recipe.batch]
@@ -91,7 +93,7 @@ def train(recipe: Recipe, seed: int = 0) -> nn.Module:
 def accuracy(model: nn.Module, data: Data) -> float:
     """Top-1 accuracy of `model` on `data`, in percent."""
     with torch.no_grad():
-        correct = int((model(data.x).argmax(1) == data.y).sum())
+        correct = int((call(model, data.x).argmax(1) == data.y).sum())
     return 100 * correct / len(data)
 
 

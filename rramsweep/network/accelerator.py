@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from rramsweep.datasets.inputs import AnyInputs, mapped
+
 # What weights and activations are cast to; None leaves them as the network has them.
 PRECISIONS = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16}
 
@@ -107,9 +109,9 @@ class Accelerator:
         """Number format that weights and activations are cast to, if any."""
         return PRECISIONS[self.precision]
 
-    def take(self, x: Tensor) -> Tensor:
-        """Inputs as a network here wants them: token ids stay integers."""
-        return x.to(self.at, self.dtype if x.is_floating_point() else None)
+    def take(self, x: AnyInputs) -> AnyInputs:
+        """Inputs as a network here wants them: token ids and masks stay as they are."""
+        return mapped(x, lambda tensor: tensor.to(self.at, self.dtype if tensor.is_floating_point() else None))
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -134,17 +136,19 @@ class Accelerator:
 CPU = Accelerator()
 
 
-def together(model: nn.Module, weights: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+def together(model: nn.Module, weights: Mapping[str, Tensor]) -> Callable[..., Tensor]:
     """A network with several sets of weights as one function: inputs (inputs, ...) to outputs (sets, inputs, ...).
+
+    It is called as the network is.
 
     Args:
         model: shared by all but for these weights.
         weights: `{parameter: (sets, ...)}`.
     """
 
-    def one(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        output: Tensor = functional_call(model, weights, (x,))
+    def one(weights: dict[str, Tensor], args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
+        output: Tensor = functional_call(model, weights, args, kwargs)
         return output
 
-    batched = vmap(one, in_dims=(0, None))
-    return lambda x: batched(dict(weights), x)
+    batched = vmap(one, in_dims=(0, None, None))
+    return lambda *args, **kwargs: batched(dict(weights), args, kwargs)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rramsweep.arguments import checked_arguments
 from rramsweep.crossbar.pieces import WHOLE, NetworkCells
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
+from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
 from rramsweep.errors import ValidationError
 from rramsweep.models.eager import eager
@@ -130,8 +131,8 @@ class AnalogNetwork:
             )
         own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
-        home = accelerator.draws_at
-        self._digital = {n: array.lay(_weight_of(own[n], array)).to(home) for n, array in self._arrays.items()}
+        draws_at = accelerator.draws_at
+        self._digital = {n: array.to_array(_weight_of(own[n], array)).to(draws_at) for n, array in self._arrays.items()}
         read = [name for name in specs if specs[name].noisy_read]
         fused = [name for name in read if not arrays[name].readable]
         if fused:
@@ -143,15 +144,15 @@ class AnalogNetwork:
         self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in read])
         for name in self._scales.keys() - self._arrays.keys():
             multiply(self._model.get_submodule(name), self._scales[name])
-        self._scales = {name: scale.to(home) for name, scale in self._scales.items()}
+        self._scales = {name: scale.to(draws_at) for name, scale in self._scales.items()}
         self._model.to(accelerator.at, accelerator.dtype).to(memory_format=memory_format)
         # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
         self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
         self._read = {slot.carrier for slot in self._slots.values()}
-        regrouped = {name for name, array in self._arrays.items() if array.groups is not None}
+        reordered = {name for name, array in self._arrays.items() if array.reordered}
         parts = {name: array.parts for name, array in self._arrays.items()}
-        self._cells = NetworkCells(self._digital, specs, parts, whole=self._read | regrouped)
+        self._cells = NetworkCells(self._digital, specs, parts, whole=self._read | reordered)
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
@@ -178,17 +179,17 @@ class AnalogNetwork:
             layer = kept[slot.carrier]
             if name != slot.carrier:
                 layer = replace(layer, spec=replace(layer.spec, read_noise=self._specs[name].read_noise))
-            there = self.accelerator.at
-            slot.read(layer.to(there), Stream(seed, (name, "read_noise"), self.accelerator.draws_at, there))
+            device = self.accelerator.at
+            slot.read(layer.to(device), Stream(seed, (name, "read_noise"), self.accelerator.draws_at, device))
         return self._model
 
     @property
     def reads(self) -> bool:
-        """Whether a layer has read noise: its chips are run one at a time, because each call draws anew."""
+        """True where a layer has read noise: its chips are run one at a time, because each call draws anew."""
         return bool(self._slots)
 
     @checked_arguments
-    def chips(self, seeds: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    def chips(self, seeds: Sequence[int]) -> Callable[..., Tensor]:
         """Chips as one function: inputs (inputs, ...) to outputs (chips, inputs, ...); not for read noise."""
         names = {id(p): name for name, p in self._model.named_parameters()}
         stacks = {n: array.weight.new_empty((len(seeds), *array.weight.shape)) for n, array in self._arrays.items()}
@@ -209,13 +210,13 @@ class AnalogNetwork:
         into = array.weight if stacks is None else stacks[name][chip]
         if name in self._scales:
             weight = weight * self._scales[name][rows].view(-1, *[1] * (weight.dim() - 1))
-        if array.groups is None:
-            into[rows].copy_(weight)
+        if array.reordered:
+            into.copy_(array.from_array(weight))
         else:
-            into.copy_(array.take(weight))
+            into[rows].copy_(weight)
 
     @torch.inference_mode()
-    def check_reads(self, x: Tensor) -> None:
+    def check_reads(self, x: AnyInputs) -> None:
         """Refuse read noise that would go unnoticed: on layers whose weight is used without calling the layer.
 
         Args:
@@ -226,7 +227,7 @@ class AnalogNetwork:
         """
         if not self._slots:
             return
-        self.chip(0)(self.accelerator.take(x))
+        call(self.chip(0), self.accelerator.take(x))
         unread = [name for name, slot in self._slots.items() if slot.reads == 0]
         if unread:
             raise ValueError(

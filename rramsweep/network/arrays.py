@@ -1,4 +1,4 @@
-"""Which weights of a network go on the array, and how each lies there: bit lines (outputs) first."""
+"""The weights of a network that go on the array, and their order there: bit lines (outputs) first."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ PROJECTIONS = 3
 
 _NETWORK = "a network"
 
+# Module and name of transformers' own linear layer.
+_TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
+
 # Packages of layers whose weights are packed integers; they derive from no analog class.
 _QUANTISED = (
     "torch.ao.nn.quantized",
@@ -48,7 +51,7 @@ class WeightArray:
         parts: how many matrices stand below each other along axis 0 (gates, projections), each with a scale W_max
             of its own.
         groups: of a transposed convolution, whose weight (in, out/groups, ...) lies on the array as
-            (out, in/groups, ...); None leaves the weight as it is.
+            (out, in/groups, ...), or 1 of a linear layer that holds (in, out); None leaves the weight as it is.
         readable: whether the product is the layer's own forward, so that read noise can act on it. The fused kernels
             of recurrent layers and attention are not.
     """
@@ -65,21 +68,27 @@ class WeightArray:
         """The weight as the layer holds it."""
         return cast(Tensor, getattr(self.module, self.parameter))
 
-    def lay(self, weight: Tensor) -> Tensor:
-        """A weight of the layer as it lies on the array: (outputs, inputs of each, ...)."""
+    @property
+    def reordered(self) -> bool:
+        """True where the array holds the weight's numbers in another order than the layer."""
+        return self.groups is not None
+
+    def to_array(self, weight: Tensor) -> Tensor:
+        """A weight of the layer in the order of the array: (outputs, inputs of each, ...)."""
         if self.groups is None:
             return weight
         return weight.view(self.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
 
-    def take(self, weight: Tensor) -> Tensor:
-        """The inverse of `lay`."""
-        return self.lay(weight)
+    def from_array(self, weight: Tensor) -> Tensor:
+        """The inverse of `to_array`."""
+        return self.to_array(weight)
 
 
 def find_arrays(model: nn.Module) -> dict[str, WeightArray]:
     """Every weight of a network that can go on an array, in the network's order.
 
-    Linear; convolutions of one to three dimensions and their transposes; LSTM, GRU, RNN and their cells; attention.
+    Linear, and `Conv1D` of transformers, which is one with its weight transposed; convolutions of one to three
+    dimensions and their transposes; LSTM, GRU, RNN and their cells; attention.
     Subclasses count as what they derive from. Embeddings, normalisation, biases and free parameters do not.
 
     Raises:
@@ -106,6 +115,8 @@ def _arrays_of(name: str, module: nn.Module, readable: bool) -> list[WeightArray
         return [WeightArray(f"{prefix}{p}", module, p, _parts(module, p), readable=False) for p in names]
     if isinstance(module, TRANSPOSED):
         return [WeightArray(name, module, groups=module.groups)]
+    if is_transposed_linear(module):
+        return [WeightArray(name, module, groups=1)]
     if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
         if "weight" not in _weights(module):
             raise ValueError(
@@ -114,6 +125,11 @@ def _arrays_of(name: str, module: nn.Module, readable: bool) -> list[WeightArray
             )
         return [WeightArray(name, module, readable=readable)]
     return []
+
+
+def is_transposed_linear(module: nn.Module) -> bool:
+    """True for the linear layers of GPT-2 and its kin, `x W + b` with W (in, out), known by name: no import needed."""
+    return any((kind.__module__, kind.__qualname__) == _TRANSPOSED_LINEAR for kind in type(module).__mro__)
 
 
 def _parts(module: nn.Module, parameter: str) -> int:

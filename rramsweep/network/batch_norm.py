@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from rramsweep.datasets.inputs import AnyInputs, call
+from rramsweep.models.forward import one_tensor
 from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, private_copy
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -49,7 +51,7 @@ class Fold:
 
 
 @torch.no_grad()
-def find_folds(model: nn.Module, x: Tensor) -> list[Fold]:
+def find_folds(model: nn.Module, x: AnyInputs) -> list[Fold]:
     """The layers of a network that a batch norm follows, each exclusively, seen in one forward.
 
     Plain `Linear`, convolutions and transposed convolutions, each called once, with a weight of its own, before a plain
@@ -70,7 +72,7 @@ def find_folds(model: nn.Module, x: Tensor) -> list[Fold]:
     uses = _Uses()
     try:
         with uses:
-            results = model(x)
+            results = call(model, x)
     finally:
         for handle in handles:
             handle.remove()
@@ -134,7 +136,7 @@ def fused(model: nn.Module, folds: Sequence[Fold]) -> nn.Module:
     return copied
 
 
-def fold_batchnorm(model: nn.Module, x: Tensor) -> nn.Module:
+def fold_batchnorm(model: nn.Module, x: AnyInputs) -> nn.Module:
     """A copy of a network with each batch norm taken into the layer before it, where that is exact.
 
     The chip then stores `s W` instead of `W`: other conductances, another full scale W_max, and no normalisation left
@@ -164,7 +166,7 @@ def fold_batchnorm(model: nn.Module, x: Tensor) -> nn.Module:
     ) from cause
 
 
-def safe_folds(model: nn.Module, x: Tensor) -> list[Fold]:
+def safe_folds(model: nn.Module, x: AnyInputs) -> list[Fold]:
     """`find_folds`, or none if the network then answers otherwise on `x`. The network is not changed."""
     plain = private_copy(model)
     folds = find_folds(plain, x)
@@ -172,13 +174,13 @@ def safe_folds(model: nn.Module, x: Tensor) -> list[Fold]:
 
 
 @torch.no_grad()
-def agrees(one: Callable[[Tensor], Any], other: Callable[[Tensor], Any], x: Tensor, tolerance: float = 1e-3) -> bool:
-    """Whether two networks give one output, to `tolerance` of the largest output."""
-    return alike(one(x), other(x), tolerance)
+def agrees(one: Callable[..., Any], other: Callable[..., Any], x: AnyInputs, tolerance: float = 1e-3) -> bool:
+    """True where two networks give one output, to `tolerance` of the largest output."""
+    return alike(one_tensor(call(one, x)), one_tensor(call(other, x)), tolerance)
 
 
 def alike(a: Tensor, b: Tensor, tolerance: float = 1e-3) -> bool:
-    """Whether two outputs are one, to `tolerance` of the largest of b: in another order sums are rounded otherwise."""
+    """True where two outputs differ by at most `tolerance` of the largest of b: sums in another order are rounded."""
     if a.shape != b.shape:
         return False
     if not b.isfinite().all():  # masked logits are -inf, at the same places in both

@@ -1,4 +1,4 @@
-"""Whether a network answers alike each time, as every chip of it must, and by the weights that a chip changes."""
+"""Checks that a network answers alike each time, as every chip of it must, and by the weights that a chip changes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from rramsweep.datasets.inputs import AnyInputs, call, mapped, same, tensors
 from rramsweep.errors import ValidationError
 from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.network.batch_norm import alike
@@ -21,7 +22,7 @@ NOISE = 4.0
 
 
 @torch.inference_mode()
-def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
+def check_steady(model: nn.Module, x: AnyInputs, name: str) -> None:
     """Refuse a network whose answers hang on more than its weights and each input.
 
     Args:
@@ -33,8 +34,8 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
         ValueError: it changes its input, answers otherwise when asked again, in other batches, or as a copy of itself.
     """
     given, x = x, x.clone()
-    answers, half = model(x), len(x) // 2
-    if not torch.equal(x, given):
+    answers, half = call(model, x), len(x) // 2
+    if not same(x, given):
         raise ValidationError(
             "must leave its input as it is, but changes it in place, for every chip that comes after",
             "begin its forward with x = x.clone(), or set inplace=False in its first layer",
@@ -43,12 +44,12 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
     if not isinstance(answers, Tensor) or (answers.isnan() | (answers == math.inf)).any():
         return
     answers = answers.clone()  # some networks keep what they return, and write into it
-    if not alike(model(x), answers):
+    if not alike(call(model, x), answers):
         raise ValueError(
             f"a network must give the same answers each time in eval mode, but {name} does not: let dropout and other "
             "draws depend on self.training, and leave no count or state behind in forward"
         )
-    if half and not alike(torch.cat([model(x[:half]), model(x[half:])]), answers):
+    if half and not _in_halves(model, x, answers):
         raise ValueError(
             f"a network must answer each input by itself, but the answers of {name} depend on what else is in the "
             "batch: give batch norms running statistics, and keep inputs along the first axis"
@@ -56,7 +57,7 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
     copied = private_copy(model)
     cause: Exception | None = None
     try:
-        if alike(copied(x), answers):
+        if alike(call(copied, x), answers):
             return
     except Exception as error:  # whatever a forward says that misses what its original has
         cause = error
@@ -66,7 +67,57 @@ def check_steady(model: nn.Module, x: Tensor, name: str) -> None:
     ) from cause
 
 
-def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -> list[str]:
+def _in_halves(model: nn.Module, x: AnyInputs, answers: Tensor) -> bool:
+    """True where half of the inputs at a time gives the same answers."""
+    half = len(x) // 2
+    parts = [call(model, x[:half]), call(model, x[half:])]
+    return parts[0].shape[1:] == parts[1].shape[1:] and alike(torch.cat(parts), answers)
+
+
+@torch.inference_mode()
+def idle_inputs(model: nn.Module, x: AnyInputs, name: str) -> list[str]:
+    """Notes on those of several input tensors that play no part, such as a misspelt one in a forward's `**kwargs`.
+
+    Args:
+        model: in eval mode, returning one tensor; others get no note.
+        x: inputs; a few are enough.
+        name: of the network, for messages.
+    """
+    if isinstance(x, Tensor):
+        return []
+    answers = call(model, x)
+    if not isinstance(answers, Tensor):
+        return []
+    answers = answers.clone()
+    idle = []
+    for key, tensor in tensors(x).items():
+        others = _others(tensor) if tensor.is_floating_point() else _other_integers(tensor)
+        if not any(_differs(model, x.replaced(tensor, other), answers) for other in others):
+            idle.append(key)
+    if not idle:
+        return []
+    return [
+        f"the answers of {name} do not change with the input {', '.join(idle)}: check the names of its forward's "
+        "arguments, or leave out what is unused with data.inputs=[...]"
+    ]
+
+
+def _differs(model: nn.Module, x: AnyInputs, answers: Tensor) -> bool:
+    """True where inputs get other answers, or none."""
+    try:
+        return not torch.equal(call(model, x), answers)
+    except Exception:  # a forward that refuses a value looks at it
+        return True
+
+
+def _other_integers(tensor: Tensor) -> Iterator[Tensor]:
+    """Other values of token ids, types, positions or a mask, each of which occurs or is 0 or 1."""
+    yield tensor.flip(list(range(tensor.dim())))
+    yield tensor * (torch.arange(tensor.shape[-1]) >= tensor.shape[-1] // 2)
+    yield (tensor == 0).to(tensor.dtype)
+
+
+def idle_weights(model: nn.Module, names: Sequence[str], x: AnyInputs, name: str) -> list[str]:
     """Notes on analog weights that play no part in a network's answers, after a change of each of them.
 
     Weights are put in as those of a chip are: in place, in a private copy in eval mode that has run before. A network
@@ -84,14 +135,14 @@ def idle_weights(model: nn.Module, names: Sequence[str], x: Tensor, name: str) -
             it computes with, or which its forward sets itself; or no weight plays a part, but the inputs do.
     """
     network = _Network(private_copy(model), names)
-    if not network.look(x[:1]):
+    if not network.compare_on(x[:1]):
         return []
     # Several passes see most weights at once; the others take one each.
     effective, in_part = network.effective()
     used = effective & _with_gradient(model, names, x[:1])
     unseen = [each for each in network.arrays if each not in used and not network.sees(each, quick=True)]
     if unseen or in_part:
-        network.look(x)
+        network.compare_on(x)
         unseen = [each for each in unseen if not network.sees(each)]
     doubtful = [each for each in network.arrays if each in unseen or each in in_part]
     network.record(doubtful)
@@ -130,15 +181,24 @@ class _Network:
         self.arrays = own_weights(find_arrays(model), names)
 
     @torch.inference_mode()
-    def look(self, x: Tensor) -> bool:
-        """Take these inputs from now on; whether the answers can be compared."""
+    def compare_on(self, x: AnyInputs) -> bool:
+        """Take these inputs from now on.
+
+        Returns:
+            True where the answers can be compared.
+        """
         self._x = x
-        first = self._model(x.clone())
+        try:
+            first = call(self._model, x.clone())
+        except ValidationError:
+            raise
+        except ValueError as error:  # the network's own, and no refusal of this package
+            raise RuntimeError(str(error)) from error
         if not isinstance(first, Tensor):
             return False
         self._answers = first.clone()
         # What a network that is not steady, or a kernel that adds in another order, changes by itself.
-        self._noise = max(_distance(self._model(x.clone()), self._answers) for _ in range(2))
+        self._noise = max(_distance(call(self._model, x.clone()), self._answers) for _ in range(2))
         return True
 
     @torch.inference_mode()
@@ -177,23 +237,23 @@ class _Network:
 
     @torch.inference_mode()
     def sees(self, name: str, quick: bool = False) -> bool:
-        """Whether the answers change with a weight; quick tries fewer changes."""
+        """True where the answers change with a weight; quick tries fewer changes."""
         weight = self.arrays[name].weight
         return any(self._changed(weight, other) for other in _others(weight.clone(), quick))
 
     @torch.inference_mode()
     def idle_elsewhere(self) -> bool:
-        """Whether other inputs change the answers, and no weight does for them either.
+        """True where other inputs change the answers, and no weight does for them either.
 
         The inputs at hand may be all zero, and the answers of a dead network follow nothing.
         """
         x, follows = self._x, False
-        for other in [x.flip(0), *(_others(x, True) if _is_float(x) else ())]:
-            if _distance(self._model(other.clone()), self._answers) <= NOISE * self._noise:
+        for other in _other_inputs(x):
+            if _distance(call(self._model, other.clone()), self._answers) <= NOISE * self._noise:
                 continue
-            self.look(other)
+            self.compare_on(other)
             seen = any(self.sees(name, quick=True) for name in self.arrays)
-            self.look(x)
+            self.compare_on(x)
             if seen:
                 return False
             follows = True
@@ -320,7 +380,7 @@ class _Network:
                             yield ".".join(p for p in (name, part) if p), tensor
 
     def _changed(self, tensor: Tensor, other: Tensor) -> bool:
-        """Whether the answers are others with another value of a tensor, which is put back."""
+        """True where the answers are others with another value of a tensor, which is put back."""
         own = tensor.clone()
         tensor.copy_(other)
         answer = self._answer()
@@ -330,21 +390,21 @@ class _Network:
     def _answer(self) -> Any:
         """The network's answer, None where its forward raises."""
         try:
-            return self._model(self._x.clone())
+            return call(self._model, self._x.clone())
         except Exception:  # a forward that looks at its weights sees the change
             return None
 
 
-def _with_gradient(model: nn.Module, names: Sequence[str], x: Tensor) -> set[str]:
+def _with_gradient(model: nn.Module, names: Sequence[str], x: AnyInputs) -> set[str]:
     """Weights with which the answers change by their gradient, in one pass; none where torch cannot differentiate."""
     network = private_copy(model)
     arrays = own_weights(find_arrays(network), names)
     weights = [array.weight.requires_grad_() for array in arrays.values()]
     try:
         with torch.no_grad():
-            network(x.clone())  # makes what a first forward keeps, without a gradient
+            call(network, x.clone())  # makes what a first forward keeps, without a gradient
         with torch.enable_grad():
-            answers = network(x.clone())
+            answers = call(network, x.clone())
             total = (answers * _near(torch.ones_like(answers))).masked_fill(answers.isinf(), 0.0).sum()
             slopes = torch.autograd.grad(total, weights, allow_unused=True)
     except Exception:  # a forward may do what has no gradient: then each weight is changed by itself
@@ -354,14 +414,14 @@ def _with_gradient(model: nn.Module, names: Sequence[str], x: Tensor) -> set[str
 
 
 @torch.inference_mode()
-def _derived(model: nn.Module, names: Sequence[str], name: str, x: Tensor) -> str:
+def _derived(model: nn.Module, names: Sequence[str], name: str, x: AnyInputs) -> str:
     """The reason, if a weight counts that is there before the network goes into eval mode and runs."""
 
     def answer(other: Tensor | None) -> Any:
         fresh = private_copy(model)
         if other is not None:
             own_weights(find_arrays(fresh), names)[name].weight.copy_(other)
-        return fresh.train().eval()(x.clone())
+        return call(fresh.train().eval(), x.clone())
 
     try:
         own = answer(None)
@@ -391,6 +451,15 @@ def _others(tensor: Tensor, quick: bool = False) -> Iterator[Tensor]:
     if not quick:
         yield tensor + 0.3 * size * draw()
         yield 100 * size * draw()
+
+
+def _other_inputs(x: AnyInputs) -> Iterator[AnyInputs]:
+    """Other inputs: in another order, and other values of those that are no token ids."""
+    yield mapped(x, lambda tensor: tensor.flip(0))
+    if any(tensor.is_floating_point() for tensor in tensors(x).values()):
+        pairs = {id(tensor): list(_others(tensor, True)) for tensor in tensors(x).values() if _is_float(tensor)}
+        yield mapped(x, lambda tensor: pairs[id(tensor)][0] if id(tensor) in pairs else tensor)
+        yield mapped(x, lambda tensor: pairs[id(tensor)][1] if id(tensor) in pairs else tensor)
 
 
 def _near(tensor: Tensor) -> Tensor:
@@ -432,7 +501,7 @@ def _axis(output: Any, array: WeightArray) -> int | None:
     if not isinstance(output, Tensor) or isinstance(array.module, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
         return None
     axis = output.dim() - array.weight.dim() + 1
-    return axis if axis >= 0 and output.shape[axis] == len(array.lay(array.weight)) else None
+    return axis if axis >= 0 and output.shape[axis] == len(array.to_array(array.weight)) else None
 
 
 def _shaped(channels: Tensor, output: Tensor, array: WeightArray) -> Tensor:
@@ -452,7 +521,7 @@ def _moved(a: Any, b: Any, array: WeightArray) -> Tensor:
 
 
 def _differ(a: Any, b: Any) -> bool:
-    """Whether outputs of a layer have another number anywhere, or another form."""
+    """True where outputs of a layer have another number anywhere, or another form."""
     ones, others = tree_leaves(a), tree_leaves(b)
     if [getattr(one, "shape", None) for one in ones] != [getattr(other, "shape", None) for other in others]:
         return True

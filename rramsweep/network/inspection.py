@@ -1,4 +1,4 @@
-"""What chips do to each layer of a network, before any accuracy: one row of plain facts for each layer and chip."""
+"""Errors of each layer on chips, before any accuracy: one row of plain facts for each layer and chip."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rramsweep.crossbar.cell_facts import cell_facts, program_by_steps, ratio, weight_facts
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer
+from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
 from rramsweep.errors import no_exit
@@ -72,7 +73,7 @@ class Moments:
 @fixed_arithmetic()
 @torch.inference_mode()
 def inspect_layers(
-    model: nn.Module, specs: Map[str, LayerSpec], t_s: float, x: Tensor, seeds: Iterable[int]
+    model: nn.Module, specs: Map[str, LayerSpec], t_s: float, x: AnyInputs, seeds: Iterable[int]
 ) -> list[dict[str, Any]]:
     """Facts of every array of a network on a few chips, one row an array and chip.
 
@@ -103,7 +104,7 @@ def inspect_layers(
         model: any PyTorch network; it is copied.
         specs: `{array name: LayerSpec}` for every weight on the array.
         t_s: seconds since programming at which the chips are read.
-        x: inputs of the network, the first axis counts them.
+        x: inputs of the network, one tensor or several.
         seeds: the chips.
 
     Raises:
@@ -111,7 +112,7 @@ def inspect_layers(
     """
     private = private_copy(model).requires_grad_(False)
     arrays = own_weights(find_arrays(private), specs)
-    weights = {name: array.lay(array.weight).clone() for name, array in arrays.items()}
+    weights = {name: array.to_array(array.weight).clone() for name, array in arrays.items()}
     mapped = {name: map_layer(name, weights[name], specs[name], array.parts) for name, array in arrays.items()}
     fixed = {name: weight_facts(weights[name], layer) for name, layer in mapped.items()}
     rows = []
@@ -140,7 +141,7 @@ def _products(
     arrays: Map[str, WeightArray],
     weights: Map[str, Tensor],
     layers: Map[str, ProgrammedLayer],
-    x: Tensor,
+    x: AnyInputs,
     seed: int,
 ) -> dict[str, Moments]:
     """Run the digital network and compare the products of each layer as it is called."""
@@ -148,25 +149,25 @@ def _products(
     hooks = []
     for name, array in arrays.items():
         if array.readable:
-            look = _looking(array, weights[name], layers[name], seed, moments[name])
-            hooks.append(array.module.register_forward_hook(look, with_kwargs=True))
+            compare = _comparison(array, weights[name], layers[name], seed, moments[name])
+            hooks.append(array.module.register_forward_hook(compare, with_kwargs=True))
     try:
-        for part in torch.split(x, BATCH):
-            model(part)
+        for part in x.split(BATCH):
+            call(model, part)
     finally:
         for hook in hooks:
             hook.remove()
     return moments
 
 
-def _looking(
+def _comparison(
     array: WeightArray, weight: Tensor, layer: ProgrammedLayer, seed: int, moments: Moments
 ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
     linear, noise, chip_weight = product(array), layer.spec.read_noise, layer.weight()
     stream = Stream(seed, (layer.name, "read_noise"))
     reads = 0
 
-    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:  # noqa: ARG001
+    def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:  # noqa: ARG001
         nonlocal reads
         given = dict(kwargs)
         inputs, *others = args or (given.pop(next(iter(kwargs))),)  # the input may come by name
@@ -183,4 +184,4 @@ def _looking(
             moments.add(analog(inputs, weight), noise(analog, inputs, layer, stream.child(str(reads))), quiet)
         reads += 1
 
-    return look
+    return compare

@@ -1,17 +1,18 @@
-"""What of a network is analog and what stays digital, in parameters and in multiplications."""
+"""The analog and the digital part of a network, in parameters and in multiplications."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 
-from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, find_arrays
+from rramsweep.datasets.inputs import AnyInputs, call
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, find_arrays, is_transposed_linear
 from rramsweep.scale import percent as shown_percent
 
 BIAS = "bias"
@@ -39,7 +40,7 @@ class Share:
 
 
 @torch.inference_mode()
-def shares(model: nn.Module, names: Iterable[str], x: Tensor) -> list[Share]:
+def shares(model: nn.Module, names: Iterable[str], x: AnyInputs) -> list[Share]:
     """The parts of a network by kind, analog ones first, larger ones before smaller ones.
 
     Args:
@@ -85,7 +86,7 @@ def describe_shares(found: list[Share]) -> str:
     return f"analog: {percent(analog)}; digital: {', '.join(digital) or 'nothing'}"
 
 
-def _count_macs(model: nn.Module, x: Tensor) -> dict[tuple[int, str], int]:
+def _count_macs(model: nn.Module, x: AnyInputs) -> dict[tuple[int, str], int]:
     macs: dict[tuple[int, str], int] = {}
 
     def count(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -99,7 +100,7 @@ def _count_macs(model: nn.Module, x: Tensor) -> dict[tuple[int, str], int]:
 
     hooks = [module.register_forward_hook(count, with_kwargs=True) for module in model.modules()]
     try:
-        model(x)
+        call(model, x)
     finally:
         for hook in hooks:
             hook.remove()
@@ -110,6 +111,8 @@ def _macs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outp
     """`(parameter, multiplications)` of one call of a layer."""
     if isinstance(module, nn.Linear):
         return [("weight", output.numel() * module.in_features)]
+    if is_transposed_linear(module):
+        return [("weight", output.numel() * len(cast(Tensor, module.weight)))]
     if isinstance(module, CONVOLUTIONS):
         return [("weight", output.numel() * module.weight[0].numel())]
     if isinstance(module, TRANSPOSED):

@@ -84,7 +84,7 @@ def product(array: WeightArray) -> Callable[..., Tensor]:
     plain, bias = without_hooks(array.module), cast("Tensor | None", array.module.bias)
 
     def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        swapped = {array.parameter: array.take(weight)}
+        swapped = {array.parameter: array.from_array(weight)}
         if bias is not None:
             swapped["bias"] = torch.zeros_like(bias)
         return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
@@ -113,7 +113,7 @@ def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, 
         return
     x = x.detach().clone()
     tolerance = _SAME + 16 * torch.finfo(x.dtype).eps
-    weight = array.lay(array.weight.detach().clone()).requires_grad_()
+    weight = array.to_array(array.weight.detach().clone()).requires_grad_()
     y, due = linear(x, weight, *args, **kwargs), linear(x.square(), torch.ones_like(weight), *args, **kwargs)
     # The outputs that meet the most input: padding may leave others without any.
     for i in due.detach().flatten().topk(min(3, due.numel())).indices.tolist():

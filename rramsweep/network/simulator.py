@@ -113,12 +113,12 @@ class FastPyTorchRRAM:
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
         for name, array in own_weights(find_arrays(private_copy(pretrained_model)), self._names).items():
-            self._mapped[name] = map_layer(name, array.lay(array.weight).cpu(), spec, array.parts)
+            self._mapped[name] = map_layer(name, array.to_array(array.weight).cpu(), spec, array.parts)
         self.reset(seed)
 
     @fixed_arithmetic()
     def reset(self, seed: int | object | None = _KEEP) -> None:
-        """Back to the quantised ideal chip: without an argument of the same chip, with `seed` of another one.
+        """Go back to the quantised ideal chip: without an argument of the same chip, with `seed` of another one.
 
         Args:
             seed: the new chip; None draws one from torch's global generator.
@@ -143,7 +143,7 @@ class FastPyTorchRRAM:
         alpha_prop: float = 0.0,
         clamp_noise: bool = False,
     ) -> None:
-        """Error of the one-time write: `G' = G + sigma z`.
+        """Apply the error of the one-time write: `G' = G + sigma z`.
 
         Args:
             alpha_ind: sigma as a fraction of G_max, for `state_independent` and `both`.
@@ -164,12 +164,12 @@ class FastPyTorchRRAM:
         alpha_prop: float = 0.0,
         clamp_noise: bool = False,
     ) -> None:
-        """What cells lose shortly after the write; arguments and errors as `apply_programming_error`."""
+        """Apply what cells lose shortly after the write; arguments and errors as `apply_programming_error`."""
         self._apply("relaxation", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
 
     @checked_arguments
     def apply_relative_drift(self, relative_drift: float, reference: str = "target", clamp_noise: bool = False) -> None:
-        """Long-term drift: `G' = G + relative_drift G_ref z`, drawn once a cell.
+        """Apply long-term drift: `G' = G + relative_drift G_ref z`, drawn once a cell.
 
         Args:
             relative_drift: sigma / G_ref; arXiv:2504.03763 as quoted by PyRRAM-Sim gives below 0.20.
@@ -194,7 +194,7 @@ class FastPyTorchRRAM:
         model = private_copy(self._model)
         with torch.no_grad():
             for name, array in own_weights(find_arrays(model), self._names).items():
-                array.weight.copy_(array.take(self._stuck(name).weight()))
+                array.weight.copy_(array.from_array(self._stuck(name).weight()))
         setattr(model, ANALOG, tuple(self._names))
         return model
 

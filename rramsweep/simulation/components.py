@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from rramsweep import datasets, effects, metrics, models
-from rramsweep.construct import OWN, Kind, arguments, build, fit
+from rramsweep.construct import OWN, Kind, arguments, build, fit, inside, resolve
 from rramsweep.crossbar import mapping
 from rramsweep.datasets import Data, from_dataset
+from rramsweep.datasets.inputs import AnyInputs, Inputs, each_input
 from rramsweep.devices.device import Device
 from rramsweep.errors import ValidationError
 from rramsweep.groups import STAGES
@@ -22,6 +23,8 @@ from rramsweep.identity import describe, flatten
 from rramsweep.metrics.scoring import Metric, checked
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
 from rramsweep.models.eager import eager
+from rramsweep.models.forward import FORWARD_KEYS, adapt, described
+from rramsweep.models.pretrained import configuration_digest, transformers_model
 from rramsweep.network.arrays import check_weights
 from rramsweep.network.batch_norm import Fold, fold_batchnorm, safe_folds
 
@@ -111,10 +114,18 @@ class Components:
         def typed() -> Mapping[str, Any]:
             if not isinstance(node, Mapping) or "_target_" not in node:
                 return flatten({key: node})
-            given = arguments(node, key, KINDS[key], self._allow, skip=("checkpoint",))[1]
+            given = arguments(node, key, KINDS[key], self._allow, skip=self._not_arguments(key, node))[1]
             return flatten({key: {**node, **given}})
 
         return self.keep(f"flat {key}", node, typed)
+
+    def _not_arguments(self, group: str, node: Mapping[str, Any]) -> list[str]:
+        """Keys of a model node that do not go to its factory."""
+        if group != "model":
+            return []
+        factory = inspect.signature(resolve(node.get("_target_"), "model", KINDS["model"], self._allow)).parameters
+        own = [key for key in FORWARD_KEYS if key not in factory or node.get(key) in (None, {})]
+        return ["checkpoint", *own]
 
     def component(self, group: str, node: Mapping[str, Any], where: str | None = None) -> Any:
         """The object of a cell group; messages name the group, or where the node stands."""
@@ -142,15 +153,17 @@ class Components:
         # Seeded, because a worker must build the same network that the driver gave a point to.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = build(node, "model", KINDS["model"], self._allow, skip=("checkpoint",))
+            skip = self._not_arguments("model", node)
+            model = build(node, "model", KINDS["model"], self._allow, skip=skip)
         check_weights(model)
         checkpoint = node.get("checkpoint")
         if checkpoint is not None:
             factory = str(node["_target_"]).rsplit(".", 1)[-1]
             path = embedded_path(factory) if checkpoint == "embedded" else checkpoint
             self.notes |= dict.fromkeys(load_checkpoint(model, path))
+        adapt(model, *(node.get(key) if key in skip else None for key in FORWARD_KEYS))
         # Arguments that leave every weight alone may still change what the network does with them.
-        given = {key: value for key, value in node.items() if key != "checkpoint"}
+        given = described(node)
         for name, tensor in model.named_parameters():
             if tensor.is_floating_point() and tensor.dtype != torch.float32:
                 raise ValueError(
@@ -164,6 +177,9 @@ class Components:
                 )
             if not tensor.isfinite().all():
                 raise ValueError(f"weights must be finite, but {name} holds NaN or infinity: train or load it again")
+        if is_of_transformers(node):  # a folder's weights and configuration count, wherever it lies
+            given = {key: value for key, value in given.items() if key not in ("path", "local_files_only")}
+            given["configuration"] = configuration_digest(model)
         return model.eval(), f"{describe(given)} sha256 {weights_digest(model)}"
 
     def data(self, node: Mapping[str, Any]) -> Data:
@@ -174,7 +190,7 @@ class Components:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 data = build(node, "data", KINDS["data"], self._allow)
-                if isinstance(data, Dataset):
+                if isinstance(data, Dataset | DataLoader):
                     data = from_dataset(data)
             if not isinstance(data, Data):
                 raise ValueError(
@@ -195,9 +211,15 @@ class Components:
         return self.keep("digest", node, lambda: self.data(node).digest())
 
 
+def is_of_transformers(node: Mapping[str, Any]) -> bool:
+    """True for a network of transformers, which its folder describes."""
+    target = str(node["_target_"])
+    return inside(target, (f"{OWN}.models",)) and target.endswith(f".{transformers_model.__name__}")
+
+
 def untrained(node: Mapping[str, Any]) -> list[str]:
     """What to tell of a model node without a checkpoint, whose network has the weights that its factory gave it."""
-    if node.get("checkpoint") is not None:
+    if node.get("checkpoint") is not None or (is_of_transformers(node) and node.get("pretrained", True)):
         return []
     target = str(node["_target_"])
     weights = (
@@ -208,19 +230,23 @@ def untrained(node: Mapping[str, Any]) -> list[str]:
     return [f"model.checkpoint=null: {weights}: give model.checkpoint=FILE"]
 
 
-def not_accepted(error: Exception, node: Mapping[str, Any], x: Tensor) -> str:
+def not_accepted(error: Exception, node: Mapping[str, Any], x: AnyInputs) -> str:
     """The message on a network whose forward raised on the inputs of a point's data."""
     reason = (str(error).splitlines() or [repr(error)])[0]
     remedy = "choose a model and data that belong together"
     in_file = str(node["data"].get("_target_")) == f"{OWN}.datasets.npz"
-    if x.is_floating_point() and x.dim() == 3:
+    if isinstance(x, Inputs):
+        remedy = (
+            "name arrays as the arguments of its forward, x where it takes one, or choose some by data.inputs=[...]"
+        )
+    elif x.is_floating_point() and x.dim() == 3:
         remedy += "; images need an axis of channels, x[:, None], or layout=NHW in an .npz"
     elif x.is_floating_point() and x.dim() == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS:
         remedy = "its last axis looks like channels, which come before the pixels: "
         remedy += "set data.layout=NHWC" if in_file else "give x.permute(0, 3, 1, 2)"
     return (
-        f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of shape "
-        f"{tuple(x.shape[1:])} says {reason!r}: {remedy}"
+        f"the network must accept the data's inputs, but model {node['model']['_target_']} on inputs of "
+        f"{each_input(x)} says {reason!r}: {remedy}"
     )
 
 

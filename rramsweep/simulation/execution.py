@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from rramsweep.datasets.inputs import AnyInputs
 from rramsweep.study.settings import Settings
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -86,9 +87,9 @@ class Execution:
         """Torch threads of each of the chips in flight: as told, or a share of those there are."""
         return self.threads or max(1, torch.get_num_threads() // self.chips_in_flight)
 
-    def batches(self, x: Tensor) -> tuple[Tensor, ...]:
+    def batches(self, x: AnyInputs) -> Sequence[AnyInputs]:
         """Inputs as they are run; a copy is made where the memory format asks for one."""
-        return torch.split(x.contiguous(memory_format=self.format), self.batch_size)
+        return x.contiguous(memory_format=self.format).split(self.batch_size)
 
 
 @dataclass(frozen=True)

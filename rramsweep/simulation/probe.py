@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.network.accelerator import CPU, Accelerator
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.simulation.execution import BATCH, FORMATS, Execution, Wish, takes_channels_last
@@ -53,7 +54,7 @@ SHORT_S = 0.05
 @torch.inference_mode()
 def measure(
     model: nn.Module,
-    x: Tensor,
+    x: AnyInputs,
     wish: Wish,
     accelerator: Accelerator = CPU,
     seconds_a_chip: Callable[[Execution], float] | None = None,
@@ -115,7 +116,7 @@ def measure(
 class _Search:
     """The best way so far, and what each that was tried costs."""
 
-    def __init__(self, model: nn.Module, x: Tensor, best: Execution, accelerator: Accelerator, until: float) -> None:
+    def __init__(self, model: nn.Module, x: AnyInputs, best: Execution, accelerator: Accelerator, until: float) -> None:
         self.best, self.threads = best, torch.get_num_threads()
         self._model, self._x, self._accelerator, self._until = model, x, accelerator, until
         self._measured: dict[Execution, float] = {}
@@ -197,11 +198,11 @@ def _sizes(start: int, n: int, factor: float) -> Iterator[int]:
         yield size
 
 
-def _is_slow(model: nn.Module, x: Tensor, accelerator: Accelerator) -> bool:
+def _is_slow(model: nn.Module, x: AnyInputs, accelerator: Accelerator) -> bool:
     """Whether the batch to begin with would take too large a part of the budget."""
     few = accelerator.take(x[:SMALLEST])
     started = time.perf_counter()
-    model(few)
+    call(model, few)
     accelerator.wait()
     return (time.perf_counter() - started) / len(few) * min(BATCH, len(x)) > SLOW_S
 
@@ -210,9 +211,9 @@ def _is_small(model: nn.Module) -> bool:
     return sum(p.numel() for p in model.parameters()) <= FLIGHT_PARAMETERS
 
 
-def _check_batching(model: nn.Module, x: Tensor) -> None:
+def _check_batching(model: nn.Module, x: AnyInputs) -> None:
     try:
-        copies(model, 2)(x)
+        call(copies(model, 2), x)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(

@@ -6,10 +6,12 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rramsweep.datasets.inputs import AnyInputs
 from rramsweep.network.accelerator import Accelerator, together
 from rramsweep.network.parallel import workers
 from rramsweep.simulation.execution import Execution
@@ -21,7 +23,7 @@ TRIED_S = 0.05
 PASS_S = 0.02
 
 
-def seconds_an_input(model: nn.Module, x: Tensor, execution: Execution, accelerator: Accelerator) -> float:
+def seconds_an_input(model: nn.Module, x: AnyInputs, execution: Execution, accelerator: Accelerator) -> float:
     """Of one chip; infinite where a pass does not fit into a GPU's memory, or several chips cannot be batched.
 
     Args:
@@ -69,7 +71,7 @@ def in_turn(ways: Sequence[Execution], seconds: Callable[[Execution], float], ro
     return {way: statistics.median(times[1:]) for way, times in zip(ways, zip(*found, strict=True), strict=True)}
 
 
-def copies(model: nn.Module, chips: int) -> Callable[[Tensor], Tensor]:
+def copies(model: nn.Module, chips: int) -> Callable[..., Any]:
     """So many chips in one pass, with copies of one set of weights."""
     if chips == 1:
         return model

@@ -11,9 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.errors import ValidationError, no_exit
-from rramsweep.metrics.logits import are_logits, check_masks, cross_entropy, predicted
+from rramsweep.metrics.logits import are_logits, check_masks, cross_entropy, predicted, scored
 from rramsweep.metrics.scoring import Metric, Share
+from rramsweep.models.forward import one_tensor
 from rramsweep.network.accelerator import CPU, Accelerator
 from rramsweep.network.analog import AnalogNetwork
 from rramsweep.network.numerics import fixed_arithmetic
@@ -27,7 +29,8 @@ class Answers:
     Args:
         score: the metric's value.
         correct: which inputs are right, bool, shape (N,); None where the metric does not count them.
-        predictions: class with the largest logit of each label, int64, shape of y; None where outputs are no logits.
+        predictions: class with the largest logit of each label, int64, shape of y, or one axis of those labels that are
+            scored where some are not; None where outputs are no logits.
         loss: mean cross-entropy in nats; None likewise, and where the class of a label is masked.
     """
 
@@ -56,7 +59,7 @@ class Bench:
 
     point_id: str
     network: AnalogNetwork
-    batches: Sequence[Tensor]
+    batches: Sequence[AnyInputs]
     targets: Tensor
     metric: Metric
     digital: Answers
@@ -67,7 +70,7 @@ class Bench:
 
 
 def evaluate(
-    model: nn.Module, batches: Sequence[Tensor], targets: Tensor, metric: Metric, accelerator: Accelerator = CPU
+    model: nn.Module, batches: Sequence[AnyInputs], targets: Tensor, metric: Metric, accelerator: Accelerator = CPU
 ) -> Answers:
     """Run every input through a network.
 
@@ -80,7 +83,7 @@ def evaluate(
 @fixed_arithmetic()
 @torch.inference_mode()
 def outputs(
-    network: Callable[[Tensor], object], batches: Sequence[Tensor], accelerator: Accelerator, inputs: int = 0
+    network: Callable[..., object], batches: Sequence[AnyInputs], accelerator: Accelerator, inputs: int = 0
 ) -> Tensor:
     """What a network, or several in one pass, says of all inputs; on the CPU.
 
@@ -94,7 +97,15 @@ def outputs(
         ValueError: the outputs are not one tensor.
     """
     with accelerator.arithmetic(), no_exit("the network's forward"):
-        parts = [_tensor(network(accelerator.take(x))) for x in batches]
+        parts = [one_tensor(call(network, accelerator.take(x))) for x in batches]
+    forms = {(*part.shape[:inputs], *part.shape[inputs + 1 :]) for part in parts}
+    if len(forms) > 1:
+        raise ValidationError(
+            "must have one shape for each input",
+            "let the network answer for the padding too, or pool over the sequence",
+            parameter="outputs",
+            shown=f"{min(forms)} and {max(forms)} in different batches",
+        )
     answers = torch.cat(parts, dim=inputs)
     return answers if accelerator == CPU else answers.float().cpu()
 
@@ -109,12 +120,12 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
         raise ValidationError(
             "must be real numbers", "return their size or real part", parameter="outputs", value=outputs.dtype
         )
-    low, high = outputs.aminmax() if outputs.numel() else (outputs.sum(), outputs.sum())
+    low, high = map(float, outputs.aminmax() if outputs.numel() else (0.0, 0.0))
     # NaN is both; a fifth of the time of asking each output. Logits of -inf mask classes.
-    bad = high.isnan() or high == math.inf or not (low.isfinite() or are_logits(outputs, targets))
+    bad = math.isnan(high) or high == math.inf or not (math.isfinite(low) or are_logits(outputs, targets))
     if bad:
         raise ValueError("outputs must be finite, but this network gives NaN or infinity: check weights and data")
-    masked = check_masks(outputs, targets) if not low.isfinite() else 0
+    masked = 0 if math.isfinite(low) else check_masks(*scored(outputs, targets))
     correct, value = _scored(outputs, targets, metric)
     if not math.isfinite(value):
         if masked:
@@ -129,7 +140,8 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
     if not are_logits(outputs, targets):
         return Answers(value, correct, None, None)
     # The table keeps finite numbers: a label that is masked has an infinite loss.
-    return Answers(value, correct, predicted(outputs), None if masked else cross_entropy(outputs, targets))
+    logits, labels = scored(outputs, targets)
+    return Answers(value, correct, predicted(logits), None if masked else cross_entropy(logits, labels))
 
 
 def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | None, float]:
@@ -206,12 +218,3 @@ def facts(bench: Bench, chip: Answers) -> dict[str, Any]:
 def failure(error: Exception) -> dict[str, Any]:
     """`status` and `error` of a trial that raised, the message folded to one line."""
     return {"status": "failed", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-
-
-def _tensor(output: object) -> Tensor:
-    if not isinstance(output, Tensor):
-        raise ValueError(
-            f"a network must return one tensor, this one returns {type(output).__name__}: wrap it in a module that "
-            "returns what is scored"
-        )
-    return output

@@ -15,18 +15,20 @@ from torch import Tensor, nn
 from rramsweep.construct import OWN
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.datasets import Data
+from rramsweep.datasets.inputs import AnyInputs, sizes
 from rramsweep.devices.streams import STREAMS_VERSION
 from rramsweep.effects.protocol import declared
 from rramsweep.errors import ValidationError, no_exit
 from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
 from rramsweep.identity import describe, identify
 from rramsweep.intervals import ALPHA, binomial_tail
-from rramsweep.metrics.scoring import chance_accuracy, identity, scale_of
-from rramsweep.network.accelerator import Accelerator
+from rramsweep.metrics.scoring import Metric, against, chance_accuracy, compares, identity, scale_of
+from rramsweep.models.forward import described
+from rramsweep.network.accelerator import CPU, Accelerator
 from rramsweep.network.analog import AnalogNetwork
 from rramsweep.network.arrays import private_copy
 from rramsweep.network.batch_norm import fused
-from rramsweep.network.determinism import check_steady, idle_weights
+from rramsweep.network.determinism import check_steady, idle_inputs, idle_weights
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import describe_shares, shares
@@ -35,7 +37,7 @@ from rramsweep.simulation.components import FEW, Components, folds_batchnorm, no
 from rramsweep.simulation.execution import Execution, Wish
 from rramsweep.simulation.layer_rules import changed, layer_rules, place
 from rramsweep.simulation.probe import measure
-from rramsweep.simulation.trial import Answers, Bench, evaluate
+from rramsweep.simulation.trial import Answers, Bench, evaluate, outputs, score
 from rramsweep.study.plan import Point
 from rramsweep.units import seconds
 
@@ -145,7 +147,7 @@ class Workbench:
     def ready(self, point: Point, execution: Execution) -> Bench:
         """`bench`, to be run in a given way, of a point that was built here."""
         node = point.config
-        data, metric = self._parts.data(node["data"]), self._parts.metric(node["metric"])
+        data, metric = self._parts.data(node["data"]), self._against_digital(node)
         network, *others = (
             AnalogNetwork(
                 self._parts.folded(node),
@@ -171,8 +173,8 @@ class Workbench:
     def kind(self, point: Point) -> str:
         """What decides how a point's network is best run, as text: the network's shape and that of its inputs."""
         node = point.config
-        model = {key: value for key, value in node["model"].items() if key != "checkpoint"}
-        shape = list(self._parts.data(node["data"]).x.shape)
+        model = described(node["model"])
+        shape = sizes(self._parts.data(node["data"]).x)
         where = repr(self._accelerator(node))
         return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
 
@@ -274,7 +276,7 @@ class Workbench:
             model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:FEW]
             try:
                 with no_exit(f"the forward of {target}"):
-                    return idle_weights(model, names, x, target)
+                    return [*idle_weights(model, names, x, target), *idle_inputs(model, x, target)]
             except ValueError:
                 raise
             except Exception as error:
@@ -283,20 +285,33 @@ class Workbench:
         return self._parts.keep("idle", [node["model"], node["data"], folds_batchnorm(node), list(names)], find)
 
     def _digital(self, node: Mapping[str, Any]) -> Answers:
+        metric = self._parts.metric(node["metric"])
+
         def run() -> Answers:
-            model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
-            try:
-                with no_exit(f"the forward of {node['model']['_target_']}"):
-                    check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
-                # Not as the chips are run, so that it is the same however that is.
-                batches = Execution(self.wish.start().batch_size).batches(data.x)
-                return evaluate(model, batches, data.y, self._parts.metric(node["metric"]))
-            except ValueError:
-                raise
-            except Exception as error:  # a user's forward may raise anything: an embedding IndexError, many an assert
-                raise ValueError(not_accepted(error, node, data.x)) from None
+            return score(self._digital_outputs(node), self._parts.data(node["data"]).y, metric)
 
         return self._parts.keep("digital", [node["model"], node["data"], node["metric"]], run)
+
+    def _against_digital(self, node: Mapping[str, Any]) -> Metric:
+        """A point's metric, which has the digital network's outputs if it compares with them."""
+        metric = self._parts.metric(node["metric"])
+        if not compares(metric):
+            return metric
+        keys = [node["model"], node["data"], node["metric"]]
+        return self._parts.keep("against digital", keys, lambda: against(metric, self._digital_outputs(node)))
+
+    def _digital_outputs(self, node: Mapping[str, Any]) -> Tensor:
+        model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
+        try:
+            with no_exit(f"the forward of {node['model']['_target_']}"):
+                check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
+            # Not as the chips are run, so that it is the same however that is.
+            batches = Execution(self.wish.start().batch_size).batches(data.x)
+            return outputs(model, batches, CPU)
+        except ValueError:
+            raise
+        except Exception as error:  # a user's forward may raise anything: an embedding IndexError, many an assert
+            raise ValueError(not_accepted(error, node, data.x)) from None
 
     def _chance(self, node: Mapping[str, Any]) -> float | None:
         """The accuracy that guessing has on a point's data, if its metric counts right labels."""
@@ -315,9 +330,9 @@ class Workbench:
         if binomial_tail(n_correct, n, chance) > ALPHA:
             self._at_chance[chance_words(f"{choices['model']} on {choices['data']}", n_correct, n, chance)] = None
 
-    def _ideal(self, network: AnalogNetwork, batches: Sequence[Tensor], node: Mapping[str, Any]) -> float:
+    def _ideal(self, network: AnalogNetwork, batches: Sequence[AnyInputs], node: Mapping[str, Any]) -> float:
         try:
-            targets, metric = self._parts.data(node["data"]).y, self._parts.metric(node["metric"])
+            targets, metric = self._parts.data(node["data"]).y, self._against_digital(node)
             return evaluate(network.ideal(), batches, targets, metric, network.accelerator).score
         except ValueError:
             raise

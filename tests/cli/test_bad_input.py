@@ -156,7 +156,7 @@ class Samples(Dataset):
         size = 9 if self.kind == "sizes" and i == 3 else 8
         x = torch.zeros(1, size, size)
         if self.kind == "dict":
-            return {"x": x, "y": i % 10}
+            return {"x": x, "target": i % 10}
         if self.kind == "text":
             return x, str(i)
         if self.kind == "missing":
@@ -570,7 +570,10 @@ CASES = [
     ([*NPZ, "data.path=array.npz"], r"holds one array"),
     ([*NPZ, "data.path=no_y.npz"], r"lacks y but has x"),
     ([*NPZ, "data.path=no_keys.npz"], r"lacks x and y"),
-    ([*NPZ, "data.path=other_keys.npz"], r"has images, labels"),
+    (
+        [*NPZ, "data.path=other_keys.npz"],
+        r"of shapes images \(1, 8, 8\) says .*unexpected keyword argument 'images'.*: name arrays as",
+    ),
     ([*NPZ, "data.path=flat.npz"], r"x must have 4 axes \(NCHW\), got shape \(20, 64\) .*: set data.layout=any for"),
     (
         [*NPZ, "data.path=grey.npz"],
@@ -745,7 +748,7 @@ CASES = [
     (samples("good", "data.limit=21"), r"limit must be in 1..20, got 21"),
     (samples("good", "data.n_classes=5"), r"labels must be in 0..4, got 0..9"),
     (samples("sizes"), r"one shape and type, got x \(1, 8, 8\) .* \(1, 9, 9\) .* in sample 3: resize, pad"),
-    (samples("dict"), r"pair \(x, y\), got a dict as sample 0"),
+    (samples("dict"), r"labels must be of the arrays x, target, got 'y': name them with data\.labels"),
     (samples("text"), r"y of sample 0 is a str"),
     (samples("missing"), r"Samples raised FileNotFoundError\('0.png'\) after 0 of them"),
     ([*samples("good")[1:], "model=lenet5"], r"must accept the data's inputs"),

@@ -112,7 +112,7 @@ def network(kind, noise, device, mapping, t_s, bias=True):
     spec = LayerSpec(device, mapping, Gaussian(0.05), drift=RelativeDrift(0.05), read_noise=noise)
     chip = AnalogNetwork(model, {"0": spec}, t_s)
     array = find_arrays(model)["0"]
-    layer = program(map_layer("0", array.lay(model[0].weight.detach()), spec), 3, t_s)
+    layer = program(map_layer("0", array.to_array(model[0].weight.detach()), spec), 3, t_s)
     return chip, model, array, layer, torch.randn(shape)
 
 
@@ -129,7 +129,7 @@ def jacobians(model, array, layer, x):
 
     def output(g_uS):
         weight = layer.spec.mapping.weight(g_uS, layer.full_scale.double(), layer.spec.device)
-        return functional_call(module, {"weight": array.take(weight)}, (x.double().unsqueeze(0),)).flatten()
+        return functional_call(module, {"weight": array.from_array(weight)}, (x.double().unsqueeze(0),)).flatten()
 
     g_uS = {cell: g.double() for cell, g in layer.g_uS.items()}
     slopes = torch.autograd.functional.jacobian(
@@ -161,7 +161,7 @@ def _thermal_shot(noise, model, array, layer, x, slope, g):
     line = (gain.flatten(1)[:, 0] ** 2).numpy() * thermal_uS2(noise, g.reshape(len(gain), -1)).sum(1)
     outputs = functional_call(
         model[0],
-        {"weight": array.take(torch.zeros_like(gain)), "bias": torch.arange(len(gain)).double()},
+        {"weight": array.from_array(torch.zeros_like(gain)), "bias": torch.arange(len(gain)).double()},
         (x.double()[None],),
     )
     return shot + line[outputs.flatten().round().long().numpy()]

@@ -15,12 +15,16 @@ from scipy.special import log_softmax
 from rramsweep.cli.catalog import conf_dir
 from rramsweep.construct import build
 from rramsweep.metrics.scoring import (
+    Agreement,
+    CosineSimilarity,
     CrossEntropy,
     MeanSquaredError,
     Perplexity,
     Top1,
     Top5,
+    against,
     checked,
+    compares,
     identity,
     scale_of,
 )
@@ -28,7 +32,7 @@ from rramsweep.scale import Scale, drop_for
 from rramsweep.simulation.components import KINDS
 from rramsweep.simulation.trial import score
 
-METRICS = [Top1(), Top5(), CrossEntropy(), Perplexity(), MeanSquaredError()]
+METRICS = [Top1(), Top5(), CrossEntropy(), Perplexity(), MeanSquaredError(), Agreement(), CosineSimilarity()]
 
 
 def logits(*shape, seed=0):
@@ -150,6 +154,8 @@ def test_the_options_are_the_metrics_with_unit_and_direction():
         "cross_entropy": ("cross-entropy (nat)", "nat", False),
         "perplexity": ("perplexity", "", False),
         "mse": ("mean squared error (target²)", "target^2", False),
+        "agreement": ("agreement with the digital class (%)", "fraction", True),
+        "cosine": ("cosine similarity to the digital output", "", True),
     }
 
 
@@ -268,3 +274,92 @@ def test_a_drop_is_a_distance_in_one_unit():
     ):
         with pytest.raises(ValueError, match=message):
             drop_for(metrics, drop)
+
+
+# -- ignored labels, and the digital network as the reference
+
+
+def ignoring(targets, share=0.3):
+    """Labels of which some are not scored, and which are."""
+    kept = torch.rand(targets.shape, generator=torch.Generator().manual_seed(4)) > share
+    return targets.masked_fill(~kept, -100), kept
+
+
+@pytest.mark.parametrize("metric", [CrossEntropy(), Perplexity()])
+@pytest.mark.parametrize("shape", [(40,), (10, 7), (6, 3, 2)])
+def test_ignored_labels_are_left_out_of_the_mean(metric, shape):
+    outputs, whole = logits(*shape, 6), labels(*shape, classes=6)
+    targets, kept = ignoring(whole)
+    assert 0 < int(kept.sum()) < kept.numel()
+    assert metric(outputs, targets) == metric(outputs[kept], whole[kept])
+    expected = torch.nn.functional.cross_entropy(outputs.movedim(-1, 1), targets, ignore_index=-100)
+    assert CrossEntropy()(outputs, targets) == pytest.approx(float(expected), rel=1e-6)
+    answers = score(outputs, targets, metric)
+    assert answers.loss == pytest.approx(float(expected), rel=1e-6)
+    assert torch.equal(answers.predictions, outputs.argmax(-1)[kept])
+
+
+def test_masked_classes_of_ignored_labels_do_not_count():
+    outputs = torch.tensor([[[0.0, -math.inf, 1.0], [2.0, 1.0, 0.0]]])
+    assert score(outputs, torch.tensor([[-100, 0]]), CrossEntropy()).score == pytest.approx(0.4076, abs=1e-4)
+    with pytest.raises(ValueError, match=r"masked .*as that of 1 of 2 labels"):
+        score(outputs, torch.tensor([[1, -100]]), CrossEntropy())
+
+
+@pytest.mark.parametrize("metric", [Top1(), Top5()])
+def test_an_input_without_a_label_is_neither_right_nor_wrong(metric):
+    with pytest.raises(ValueError, match=r"must have a label for each input, got 2 of 3 labels that are to be ignored"):
+        score(torch.zeros(3, 10), torch.tensor([-100, 4, -100]), metric)
+
+
+@pytest.mark.parametrize(("shape", "several"), [((40,), False), ((10, 7), True)])
+def test_agreement_is_the_share_of_equal_classes(shape, several):
+    digital, outputs = logits(*shape, 6), logits(*shape, 6, seed=5)
+    equal = (digital.argmax(-1) == outputs.argmax(-1)).double()
+    metric = against(Agreement(), digital)
+    assert score(outputs, labels(*shape, classes=6), metric).score == float(equal.mean())
+    assert score(digital, labels(*shape, classes=6), Agreement()).score == 1.0
+    targets, kept = ignoring(labels(*shape, classes=6))
+    assert score(outputs, targets, metric).score == pytest.approx(float(equal[kept].mean()), rel=1e-12)
+    beside = torch.zeros(shape[0], 3)  # what is no label of a prediction plays no part
+    assert score(outputs, beside, metric).score == float(equal.mean())
+    assert score(outputs, beside, metric).correct is None
+
+
+@pytest.mark.parametrize("shape", [(9, 5), (4, 3, 5)])
+def test_cosine_similarity_in_closed_form(shape):
+    digital, outputs = logits(*shape), logits(*shape, seed=3)
+    a, b = digital.numpy().astype(np.float64), outputs.numpy().astype(np.float64)
+    cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    metric = against(CosineSimilarity(), digital)
+    nothing = torch.zeros(shape[0])
+    assert metric(outputs, nothing) == pytest.approx(cosine.mean(), rel=1e-12)
+    assert metric(3 * digital, nothing) == pytest.approx(1, rel=1e-6)
+    assert metric(-digital, nothing) == pytest.approx(-1, rel=1e-6)
+    assert CosineSimilarity()(outputs, nothing) == pytest.approx(1, rel=1e-12)
+    turned = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    assert against(CosineSimilarity(), turned)(turned.flip(1), torch.zeros(2)) == 0
+    assert metric(torch.zeros(shape), nothing) == 0, "a dead chip points nowhere"
+
+
+@pytest.mark.parametrize("metric", [Agreement(), CosineSimilarity()])
+def test_metrics_against_the_digital_network_compare_like_with_like(metric):
+    filled = against(metric, torch.zeros(4, 3))
+    assert metric.digital is None, "the metric of a config is not changed"
+    assert filled == metric
+    assert identity(filled) == identity(metric)
+    assert compares(metric)
+    assert not compares(Top1())
+    with pytest.raises(
+        ValueError, match=r"digital network's shape, \(4, 3\), got \(4, 2\): correct the network's forw"
+    ):
+        filled(torch.zeros(4, 2), torch.zeros(4))
+    with pytest.raises(ValueError, match=rf"{metric.name} must have .*, got outputs of shape \(4,\): choose metric="):
+        metric(torch.zeros(4), torch.zeros(4))
+
+
+def test_the_identity_of_metrics_against_the_digital_network_is_frozen():
+    assert identity(Agreement()) == ("agreement with the digital class v1, fraction, higher is better, Agreement v1()")
+    assert identity(CosineSimilarity()) == (
+        "cosine similarity to the digital output v1, no unit, higher is better, CosineSimilarity v1()"
+    )
