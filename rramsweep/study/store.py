@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +30,8 @@ from rramsweep.study.records import Optional, read_record, whole
 SCHEME = 3
 
 log = logging.getLogger(__name__)
+
+Counts = npt.NDArray[np.int64]
 
 _KINDS = {
     "facts": (FACTS.append(ANSWERS), "if it held trials, they will be computed again"),
@@ -208,10 +211,11 @@ class Store:
     def _answers(self) -> tuple[pa.Table, pa.Table]:
         """Answers by image as rows of `IMAGES`: those that facts carry, and those of fragments of their own."""
         table = self._fragments["facts"].read(["point_id", ANSWERS.name])
-        table = table.filter(pc.is_valid(table[ANSWERS.name]))
-        rows = zip(table["point_id"].to_pylist(), table[ANSWERS.name].to_pylist(), strict=True)
-        carried = [{"point_id": point_id, **block} for point_id, blocks in rows for block in blocks]
-        return pa.Table.from_pylist(carried, IMAGES), self._fragments["images"].read()
+        table = table.filter(pc.is_valid(table[ANSWERS.name])).combine_chunks()
+        blocks = pc.list_flatten(table[ANSWERS.name])
+        point_ids = table["point_id"].take(pc.list_parent_indices(table[ANSWERS.name]))
+        columns = [point_ids, *(pc.struct_field(blocks, name) for name in IMAGES.names[1:])]
+        return pa.table(columns, names=IMAGES.names).cast(IMAGES), self._fragments["images"].read()
 
     def _facts_with_answers(self) -> pa.Table:
         return _with_answers(self.facts(), _unique(self._answers()[0]))
@@ -243,14 +247,18 @@ def select(facts: pa.Table, plan: Plan) -> pa.Table:
     return facts.filter(pa.array([seed in wanted.get(point_id, ()) for point_id, seed in rows], pa.bool_()))
 
 
-def _blocks(
-    table: pa.Table, wanted: Mapping[str, set[int]] | None
-) -> dict[str, tuple[list[int], np.ndarray[Any, Any]]]:
+def _blocks(table: pa.Table, wanted: Mapping[str, set[int]]) -> dict[str, tuple[set[int], Counts]]:
     """The blocks of each point added up: `{point_id: (seeds, counts)}`; no chip counts twice."""
-    found: dict[str, tuple[list[int], np.ndarray[Any, Any]]] = {}
-    for row in sorted(table.to_pylist(), key=lambda row: str(row["point_id"])):
-        seeds, counts = set(row["seeds"]), np.array(row["n_correct"], dtype=np.int64)
-        before, total = found.get(row["point_id"], ([], np.zeros_like(counts)))
-        if seeds.isdisjoint(before) and (wanted is None or seeds <= wanted[row["point_id"]]):
-            found[row["point_id"]] = ([*before, *row["seeds"]], total + counts)
+    found: dict[str, tuple[set[int], Counts]] = {}
+    rows = zip(table["point_id"].to_pylist(), _arrays(table["seeds"]), _arrays(table["n_correct"]), strict=True)
+    for point_id, seeds, counts in sorted(rows, key=lambda row: str(row[0])):
+        block, (before, total) = set(seeds.tolist()), found.get(point_id, (set(), np.zeros(len(counts), np.int64)))
+        if block.isdisjoint(before) and block <= wanted[point_id]:
+            found[point_id] = before | block, total + counts
     return found
+
+
+def _arrays(lists: pa.ChunkedArray) -> list[Counts]:
+    """Each list of a column as an array, of one buffer."""
+    values = pc.list_flatten(lists).to_numpy().astype(np.int64)
+    return np.split(values, np.cumsum(pc.list_value_length(lists).to_numpy())[:-1]) if len(lists) else []
