@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rramsweep.analysis.grouping import cells, need_facts, resolve_by, without_images
+from rramsweep.analysis.grouping import cells, need_facts, resolve_by
 from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import moments
 from rramsweep.arguments import brief, checked_arguments
@@ -62,7 +62,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
     check_baseline(frame, baseline)
     given = resolve_by(frame, list(baseline))
     keys = resolve_by(frame, [*resolve_by(frame, by), *given])
-    chips, cell, heads = cells(without_images(frame)[0], keys)
+    chips, cell, heads = cells(frame, keys)
     base = _baselines(heads, baseline, keys)
     first = chips.iloc[np.unique(cell, return_index=True)[1]]
     higher, most = _directions(first, base), np.where(first[UNIT] == FRACTION, 1.0, np.inf)
@@ -161,7 +161,7 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
     """
     is_base = np.ones(len(heads), dtype=bool)
     for name, value in baseline.items():
-        has = equal_to(list(heads[name]), value)
+        has = equal_to(heads[name], value)
         if not has.any():
             near = _nearest(list(dict.fromkeys(heads[name].dropna())), value)
             near += ["None"] if heads[name].isna().any() else []
@@ -189,13 +189,13 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
     return base
 
 
-def equal_to(values: Sequence[Any], value: Any) -> npt.NDArray[np.bool_]:
-    """Which values are ``value``: exactly, or if none is, numbers to 12 digits, as in a point's identity."""
+def equal_to(values: "pd.Series[Any]", value: Any) -> npt.NDArray[np.bool_]:
+    """Where a column is ``value``: exactly, or if it is nowhere, numbers to 12 digits, as in a point's identity."""
     if not pd.api.types.is_scalar(value):
         return np.zeros(len(values), dtype=bool)
     if pd.isna(value):
-        return np.array([bool(pd.isna(one)) for one in values], dtype=bool)
-    exact = np.array([not pd.isna(one) and bool(one == value) for one in values], dtype=bool)
+        return values.isna().to_numpy(dtype=bool)
+    exact = (values.eq(value) & values.notna()).to_numpy(dtype=bool)
     if exact.any() or not _is_number(value):
         return exact
     close = [_is_number(one) and abs(one - value) <= 1e-12 * abs(value) for one in values]

@@ -146,20 +146,11 @@ def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFra
     """
     remedy = _in_group if free else _in_frame
     resolve_by(frame, ["model"])  # which captions name
-    chips, cell, _ = cells(without_images(frame)[0], resolve_by(frame, list(keys)), remedy)
+    chips, cell, _ = cells(frame, resolve_by(frame, list(keys)), remedy)
     chips = chips.assign(cell=cell)[chips["status"] == "ok"]
     if chips.empty:
         raise ValueError("a plot needs a chip with status ok, got none: see the frame's error column")
     return chips
-
-
-def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-    """The frame without the counts per image, which pandas would copy each time a column is read, and these."""
-    images: Mapping[str, Any] = frame.attrs.get("images") or {}
-    if images:
-        frame = frame.copy(deep=False)
-        frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
-    return frame, images
 
 
 def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int, remedy: Remedy) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rramsweep.analysis.grouping import cells, need_facts, resolve_by, scales, without_images
+from rramsweep.analysis.grouping import cells, need_facts, resolve_by, scales
 from rramsweep.analysis.schema import CHANCE, METRIC
 from rramsweep.arguments import checked_arguments
 from rramsweep.intervals import (
@@ -103,7 +103,7 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     need_facts(frame)
     yield_drop = allowed_drop(frame, yield_drop)
     keys = resolve_by(frame, by)
-    frame, per_image = without_images(frame)
+    per_image = frame.attrs.get("images") or {}
     frame, cell, heads = cells(frame, keys)
     ok = (frame["status"] == "ok").to_numpy(dtype=bool)
     size, first = len(heads), np.unique(cell, return_index=True)[1]

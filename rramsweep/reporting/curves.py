@@ -10,13 +10,36 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.analysis.grouping import inputs_word, span
-from rramsweep.reporting.axis import data_at, name_of, positions
-from rramsweep.reporting.style import colour_of, marker_of
+from rramsweep.reporting.axis import data_at, is_number, name_of, positions, text_of
+from rramsweep.reporting.style import MOST_COLOURS, MOST_NAMES, LeftOut, colour_of, evenly, marker_of
 
 # Bands of more groups than these mix to a grey that belongs to none.
 _BANDED = 3
 
+# Markers on a curve of more points than these make it a band.
+_MARKED = 60
+
 Bands = Sequence[tuple[str, str, str, float]]
+
+
+def drawn(table: pd.DataFrame, x: str, group: str | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The cells of a table that one plot can show, and what is left out.
+
+    Of more than `MOST_COLOURS` groups, and of more than `MOST_NAMES` names on the x axis, so many are drawn: evenly
+    spaced in their order, the first and the last among them. Numbers ascend, names are in order of appearance.
+    """
+    left_out = []
+    for column, most in ((group, MOST_COLOURS), (x, MOST_NAMES)):
+        if column is None or (column == x and is_number(table[x])):
+            continue
+        values = table[column].drop_duplicates()
+        values = values.sort_values() if is_number(values) else values
+        kept = values.iloc[evenly(len(values), most)]
+        if len(kept) < len(values):
+            names = [text_of(value, column) for value in values.drop(kept.index)]
+            left_out.append(LeftOut(column, names, len(values)))
+            table = table[table[column].isin(kept)]
+    return table, left_out
 
 
 def place(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFrame:
@@ -59,6 +82,7 @@ def draw_means(
         for curve, part in mine.groupby("curve"):
             style: dict[str, Any] = {"color": colour, "marker": marker_of(index), "markeredgecolor": "white"}
             style |= {"markeredgewidth": 0.4, "linestyle": "-" if curve else "none"}
+            style |= {"marker": ""} if curve and len(part) > _MARKED else {}
             ax.plot(part["where"], factor * part[mean], zorder=4, gid=f"mean:{name}", label=name, **style)
             for what, low, high, alpha in bands:
                 style = {"color": colour, "alpha": alpha, "zorder": 1, "gid": f"{what}:{name}"}

@@ -13,7 +13,7 @@ from rramsweep.analysis.comparison import check_baseline, compare, equal_to
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import label_of, name_of, name_places, text_of
-from rramsweep.reporting.curves import draw_means, of_what, place
+from rramsweep.reporting.curves import draw_means, drawn, of_what, place
 from rramsweep.reporting.style import axes_or_new, legend_above, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
 
@@ -54,8 +54,8 @@ def plot_differences(
             "or group, or filter the frame"
         )
     chips = finished(frame, keys, free=group is None)
-    table = compare(frame, baseline, keys)
-    is_base = np.logical_and.reduce([equal_to(list(table[name]), value) for name, value in baseline.items()])
+    table, left_out = drawn(compare(frame, baseline, keys), x, group)
+    is_base = np.logical_and.reduce([equal_to(table[name], value) for name, value in baseline.items()])
     # The colours of the plot in which the baseline has its own.
     order = None if group is None else list(dict.fromkeys(name_of(value, group) for value in table[group]))
     table = table[~is_base]
@@ -82,5 +82,6 @@ def plot_differences(
     over = f"mean with paired 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
     if table["n"].max() == 1:
         over = f"one chip {of_what(chips)}, so no interval"
-    write_caption(ax, [over, f"baseline: {told}", f"{'below' if metric.higher_is_better else 'above'} 0 is worse"])
+    worse = f"{'below' if metric.higher_is_better else 'above'} 0 is worse"
+    write_caption(ax, [over, f"baseline: {told}", worse], left_out)
     return ax

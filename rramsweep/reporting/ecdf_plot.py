@@ -23,7 +23,7 @@ from rramsweep.reporting.style import BASELINES, axes_or_new, styled, write_capt
 def plot_ecdf(
     frame: pd.DataFrame, group: str | None = None, ax: Axes | None = None, yield_drop: float | None = None
 ) -> Axes:
-    """Draw the empirical distribution of the score over chips, one stair for each value of ``group``.
+    """Draw the empirical distribution of the score over chips, one stair for each value of ``group`` (of many: some).
 
     ``F(s)`` is the share of chips with a score at or below s, drawn from a group's first chip to its last: every chip
     is a step of 1/n and a dot at its top. The band holds the whole distribution that the chips come from with 95 %
@@ -52,7 +52,7 @@ def plot_ecdf(
     ax = axes_or_new(ax, height=2.8)
     table = table[table["n"] > 0]
     table = table.assign(limit=limit_of(table, chips, metric, yield_drop))
-    levels = levels_of(table, group)
+    levels, left_out = levels_of(table, group)
     for level in levels:
         scores = metric.factor * np.sort(chips.loc[chips["cell"] == level.cell, "score"].to_numpy(dtype=np.float64))
         share = np.arange(1, len(scores) + 1) / len(scores)
@@ -71,5 +71,5 @@ def plot_ecdf(
     ax.set_ylabel("chips at or below (%)")
     name_levels(ax, group, levels)
     band = "band: 95 %, for the whole distribution (Dvoretzky, Kiefer, Wolfowitz)"
-    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a dot", band])
+    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a dot", band], left_out)
     return ax

@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rramsweep.analysis.comparison import equal_to
-from rramsweep.analysis.grouping import need_facts, resolve_by, without_images
+from rramsweep.analysis.grouping import need_facts, resolve_by
 from rramsweep.analysis.schema import ENDED, METRIC, TIME
 from rramsweep.reporting.axis import is_number, name_of
 from rramsweep.reporting.difference_plot import plot_differences
@@ -46,7 +45,7 @@ class Choice:
     panel: str | None = None
 
 
-def figures_for(frame: pd.DataFrame) -> dict[str, Figure]:
+def figures_for(frame: pd.DataFrame) -> dict[str, PrintFigure]:
     """Draw the plots that suit a results frame, by what its sweep varied; see `choose`.
 
     Args:
@@ -61,7 +60,9 @@ def figures_for(frame: pd.DataFrame) -> dict[str, Figure]:
     """
     need_facts(frame)
     swept = [name for name in resolve_by(frame, None) if name != ENDED and name not in METRIC]
-    parts = [part for _, part in without_images(frame)[0].groupby(list(METRIC), sort=False)]
+    frame = frame.copy(deep=False)
+    frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}  # of which no plot shows any
+    parts = [part for _, part in frame.groupby(list(METRIC), sort=False)]
     figures = {}
     for part in parts:
         if not (part["status"] == "ok").any():
@@ -126,8 +127,10 @@ def joined(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str | None, pd.Da
     if len(others) < 2:
         return others[0] if others else None, frame
     label = ", ".join(others)
-    text = frame[others].astype("object").map(name_of)
-    return label, frame.assign(**{label: text.agg(", ".join, axis=1)})
+    combination = frame.groupby(others, sort=False, dropna=False).ngroup()
+    first = frame.loc[~combination.duplicated(), others].astype("object")
+    texts = first.map(name_of).agg(", ".join, axis=1).to_numpy()
+    return label, frame.assign(**{label: texts[combination]})
 
 
 def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:
@@ -141,12 +144,12 @@ def _paired(frame: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str
     done = frame.loc[frame["status"] == "ok", [*keys, "seed"]]
     ((name, value),) = baseline.items()
     free = [key for key in keys if key != name]
-    pairs = done.merge(done.loc[equal_to(list(done[name]), value), [*free, "seed"]], on=[*free, "seed"])
+    pairs = done.merge(done.loc[equal_to(done[name], value), [*free, "seed"]], on=[*free, "seed"])
     return len(pairs[list(keys)].drop_duplicates()) == len(frame[list(keys)].drop_duplicates())
 
 
 @styled()
-def _figure(frame: pd.DataFrame, choice: Choice) -> Figure:
+def _figure(frame: pd.DataFrame, choice: Choice) -> PrintFigure:
     panels = [(None, frame)] if choice.panel is None else list(frame.groupby(choice.panel, sort=False, dropna=False))
     width, height = STYLE["figure.figsize"]
     figure = PrintFigure(figsize=(width, height * len(panels)), layout="constrained")

@@ -20,6 +20,7 @@ from rramsweep.reporting.asked import asked
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.findings import Answer
 from rramsweep.reporting.robustness_plot import beyond_source
+from rramsweep.reporting.style import LeftOut
 from rramsweep.scale import Bound, Scale, percent
 from rramsweep.study.plan import Plan
 
@@ -49,6 +50,7 @@ def render(
     plan: Plan | None,
     runs: Sequence[Mapping[str, Any]],
     pictures: Mapping[str, bytes],
+    left_out: Mapping[str, Sequence[LeftOut]] | None = None,
 ) -> str:
     """The page as HTML, in one piece: images are data in it, and it asks no network for anything.
 
@@ -59,6 +61,7 @@ def render(
         plan: what was asked; None where the folder has none.
         runs: what `run.json` holds, earliest first; empty for a folder of before there was one.
         pictures: caption -> PNG, in the order in which they are shown.
+        left_out: caption -> what the picture does not draw.
     """
     used = _components(runs)
     return _template().render(
@@ -68,6 +71,7 @@ def render(
         command=plan.settings.command if plan else None,
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        left_out=left_out or {},
         head=_head(summary),
         rows=_rows(summary),
         components=[c for c in used if c["option"] != "ideal"],

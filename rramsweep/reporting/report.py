@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -48,21 +48,32 @@ def load(folder: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: the folder is not there or is not a sweep's.
     """
+    folder = _folder(folder)
+    return _load(folder, _plan(folder))
+
+
+def _folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"results are read from a sweep's folder, but {folder} is not a folder: check the path")
-    plan, stored = _plan(folder), folder / RESULTS_FILE
+    return folder
+
+
+def _load(folder: Path, plan: Plan | None) -> pd.DataFrame:
+    stored = folder / RESULTS_FILE
     try:
-        kept = frames.read(stored)
+        n_kept = frames.count(stored)
     except FileNotFoundError:
-        kept = None
+        if plan is None:
+            raise ValueError(
+                f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it"
+            ) from None
+        n_kept = 0
     if plan is None:
-        if kept is None:
-            raise ValueError(f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it")
-        return kept
+        return frames.read(stored)
     frame = results(plan, Store(Path(plan.settings.store)))
     # The folder may have travelled without its store: what it holds itself is then the fuller account.
-    return kept if kept is not None and len(kept) > len(frame) else frame
+    return frames.read(stored) if n_kept > len(frame) else frame
 
 
 def results(plan: Plan, store: Store) -> pd.DataFrame:
@@ -71,17 +82,20 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     With a stopping rule these are each point's first n chips, n by the rule, and the column `stopping.ended` says
     what ended the point: `interval`, `cap`, or null while it goes on.
     """
-    facts = store.facts(p.point_id for p in plan.points)
-    ended = ends(plan, facts)
-    points = [asdict(point) for point in plan.points]
-    if not isinstance(plan.settings.stopping, Fixed):
-        for point, end in zip(points, ended, strict=True):
-            point["params"] = {**point["params"], ENDED: end[1] if end else None}
-    n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
-    kept = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
-    frame = frames.join(points, select(facts, kept), plan.swept)
+    facts, rule = store.facts(p.point_id for p in plan.points), plan.settings.stopping
+    params: list[Mapping[str, Any]] = [point.params for point in plan.points]
+    if not isinstance(rule, Fixed):
+        ended = ends(plan, facts)
+        params = [{**own, ENDED: end[1] if end else None} for own, end in zip(params, ended, strict=True)]
+        n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
+        plan = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
+    points = [
+        {"point_id": point.point_id, "choices": point.choices, "params": own}
+        for point, own in zip(plan.points, params, strict=True)
+    ]
+    frame = frames.join(points, select(facts, plan), plan.swept)
     frame.attrs["yield_drop"] = plan.settings.yield_drop
-    frame.attrs["images"] = store.images(kept)
+    frame.attrs["images"] = frames.ImageCounts(store.images(plan))
     return frame
 
 
@@ -110,18 +124,19 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         ValueError: the folder is not a sweep's.
     """
-    folder = Path(folder)
-    frame = load(folder)
+    folder = _folder(folder)
+    plan = _plan(folder)
+    frame = _load(folder, plan)
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
-    pictures = {}
+    pictures, left_out = {}, {}
     for name, figure in figures_for(frame).items():
         png = save_figure(figure, folder / f"{name}.png")
-        pictures[f"{caption_of(name)}: {name}.png"] = png
-    plan = _plan(folder)
+        caption = f"{caption_of(name)}: {name}.png"
+        pictures[caption], left_out[caption] = png, figure.left_out
     said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
-    html = page.render(frame, summary, said, plan, _runs(folder), pictures)
+    html = page.render(frame, summary, said, plan, _runs(folder), pictures, left_out)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 

@@ -12,7 +12,7 @@ from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
 from rramsweep.analysis.summary import allowed_drop, summarize
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import data_at, label_of, name_places
-from rramsweep.reporting.curves import crowded, draw_means, flat, of_what, place
+from rramsweep.reporting.curves import crowded, draw_means, drawn, flat, of_what, place
 from rramsweep.reporting.style import BASELINES, axes_or_new, colour_of, legend_above, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
 from rramsweep.scale import Scale
@@ -24,6 +24,9 @@ SOURCE_RANGE: Ranges = {
 }
 # The light band is all chips, until they are so many that order statistics bound the quantiles; see `summarize`.
 BANDS = (("spread", "spread_low", "spread_high", 0.15), ("interval", "score_low", "score_high", 0.4))
+
+# More dots than these lie upon each other.
+_DOTS = 5000
 
 
 def beyond_source(frame: pd.DataFrame) -> list[str]:
@@ -48,11 +51,12 @@ def plot_robustness(
 ) -> Axes:
     """Draw the score over one parameter or choice: what survives on real chips.
 
-    For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of
-    the chips (lighter band), every chip (dot). Curves of more than three groups have bars for the interval and no
-    range. Dashed: the digital network and the ideal chip. Dotted: the score from which a chip is good, where there is
-    a ``yield_drop``. A positive ``x`` over two decades gets a logarithmic axis, that of ``t_s`` with time 0 apart;
-    text and null or infinite values of a numeric ``x`` are categories: bars, no curve.
+    For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of the chips
+    (lighter band), every chip (dot), or of thousands one of so many. Curves of more than three groups have bars for the
+    interval and no range. Of more groups and names than can be told apart `curves.drawn` takes some, and the caption
+    names the others. Dashed: the digital network and the ideal chip. Dotted: the score from which a chip is good, where
+    there is a ``yield_drop``. A positive ``x`` over two decades gets a logarithmic axis, that of ``t_s`` with time 0
+    apart; text and null or infinite values of a numeric ``x`` are categories: bars, no curve.
 
     Args:
         frame: a results frame of one metric with one point in each (x, group).
@@ -79,13 +83,16 @@ def plot_robustness(
     ax = axes_or_new(ax, height=3.2)
     notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
     table = table[table["n"] > 0]  # its index stays the number of the cell
+    table, left_out = drawn(table, x, group)
+    chips = chips[chips["cell"].isin(table.index)]
     spread_times(ax, x, table[x])
     table = table.assign(
         spread_low=table["q05_low"].fillna(table["score_min"]), spread_high=table["q95_high"].fillna(table["score_max"])
     )
     table = place(table.assign(limit=limit_of(table, chips, metric, yield_drop)), x, group, ax)
     draw_means(ax, table, "score_mean", BANDS, metric.factor)
-    _draw_chips(ax, table, chips, metric)
+    every = -(-len(chips) // _DOTS)
+    _draw_chips(ax, table, chips.iloc[::every], metric)
     _draw_baselines(ax, table, metric)
     if x in source_range:
         notes += _draw_outside(ax, table[x], source_range[x])
@@ -95,7 +102,7 @@ def plot_robustness(
     name_times(ax, x, table[x])
     ax.set_ylabel(metric.label)
     legend_above(ax)
-    write_caption(ax, [*_caption(table, chips), *notes])
+    write_caption(ax, [*_caption(table, chips, every), *notes], left_out)
     return ax
 
 
@@ -162,11 +169,11 @@ def _draw_outside(ax: Axes, values: "pd.Series[Any]", source: tuple[float, float
     return [f"shaded: {words}"] if sides else []
 
 
-def _caption(table: pd.DataFrame, chips: pd.DataFrame) -> list[str]:
+def _caption(table: pd.DataFrame, chips: pd.DataFrame, every: int) -> list[str]:
     if table["n"].max() == 1:
         return [f"one chip {of_what(chips)}, so no interval"]
     over = f"mean with 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
-    return [over, *_spread_words(table), "dots: chips"]
+    return [over, *_spread_words(table), "dots: chips" if every == 1 else f"dots: one of {every} chips"]
 
 
 def _spread_words(table: pd.DataFrame) -> list[str]:
