@@ -14,8 +14,8 @@ from rramsweep.analysis.grouping import inputs_word, scales, span
 from rramsweep.analysis.schema import CHANCE, TIME
 from rramsweep.analysis.summary import at_chance
 from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
-from rramsweep.reporting.asked import planned, unfinished
 from rramsweep.reporting.axis import UNITS, is_number, name_of, text_of
+from rramsweep.reporting.request import planned, unfinished
 from rramsweep.scale import FRACTION, NAME, Bound, Scale, chance_words, drop_for, percent
 from rramsweep.study.plan import Plan
 

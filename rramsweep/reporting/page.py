@@ -16,9 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from rramsweep.analysis.grouping import inputs_word
 from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import at_chance, tail_heading, tail_text
-from rramsweep.reporting.asked import asked
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.findings import Answer
+from rramsweep.reporting.request import asked
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import LeftOut
 from rramsweep.scale import Bound, Scale, percent

@@ -7,8 +7,8 @@ import pytest
 
 from rramsweep.analysis.frames import join
 from rramsweep.analysis.summary import summarize
-from rramsweep.reporting.asked import asked, chips_in_words, unfinished
 from rramsweep.reporting.findings import answer
+from rramsweep.reporting.request import asked, chips_in_words, unfinished
 from rramsweep.scale import HIGHER, NAME, UNIT
 from rramsweep.study.plan import Plan, Point
 from rramsweep.study.settings import Settings
