@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rramsweep.analysis.schema import CHANCE, CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, checked
+from rramsweep.analysis.schema import CHANCE, CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, to_arrow
 from rramsweep.files import read_regular, write_atomic
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
             an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, ``CHANCE``, and all of ``COUNTED`` together, may
             be null) or a ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
     """
-    checked(frame)
+    to_arrow(frame)
     return frame
 
 
@@ -109,7 +109,7 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         TypeError: ``attrs`` that JSON cannot hold.
     """
     attrs = json.dumps({key: value for key, value in frame.attrs.items() if key != "images" or _small(value)}).encode()
-    table = checked(frame)
+    table = to_arrow(frame)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _ATTRS_KEY: attrs})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

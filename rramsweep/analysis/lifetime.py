@@ -1,4 +1,4 @@
-"""How long chips stay good: times to failure with censoring, over chips *of this network on these images*."""
+"""Lifetimes of chips: times to failure with censoring, over chips *of this network on these images*."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from rramsweep.analysis.grouping import cells, need_facts, resolve_by, scales
+from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
 from rramsweep.analysis.schema import TIME
 from rramsweep.analysis.summary import allowed_drop, good_chips
 from rramsweep.arguments import checked_arguments
@@ -76,7 +76,7 @@ def time_to_failure(
             "its unit how much worse a good chip may be"
         )
     keys = [name for name in resolve_by(frame, by) if name != TIME]
-    chips = cells(frame, [*keys, TIME])[0]  # refuses what would pool two points
+    chips = grouped(frame, [*keys, TIME])[0]  # refuses what would pool two points
     ok = (chips["status"] == "ok").to_numpy(dtype=bool)
     done = chips.loc[ok]
     state = np.full(len(chips), np.nan)

@@ -1,4 +1,4 @@
-"""What a results table must hold: its columns, their types, and the rules of their values."""
+"""Schema of a results table: its columns, their types, and the rules of their values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENDED = "stopping.ended"
 TIME = "t_s"
 
 
-def checked(frame: pd.DataFrame) -> pa.Table:
+def to_arrow(frame: pd.DataFrame) -> pa.Table:
     """The frame as an Arrow table of exactly the schema's types, after every rule of `check`."""
     if not frame.columns.is_unique:
         doubled = frame.columns[frame.columns.duplicated()][0]

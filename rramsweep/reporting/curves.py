@@ -23,7 +23,7 @@ Bands = Sequence[tuple[str, str, str, float]]
 
 
 def drawn(table: pd.DataFrame, x: str, group: str | None) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """The cells of a table that one plot can show, and what is left out.
+    """The rows of a table that one plot can show, and what is left out.
 
     Of more than `MOST_COLOURS` groups, and of more than `MOST_NAMES` names on the x axis, so many are drawn: evenly
     spaced in their order, the first and the last among them. Numbers ascend, names are in order of appearance.
@@ -42,8 +42,8 @@ def drawn(table: pd.DataFrame, x: str, group: str | None) -> tuple[pd.DataFrame,
     return table, left_out
 
 
-def place(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFrame:
-    """The table with each cell's ``group`` in words, its `positions`, ``middle`` of its dots, ``where`` its mean is."""
+def placed(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFrame:
+    """The table with each row's ``group`` in words, its `positions`, ``middle`` of its dots, ``where`` its mean is."""
     names = "mean" if group is None else [name_of(value, group) for value in table[group]]
     table = table.assign(group=names, **positions(table[x], ax))
     every = list(dict.fromkeys(table["group"]))
@@ -55,7 +55,7 @@ def place(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFr
 
 
 def crowded(table: pd.DataFrame) -> bool:
-    """Whether a placed table has so many groups that bands would lie over each other until none has a colour."""
+    """True where a placed table has so many groups that bands would lie over each other until none has a colour."""
     return table["group"].nunique() > _BANDED
 
 
@@ -68,7 +68,7 @@ def draw_means(
 
     Args:
         ax: where to draw.
-        table: from `place`.
+        table: from `placed`.
         mean: column of the means.
         bands: ``(gid before the group's name, column of the low end, of the high end, alpha)`` each.
         factor: what the columns are multiplied by to be shown.
@@ -78,8 +78,8 @@ def draw_means(
     width = min(8.0, 20.0 / len(every))
     for name in every:
         index = (order or every).index(name)
-        mine, colour = table[table["group"] == name].sort_values("at", kind="stable"), colour_of(index)
-        for curve, part in mine.groupby("curve"):
+        part_of_group, colour = table[table["group"] == name].sort_values("at", kind="stable"), colour_of(index)
+        for curve, part in part_of_group.groupby("curve"):
             style: dict[str, Any] = {"color": colour, "marker": marker_of(index), "markeredgecolor": "white"}
             style |= {"markeredgewidth": 0.4, "linestyle": "-" if curve else "none"}
             style |= {"marker": ""} if curve and len(part) > _MARKED else {}
@@ -98,11 +98,11 @@ def draw_means(
 
 
 def flat(values: pd.Series[Any]) -> bool:
-    """Whether all values are one, but for rounding."""
+    """True where all values are one, but for rounding."""
     return bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
 
 
 def of_what(chips: pd.DataFrame) -> str:
-    """What every number is about: this network and these images."""
+    """Words on what every number is about: this network and these images."""
     network = "this network" if chips["model"].nunique() <= 1 else "each network"
     return f"of {network} on these {span(chips['n_images'])} {inputs_word(chips)}"

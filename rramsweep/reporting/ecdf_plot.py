@@ -15,7 +15,7 @@ from rramsweep.intervals import ecdf_band
 from rramsweep.reporting.curves import flat, of_what
 from rramsweep.reporting.levels import draw_steps, levels_of, name_levels
 from rramsweep.reporting.robustness_plot import limit_of
-from rramsweep.reporting.style import BASELINES, axes_or_new, styled, write_caption
+from rramsweep.reporting.style import REFERENCE_LINES, axes_or_new, styled, write_caption
 
 
 @checked_arguments
@@ -54,14 +54,16 @@ def plot_ecdf(
     table = table.assign(limit=limit_of(table, chips, metric, yield_drop))
     levels, left_out = levels_of(table, group)
     for level in levels:
-        scores = metric.factor * np.sort(chips.loc[chips["cell"] == level.cell, "score"].to_numpy(dtype=np.float64))
+        scores = metric.factor * np.sort(
+            chips.loc[chips["summary_row"] == level.row, "score"].to_numpy(dtype=np.float64)
+        )
         share = np.arange(1, len(scores) + 1) / len(scores)
         low, high = ecdf_band(np.append(0.0, share), len(scores))
         s, stair = np.append(scores[0], scores), np.append(0.0, share)
         draw_steps(ax, level, s, 100 * stair, 100 * low, 100 * high, "ecdf")
         style: dict[str, Any] = {"color": level.colour, "linewidths": 0, "zorder": 4, "gid": f"chips:{level.name}"}
         ax.scatter(scores, 100 * share, s=4, **style)
-    for column, words, grey, dashes in BASELINES:
+    for column, words, grey, dashes in REFERENCE_LINES:
         if table[column].notna().all() and flat(table[column]):
             value = table[column].iloc[0]
             style = {"color": grey, "linestyle": dashes, "linewidth": 0.9, "zorder": 1, "gid": words}

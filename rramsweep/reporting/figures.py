@@ -1,4 +1,4 @@
-"""Which plots suit a sweep: chosen from the columns that it varied, each a figure of one column of a journal."""
+"""Plots that suit a sweep, chosen by the columns that it varied: each a figure of one column of a journal."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def figures_for(frame: pd.DataFrame) -> dict[str, PrintFigure]:
 
 
 def caption_of(name: str) -> str:
-    """What a figure of `figures_for` shows, in words."""
+    """Words on what a figure of `figures_for` shows."""
     plot, _, metric = name.partition("-")
     return CAPTIONS[plot] + (f" ({metric.replace('-', ' ')})" if metric else "")
 
@@ -140,7 +140,7 @@ def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:
 
 
 def _paired(frame: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str]) -> bool:
-    """Whether every cell has a seed that finished both in it and at its baseline."""
+    """True where every point has a seed that finished both in it and at its baseline."""
     done = frame.loc[frame["status"] == "ok", [*keys, "seed"]]
     ((name, value),) = baseline.items()
     free = [key for key in keys if key != name]

@@ -1,4 +1,4 @@
-"""What a sweep answers, in sentences that its chips carry: lower bounds on the yield, never point estimates."""
+"""Findings of a sweep in sentences that its chips carry: lower bounds on the yield, never point estimates."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Row = dict[Hashable, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer in words.
+class Findings:
+    """Findings in words.
 
     Args:
         sentences: one for each combination of the axes that is not the range itself.
@@ -50,27 +50,27 @@ class Answer:
     guessing: Sequence[str] = ()
 
 
-def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan: Plan | None = None) -> Answer:
-    """The answer of a sweep.
+def findings(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan: Plan | None = None) -> Findings:
+    """Find what a sweep shows.
 
     With a numeric axis (of several the one with most levels) each combination of the others has a sentence on how far
     it goes: levels are taken in order, from the end where the mean score is better, until the first whose
     `yield_bound` is below `GOAL`, or, with fewer chips than can show that, until the first with a chip that is not
-    good. The share named is the smallest bound of the range. Without a numeric axis each cell has its sentence, and
+    good. The share named is the smallest bound of the range. Without a numeric axis each row has its sentence, and
     where the metric has no yield, the sentence names the bad end of the mean's 95 % t interval.
 
     Args:
         frame: results.
-        summary: of `summarize`, one row a cell.
-        axes: columns of ``summary`` that may tell its cells apart.
+        summary: of `summarize`.
+        axes: columns of ``summary`` that may tell its rows apart.
         plan: what was asked; None takes what ``frame`` has for all of it.
     """
-    open_ = unfinished(frame, plan)
+    pending = unfinished(frame, plan)
     if not (frame["status"] == "ok").any():
-        return Answer(["No chip has finished: there is no answer yet."], [], unfinished=open_)
+        return Findings(["No chip has finished: there is no answer yet."], [], unfinished=pending)
     metrics = scales(frame)
     # What will vary once the sweep is complete is named already while one value of it has run.
-    levels = {name: planned(plan, name) for name in axes} if plan and open_ else {}
+    levels = {name: planned(plan, name) for name in axes} if plan and pending else {}
     varied = [name for name in axes if summary[name].nunique(dropna=False) > 1 or len(levels.get(name, [])) > 1]
     numeric = [name for name in varied if is_number(summary[name])]
     x = max(numeric, key=lambda name: summary[name].nunique()) if numeric else None
@@ -79,7 +79,7 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan
         keys.append(NAME)
     more = x is not None and len(levels.get(x, [])) > summary[x].nunique(dropna=False)
     chips = _Words(frame, summary, "no chip of a further level has run yet" if more else "no further level was swept")
-    # Of thousands of cells a frame each would take a minute; a row is plain data.
+    # Plain data: frames of one row each would take a minute for thousands of rows.
     rows = summary.assign(**{_GUESSED: at_chance(summary)}).to_dict("records")
     groups: dict[int, list[Row]] = {}
     number = summary.groupby(keys, sort=False, dropna=False).ngroup() if keys else [0] * len(rows)
@@ -96,7 +96,7 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan
         if along:
             sentences.append(chips.sentence(where, sorted(along, key=lambda row: row[x]), x))
     headline = _headline(summary) if len(sentences) > READABLE else ""
-    return Answer(sentences, _notes(frame, summary, x is not None), headline, open_, guessing(frame))
+    return Findings(sentences, _notes(frame, summary, x is not None), headline, pending, guessing(frame))
 
 
 def guessing(frame: pd.DataFrame) -> list[str]:
@@ -127,10 +127,10 @@ def unseen(summary: pd.DataFrame) -> list[str]:
     few, many = counts[0], counts[-1]
     most = [f"{percent(float(unseen_share(n)), 1, 'high')} %" for n in (few, many)]
     good = "it were" if few == 1 else f"all {few} were"
-    told = f"{_count(few)} cannot see rare failures: even if {good} good, up to {most[0]} of all chips may be bad"
+    sentence = f"{_count(few)} cannot see rare failures: even if {good} good, up to {most[0]} of all chips may be bad"
     if few < many:
-        told += f"; if all {many} were, up to {most[1]}"
-    return [f"{told} (exact one-sided {100 * CONFIDENCE:g} % bound, for many chips n about 3/n)"]
+        sentence += f"; if all {many} were, up to {most[1]}"
+    return [f"{sentence} (exact one-sided {100 * CONFIDENCE:g} % bound, for many chips n about 3/n)"]
 
 
 def _has_yield(summary: pd.DataFrame) -> pd.Series[bool]:
@@ -180,29 +180,29 @@ class _Words:
         carried = rows[: max(k, 1)]
         last = carried[-1]
         place = _at(x, last) if len(carried) == 1 else f"{x} {until} {_value(x, last)}"
-        here = _joined([*where, place])
+        level = _joined([*where, place])
         if last["n"] == 0:
-            return f"{here}: no chip finished."
+            return f"{level}: no chip finished."
         if k == 0 and x is not None:
-            asked = f"{_percent(_goal(last['n']))} % of chips {self._keeps(scale)}{_most(last)}"
+            goal = f"{_at_least(_goal(last['n']))} % of chips {self._keeps(scale)}{_most(last)}"
             shown = f"it {self._shows(last)} ({self._over(carried)})"
-            return f"{here}: already this first level is not shown to keep {asked}; {shown}."
+            return f"{level}: already this first level is not shown to keep {goal}; {shown}."
         least = min(carried, key=lambda row: float(row["yield_bound"]))
-        said = f"{here}: at least {_percent(least['yield_bound'])} % of chips stay {self._keeps(scale)}"
-        said = f"{said} ({self._over(carried)}{_most(least) if k else ''})"
+        bound = f"{level}: at least {_at_least(least['yield_bound'])} % of chips stay {self._keeps(scale)}"
+        bound = f"{bound} ({self._over(carried)}{_most(least) if k else ''})"
         if x is None:
-            return f"{said}."
+            return f"{bound}."
         if k == len(rows):
-            return f"{said}; {self._at_end}."
+            return f"{bound}; {self._at_end}."
         after = rows[k]
         over = f" ({_count(int(after['n']))})" if after["n"] else ""
-        return f"{said}; the next level, {_value(x, after)}, {self._shows(after)}{over}."
+        return f"{bound}; the next level, {_value(x, after)}, {self._shows(after)}{over}."
 
     def _keeps(self, scale: Scale) -> str:
         drop = drop_for([scale], self._drop)  # each metric's own where several were swept
         assert drop is not None, "a metric with a bound on its yield has a drop"
-        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.distance}".rstrip()
-        return f"at most {told} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
+        loss = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.distance}".rstrip()
+        return f"at most {loss} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
 
     def _over(self, rows: Sequence[Row]) -> str:
         each = " a level" if len(rows) > 1 else ""
@@ -210,19 +210,21 @@ class _Words:
 
     @staticmethod
     def _shows(row: Row) -> str:
-        return f"shows at least {_percent(row['yield_bound'])} %" if row["n"] > 0 else "shows nothing: no chip finished"
+        return (
+            f"shows at least {_at_least(row['yield_bound'])} %" if row["n"] > 0 else "shows nothing: no chip finished"
+        )
 
     def _mean(self, where: Sequence[str], rows: Sequence[Row], x: str | None, scale: Scale) -> str:
         bad, worst = ("score_low", "at least") if scale.higher_is_better else ("score_high", "at most")
         side: Bound = "low" if scale.higher_is_better else "high"
-        said = []
+        means = []
         for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
             place = _at(x, row)
             end = scale.text(row[bad], bound=side)
             text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {end}"
-            said.append(f"{text}{f' at {place}' if place else ''}")
+            means.append(f"{text}{f' at {place}' if place else ''}")
         return (
-            f"{_joined([*where, scale.mean_name])}: {', '.join(said)}; digital "
+            f"{_joined([*where, scale.mean_name])}: {', '.join(means)}; digital "
             f"{scale.text(rows[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
             f"{_chips(rows)} {self._of})."
         )
@@ -234,7 +236,7 @@ def _headline(summary: pd.DataFrame) -> str:
     known = summary[~at_chance(summary)]
     kept = sum(map(_keeps_goal, known["n"], known["yield_bound"]))
     fewest = summary.iloc[int(summary["n"].to_numpy().argmin())]
-    least = f"{_percent(_goal(fewest['n']))} % of chips good{_most(fewest)}"
+    least = f"{_at_least(_goal(fewest['n']))} % of chips good{_most(fewest)}"
     return f"{kept} of {len(summary)} points are each shown to keep at least {least}."
 
 
@@ -250,12 +252,12 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
         needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(GOAL))
         if few < needed:
             notes.append(
-                f"{_count(few)} without a failure can show {_percent(_goal(few))} % "
-                f"and no more; {needed} show {_percent(GOAL)} %."
+                f"{_count(few)} without a failure can show {_at_least(_goal(few))} % "
+                f"and no more; {needed} show {_at_least(GOAL)} %."
             )
         if ranges:
             notes.append(
-                f"A range ends before the first level that is not shown to keep {_percent(GOAL)} % of chips good (or "
+                f"A range ends before the first level that is not shown to keep {_at_least(GOAL)} % of chips good (or "
                 "what so few chips can show at most); that share is a choice made here. Levels are taken in order, so "
                 "that the whole range keeps it at this confidence; the share named is the smallest bound of the range."
             )
@@ -272,7 +274,7 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
 
 
 def _goal(n: float) -> float:
-    """What n chips must show for a range to go on: `GOAL`, or what they show without a failure where that is less."""
+    """Share that n chips must show for a range to go on: `GOAL`, or the most so few can show where that is less."""
     return min(GOAL, (1 - CONFIDENCE) ** (1 / n)) if n > 0 else GOAL
 
 
@@ -281,11 +283,11 @@ def _keeps_goal(n: float, bound: float) -> bool:
 
 
 def _most(row: Any) -> str:
-    """That `_goal` is below `GOAL` because so few chips cannot show more, where it is."""
+    """Words on a `_goal` below `GOAL`, where so few chips cannot show more."""
     return f", the most that {_count(int(row['n']))} can show" if row["n"] > 0 and _goal(row["n"]) < GOAL else ""
 
 
-def _percent(share: float) -> str:
+def _at_least(share: float) -> str:
     return percent(share, bound="low")
 
 

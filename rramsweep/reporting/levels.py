@@ -31,9 +31,9 @@ _COLUMNS = 4
 
 @dataclass(frozen=True)
 class Level:
-    """One value of the column that tells stairs apart: its cell, its name, its look, and whether the legend has it."""
+    """One value of the column that tells stairs apart: row of the summary, name, look, and if the legend has it."""
 
-    cell: int
+    row: int
     name: str
     colour: str
     dashes: Any
@@ -56,8 +56,8 @@ def levels_of(table: pd.DataFrame, group: str | None) -> tuple[list[Level], list
     colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
     step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _ALL_NAMED else 1
     levels = [
-        Level(cell, text_of(value, group), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
-        for i, (cell, value) in enumerate(zip(values.index.tolist(), values, strict=True))
+        Level(row, text_of(value, group), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        for i, (row, value) in enumerate(zip(values.index.tolist(), values, strict=True))
     ]
     return levels, left_out
 

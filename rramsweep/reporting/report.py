@@ -26,7 +26,7 @@ from rramsweep.files import write_atomic
 from rramsweep.reporting import page
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.figures import caption_of, figures_for
-from rramsweep.reporting.findings import answer, few_chips, guessing, unseen
+from rramsweep.reporting.findings import few_chips, findings, guessing, unseen
 from rramsweep.reporting.page import PAGE_FILE
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import styled
@@ -100,7 +100,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def ends(plan: Plan, facts: pa.Table) -> list[tuple[int, str] | None]:
-    """For each point of a plan `(n, why)`: how many of its first chips count and what ended them; None if none did.
+    """End of each point of a plan, `(n, why)`: its first n chips count, ended by that; None if it goes on.
 
     Args:
         plan: the points and their seeds.
@@ -135,8 +135,8 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         png = save_figure(figure, folder / f"{name}.png")
         caption = f"{caption_of(name)}: {name}.png"
         pictures[caption], left_out[caption] = png, figure.left_out
-    said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
-    html = page.render(frame, summary, said, plan, _runs(folder), pictures, left_out)
+    found = findings(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
+    html = page.render(frame, summary, found, plan, _runs(folder), pictures, left_out)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 
@@ -154,10 +154,12 @@ def save_figure(fig: Figure, path: str | Path) -> bytes:
     return buffer.getvalue()
 
 
-def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, told: Sequence[str] = ()) -> None:
-    """Print the summary, in 80 columns where the values allow it, notes not ``told`` yet, and where the files are.
+def show(
+    frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, printed: Sequence[str] = ()
+) -> None:
+    """Print the summary, in 80 columns where the values allow it, notes not ``printed`` yet, and where the files are.
 
-    That a network is at chance level comes before all else, whether ``told`` or not, and its chips show no yield.
+    That a network is at chance level comes before all else, ``printed`` or not, and its chips show no yield.
     """
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
@@ -198,7 +200,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     for sentence in unseen(summary):
         console.print(sentence, markup=False)
-    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
+    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in printed)]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
@@ -208,15 +210,15 @@ def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
         names = ", ".join(metric.label for metric in metrics if metric.unit != FRACTION)
         alone = "" if len(metrics) == 1 else "sweep it alone and "
         return f"yield of {names}: {alone}give yield_drop=VALUE, how much worse than digital a good chip may be"
-    said = []
+    good = []
     for metric in metrics:
         distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.distance}".rstrip()
-        said.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
-    return f"yield: chips with a {' or a '.join(said)}; Wilson interval"
+        good.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
+    return f"yield: chips with a {' or a '.join(good)}; Wilson interval"
 
 
 def _summary(frame: pd.DataFrame) -> pd.DataFrame:
-    # What ended a point belongs beside its n; it is one value a point, so it splits no cell.
+    # What ended a point belongs beside its n; it is one value a point, so it splits no row.
     ended = [ENDED] if ENDED in frame else []
     return summarize(frame, [*resolve_by(frame, None), *ended])
 
@@ -232,7 +234,7 @@ def _plan(folder: Path) -> Plan | None:
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
-    """What the runs of a sweep wrote down of themselves, earliest first."""
+    """Records of the runs of a sweep, earliest first."""
     folders = [folder] if os.path.lexists(folder / RUN_FILE) else sorted(folder.glob("jobs/*"))
     runs = (run for each in folders for run in read_runs(each))
     return sorted(runs, key=lambda run: datetime.fromisoformat(run["started"]))

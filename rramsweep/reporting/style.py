@@ -25,7 +25,7 @@ COLOURS: tuple[str, ...] = tuple(STYLE["axes.prop_cycle"].by_key()["color"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1.5, 1.5)))
 # Column of the table -> what its line is called, its grey, its dashes.
-BASELINES = (
+REFERENCE_LINES = (
     ("digital_score", "digital", "#000000", (0, (6, 2))),
     ("ideal_score", "ideal chip", "#777777", (0, (2, 1.2))),
     ("limit", "yield limit", "#777777", (0, (1, 2))),
@@ -57,7 +57,7 @@ class LeftOut:
 
     @property
     def words(self) -> str:
-        """How many they are and which, for a caption."""
+        """Their number and names, for a caption."""
         more = len(self.names) > _NAMED + 1
         names = [*self.names[:_NAMED], "...", self.names[-1]] if more else self.names
         return f"left out, evenly: {len(self.names)} of {self.n} values of {self.column} ({', '.join(names)})"
@@ -153,19 +153,19 @@ def _width(names: Sequence[str], n: int) -> int:
 
 
 def columns_for(names: Sequence[str]) -> int:
-    """How many names of a legend fit beside each other in one column of a journal."""
+    """Number of names of a legend that fit beside each other in one column of a journal."""
     longest = max(map(len, names), default=0)
     return 5 if longest < 6 else 3 if longest < 16 else 2 if longest < 36 else 1
 
 
 def room(ax: Axes) -> int:
-    """How many small letters fit beside each other under the Axes: they are about half as wide as high."""
+    """Number of small letters that fit beside each other under the Axes: they are about half as wide as high."""
     width = ax.get_window_extent().width / ax.figure.dpi * 72
     return max(20, int(width / (0.5 * mpl.rcParams["legend.fontsize"])))
 
 
 def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = ()) -> None:
-    """What the drawn is, below the Axes."""
+    """Write what the drawn is below the Axes."""
     parts = [*parts, *(left.words for left in left_out)]
     if isinstance(ax.figure, PrintFigure):
         ax.figure.left_out.extend(left_out)

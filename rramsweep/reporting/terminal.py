@@ -1,4 +1,4 @@
-"""What the command prints to: a terminal, a pipe or a log."""
+"""Output of the command: a terminal, a pipe or a log."""
 
 from __future__ import annotations
 

@@ -62,11 +62,11 @@ def plot_yield(
     end = max(0.0, loss.max(), yield_drop or 0.0)
     levels, left_out = levels_of(table, group)
     for level in levels:
-        mine = np.sort(loss[chips["cell"] == level.cell].to_numpy())
-        drop = np.unique(np.concatenate([[0.0], mine[mine > 0], [end]]))
-        good = np.searchsorted(mine, drop, side="right")
-        low, high = np.array([wilson(int(k), len(mine)) for k in good]).T
-        draw_steps(ax, level, metric.factor * drop, 100 * good / len(mine), 100 * low, 100 * high, "yield")
+        ordered = np.sort(loss[chips["summary_row"] == level.row].to_numpy())
+        drop = np.unique(np.concatenate([[0.0], ordered[ordered > 0], [end]]))
+        good = np.searchsorted(ordered, drop, side="right")
+        low, high = np.array([wilson(int(k), len(ordered)) for k in good]).T
+        draw_steps(ax, level, metric.factor * drop, 100 * good / len(ordered), 100 * low, 100 * high, "yield")
     if yield_drop is not None:
         style: dict[str, Any] = {"color": "#777777", "linestyle": (0, (1, 2)), "linewidth": 0.9, "gid": "yield_drop"}
         ax.axvline(metric.factor * yield_drop, label=f"yield_drop = {yield_drop:g}", **style)

@@ -20,7 +20,7 @@ from rramsweep.analysis.frames import ImageCounts
 from rramsweep.analysis.summary import summarize
 from rramsweep.reporting import page, report
 from rramsweep.reporting.figures import figures_for
-from rramsweep.reporting.findings import answer
+from rramsweep.reporting.findings import findings
 from rramsweep.reporting.style import MOST_COLOURS, MOST_NAMES, MOST_SHADES, evenly
 from rramsweep.reporting.terminal import show_table
 from tests.reporting.test_plots import DRIFT, caption, legend, sweep
@@ -123,7 +123,7 @@ def test_the_page_names_all_that_a_figure_leaves_out_and_keeps_every_row():
     text = page.render(
         frame,
         summary,
-        answer(frame, summary, ["technology"]),
+        findings(frame, summary, ["technology"]),
         None,
         [],
         dict.fromkeys(figures, b""),
