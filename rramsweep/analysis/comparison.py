@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rramsweep.analysis.grouping import cells, need_facts, resolve_by, without_images
+from rramsweep.analysis.grouping import group_numbers, grouped, need_facts, resolve_by
 from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import moments
 from rramsweep.arguments import brief, checked_arguments
@@ -22,18 +22,18 @@ from rramsweep.suggest import nearest
 
 @checked_arguments
 def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] | None = None) -> pd.DataFrame:
-    """Compare each cell with its baseline, chip by chip on common seeds; a cell is one combination of ``by``.
+    """Compare each group with its baseline, chip by chip on common seeds; a group is one combination of ``by``.
 
     Args:
         frame: a results frame. Rows with status ``ok`` count.
-        baseline: values of columns that make a cell the baseline, ``None`` for a null. Columns of ``by`` that it does
-            not name are matched cell by cell: ``{"drift.relative_drift": 0.0}`` compares each technology with its
-            own drift 0, ``{"technology": "drift_alone", "drift.relative_drift": 0.0}`` every cell with this one.
+        baseline: values of columns that make a group the baseline, ``None`` for a null. Columns of ``by`` that it does
+            not name are matched group by group: ``{"drift.relative_drift": 0.0}`` compares each technology with its
+            own drift 0, ``{"technology": "drift_alone", "drift.relative_drift": 0.0}`` every group with this one.
             A number may differ by 1e-12 of itself, as steps of 0.1 do.
-        by: columns that tell the cells apart, see `summarize`; those of ``baseline`` are added.
+        by: columns that tell the groups apart, see `summarize`; those of ``baseline`` are added.
 
     Returns:
-        One row a cell in order of appearance, as in `summarize`; that of a baseline compares it with itself. The
+        One row a group in order of appearance, as in `summarize`; that of a baseline compares it with itself. The
         columns are ``by``, then, with ``d = score here - score of the same seed at the baseline`` in the metric's unit
         (of accuracies a fraction, negative where accuracy is lost), all over the ``n`` common chips
 
@@ -54,7 +54,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
         some 30 chips, unless a few of them lose nearly everything.
 
     Raises:
-        ValueError: a column that is not there or a value that no row has (with the nearest), an empty baseline, a cell
+        ValueError: a column that is not there or a value that no row has (with the nearest), an empty baseline, a group
             that holds more than one point, has no baseline, has one of another metric, or has no finished seed in
             common with it.
     """
@@ -62,22 +62,22 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
     check_baseline(frame, baseline)
     given = resolve_by(frame, list(baseline))
     keys = resolve_by(frame, [*resolve_by(frame, by), *given])
-    chips, cell, heads = cells(without_images(frame)[0], keys)
+    chips, group, heads = grouped(frame, keys)
     base = _baselines(heads, baseline, keys)
-    first = chips.iloc[np.unique(cell, return_index=True)[1]]
+    first = chips.iloc[np.unique(group, return_index=True)[1]]
     higher, most = _directions(first, base), np.where(first[UNIT] == FRACTION, 1.0, np.inf)
     ok = (chips["status"] == "ok").to_numpy(dtype=bool)
-    chips, cell = chips.loc[ok], cell[ok]
+    chips, group = chips.loc[ok], group[ok]
     seed, seeds = pd.factorize(chips["seed"])
-    there = pd.Index(cell * len(seeds) + seed).get_indexer(base[cell] * len(seeds) + seed)
-    here = np.flatnonzero(there >= 0)
-    there = there[here]
-    n = np.bincount(cell[here], minlength=len(heads))
+    partner = pd.Index(group * len(seeds) + seed).get_indexer(base[group] * len(seeds) + seed)
+    paired = np.flatnonzero(partner >= 0)
+    partner = partner[paired]
+    n = np.bincount(group[paired], minlength=len(heads))
     if not n.all():
-        raise ValueError(_unpaired(chips["seed"].to_numpy(), cell, base, heads, int(n.argmin())))
-    d = _differences(chips, here, there)
+        raise ValueError(_unpaired(chips["seed"].to_numpy(), group, base, heads, int(n.argmin())))
+    d = _differences(chips, paired, partner)
     scores = chips["score"].to_numpy(dtype=np.float64)
-    out = heads.assign(n=n, **_statistics(scores[here], scores[there], d, cell[here], n, higher, most))
+    out = heads.assign(n=n, **_statistics(scores[paired], scores[partner], d, group[paired], n, higher, most))
     out.attrs = {"by": keys, "baseline": dict(baseline)}
     return out
 
@@ -100,49 +100,49 @@ def check_baseline(frame: pd.DataFrame, baseline: Any) -> None:
 
 
 def _directions(first: pd.DataFrame, base: Codes) -> npt.NDArray[np.bool_]:
-    """Whether higher is better, for each cell, whose first chips are given.
+    """Direction of each group's metric, True where higher is better, from the group's first chips.
 
     Raises:
-        ValueError: a cell has another metric than its baseline.
+        ValueError: a group has another metric than its baseline.
     """
     other = (first[list(METRIC)].to_numpy() != first[list(METRIC)].to_numpy()[base]).any(axis=1)
     if other.any():
         worst = int(other.argmax())
-        here, there = (Scale.of(first.iloc[i].to_dict()).label for i in (worst, int(base[worst])))
+        own, other_label = (Scale.of(first.iloc[i].to_dict()).label for i in (worst, int(base[worst])))
         raise ValueError(
-            f"a cell and its baseline must have one metric, got {here} against {there}: leave metric out of baseline, "
-            "or filter the frame"
+            f"a group and its baseline must have one metric, got {own} against {other_label}: leave metric out of "
+            "baseline, or filter the frame"
         )
     return first[HIGHER].to_numpy(dtype=bool)
 
 
-def _differences(chips: pd.DataFrame, here: Codes, there: Codes) -> Floats:
-    """Score here less score there, of pairs of rows.
+def _differences(chips: pd.DataFrame, paired: Codes, partner: Codes) -> Floats:
+    """Scores less those of the partners at the baseline, of pairs of rows.
 
     Counts stay whole up to the last division: equal differences then are equal numbers, and no spread is exactly none.
     """
     scores = chips["score"].to_numpy(dtype=np.float64)
     right, images = (chips[name].to_numpy(dtype=np.int64, na_value=0) for name in ("n_correct", "n_images"))
     counted = chips["n_correct"].notna().to_numpy(dtype=bool)
-    whole = np.lcm(images[here], images[there])
-    gain = right[here] * (whole // images[here]) - right[there] * (whole // images[there])
-    d: Floats = np.where(counted[here] & counted[there], gain / whole, scores[here] - scores[there])
+    whole = np.lcm(images[paired], images[partner])
+    gain = right[paired] * (whole // images[paired]) - right[partner] * (whole // images[partner])
+    d: Floats = np.where(counted[paired] & counted[partner], gain / whole, scores[paired] - scores[partner])
     return d
 
 
 def _statistics(
-    here: Floats, there: Floats, d: Floats, cell: Codes, n: Codes, higher: npt.NDArray[np.bool_], most: Floats
+    score: Floats, baseline: Floats, d: Floats, group: Codes, n: Codes, higher: npt.NDArray[np.bool_], most: Floats
 ) -> dict[str, npt.NDArray[Any]]:
-    difference, x, y = moments(d, cell, n, -most, most), moments(here, cell, n), moments(there, cell, n)
-    centred = (here - x["mean"][cell]) * (there - y["mean"][cell])
-    covariance = np.bincount(cell, weights=centred, minlength=len(n)) / np.maximum(n - 1, 1)
+    difference, x, y = moments(d, group, n, -most, most), moments(score, group, n), moments(baseline, group, n)
+    centred = (score - x["mean"][group]) * (baseline - y["mean"][group])
+    covariance = np.bincount(group, weights=centred, minlength=len(n)) / np.maximum(n - 1, 1)
     spread = x["std"] * y["std"]
     variances, variance = x["std"] ** 2 + y["std"] ** 2, difference["std"] ** 2
     saved = np.where(variances > 0, np.inf, np.nan)
-    worse = np.where(higher[cell], d < 0, d > 0)
+    worse = np.where(higher[group], d < 0, d > 0)
     return {
         **{f"difference_{name}": difference[name] for name in ("mean", "low", "high", "std")},
-        "worse_share": np.bincount(cell, weights=worse, minlength=len(n)) / n,
+        "worse_share": np.bincount(group, weights=worse, minlength=len(n)) / n,
         "correlation": np.clip(_ratio(covariance, spread, np.full(len(n), np.nan)), -1, 1),
         "chips_saved": _ratio(variances, variance, saved),
     }
@@ -154,14 +154,14 @@ def _ratio(a: Floats, b: Floats, otherwise: Floats) -> Floats:
 
 
 def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str]) -> Codes:
-    """For each cell the number of its baseline cell.
+    """Number of each group's baseline group.
 
     Raises:
-        ValueError: a value that no row has, values that no row has together, or a cell without a baseline.
+        ValueError: a value that no row has, values that no row has together, or a group without a baseline.
     """
     is_base = np.ones(len(heads), dtype=bool)
     for name, value in baseline.items():
-        has = equal_to(list(heads[name]), value)
+        has = equal_to(heads[name], value)
         if not has.any():
             near = _nearest(list(dict.fromkeys(heads[name].dropna())), value)
             near += ["None"] if heads[name].isna().any() else []
@@ -169,33 +169,30 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
             raise ValueError(f"baseline must be a value that some row has, got {name}={value!r}: {remedy}")
         is_base &= has
     free = [name for name in keys if name not in baseline]
-    group = np.zeros(len(heads), dtype=np.int64)
-    for name in free:
-        level = pd.factorize(heads[name], use_na_sentinel=False)[0]
-        group = pd.factorize(group * (level.max() + 1) + level)[0].astype(np.int64)
-    where = np.full(group.max() + 1, -1)
-    where[group[is_base][::-1]] = np.flatnonzero(is_base)[::-1]  # of two that differ in the 13th digit, the first
-    base = where[group]
+    match = group_numbers(heads, free)
+    first = np.full(match.max() + 1, -1)
+    first[match[is_base][::-1]] = np.flatnonzero(is_base)[::-1]  # of two that differ in the 13th digit, the first
+    base = first[match]
     if (base < 0).any():
         row = heads.iloc[int((base < 0).argmax())]
         wanted = ", ".join(f"{name}={value!r}" for name, value in baseline.items())
-        told = f" with {_where(row, free)}" if free else ""
-        beside = heads.loc[group == group[(base < 0).argmax()], list(baseline)]
-        there = list(dict.fromkeys(_where(one, list(baseline)) for _, one in beside.iterrows()))
+        condition = f" with {_where(row, free)}" if free else ""
+        matched = heads.loc[match == match[(base < 0).argmax()], list(baseline)]
+        values = list(dict.fromkeys(_where(other, list(baseline)) for _, other in matched.iterrows()))
         raise ValueError(
-            f"each cell must have a baseline, but no row{told} has {wanted}, only {_some(there)}: "
+            f"each group must have a baseline, but no row{condition} has {wanted}, only {_first_few(values)}: "
             + ("sweep it, name more columns in baseline, or filter the frame" if free else "take one of these")
         )
     return base
 
 
-def equal_to(values: Sequence[Any], value: Any) -> npt.NDArray[np.bool_]:
-    """Which values are ``value``: exactly, or if none is, numbers to 12 digits, as in a point's identity."""
+def equal_to(values: "pd.Series[Any]", value: Any) -> npt.NDArray[np.bool_]:
+    """Mask of a column's rows that are ``value``: exactly, or where none is, to 12 digits, as in a point's identity."""
     if not pd.api.types.is_scalar(value):
         return np.zeros(len(values), dtype=bool)
     if pd.isna(value):
-        return np.array([bool(pd.isna(one)) for one in values], dtype=bool)
-    exact = np.array([not pd.isna(one) and bool(one == value) for one in values], dtype=bool)
+        return values.isna().to_numpy(dtype=bool)
+    exact = (values.eq(value) & values.notna()).to_numpy(dtype=bool)
     if exact.any() or not _is_number(value):
         return exact
     close = [_is_number(one) and abs(one - value) <= 1e-12 * abs(value) for one in values]
@@ -209,14 +206,14 @@ def _nearest(values: list[Any], value: Any) -> list[str]:
     return [text[name] for name in nearest(str(value), text) or list(text)[:3]]
 
 
-def _unpaired(seed: Codes, cell: Codes, base: Codes, heads: pd.DataFrame, worst: int) -> str:
+def _unpaired(seed: Codes, group: Codes, base: Codes, heads: pd.DataFrame, worst: int) -> str:
     def held(number: int) -> str:
-        own = np.unique(seed[cell == number])
+        own = np.unique(seed[group == number])
         return f"{len(own)} ({own[0]} to {own[-1]})" if len(own) else "none"
 
     where = _where(heads.iloc[worst], list(heads.columns))
     return (
-        f"a cell and its baseline must have finished seeds in common, but {where} has {held(worst)} and its "
+        f"a group and its baseline must have finished seeds in common, but {where} has {held(worst)} and its "
         f"baseline {held(int(base[worst]))}: sweep both with the same seed, or filter the frame"
     )
 
@@ -225,7 +222,7 @@ def _where(row: "pd.Series[Any]", names: Sequence[str]) -> str:
     return ", ".join(f"{name}={None if pd.isna(row[name]) else _plain(row[name])!r}" for name in names)
 
 
-def _some(texts: list[str]) -> str:
+def _first_few(texts: list[str]) -> str:
     return "; ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 

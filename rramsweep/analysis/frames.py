@@ -12,10 +12,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rramsweep.analysis.schema import CHANCE, CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, checked
+from rramsweep.analysis.schema import CHANCE, CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, to_arrow
 from rramsweep.files import read_regular, write_atomic
+
+T = TypeVar("T")
 
 # Under this key pandas itself keeps `attrs`, so that a plain pd.read_parquet finds `swept` too.
 _ATTRS_KEY = b"PANDAS_ATTRS"
@@ -37,6 +39,17 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-|[+-]?(inf|nan)")
 IMAGES_KEPT = 1_000_000
 
 
+class ImageCounts(dict[str, Mapping[str, Any]]):
+    """Right chips of each image, ``{point_id: {"n_chips": int, "n_correct": ...}}``, for ``attrs["images"]``.
+
+    pandas copies a frame's ``attrs`` deeply whenever it makes a frame or a column of another. This is never changed
+    once it is made, so that its copy is itself.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ImageCounts":
+        return self
+
+
 def check(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``frame`` itself if it follows the schema.
 
@@ -45,7 +58,7 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
             an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, ``CHANCE``, and all of ``COUNTED`` together, may
             be null) or a ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
     """
-    checked(frame)
+    to_arrow(frame)
     return frame
 
 
@@ -96,7 +109,7 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         TypeError: ``attrs`` that JSON cannot hold.
     """
     attrs = json.dumps({key: value for key, value in frame.attrs.items() if key != "images" or _small(value)}).encode()
-    table = checked(frame)
+    table = to_arrow(frame)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _ATTRS_KEY: attrs})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
@@ -136,17 +149,33 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         OSError: no such file, or no regular one.
         ValueError: not a Parquet file, or what `check` refuses.
     """
-    try:
-        # In this thread alone, as a fragment of the store is.
-        table = pq.ParquetFile(pa.BufferReader(read_regular(Path(path)))).read(use_threads=False)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
+    # In this thread alone, as a fragment of the store is.
+    table = _parquet(path, lambda file: file.read(use_threads=False))
     for name in (*EXECUTION, CHANCE):
         if name not in table.column_names:
             table = table.append_column(pa.field(name, FACTS[name]), pa.nulls(len(table), FACTS[name]))
     frame = _to_pandas(table)
-    frame.attrs = json.loads((table.schema.metadata or {}).get(_ATTRS_KEY, b"{}"))
+    attrs = json.loads((table.schema.metadata or {}).get(_ATTRS_KEY, b"{}"))
+    images = attrs.get("images")
+    frame.attrs = attrs | ({"images": ImageCounts(images)} if isinstance(images, dict) else {})
     return check(frame)
+
+
+def count(path: str | os.PathLike[str]) -> int:
+    """Rows of what `write` wrote, from the end of the file.
+
+    Raises:
+        OSError: no such file, or no regular one.
+        ValueError: not a Parquet file.
+    """
+    return _parquet(path, lambda file: int(file.metadata.num_rows))
+
+
+def _parquet(path: str | os.PathLike[str], take: Callable[[pq.ParquetFile], T]) -> T:
+    try:
+        return take(pq.ParquetFile(pa.BufferReader(read_regular(Path(path)))))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
 
 
 def _labels(points: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Sorting the rows of a results table into cells: which columns tell them apart, and that each holds one point."""
+"""Sorting the rows of a results table into groups: which columns tell them apart, and that each holds one point."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ def one_metric(frame: pd.DataFrame) -> Scale:
 
 
 def inputs_word(frame: pd.DataFrame) -> str:
-    """What to call the rows of the data: images where right ones are counted, else inputs."""
+    """Word for the rows of the data: images where right ones are counted, else inputs."""
     return "images" if frame["n_correct"].notna().any() else "inputs"
 
 
@@ -85,7 +85,7 @@ def _check_attrs(attrs: Mapping[Any, Any]) -> None:
 
 
 def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
-    """The columns that tell cells apart; see `summarize`.
+    """The columns that tell groups apart; see `summarize`.
 
     Raises:
         ValueError: a name that is no column, or a fact that is an outcome of the trial.
@@ -108,25 +108,21 @@ def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
     return names
 
 
-def cells(
+def grouped(
     frame: pd.DataFrame, keys: Sequence[str], remedy: Remedy | None = None
 ) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
-    """Sort chips into cells: the rows without repeated chips, the cell number of each, the cells' ``keys``.
+    """Sort chips into groups: the rows without repeated chips, the group number of each, the groups' ``keys``.
 
     Cells are numbered in order of appearance. A refusal ends in what ``remedy`` says of the columns that tell the
-    points apart and of the cell's rows, by default in words of `summarize`.
+    points apart and of the group's rows, by default in words of `summarize`.
 
     Raises:
-        ValueError: a cell holds more than one point.
+        ValueError: a group holds more than one point.
     """
-    code = np.zeros(len(frame), dtype=np.int64)
-    for name in keys:
-        level, levels = pd.factorize(frame[name], use_na_sentinel=False)
-        # Renumbered each time, so that many columns cannot overflow.
-        code = pd.factorize(code * max(len(levels), 1) + level)[0].astype(np.int64)
-    rows = pd.DataFrame({"cell": code, "point": frame["point_id"].to_numpy(), "seed": frame["seed"].to_numpy()})
+    code = group_numbers(frame, keys)
+    rows = pd.DataFrame({"group": code, "point": frame["point_id"].to_numpy(), "seed": frame["seed"].to_numpy()})
     first = np.unique(code, return_index=True)[1]
-    held = np.bincount(rows[["cell", "point"]].drop_duplicates()["cell"], minlength=len(first))
+    held = np.bincount(rows[["group", "point"]].drop_duplicates()["group"], minlength=len(first))
     if (held > 1).any():
         worst = int((held > 1).argmax())
         raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst]), remedy or _in_by))
@@ -134,44 +130,42 @@ def cells(
     return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
 
 
+def group_numbers(frame: pd.DataFrame, keys: Sequence[str]) -> Codes:
+    """Number of each row's combination of ``keys``, in order of appearance; a null is a value of its own."""
+    if not keys:
+        return np.zeros(len(frame), np.int64)
+    return np.asarray(frame.groupby(list(keys), sort=False, dropna=False, observed=True).ngroup(), np.int64)
+
+
 def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFrame:
-    """The chips that a plot shows: those that finished, each once, with the number of its cell in ``cell``.
+    """The chips that a plot shows: those that finished, each once; ``summary_row`` is the number of its row there.
 
     Args:
         frame: a results frame.
-        keys: the columns of the plot's cells, see `cells`.
+        keys: the columns that tell the summary's rows apart, see `grouped`.
         free: whether the plot has a ``group`` that is not used yet, for what a refusal says.
 
     Raises:
-        ValueError: none did, a cell holds more than one point, or what `resolve_by` refuses.
+        ValueError: none did, a group holds more than one point, or what `resolve_by` refuses.
     """
     remedy = _in_group if free else _in_frame
     resolve_by(frame, ["model"])  # which captions name
-    chips, cell, _ = cells(without_images(frame)[0], resolve_by(frame, list(keys)), remedy)
-    chips = chips.assign(cell=cell)[chips["status"] == "ok"]
+    chips, group, _ = grouped(frame, resolve_by(frame, list(keys)), remedy)
+    chips = chips.assign(summary_row=group)[chips["status"] == "ok"]
     if chips.empty:
         raise ValueError("a plot needs a chip with status ok, got none: see the frame's error column")
     return chips
 
 
-def without_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-    """The frame without the counts per image, which pandas would copy each time a column is read, and these."""
-    images: Mapping[str, Any] = frame.attrs.get("images") or {}
-    if images:
-        frame = frame.copy(deep=False)
-        frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}
-    return frame, images
-
-
 def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int, remedy: Remedy) -> str:
-    where = ", ".join(f"{name}={rows[name].iloc[0]}" for name in keys) or "of the whole frame"
+    where = ", ".join(f"{name}={rows[name].iloc[0]}" for name in keys) or "the whole frame"
     columns = _telling(rows, held)
     if columns:
-        told = f"which differ in {', '.join(columns)}: {remedy(columns, rows)}"
+        difference = f"which differ in {', '.join(columns)}: {remedy(columns, rows)}"
     else:
-        told = "which no column tells apart (other weights, images or code): "
-        told += "add point_id to by" if remedy is _in_by else "filter the frame by point_id"
-    return f"a cell must hold one point, cell {where} holds {held}, {told}"
+        difference = "which no column tells apart (other weights, images or code): "
+        difference += "add point_id to by" if remedy is _in_by else "filter the frame by point_id"
+    return f"a group of chips must hold one point, {where} holds {held}, {difference}"
 
 
 def _telling(rows: pd.DataFrame, held: int) -> list[str]:
@@ -181,9 +175,9 @@ def _telling(rows: pd.DataFrame, held: int) -> list[str]:
     swept = [name for name in rows.attrs.get("swept", ()) if name in differ]
     for names in (swept, differ):
         for size in range(1, min(len(names), _FEW) + 1):
-            for some in itertools.combinations(names, size):
-                if len(points[list(some)].drop_duplicates()) == held:
-                    return list(some)
+            for subset in itertools.combinations(names, size):
+                if len(points[list(subset)].drop_duplicates()) == held:
+                    return list(subset)
     return differ
 
 

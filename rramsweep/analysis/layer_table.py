@@ -68,7 +68,7 @@ def layer_table(points: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, 
 
 
 def warnings_of(table: pd.DataFrame) -> list[str]:
-    """What in a layer table makes little sense, one sentence with its remedy for each kind, at its worst place."""
+    """One sentence with its remedy for each kind of implausible row of a layer table, at its worst place."""
     by = table.attrs["by"]
     found = []
     error = table["mvm_error"].fillna(table["weight_error"])  # of fused kernels only the latter is known
@@ -96,11 +96,11 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
 
 
 def _causes(row: pd.Series[Any]) -> str:
-    """Which steps the error of a row comes from, the largest first, each with its own |dW| / |W|; what helps."""
+    """Steps that the error of a row comes from, the largest first, each with its own |dW| / |W|; what helps."""
     squares = row[list(STEPS)].astype("float64").fillna(0.0).pow(2).sort_values(ascending=False, kind="stable")
     causes = [str(name) for name in squares.index if squares[name] >= CAUSE * squares.sum()] or [str(squares.index[0])]
-    told = " and ".join(f"{STEPS[name][0]} ({_percent(row[name])})" for name in causes)
-    return f", and comes mostly from {told}: {'; '.join(STEPS[name][1] for name in causes)}"
+    shares = " and ".join(f"{STEPS[name][0]} ({_percent(row[name])})" for name in causes)
+    return f", and comes mostly from {shares}: {'; '.join(STEPS[name][1] for name in causes)}"
 
 
 def _where(row: pd.Series[Any], by: Sequence[str]) -> str:

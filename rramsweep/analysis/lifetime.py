@@ -1,4 +1,4 @@
-"""How long chips stay good: times to failure with censoring, over chips *of this network on these images*."""
+"""Lifetimes of chips: times to failure with censoring, over chips *of this network on these images*."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from rramsweep.analysis.grouping import cells, need_facts, resolve_by, scales, without_images
+from rramsweep.analysis.grouping import group_numbers, grouped, need_facts, resolve_by, scales
 from rramsweep.analysis.schema import TIME
 from rramsweep.analysis.summary import allowed_drop, good_chips
 from rramsweep.arguments import checked_arguments
@@ -76,14 +76,14 @@ def time_to_failure(
             "its unit how much worse a good chip may be"
         )
     keys = [name for name in resolve_by(frame, by) if name != TIME]
-    chips = cells(without_images(frame)[0], [*keys, TIME])[0]  # refuses what would pool two points
+    chips = grouped(frame, [*keys, TIME])[0]  # refuses what would pool two points
     ok = (chips["status"] == "ok").to_numpy(dtype=bool)
     done = chips.loc[ok]
     state = np.full(len(chips), np.nan)
     state[ok] = good_chips(done, np.full(len(done), yield_drop), done[HIGHER].to_numpy(dtype=bool))
     rows = pd.DataFrame({"seed": chips["seed"], TIME: chips[TIME].astype(float), "good": state})
-    curve = chips.groupby(keys, sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=chips.index)
-    heads = chips.loc[~curve.duplicated(), keys].reset_index(drop=True)
+    curve = group_numbers(chips, keys)
+    heads = chips.iloc[np.unique(curve, return_index=True)[1]][keys].reset_index(drop=True)
     lives = [_life(rows.loc[curve == k], yield_target) for k in range(len(heads))]
     out = pd.concat([heads, pd.DataFrame(lives)], axis=1)
     out.attrs = {"by": keys, "yield_target": yield_target, "yield_drop": yield_drop}

@@ -1,4 +1,4 @@
-"""What a results table must hold: its columns, their types, and the rules of their values."""
+"""Schema of a results table: its columns, their types, and the rules of their values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rramsweep.groups import GROUPS
 from rramsweep.scale import HIGHER, NAME, UNIT
@@ -33,7 +34,7 @@ ENDED = "stopping.ended"
 TIME = "t_s"
 
 
-def checked(frame: pd.DataFrame) -> pa.Table:
+def to_arrow(frame: pd.DataFrame) -> pa.Table:
     """The frame as an Arrow table of exactly the schema's types, after every rule of `check`."""
     if not frame.columns.is_unique:
         doubled = frame.columns[frame.columns.duplicated()][0]
@@ -112,20 +113,20 @@ def _schema_type(field: pa.Field) -> pa.DataType:
 
 
 def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
-    value = {name: table[name].to_numpy() for name in (*FACTS, *METRIC)}
+    value = {name: table[name].to_numpy() for name, kind in FACTS.items() if kind != pa.string()}
     null = {name: table[name].is_null().to_numpy() for name in (*FACTS, *METRIC)}
-    ok = value["status"] == "ok"
+    ok, has_failed = (pc.fill_null(pc.equal(table["status"], status), False).to_numpy() for status in STATUSES)
 
     def refuse(bad: np.ndarray[Any, Any], column: str, rule: str, remedy: str) -> None:
         if bad.any():
             row, rows = int(bad.argmax()), int(bad.sum())
-            where = f"point_id {value['point_id'][row]!r}, seed {value['seed'][row]}, one of {rows} such rows"
+            point_id, seed = (table[name][row].as_py() for name in ("point_id", "seed"))
+            where = f"point_id {point_id!r}, seed {seed}, one of {rows} such rows"
             raise ValueError(f"{column} must {rule}, got {table[column][row].as_py()!r} ({where}): {remedy}")
 
     for name in ("point_id", "seed", "status", *METRIC):
         refuse(null[name], name, "not be null", "fill it in or drop the row")
-    unknown = ~ok & (value["status"] != "failed")
-    refuse(unknown, "status", f"be one of {', '.join(STATUSES)}", "mark the row as one of them")
+    refuse(~ok & ~has_failed, "status", f"be one of {', '.join(STATUSES)}", "mark the row as one of them")
     if frame is not None:
         twice = frame.duplicated(["point_id", "seed"], keep=False).to_numpy(copy=True)
         # Under another name (choices, parameters) the same chip may stand here again.

@@ -1,6 +1,6 @@
-"""Statistics of the results table: one row a cell, over chips *of this network on these images*.
+"""Statistics of the results table: one row a group, over chips *of this network on these images*.
 
-The chip is the unit of replication: every interval is over chips, and a cell that would pool two points, and with them
+The chip is the unit of replication: every interval is over chips, and a group that would pool two points, and with them
 perhaps two metrics, is refused.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rramsweep.analysis.grouping import cells, need_facts, resolve_by, scales, without_images
+from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
 from rramsweep.analysis.schema import CHANCE, METRIC
 from rramsweep.arguments import checked_arguments
 from rramsweep.intervals import (
@@ -40,19 +40,19 @@ BASELINES = {score: accuracy for score, accuracy in ACCURACY_OF.items() if score
 
 @checked_arguments
 def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
-    """Summarize the chips of each cell, a cell being one combination of the values in ``by``.
+    """Summarize the chips of each group, a group being one combination of the values in ``by``.
 
     Args:
         frame: a results frame. Rows with status ``ok`` count; the others only show in ``n_failed``.
-        by: columns that tell the cells apart; a null is a value of its own. Default: the columns that the
+        by: columns that tell the groups apart; a null is a value of its own. Default: the columns that the
             sweep varied (``frame.attrs["swept"]``), or without those, every choice and parameter that varies.
         yield_drop: how much worse than the digital network a good chip may be, in the metric's unit. Default: what the
             sweep was asked for (``frame.attrs["yield_drop"]``), or 0.02 for a fraction; other metrics have none.
 
     Returns:
-        One row a cell in order of appearance. Scores are in the metric's unit, accuracies fractions. ``low``, ``high``,
-        ``min``, ``max`` and quantiles are of the numbers, whichever direction is good: the bad side is the low one
-        where higher is better and the high one where lower is. The columns are ``by``, then
+        One row a group in order of appearance. Scores are in the metric's unit, accuracies fractions. ``low``,
+        ``high``, ``min``, ``max`` and quantiles are of the numbers, whichever direction is good: the bad side is the
+        low one where higher is better and the high one where lower is. The columns are ``by``, then
 
         - ``n``, ``n_failed``: chips that finished, chips that did not
         - ``accuracy_mean``, ``accuracy_low``, ``accuracy_high``, ``accuracy_std``, ``accuracy_min``: those of
@@ -87,48 +87,48 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
           without a failure can claim, ``0.05 ** (1 / n)``, about ``1 - 3 / n``
         - ``metric.name``, ``metric.unit``, ``metric.higher_is_better``: what the scores are, unless in ``by``
 
-        A cell without a finished chip has ``n = 0`` and nulls. A chip that stands in a cell twice, under two
+        A group without a finished chip has ``n = 0`` and nulls. A chip that stands in a group twice, under two
         names of the same point, counts once.
 
         ``se_images`` needs the right chips of each image: ``frame.attrs["images"]``, ``{point_id: {"n_chips": int,
         "n_correct": [one count an image]}}``, the list as such or as its JSON text (pandas copies every list of
         ``attrs`` whenever a column is read, and a text never). It is null where these are absent or of other chips
-        than the cell's, so a frame of which rows were dropped has none.
+        than the group's, so a frame of which rows were dropped has none.
 
     Raises:
         ValueError: a column that is not there (with the nearest names), a ``yield_drop`` that is none in the metric's
-            unit or meets several units, or a cell that holds more than one point, with the columns that would tell
+            unit or meets several units, or a group that holds more than one point, with the columns that would tell
             these apart.
     """
     need_facts(frame)
     yield_drop = allowed_drop(frame, yield_drop)
     keys = resolve_by(frame, by)
-    frame, per_image = without_images(frame)
-    frame, cell, heads = cells(frame, keys)
+    per_image = frame.attrs.get("images") or {}
+    frame, group, heads = grouped(frame, keys)
     ok = (frame["status"] == "ok").to_numpy(dtype=bool)
-    size, first = len(heads), np.unique(cell, return_index=True)[1]
-    done, n = frame.loc[ok], np.bincount(cell[ok], minlength=len(heads))
+    size, first = len(heads), np.unique(group, return_index=True)[1]
+    done, n = frame.loc[ok], np.bincount(group[ok], minlength=len(heads))
     scores = done["score"].to_numpy(dtype=np.float64)
     metrics = frame.iloc[first][list(METRIC)].reset_index(drop=True)
     drop = np.where(metrics[UNIT] == FRACTION, YIELD_DROP, np.nan) if yield_drop is None else np.full(size, yield_drop)
     higher = metrics[HIGHER].to_numpy(dtype=bool)
-    n_counted = np.bincount(cell[ok], weights=done["n_correct"].notna(), minlength=size)
+    n_counted = np.bincount(group[ok], weights=done["n_correct"].notna(), minlength=size)
     counted = (n_counted == n) & (n > 0)
 
-    chips = _chips(scores, cell[ok], n, metrics[UNIT] == FRACTION)
-    columns: dict[str, Any] = {"n": n, "n_failed": np.bincount(cell[~ok], minlength=size)}
+    chips = _chips(scores, group[ok], n, metrics[UNIT] == FRACTION)
+    columns: dict[str, Any] = {"n": n, "n_failed": np.bincount(group[~ok], minlength=size)}
     columns |= {alias: np.where(counted, chips[name], np.nan) for name, alias in AS_ACCURACY.items()}
     columns |= chips
-    right = np.bincount(cell[ok], weights=_whole(done, "n_correct"), minlength=size).astype(np.int64)
-    columns["se_images"] = _se_images(per_image, frame["point_id"].to_numpy()[first], scores, cell[ok], right)
-    columns |= _quantiles(scores, cell[ok], n)
+    right = np.bincount(group[ok], weights=_whole(done, "n_correct"), minlength=size).astype(np.int64)
+    columns["se_images"] = _se_images(per_image, frame["point_id"].to_numpy()[first], scores, group[ok], right)
+    columns |= _quantiles(scores, group[ok], n)
     columns |= _tail(columns, higher)
-    baselines = done[list(BASELINES)].groupby(cell[ok]).first().reindex(range(size)).to_numpy(dtype=np.float64)
+    baselines = done[list(BASELINES)].groupby(group[ok]).first().reindex(range(size)).to_numpy(dtype=np.float64)
     columns |= dict(zip(BASELINES.values(), np.where(counted[:, None], baselines, np.nan).T, strict=True))
     columns |= dict(zip(BASELINES, baselines.T, strict=True))
-    columns |= _chance(done, cell[ok], size)
-    good = good_chips(done, drop[cell[ok]], higher[cell[ok]])
-    columns |= _yield(np.bincount(cell[ok], weights=good, minlength=size).astype(np.int64), n, ~np.isnan(drop))
+    columns |= _chance(done, group[ok], size)
+    good = good_chips(done, drop[group[ok]], higher[group[ok]])
+    columns |= _yield(np.bincount(group[ok], weights=good, minlength=size).astype(np.int64), n, ~np.isnan(drop))
     columns |= {name: metrics[name] for name in METRIC if name not in keys}
     out = heads.assign(**columns)
     out.attrs = {"by": keys, "yield_drop": yield_drop}
@@ -155,12 +155,12 @@ def at_chance(summary: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def allowed_drop(frame: pd.DataFrame, yield_drop: float | None) -> float | None:
-    """How much worse a good chip may be: as given, else the sweep's own, else what `drop_for` says."""
+    """Largest loss of a good chip: as given, else the sweep's own, else what `drop_for` says."""
     return drop_for(scales(frame), frame.attrs.get("yield_drop") if yield_drop is None else yield_drop)
 
 
 def good_chips(chips: pd.DataFrame, drop: Floats, higher: Any) -> Any:
-    """Which finished chips are at most ``drop`` worse than digital, bool; see `summarize`."""
+    """Mask of the finished chips that are at most ``drop`` worse than digital; see `summarize`."""
     score, digital = (chips[name].to_numpy(dtype=np.float64) for name in ("score", "digital_score"))
     worse = np.where(higher, digital - score, score - digital)
     good = worse <= drop + 1e-9 * (drop + np.abs(digital))
@@ -171,7 +171,7 @@ def good_chips(chips: pd.DataFrame, drop: Floats, higher: Any) -> Any:
 
 
 def losses(chips: pd.DataFrame, higher: Any) -> Floats:
-    """How much worse than digital each finished chip is, in the metric's unit; below 0 where it is better."""
+    """Loss of each finished chip against digital, in the metric's unit; below 0 where it is better."""
     score, digital = (chips[name].to_numpy(dtype=np.float64) for name in ("score", "digital_score"))
     lost, gained, images = (_whole(chips, name) for name in ("n_lost", "n_gained", "n_images"))
     counted = chips["n_correct"].notna().to_numpy(dtype=bool)
@@ -181,13 +181,13 @@ def losses(chips: pd.DataFrame, higher: Any) -> Floats:
 
 
 def moments(
-    values: Floats, cell: Codes, n: Codes, least: float | Floats = -np.inf, most: float | Floats = np.inf
+    values: Floats, group: Codes, n: Codes, least: float | Floats = -np.inf, most: float | Floats = np.inf
 ) -> dict[str, Floats]:
-    """Mean, standard deviation (ddof 1) and 95 % t interval of each cell's values, by name; ``n`` counts them.
+    """Mean, standard deviation (ddof 1) and 95 % t interval of each group's values, by name; ``n`` counts them.
 
     The interval is cut at ``least`` and ``most``, see `intervals.t_interval`.
     """
-    stat = pd.Series(values).groupby(cell).agg(["mean", "std", "sem", "min", "max"]).reindex(range(len(n)))
+    stat = pd.Series(values).groupby(group).agg(["mean", "std", "sem", "min", "max"]).reindex(range(len(n)))
     # Rounding makes the mean of equal numbers another number, with a spread of 1e-17.
     flat = (stat["min"] == stat["max"]).to_numpy()
     mean = np.where(flat, stat["min"], stat["mean"])
@@ -197,17 +197,17 @@ def moments(
     return {"mean": mean, "low": low, "high": high, "std": std, "sem": sem, **ends}
 
 
-def _chips(scores: Floats, cell: Codes, n: Codes, share: Any) -> dict[str, Floats]:
-    stat = moments(scores, cell, n, np.where(share, 0.0, -np.inf), np.where(share, 1.0, np.inf))
+def _chips(scores: Floats, group: Codes, n: Codes, share: Any) -> dict[str, Floats]:
+    stat = moments(scores, group, n, np.where(share, 0.0, -np.inf), np.where(share, 1.0, np.inf))
     out = {f"score_{name}": stat[name] for name in ("mean", "low", "high", "std", "min", "max")}
     return out | {"se_chips": stat["sem"]}
 
 
-def _quantiles(scores: Floats, cell: Codes, n: Codes) -> dict[str, Floats]:
-    chips = pd.Series(scores).groupby(cell)
+def _quantiles(scores: Floats, group: Codes, n: Codes) -> dict[str, Floats]:
+    chips = pd.Series(scores).groupby(group)
     levels = {name: chips.quantile(q).reindex(range(len(n))) for name, q in QUANTILES.items()}
     out: dict[str, Floats] = {name: np.asarray(level, dtype=np.float64) for name, level in levels.items()}
-    ordered, start = scores[np.lexsort((scores, cell))], np.cumsum(n) - n
+    ordered, start = scores[np.lexsort((scores, group))], np.cumsum(n) - n
     alpha = 1 - CONFIDENCE
     half, tail = lower_rank(n, 0.5, alpha / 2), lower_rank(n, 0.05, alpha)
     ranks = {"q50_low": half, "q50_high": _from_above(half, n), "q05_low": tail, "q95_high": _from_above(tail, n)}
@@ -227,14 +227,14 @@ def _tail(columns: Mapping[str, Any], higher: npt.NDArray[np.bool_]) -> dict[str
     return {"tail": np.where(bounded, bound, worst), "tail_name": names}
 
 
-def _chance(done: pd.DataFrame, cell: Codes, size: int) -> dict[str, Floats]:
-    """Chance level of each cell's data and its p-value; NaN in frames of older versions, which lack the column."""
+def _chance(done: pd.DataFrame, group: Codes, size: int) -> dict[str, Floats]:
+    """Chance level of each group's data and its p-value; NaN in frames of older versions, which lack the column."""
     names = ("n_correct", "n_lost", "n_gained", "n_images", CHANCE)
     facts = {
         name: done[name].to_numpy(dtype=np.float64, na_value=np.nan) if name in done else np.full(len(done), np.nan)
         for name in names
     }
-    first = pd.DataFrame(facts).dropna().groupby(pd.Series(cell)).first().reindex(range(size))
+    first = pd.DataFrame(facts).dropna().groupby(pd.Series(group)).first().reindex(range(size))
     digital = first["n_correct"] + first["n_lost"] - first["n_gained"]
     chance, n = (first[name].to_numpy() for name in (CHANCE, "n_images"))
     return {"chance_accuracy": chance, "chance_p": binomial_tail(digital.to_numpy(), n, chance)}
@@ -249,11 +249,11 @@ def _whole(chips: pd.DataFrame, name: str) -> Codes:
     return chips[name].to_numpy(dtype=np.int64, na_value=0)
 
 
-def _se_images(images: Mapping[str, Any], ids: Any, scores: Floats, cell: Codes, right: Codes) -> Floats:
+def _se_images(images: Mapping[str, Any], ids: Any, scores: Floats, group: Codes, right: Codes) -> Floats:
     out = np.full(len(ids), np.nan)
     if not images:
         return out
-    chips = np.split(scores[np.argsort(cell, kind="stable")], np.cumsum(np.bincount(cell, minlength=len(ids)))[:-1])
+    chips = np.split(scores[np.argsort(group, kind="stable")], np.cumsum(np.bincount(group, minlength=len(ids)))[:-1])
     for i, point_id in enumerate(ids):
         entry = images.get(point_id)
         if entry is None or len(chips[i]) == 0:

@@ -23,7 +23,7 @@ DECADES_APART = 100
 
 
 def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
-    """For each cell: ``at`` (place on the axis' own scale), ``curve`` (else a category), ``lane`` (width)."""
+    """Columns of positions: ``at`` (place on the axis' own scale), ``curve`` (else a category), ``lane`` (width)."""
     v = values.to_numpy(dtype=np.float64, na_value=np.nan) if is_number(values) else np.full(len(values), np.nan)
     finite = np.isfinite(v)
     if ax.get_xscale() == "log":
@@ -50,7 +50,7 @@ def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
 
 
 def is_number(values: "pd.Series[Any]") -> bool:
-    """Whether a column holds numbers: neither text nor yes and no."""
+    """True where a column holds numbers: neither text nor yes and no."""
     return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 

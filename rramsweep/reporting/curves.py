@@ -10,17 +10,40 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.analysis.grouping import inputs_word, span
-from rramsweep.reporting.axis import data_at, name_of, positions
-from rramsweep.reporting.style import colour_of, marker_of
+from rramsweep.reporting.axis import data_at, is_number, name_of, positions, text_of
+from rramsweep.reporting.style import MOST_COLOURS, MOST_NAMES, LeftOut, colour_of, evenly, marker_of
 
 # Bands of more groups than these mix to a grey that belongs to none.
 _BANDED = 3
 
+# Markers on a curve of more points than these make it a band.
+_MARKED = 60
+
 Bands = Sequence[tuple[str, str, str, float]]
 
 
-def place(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFrame:
-    """The table with each cell's ``group`` in words, its `positions`, ``middle`` of its dots, ``where`` its mean is."""
+def drawn(table: pd.DataFrame, x: str, group: str | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The rows of a table that one plot can show, and what is left out.
+
+    Of more than `MOST_COLOURS` groups, and of more than `MOST_NAMES` names on the x axis, so many are drawn: evenly
+    spaced in their order, the first and the last among them. Numbers ascend, names are in order of appearance.
+    """
+    left_out = []
+    for column, most in ((group, MOST_COLOURS), (x, MOST_NAMES)):
+        if column is None or (column == x and is_number(table[x])):
+            continue
+        values = table[column].drop_duplicates()
+        values = values.sort_values() if is_number(values) else values
+        kept = values.iloc[evenly(len(values), most)]
+        if len(kept) < len(values):
+            names = [text_of(value, column) for value in values.drop(kept.index)]
+            left_out.append(LeftOut(column, names, len(values)))
+            table = table[table[column].isin(kept)]
+    return table, left_out
+
+
+def placed(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFrame:
+    """The table with each row's ``group`` in words, its `positions`, ``middle`` of its dots, ``where`` its mean is."""
     names = "mean" if group is None else [name_of(value, group) for value in table[group]]
     table = table.assign(group=names, **positions(table[x], ax))
     every = list(dict.fromkeys(table["group"]))
@@ -32,7 +55,7 @@ def place(table: pd.DataFrame, x: str, group: str | None, ax: Axes) -> pd.DataFr
 
 
 def crowded(table: pd.DataFrame) -> bool:
-    """Whether a placed table has so many groups that bands would lie over each other until none has a colour."""
+    """True where a placed table has so many groups that bands would lie over each other until none has a colour."""
     return table["group"].nunique() > _BANDED
 
 
@@ -45,7 +68,7 @@ def draw_means(
 
     Args:
         ax: where to draw.
-        table: from `place`.
+        table: from `placed`.
         mean: column of the means.
         bands: ``(gid before the group's name, column of the low end, of the high end, alpha)`` each.
         factor: what the columns are multiplied by to be shown.
@@ -55,10 +78,11 @@ def draw_means(
     width = min(8.0, 20.0 / len(every))
     for name in every:
         index = (order or every).index(name)
-        mine, colour = table[table["group"] == name].sort_values("at", kind="stable"), colour_of(index)
-        for curve, part in mine.groupby("curve"):
+        part_of_group, colour = table[table["group"] == name].sort_values("at", kind="stable"), colour_of(index)
+        for curve, part in part_of_group.groupby("curve"):
             style: dict[str, Any] = {"color": colour, "marker": marker_of(index), "markeredgecolor": "white"}
             style |= {"markeredgewidth": 0.4, "linestyle": "-" if curve else "none"}
+            style |= {"marker": ""} if curve and len(part) > _MARKED else {}
             ax.plot(part["where"], factor * part[mean], zorder=4, gid=f"mean:{name}", label=name, **style)
             for what, low, high, alpha in bands:
                 style = {"color": colour, "alpha": alpha, "zorder": 1, "gid": f"{what}:{name}"}
@@ -74,11 +98,11 @@ def draw_means(
 
 
 def flat(values: pd.Series[Any]) -> bool:
-    """Whether all values are one, but for rounding."""
+    """True where all values are one, but for rounding."""
     return bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
 
 
 def of_what(chips: pd.DataFrame) -> str:
-    """What every number is about: this network and these images."""
+    """Words on what every number is about: this network and these images."""
     network = "this network" if chips["model"].nunique() <= 1 else "each network"
     return f"of {network} on these {span(chips['n_images'])} {inputs_word(chips)}"

@@ -13,7 +13,7 @@ from rramsweep.analysis.comparison import check_baseline, compare, equal_to
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import label_of, name_of, name_places, text_of
-from rramsweep.reporting.curves import draw_means, of_what, place
+from rramsweep.reporting.curves import draw_means, drawn, of_what, placed
 from rramsweep.reporting.style import axes_or_new, legend_above, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
 
@@ -23,10 +23,10 @@ from rramsweep.reporting.time_axis import name_times, spread_times
 def plot_differences(
     frame: pd.DataFrame, baseline: Mapping[str, Any], x: str, group: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the difference of each cell to its baseline over ``x``, from `compare`: chips paired by seed.
+    """Draw the difference of each point to its baseline over ``x``, from `compare`: chips paired by seed.
 
     The mean over the common chips with its paired 95 % t interval; a band along a curve where ``x`` is a number, bars
-    where it is a choice. The baseline is the line at 0; its own cells are not drawn.
+    where it is a choice. The baseline is the line at 0; its own points are not drawn.
 
     Args:
         frame: a results frame of one metric with one point in each (x, group).
@@ -54,19 +54,19 @@ def plot_differences(
             "or group, or filter the frame"
         )
     chips = finished(frame, keys, free=group is None)
-    table = compare(frame, baseline, keys)
-    is_base = np.logical_and.reduce([equal_to(list(table[name]), value) for name, value in baseline.items()])
+    table, left_out = drawn(compare(frame, baseline, keys), x, group)
+    is_base = np.logical_and.reduce([equal_to(table[name], value) for name, value in baseline.items()])
     # The colours of the plot in which the baseline has its own.
     order = None if group is None else list(dict.fromkeys(name_of(value, group) for value in table[group]))
     table = table[~is_base]
     if table.empty:
-        raise ValueError("a plot of differences needs a cell beside the baseline, got none: sweep another value")
+        raise ValueError("a plot of differences needs a point beside the baseline, got none: sweep another value")
     ax = axes_or_new(ax, height=2.8)
     spread_times(ax, x, table[x])
-    table = place(table, x, group, ax)
+    table = placed(table, x, group, ax)
     bands = (("interval", "difference_low", "difference_high", 0.4),)
     draw_means(ax, table, "difference_mean", bands, metric.factor, order)
-    told = ", ".join(f"{name} = {text_of(value, name)}" for name, value in baseline.items())
+    values = ", ".join(f"{name} = {text_of(value, name)}" for name, value in baseline.items())
     style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
     ax.axhline(0, gid="baseline", label="baseline", **style)
     if not table["curve"].all():
@@ -82,5 +82,6 @@ def plot_differences(
     over = f"mean with paired 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
     if table["n"].max() == 1:
         over = f"one chip {of_what(chips)}, so no interval"
-    write_caption(ax, [over, f"baseline: {told}", f"{'below' if metric.higher_is_better else 'above'} 0 is worse"])
+    worse = f"{'below' if metric.higher_is_better else 'above'} 0 is worse"
+    write_caption(ax, [over, f"baseline: {values}", worse], left_out)
     return ax

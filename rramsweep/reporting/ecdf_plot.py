@@ -15,7 +15,7 @@ from rramsweep.intervals import ecdf_band
 from rramsweep.reporting.curves import flat, of_what
 from rramsweep.reporting.levels import draw_steps, levels_of, name_levels
 from rramsweep.reporting.robustness_plot import limit_of
-from rramsweep.reporting.style import BASELINES, axes_or_new, styled, write_caption
+from rramsweep.reporting.style import REFERENCE_LINES, axes_or_new, styled, write_caption
 
 
 @checked_arguments
@@ -23,7 +23,7 @@ from rramsweep.reporting.style import BASELINES, axes_or_new, styled, write_capt
 def plot_ecdf(
     frame: pd.DataFrame, group: str | None = None, ax: Axes | None = None, yield_drop: float | None = None
 ) -> Axes:
-    """Draw the empirical distribution of the score over chips, one stair for each value of ``group``.
+    """Draw the empirical distribution of the score over chips, one stair for each value of ``group`` (of many: some).
 
     ``F(s)`` is the share of chips with a score at or below s, drawn from a group's first chip to its last: every chip
     is a step of 1/n and a dot at its top. The band holds the whole distribution that the chips come from with 95 %
@@ -52,16 +52,18 @@ def plot_ecdf(
     ax = axes_or_new(ax, height=2.8)
     table = table[table["n"] > 0]
     table = table.assign(limit=limit_of(table, chips, metric, yield_drop))
-    levels = levels_of(table, group)
+    levels, left_out = levels_of(table, group)
     for level in levels:
-        scores = metric.factor * np.sort(chips.loc[chips["cell"] == level.cell, "score"].to_numpy(dtype=np.float64))
+        scores = metric.factor * np.sort(
+            chips.loc[chips["summary_row"] == level.row, "score"].to_numpy(dtype=np.float64)
+        )
         share = np.arange(1, len(scores) + 1) / len(scores)
         low, high = ecdf_band(np.append(0.0, share), len(scores))
         s, stair = np.append(scores[0], scores), np.append(0.0, share)
         draw_steps(ax, level, s, 100 * stair, 100 * low, 100 * high, "ecdf")
         style: dict[str, Any] = {"color": level.colour, "linewidths": 0, "zorder": 4, "gid": f"chips:{level.name}"}
         ax.scatter(scores, 100 * share, s=4, **style)
-    for column, words, grey, dashes in BASELINES:
+    for column, words, grey, dashes in REFERENCE_LINES:
         if table[column].notna().all() and flat(table[column]):
             value = table[column].iloc[0]
             style = {"color": grey, "linestyle": dashes, "linewidth": 0.9, "zorder": 1, "gid": words}
@@ -71,5 +73,5 @@ def plot_ecdf(
     ax.set_ylabel("chips at or below (%)")
     name_levels(ax, group, levels)
     band = "band: 95 %, for the whole distribution (Dvoretzky, Kiefer, Wolfowitz)"
-    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a dot", band])
+    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a dot", band], left_out)
     return ax

@@ -1,4 +1,4 @@
-"""Which plots suit a sweep: chosen from the columns that it varied, each a figure of one column of a journal."""
+"""Plots that suit a sweep, chosen by the columns that it varied: each a figure of one column of a journal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rramsweep.analysis.comparison import equal_to
-from rramsweep.analysis.grouping import need_facts, resolve_by, without_images
+from rramsweep.analysis.grouping import group_numbers, need_facts, resolve_by
 from rramsweep.analysis.schema import ENDED, METRIC, TIME
 from rramsweep.reporting.axis import is_number, name_of
 from rramsweep.reporting.difference_plot import plot_differences
@@ -46,7 +46,7 @@ class Choice:
     panel: str | None = None
 
 
-def figures_for(frame: pd.DataFrame) -> dict[str, Figure]:
+def figures_for(frame: pd.DataFrame) -> dict[str, PrintFigure]:
     """Draw the plots that suit a results frame, by what its sweep varied; see `choose`.
 
     Args:
@@ -61,7 +61,9 @@ def figures_for(frame: pd.DataFrame) -> dict[str, Figure]:
     """
     need_facts(frame)
     swept = [name for name in resolve_by(frame, None) if name != ENDED and name not in METRIC]
-    parts = [part for _, part in without_images(frame)[0].groupby(list(METRIC), sort=False)]
+    frame = frame.copy(deep=False)
+    frame.attrs = {name: value for name, value in frame.attrs.items() if name != "images"}  # of which no plot shows any
+    parts = [part for _, part in frame.groupby(list(METRIC), sort=False)]
     figures = {}
     for part in parts:
         if not (part["status"] == "ok").any():
@@ -75,7 +77,7 @@ def figures_for(frame: pd.DataFrame) -> dict[str, Figure]:
 
 
 def caption_of(name: str) -> str:
-    """What a figure of `figures_for` shows, in words."""
+    """Words on what a figure of `figures_for` shows."""
     plot, _, metric = name.partition("-")
     return CAPTIONS[plot] + (f" ({metric.replace('-', ' ')})" if metric else "")
 
@@ -126,8 +128,10 @@ def joined(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str | None, pd.Da
     if len(others) < 2:
         return others[0] if others else None, frame
     label = ", ".join(others)
-    text = frame[others].astype("object").map(name_of)
-    return label, frame.assign(**{label: text.agg(", ".join, axis=1)})
+    number = group_numbers(frame, others)
+    first = frame.iloc[np.unique(number, return_index=True)[1]][others].astype("object")
+    texts = first.map(name_of).agg(", ".join, axis=1).to_numpy()
+    return label, frame.assign(**{label: texts[number]})
 
 
 def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:
@@ -137,16 +141,16 @@ def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:
 
 
 def _paired(frame: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str]) -> bool:
-    """Whether every cell has a seed that finished both in it and at its baseline."""
+    """True where every point has a seed that finished both in it and at its baseline."""
     done = frame.loc[frame["status"] == "ok", [*keys, "seed"]]
     ((name, value),) = baseline.items()
     free = [key for key in keys if key != name]
-    pairs = done.merge(done.loc[equal_to(list(done[name]), value), [*free, "seed"]], on=[*free, "seed"])
+    pairs = done.merge(done.loc[equal_to(done[name], value), [*free, "seed"]], on=[*free, "seed"])
     return len(pairs[list(keys)].drop_duplicates()) == len(frame[list(keys)].drop_duplicates())
 
 
 @styled()
-def _figure(frame: pd.DataFrame, choice: Choice) -> Figure:
+def _figure(frame: pd.DataFrame, choice: Choice) -> PrintFigure:
     panels = [(None, frame)] if choice.panel is None else list(frame.groupby(choice.panel, sort=False, dropna=False))
     width, height = STYLE["figure.figsize"]
     figure = PrintFigure(figsize=(width, height * len(panels)), layout="constrained")

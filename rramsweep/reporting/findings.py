@@ -1,21 +1,21 @@
-"""What a sweep answers, in sentences that its chips carry: lower bounds on the yield, never point estimates."""
+"""Findings of a sweep in sentences that its chips carry: lower bounds on the yield, never point estimates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rramsweep.analysis.grouping import inputs_word, scales, span
+from rramsweep.analysis.grouping import group_numbers, inputs_word, scales, span
 from rramsweep.analysis.schema import CHANCE, TIME
 from rramsweep.analysis.summary import at_chance
 from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
-from rramsweep.reporting.asked import planned, unfinished
 from rramsweep.reporting.axis import is_number, name_of, text_of
+from rramsweep.reporting.request import planned, unfinished
 from rramsweep.scale import FRACTION, NAME, Bound, Scale, chance_words, drop_for, percent
 from rramsweep.study.plan import Plan
 from rramsweep.units import unit_of
@@ -24,13 +24,17 @@ from rramsweep.units import unit_of
 GOAL = 0.9
 # A t interval over fewer chips than these is wider than 1.4 standard deviations either side: no more than a hint.
 FEW = 5
+# Column of rows whose digital network is at chance level.
+_GUESSED = "guessed"
 # More sentences than these are no answer that anyone reads; a count then stands before them.
 READABLE = 8
 
+Row = dict[Hashable, Any]
+
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer in words.
+class Findings:
+    """Findings in words.
 
     Args:
         sentences: one for each combination of the axes that is not the range itself.
@@ -47,27 +51,27 @@ class Answer:
     guessing: Sequence[str] = ()
 
 
-def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan: Plan | None = None) -> Answer:
-    """The answer of a sweep.
+def findings(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan: Plan | None = None) -> Findings:
+    """Find what a sweep shows.
 
     With a numeric axis (of several the one with most levels) each combination of the others has a sentence on how far
     it goes: levels are taken in order, from the end where the mean score is better, until the first whose
     `yield_bound` is below `GOAL`, or, with fewer chips than can show that, until the first with a chip that is not
-    good. The share named is the smallest bound of the range. Without a numeric axis each cell has its sentence, and
+    good. The share named is the smallest bound of the range. Without a numeric axis each row has its sentence, and
     where the metric has no yield, the sentence names the bad end of the mean's 95 % t interval.
 
     Args:
         frame: results.
-        summary: of `summarize`, one row a cell.
-        axes: columns of ``summary`` that may tell its cells apart.
+        summary: of `summarize`.
+        axes: columns of ``summary`` that may tell its rows apart.
         plan: what was asked; None takes what ``frame`` has for all of it.
     """
-    open_ = unfinished(frame, plan)
+    pending = unfinished(frame, plan)
     if not (frame["status"] == "ok").any():
-        return Answer(["No chip has finished: there is no answer yet."], [], unfinished=open_)
+        return Findings(["No chip has finished: there is no answer yet."], [], unfinished=pending)
     metrics = scales(frame)
     # What will vary once the sweep is complete is named already while one value of it has run.
-    levels = {name: planned(plan, name) for name in axes} if plan and open_ else {}
+    levels = {name: planned(plan, name) for name in axes} if plan and pending else {}
     varied = [name for name in axes if summary[name].nunique(dropna=False) > 1 or len(levels.get(name, [])) > 1]
     numeric = [name for name in varied if is_number(summary[name])]
     x = max(numeric, key=lambda name: summary[name].nunique()) if numeric else None
@@ -76,18 +80,23 @@ def answer(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], plan
         keys.append(NAME)
     more = x is not None and len(levels.get(x, [])) > summary[x].nunique(dropna=False)
     chips = _Words(frame, summary, "no chip of a further level has run yet" if more else "no further level was swept")
-    groups = summary.groupby(keys, sort=False, dropna=False) if keys else [((), summary)]
+    # Plain data: frames of one row each would take a minute for thousands of rows.
+    rows = summary.assign(**{_GUESSED: at_chance(summary)}).to_dict("records")
+    groups: dict[int, list[Row]] = {}
+    for group, row in zip(group_numbers(summary, keys).tolist(), rows, strict=True):
+        groups.setdefault(group, []).append(row)
     sentences = []
-    for values, part in groups:
-        where = [name_of(value, "" if key == NAME else key) for key, value in zip(keys, values, strict=True)]
-        has_x = part[x].notna() if x else pd.Series(False, index=part.index)
-        for alone in part.index[~has_x]:
-            absent = [f"{x} = none"] if x else []
-            sentences.append(chips.sentence([*where, *absent], part.loc[[alone]], None))
-        if has_x.any():
-            sentences.append(chips.sentence(where, part[has_x].sort_values(str(x), kind="stable"), x))
+    for part in groups.values():
+        where = [name_of(part[0][key], "" if key == NAME else key) for key in keys]
+        along = [row for row in part if x is not None and pd.notna(row[x])]
+        for row in part:
+            if x is None or pd.isna(row[x]):
+                absent = [f"{x} = none"] if x else []
+                sentences.append(chips.sentence([*where, *absent], [row], None))
+        if along:
+            sentences.append(chips.sentence(where, sorted(along, key=lambda row: row[x]), x))
     headline = _headline(summary) if len(sentences) > READABLE else ""
-    return Answer(sentences, _notes(frame, summary, x is not None), headline, open_, guessing(frame))
+    return Findings(sentences, _notes(frame, summary, x is not None), headline, pending, guessing(frame))
 
 
 def guessing(frame: pd.DataFrame) -> list[str]:
@@ -118,10 +127,10 @@ def unseen(summary: pd.DataFrame) -> list[str]:
     few, many = counts[0], counts[-1]
     most = [f"{percent(float(unseen_share(n)), 1, 'high')} %" for n in (few, many)]
     good = "it were" if few == 1 else f"all {few} were"
-    told = f"{_count(few)} cannot see rare failures: even if {good} good, up to {most[0]} of all chips may be bad"
+    sentence = f"{_count(few)} cannot see rare failures: even if {good} good, up to {most[0]} of all chips may be bad"
     if few < many:
-        told += f"; if all {many} were, up to {most[1]}"
-    return [f"{told} (exact one-sided {100 * CONFIDENCE:g} % bound, for many chips n about 3/n)"]
+        sentence += f"; if all {many} were, up to {most[1]}"
+    return [f"{sentence} (exact one-sided {100 * CONFIDENCE:g} % bound, for many chips n about 3/n)"]
 
 
 def _has_yield(summary: pd.DataFrame) -> pd.Series[bool]:
@@ -146,76 +155,77 @@ class _Words:
         self._of = f"of {network} on these {span(frame['n_images'])} {inputs_word(frame)}"
         self._drop = summary.attrs["yield_drop"]
 
-    def sentence(self, where: Sequence[str], rows: pd.DataFrame, x: str | None) -> str:
+    def sentence(self, where: Sequence[str], rows: Sequence[Row], x: str | None) -> str:
         """One sentence on rows that differ in ``x`` alone, sorted by it, or on one row."""
-        scale = Scale.of(rows.iloc[0])
-        done = rows[rows["n"] > 0]
-        if done.empty:
-            return f"{_joined([*where, _at(x, rows.iloc[0])])}: no chip finished."
-        first, last = done.iloc[0]["score_mean"], done.iloc[-1]["score_mean"]
+        scale = Scale.of(rows[0])
+        done = [row for row in rows if row["n"] > 0]
+        if not done:
+            return f"{_joined([*where, _at(x, rows[0])])}: no chip finished."
+        first, last = done[0]["score_mean"], done[-1]["score_mean"]
         falling = (last > first) if scale.higher_is_better else (last < first)
-        rows = rows.iloc[::-1] if falling else rows
-        guessed = at_chance(rows)
-        if guessed.any():
-            levels = ", ".join(_value(x, row) for _, row in rows[guessed].iterrows()) if x else ""
-            place = "" if x is None else f"every {x}" if guessed.all() else f"{x} = {levels}"
+        rows = rows[::-1] if falling else rows
+        guessed = [row for row in rows if row[_GUESSED]]
+        if guessed:
+            others = [row for row in rows if not row[_GUESSED]]
+            levels = ", ".join(_value(x, row) for row in guessed) if x else ""
+            place = "" if x is None else f"{x} = {levels}" if others else f"every {x}"
             none = f"{_joined([*where, place])}: no yield, for the digital network itself is at chance level."
-            return none if guessed.all() else f"{none} {self.sentence(where, rows[~guessed], x)}"
-        if rows["yield_bound"].isna().all():
+            return f"{none} {self.sentence(where, others, x)}" if others else none
+        if all(math.isnan(row["yield_bound"]) for row in rows):
             return self._mean(where, done, x, scale)
         return self._range(where, rows, x, scale, "down to" if falling else "up to")
 
-    def _range(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale, until: str) -> str:
-        good = (rows["n"] > 0) & (rows["yield_bound"] >= rows["n"].map(_goal) - 1e-12)
-        k = len(rows) if good.all() else int(np.argmin(good.to_numpy()))
-        carried = rows.iloc[: max(k, 1)]
-        last = carried.iloc[-1]
+    def _range(self, where: Sequence[str], rows: Sequence[Row], x: str | None, scale: Scale, until: str) -> str:
+        k = next((i for i, row in enumerate(rows) if not _keeps_goal(row["n"], row["yield_bound"])), len(rows))
+        carried = rows[: max(k, 1)]
+        last = carried[-1]
         place = _at(x, last) if len(carried) == 1 else f"{x} {until} {_value(x, last)}"
-        here = _joined([*where, place])
+        level = _joined([*where, place])
         if last["n"] == 0:
-            return f"{here}: no chip finished."
+            return f"{level}: no chip finished."
         if k == 0 and x is not None:
-            asked = f"{_percent(_goal(last['n']))} % of chips {self._keeps(scale)}{_most(last)}"
+            goal = f"{_at_least(_goal(last['n']))} % of chips {self._keeps(scale)}{_most(last)}"
             shown = f"it {self._shows(last)} ({self._over(carried)})"
-            return f"{here}: already this first level is not shown to keep {asked}; {shown}."
-        least = carried.iloc[int(carried["yield_bound"].to_numpy().argmin())]
-        said = f"{here}: at least {_percent(least['yield_bound'])} % of chips stay {self._keeps(scale)}"
-        said = f"{said} ({self._over(carried)}{_most(least) if k else ''})"
+            return f"{level}: already this first level is not shown to keep {goal}; {shown}."
+        least = min(carried, key=lambda row: float(row["yield_bound"]))
+        bound = f"{level}: at least {_at_least(least['yield_bound'])} % of chips stay {self._keeps(scale)}"
+        bound = f"{bound} ({self._over(carried)}{_most(least) if k else ''})"
         if x is None:
-            return f"{said}."
+            return f"{bound}."
         if k == len(rows):
-            return f"{said}; {self._at_end}."
-        after = rows.iloc[k]
+            return f"{bound}; {self._at_end}."
+        after = rows[k]
         over = f" ({_count(int(after['n']))})" if after["n"] else ""
-        return f"{said}; the next level, {_value(x, after)}, {self._shows(after)}{over}."
+        return f"{bound}; the next level, {_value(x, after)}, {self._shows(after)}{over}."
 
     def _keeps(self, scale: Scale) -> str:
         drop = drop_for([scale], self._drop)  # each metric's own where several were swept
         assert drop is not None, "a metric with a bound on its yield has a drop"
-        told = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.distance}".rstrip()
-        return f"at most {told} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
+        loss = f"{100 * drop:g} points" if scale.unit == FRACTION else f"{drop:g} {scale.distance}".rstrip()
+        return f"at most {loss} {'below' if scale.higher_is_better else 'above'} digital in {scale.name}"
 
-    def _over(self, rows: pd.DataFrame) -> str:
+    def _over(self, rows: Sequence[Row]) -> str:
         each = " a level" if len(rows) > 1 else ""
         return f"lower {100 * CONFIDENCE:g} % bound over {_chips(rows)}{each} {self._of}"
 
     @staticmethod
-    def _shows(row: Any) -> str:
-        return f"shows at least {_percent(row['yield_bound'])} %" if row["n"] > 0 else "shows nothing: no chip finished"
+    def _shows(row: Row) -> str:
+        return (
+            f"shows at least {_at_least(row['yield_bound'])} %" if row["n"] > 0 else "shows nothing: no chip finished"
+        )
 
-    def _mean(self, where: Sequence[str], rows: pd.DataFrame, x: str | None, scale: Scale) -> str:
+    def _mean(self, where: Sequence[str], rows: Sequence[Row], x: str | None, scale: Scale) -> str:
         bad, worst = ("score_low", "at least") if scale.higher_is_better else ("score_high", "at most")
         side: Bound = "low" if scale.higher_is_better else "high"
-        ends = rows.iloc[[0, -1]] if len(rows) > 1 else rows
-        said = []
-        for _, row in ends.iterrows():
+        means = []
+        for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
             place = _at(x, row)
             end = scale.text(row[bad], bound=side)
             text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {end}"
-            said.append(f"{text}{f' at {place}' if place else ''}")
+            means.append(f"{text}{f' at {place}' if place else ''}")
         return (
-            f"{_joined([*where, scale.mean_name])}: {', '.join(said)}; digital "
-            f"{scale.text(rows.iloc[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
+            f"{_joined([*where, scale.mean_name])}: {', '.join(means)}; digital "
+            f"{scale.text(rows[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
             f"{_chips(rows)} {self._of})."
         )
 
@@ -223,9 +233,10 @@ class _Words:
 def _headline(summary: pd.DataFrame) -> str:
     if summary["yield_bound"].isna().all():
         return f"{len(summary)} points, of a metric without a yield."
-    kept = int((~at_chance(summary) & (summary["yield_bound"] >= summary["n"].map(_goal) - 1e-12)).sum())
+    known = summary[~at_chance(summary)]
+    kept = sum(map(_keeps_goal, known["n"], known["yield_bound"]))
     fewest = summary.iloc[int(summary["n"].to_numpy().argmin())]
-    least = f"{_percent(_goal(fewest['n']))} % of chips good{_most(fewest)}"
+    least = f"{_at_least(_goal(fewest['n']))} % of chips good{_most(fewest)}"
     return f"{kept} of {len(summary)} points are each shown to keep at least {least}."
 
 
@@ -241,12 +252,12 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
         needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(GOAL))
         if few < needed:
             notes.append(
-                f"{_count(few)} without a failure can show {_percent(_goal(few))} % "
-                f"and no more; {needed} show {_percent(GOAL)} %."
+                f"{_count(few)} without a failure can show {_at_least(_goal(few))} % "
+                f"and no more; {needed} show {_at_least(GOAL)} %."
             )
         if ranges:
             notes.append(
-                f"A range ends before the first level that is not shown to keep {_percent(GOAL)} % of chips good (or "
+                f"A range ends before the first level that is not shown to keep {_at_least(GOAL)} % of chips good (or "
                 "what so few chips can show at most); that share is a choice made here. Levels are taken in order, so "
                 "that the whole range keeps it at this confidence; the share named is the smallest bound of the range."
             )
@@ -263,16 +274,20 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
 
 
 def _goal(n: float) -> float:
-    """What n chips must show for a range to go on: `GOAL`, or what they show without a failure where that is less."""
+    """Share that n chips must show for a range to go on: `GOAL`, or the most so few can show where that is less."""
     return min(GOAL, (1 - CONFIDENCE) ** (1 / n)) if n > 0 else GOAL
 
 
+def _keeps_goal(n: float, bound: float) -> bool:
+    return n > 0 and bound >= _goal(n) - 1e-12
+
+
 def _most(row: Any) -> str:
-    """That `_goal` is below `GOAL` because so few chips cannot show more, where it is."""
+    """Words on a `_goal` below `GOAL`, where so few chips cannot show more."""
     return f", the most that {_count(int(row['n']))} can show" if row["n"] > 0 and _goal(row["n"]) < GOAL else ""
 
 
-def _percent(share: float) -> str:
+def _at_least(share: float) -> str:
     return percent(share, bound="low")
 
 
@@ -285,8 +300,8 @@ def _at(x: str | None, row: Any) -> str:
     return f"{x} = {_value(x, row)}" if x else ""
 
 
-def _chips(rows: pd.DataFrame) -> str:
-    low, high = int(rows["n"].min()), int(rows["n"].max())
+def _chips(rows: Sequence[Row]) -> str:
+    low, high = (int(end(row["n"] for row in rows)) for end in (min, max))
     return f"{low}–{high} chips" if low < high else _count(low)
 
 

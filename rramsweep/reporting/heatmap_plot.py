@@ -93,11 +93,11 @@ def plot_heatmap(
     fits = box.width * points >= _TEXT_WIDTH * len(across) and box.height * points >= _TEXT_HEIGHT * len(upwards)
     if fits:
         _write_means(ax, mesh, mean, half, metric)
-    told = [f"mean over {span(table.loc[table['n'] > 0, 'n'])} chips {of_what(chips)}"]
+    parts = [f"mean over {span(table.loc[table['n'] > 0, 'n'])} chips {of_what(chips)}"]
     if is_number(table[x]) and is_number(table[y]) and min(mean.shape) > 1 and yield_drop is not None:
         _draw_contours(ax, {name: grid(table[name]) for name, _, _ in CONTOURS}, yield_level)
         if not (table["yield_low"] >= yield_level).any():
-            told.append(f"no cell's lower end of the yield's 95 % interval reaches {100 * yield_level:g} %")
+            parts.append(f"no point's lower end of the yield's 95 % interval reaches {100 * yield_level:g} %")
     _name_axes(ax, x, y, across, upwards)
     bar = ax.figure.colorbar(mesh, cax=ax.inset_axes((1.03, 0, 0.04, 1)))
     bar.set_label(metric.label)
@@ -105,10 +105,10 @@ def plot_heatmap(
     legend_above(ax)
     if np.isfinite(half).any():
         most = metric.number(np.nanmax(half) / metric.factor, digits=1, bound="high")
-        told.insert(1, f"{'±: half the 95 % t interval' if fits else '95 % t interval'}, at most ±{most}")
+        parts.insert(1, f"{'±: half the 95 % t interval' if fits else '95 % t interval'}, at most ±{most}")
     if np.isnan(mean).any():
-        told.append("white: no chip")
-    write_caption(ax, told)
+        parts.append("white: no chip")
+    write_caption(ax, parts)
     return ax
 
 

@@ -74,12 +74,15 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def _draw(ax: Axes, part: pd.DataFrame, at: pd.Series[float], name: str, colour: str, marker: str) -> None:
     fused = part["mvm_error"].isna()
     label = name or None  # of the first markers alone, so that the legend has a group once
-    for what, error, mine, fill in (("mvm", "mvm_error", ~fused, colour), ("weights", "weight_error", fused, "white")):
-        if not mine.any():
+    for what, error, chosen, fill in (
+        ("mvm", "mvm_error", ~fused, colour),
+        ("weights", "weight_error", fused, "white"),
+    ):
+        if not chosen.any():
             continue
-        low, high = 100 * part.loc[mine, f"{error}_min"], 100 * part.loc[mine, f"{error}_max"]
-        ax.vlines(at[mine], low, high, color=colour, linewidth=1.0, zorder=2, gid=f"range:{name}")
+        low, high = 100 * part.loc[chosen, f"{error}_min"], 100 * part.loc[chosen, f"{error}_max"]
+        ax.vlines(at[chosen], low, high, color=colour, linewidth=1.0, zorder=2, gid=f"range:{name}")
         style: dict[str, Any] = {"linestyle": "none", "marker": marker, "zorder": 3}
         style |= {"color": colour, "markerfacecolor": fill, "markeredgewidth": 0.8, "gid": f"{what}:{name}"}
-        ax.plot(at[mine], 100 * part.loc[mine, error], label=label, **style)
+        ax.plot(at[chosen], 100 * part.loc[chosen, error], label=label, **style)
         label = None

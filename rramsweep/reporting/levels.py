@@ -12,7 +12,16 @@ from matplotlib.axes import Axes
 from rramsweep.analysis.schema import TIME
 from rramsweep.intervals import Floats
 from rramsweep.reporting.axis import is_number, label_of, text_of
-from rramsweep.reporting.style import colour_of, dashes_of, legend_above, shades
+from rramsweep.reporting.style import (
+    MOST_COLOURS,
+    MOST_SHADES,
+    LeftOut,
+    colour_of,
+    dashes_of,
+    evenly,
+    legend_above,
+    shades,
+)
 
 # Of more ordered levels than the first the legend names at most the second and says so: shades tell the rest.
 _ALL_NAMED, _NAMED = 12, 8
@@ -22,28 +31,35 @@ _COLUMNS = 4
 
 @dataclass(frozen=True)
 class Level:
-    """One value of the column that tells stairs apart: its cell, its name, its look, and whether the legend has it."""
+    """One value of the column that tells stairs apart: row of the summary, name, look, and if the legend has it."""
 
-    cell: int
+    row: int
     name: str
     colour: str
     dashes: Any
     named: bool
 
 
-def levels_of(table: pd.DataFrame, group: str | None) -> list[Level]:
-    """The levels of a summary by ``group``: numbers ascend in shades, names in order of appearance have colours."""
+def levels_of(table: pd.DataFrame, group: str | None) -> tuple[list[Level], list[LeftOut]]:
+    """The levels of a summary by ``group``: numbers ascend in shades, names in order of appearance have colours.
+
+    Of more than can be told apart so many, evenly spaced in that order, and what is left out.
+    """
     if group is None:
-        return [Level(int(table.index[0]), "chips", colour_of(0), "-", False)]
+        return [Level(int(table.index[0]), "chips", colour_of(0), "-", False)], []
     ordered = is_number(table[group])
-    values = table[group].sort_values(na_position="last") if ordered else table[group]
+    every = table[group].sort_values(na_position="last") if ordered else table[group]
+    values = every.iloc[evenly(len(every), MOST_SHADES if ordered else MOST_COLOURS)]
+    names = [text_of(value, group) for value in every.drop(values.index)]
+    left_out = [LeftOut(group, names, len(every))] if names else []
     n = len(values)
     colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
     step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _ALL_NAMED else 1
-    return [
-        Level(cell, text_of(value, group), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
-        for i, (cell, value) in enumerate(zip(values.index.tolist(), values, strict=True))
+    levels = [
+        Level(row, text_of(value, group), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        for i, (row, value) in enumerate(zip(values.index.tolist(), values, strict=True))
     ]
+    return levels, left_out
 
 
 def draw_steps(ax: Axes, level: Level, x: Floats, y: Floats, low: Floats, high: Floats, what: str) -> None:

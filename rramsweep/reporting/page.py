@@ -16,10 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from rramsweep.analysis.grouping import inputs_word
 from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import at_chance, tail_heading, tail_text
-from rramsweep.reporting.asked import asked
 from rramsweep.reporting.axis import text_of
-from rramsweep.reporting.findings import Answer
+from rramsweep.reporting.findings import Findings
+from rramsweep.reporting.request import request
 from rramsweep.reporting.robustness_plot import beyond_source
+from rramsweep.reporting.style import LeftOut
 from rramsweep.scale import Bound, Scale, percent
 from rramsweep.study.plan import Plan
 
@@ -45,29 +46,32 @@ Row = dict[str, Any]
 def render(
     frame: pd.DataFrame,
     summary: pd.DataFrame,
-    said: Answer,
+    found: Findings,
     plan: Plan | None,
     runs: Sequence[Mapping[str, Any]],
     pictures: Mapping[str, bytes],
+    left_out: Mapping[str, Sequence[LeftOut]] | None = None,
 ) -> str:
     """The page as HTML, in one piece: images are data in it, and it asks no network for anything.
 
     Args:
         frame: results.
-        summary: of `summarize`, one row a cell; ``attrs["by"]`` names the columns that tell cells apart.
-        said: the answer.
-        plan: what was asked; None where the folder has none.
+        summary: of `summarize`, ``attrs["by"]`` names the columns that tell its rows apart.
+        found: its findings.
+        plan: of the sweep; None where the folder has none.
         runs: what `run.json` holds, earliest first; empty for a folder of before there was one.
         pictures: caption -> PNG, in the order in which they are shown.
+        left_out: caption -> what the picture does not draw.
     """
     used = _components(runs)
     return _template().render(
         name=plan.settings.name if plan else "results",
-        answer=said,
-        asked=asked(frame, summary, plan),
+        found=found,
+        request=request(frame, summary, plan),
         command=plan.settings.command if plan else None,
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        left_out=left_out or {},
         head=_head(summary),
         rows=_rows(summary),
         components=[c for c in used if c["option"] != "ideal"],
@@ -158,7 +162,7 @@ def _row(row: Any, by: Sequence[str], tail: str, known: bool) -> list[dict[str, 
 
 
 def _key(value: Any) -> Any:
-    """What a column is sorted by: empty for a null, which comes last either way."""
+    """Sort key of a column: empty for a null, which comes last either way."""
     return "" if pd.isna(value) else value
 
 
@@ -182,13 +186,13 @@ def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, use
             f"{missing} of {plan.n_trials if plan else 0} trials are missing: run the same command to go on."
         )
     if ended is not None:
-        capped, open_ = int((ended == "cap").sum()), int(ended.isna().sum())
+        capped, going = int((ended == "cap").sum()), int(ended.isna().sum())
         if capped:
             warnings.append(
                 f"{capped} of {len(ended)} points ended at the cap of chips, with a wider interval than asked."
             )
-        if open_:
-            warnings.append(f"{open_} of {len(ended)} points have not ended: run the same command to go on.")
+        if going:
+            warnings.append(f"{going} of {len(ended)} points have not ended: run the same command to go on.")
         warnings.append(
             "The number of chips followed a stopping rule; the intervals take it as fixed, which costs coverage."
         )
@@ -209,17 +213,17 @@ def _unsourced(comment: str) -> bool:
 
 
 def _is_read(comment: str, group: str, values: Mapping[str, Sequence[str]]) -> bool:
-    """Whether a parameter has any effect: of one that says what it is `read by`, at least one point must have that."""
+    """True unless a parameter says what it is `read by`, and no point has that."""
     reader = _READ_BY.search(comment)
     return reader is None or reader[2] in values.get(f"{group}.{reader[1]}", [reader[2]])
 
 
 def _components(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Those of all runs, the latest account of each with the values of all; jobs of one sweep have one each."""
+    """Components of all runs, the latest account of each with the values of all; jobs of one sweep have one each."""
     found: dict[tuple[str, str], Row] = {}
     for c in (c for run in runs for c in run["components"]):
-        before = found.get((c["group"], c["option"]), {"parameters": []})["parameters"]
-        values = {p["name"]: p["values"] for p in before}
+        earlier = found.get((c["group"], c["option"]), {"parameters": []})["parameters"]
+        values = {p["name"]: p["values"] for p in earlier}
         parameters = [
             {**p, "values": list(dict.fromkeys([*values.get(p["name"], []), *p["values"]]))} for p in c["parameters"]
         ]
@@ -235,6 +239,6 @@ def _took(run: Mapping[str, Any]) -> str:
 
 
 def _ways(frame: pd.DataFrame) -> list[str]:
-    """How trials were run, each way once: part of what makes their scores repeatable to the last bit."""
+    """Ways in which trials were run, each once: part of what makes their scores repeatable to the last bit."""
     rows = frame[["batch_size", "memory_format", "threads"]].drop_duplicates().dropna()
     return [f"batch_size={b} memory_format={m} threads={t}" for b, m, t in rows.itertuples(index=False)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from rramsweep.files import write_atomic
 from rramsweep.reporting import page
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.figures import caption_of, figures_for
-from rramsweep.reporting.findings import answer, few_chips, guessing, unseen
+from rramsweep.reporting.findings import few_chips, findings, guessing, unseen
 from rramsweep.reporting.page import PAGE_FILE
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import styled
@@ -48,22 +48,34 @@ def load(folder: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: the folder is not there or is not a sweep's.
     """
+    folder = _folder(folder)
+    return _load(folder, _plan(folder))
+
+
+def _folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"results are read from a sweep's folder, but {folder} is not a folder: check the path")
-    plan, stored = _plan(folder), folder / RESULTS_FILE
+    return folder
+
+
+def _load(folder: Path, plan: Plan | None) -> pd.DataFrame:
+    stored = folder / RESULTS_FILE
     try:
-        kept = frames.read(stored)
+        n_kept = frames.count(stored)
     except FileNotFoundError:
-        kept = None
+        if plan is None:
+            raise ValueError(
+                f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it"
+            ) from None
+        n_kept = 0
     if plan is None:
-        if kept is None:
-            raise ValueError(f"a sweep's folder holds {PLAN_FILE} or {RESULTS_FILE}, {folder} has neither: check it")
-        return kept
+        return frames.read(stored)
     frame = results(plan, Store(Path(plan.settings.store)))
     # The folder may have travelled without its store: what it holds itself is then the fuller account.
-    if kept is None or len(kept) <= len(frame):
+    if n_kept <= len(frame):
         return frame
+    kept = frames.read(stored)
     kept.attrs.setdefault("source_ranges", frame.attrs["source_ranges"])
     return kept
 
@@ -74,23 +86,26 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     With a stopping rule these are each point's first n chips, n by the rule, and the column `stopping.ended` says
     what ended the point: `interval`, `cap`, or null while it goes on.
     """
-    facts = store.facts(p.point_id for p in plan.points)
-    ended = ends(plan, facts)
-    points = [asdict(point) for point in plan.points]
-    if not isinstance(plan.settings.stopping, Fixed):
-        for point, end in zip(points, ended, strict=True):
-            point["params"] = {**point["params"], ENDED: end[1] if end else None}
-    n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
-    kept = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
-    frame = frames.join(points, select(facts, kept), plan.swept)
+    facts, rule = store.facts(p.point_id for p in plan.points), plan.settings.stopping
+    params: list[Mapping[str, Any]] = [point.params for point in plan.points]
+    if not isinstance(rule, Fixed):
+        ended = ends(plan, facts)
+        params = [{**own, ENDED: end[1] if end else None} for own, end in zip(params, ended, strict=True)]
+        n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
+        plan = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
+    points = [
+        {"point_id": point.point_id, "choices": point.choices, "params": own}
+        for point, own in zip(plan.points, params, strict=True)
+    ]
+    frame = frames.join(points, select(facts, plan), plan.swept)
     frame.attrs["yield_drop"] = plan.settings.yield_drop
-    frame.attrs["images"] = store.images(kept)
+    frame.attrs["images"] = frames.ImageCounts(store.images(plan))
     frame.attrs["source_ranges"] = {name: list(source) for name, source in plan.settings.source_ranges.items()}
     return frame
 
 
 def ends(plan: Plan, facts: pa.Table) -> list[tuple[int, str] | None]:
-    """For each point of a plan `(n, why)`: how many of its first chips count and what ended them; None if none did.
+    """End of each point of a plan, `(n, why)`: its first n chips count, ended by that; None if it goes on.
 
     Args:
         plan: the points and their seeds.
@@ -114,18 +129,19 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         ValueError: the folder is not a sweep's.
     """
-    folder = Path(folder)
-    frame = load(folder)
+    folder = _folder(folder)
+    plan = _plan(folder)
+    frame = _load(folder, plan)
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
-    pictures = {}
+    pictures, left_out = {}, {}
     for name, figure in figures_for(frame).items():
         png = save_figure(figure, folder / f"{name}.png")
-        pictures[f"{caption_of(name)}: {name}.png"] = png
-    plan = _plan(folder)
-    said = answer(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
-    html = page.render(frame, summary, said, plan, _runs(folder), pictures)
+        caption = f"{caption_of(name)}: {name}.png"
+        pictures[caption], left_out[caption] = png, figure.left_out
+    found = findings(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
+    html = page.render(frame, summary, found, plan, _runs(folder), pictures, left_out)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 
@@ -143,10 +159,12 @@ def save_figure(fig: Figure, path: str | Path) -> bytes:
     return buffer.getvalue()
 
 
-def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, told: Sequence[str] = ()) -> None:
-    """Print the summary, in 80 columns where the values allow it, notes not ``told`` yet, and where the files are.
+def show(
+    frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Console, printed: Sequence[str] = ()
+) -> None:
+    """Print the summary, in 80 columns where the values allow it, notes not ``printed`` yet, and where the files are.
 
-    That a network is at chance level comes before all else, whether ``told`` or not, and its chips show no yield.
+    That a network is at chance level comes before all else, ``printed`` or not, and its chips show no yield.
     """
     if len(frame) == 0:
         console.print(f"no trial has finished yet; plan and tables: {folder}", soft_wrap=True, markup=False)
@@ -187,7 +205,7 @@ def show(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path, console: Cons
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     for sentence in unseen(summary):
         console.print(sentence, markup=False)
-    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in told)]:
+    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in printed)]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
@@ -197,15 +215,15 @@ def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
         names = ", ".join(metric.label for metric in metrics if metric.unit != FRACTION)
         alone = "" if len(metrics) == 1 else "sweep it alone and "
         return f"yield of {names}: {alone}give yield_drop=VALUE, how much worse than digital a good chip may be"
-    said = []
+    good = []
     for metric in metrics:
         distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.distance}".rstrip()
-        said.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
-    return f"yield: chips with a {' or a '.join(said)}; Wilson interval"
+        good.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
+    return f"yield: chips with a {' or a '.join(good)}; Wilson interval"
 
 
 def _summary(frame: pd.DataFrame) -> pd.DataFrame:
-    # What ended a point belongs beside its n; it is one value a point, so it splits no cell.
+    # What ended a point belongs beside its n; it is one value a point, so it splits no row.
     ended = [ENDED] if ENDED in frame else []
     return summarize(frame, [*resolve_by(frame, None), *ended])
 
@@ -221,7 +239,7 @@ def _plan(folder: Path) -> Plan | None:
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
-    """What the runs of a sweep wrote down of themselves, earliest first."""
+    """Records of the runs of a sweep, earliest first."""
     folders = [folder] if os.path.lexists(folder / RUN_FILE) else sorted(folder.glob("jobs/*"))
     runs = (run for each in folders for run in read_runs(each))
     return sorted(runs, key=lambda run: datetime.fromisoformat(run["started"]))

@@ -12,8 +12,8 @@ from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
 from rramsweep.analysis.summary import allowed_drop, summarize
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import data_at, label_of, name_places
-from rramsweep.reporting.curves import crowded, draw_means, flat, of_what, place
-from rramsweep.reporting.style import BASELINES, axes_or_new, colour_of, legend_above, room, styled, write_caption
+from rramsweep.reporting.curves import crowded, draw_means, drawn, flat, of_what, placed
+from rramsweep.reporting.style import REFERENCE_LINES, axes_or_new, colour_of, legend_above, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
 from rramsweep.scale import Scale
 
@@ -21,6 +21,9 @@ from rramsweep.scale import Scale
 Ranges = Mapping[str, tuple[float, float, str]]
 # The light band is all chips, until they are so many that order statistics bound the quantiles; see `summarize`.
 BANDS = (("spread", "spread_low", "spread_high", 0.15), ("interval", "score_low", "score_high", 0.4))
+
+# More dots than these lie upon each other.
+_DOTS = 5000
 
 
 def beyond_source(frame: pd.DataFrame) -> list[str]:
@@ -45,11 +48,12 @@ def plot_robustness(
 ) -> Axes:
     """Draw the score over one parameter or choice: what survives on real chips.
 
-    For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of
-    the chips (lighter band), every chip (dot). Curves of more than three groups have bars for the interval and no
-    range. Dashed: the digital network and the ideal chip. Dotted: the score from which a chip is good, where there is
-    a ``yield_drop``. A positive ``x`` over two decades gets a logarithmic axis, that of ``t_s`` with time 0 apart;
-    text and null or infinite values of a numeric ``x`` are categories: bars, no curve.
+    For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of the chips
+    (lighter band), every chip (dot), or of thousands one of so many. Curves of more than three groups have bars for the
+    interval and no range. Of more groups and names than can be told apart `curves.drawn` takes some, and the caption
+    names the others. Dashed: the digital network and the ideal chip. Dotted: the score from which a chip is good, where
+    there is a ``yield_drop``. A positive ``x`` over two decades gets a logarithmic axis, that of ``t_s`` with time 0
+    apart; text and null or infinite values of a numeric ``x`` are categories: bars, no curve.
 
     Args:
         frame: a results frame of one metric with one point in each (x, group).
@@ -76,14 +80,17 @@ def plot_robustness(
     table = summarize(frame, keys, yield_drop)
     ax = axes_or_new(ax, height=3.2)
     notes = [f"{table['n_failed'].sum()} failed chips are left out"] if table["n_failed"].any() else []
-    table = table[table["n"] > 0]  # its index stays the number of the cell
+    table = table[table["n"] > 0]  # its index stays the number of the row
+    table, left_out = drawn(table, x, group)
+    chips = chips[chips["summary_row"].isin(table.index)]
     spread_times(ax, x, table[x])
     table = table.assign(
         spread_low=table["q05_low"].fillna(table["score_min"]), spread_high=table["q95_high"].fillna(table["score_max"])
     )
-    table = place(table.assign(limit=limit_of(table, chips, metric, yield_drop)), x, group, ax)
+    table = placed(table.assign(limit=limit_of(table, chips, metric, yield_drop)), x, group, ax)
     draw_means(ax, table, "score_mean", BANDS, metric.factor)
-    _draw_chips(ax, table, chips, metric)
+    every = -(-len(chips) // _DOTS)
+    _draw_chips(ax, table, chips.iloc[::every], metric)
     _draw_baselines(ax, table, metric)
     ranges = frame.attrs.get("source_ranges", {}) if source_range is None else source_range
     if x in ranges:
@@ -94,7 +101,7 @@ def plot_robustness(
     name_times(ax, x, table[x])
     ax.set_ylabel(metric.label)
     legend_above(ax)
-    write_caption(ax, [*_caption(table, chips), *notes])
+    write_caption(ax, [*_caption(table, chips, every), *notes], left_out)
     return ax
 
 
@@ -102,32 +109,32 @@ def limit_of(table: pd.DataFrame, chips: pd.DataFrame, metric: Scale, drop: floa
     """The score from which a chip is good, NaN without a drop; of whole images where they are counted."""
     if drop is None:
         return table["digital_score"] * np.nan
-    by_cell = chips.groupby("cell")
-    images, counted = by_cell["n_images"].first().astype("float64"), by_cell["n_correct"].count() > 0
+    by_row = chips.groupby("summary_row")
+    images, counted = by_row["n_images"].first().astype("float64"), by_row["n_correct"].count() > 0
     allowed = np.where(counted, np.floor(drop * images + 1e-9) / images, drop)
     return table["digital_score"] - allowed if metric.higher_is_better else table["digital_score"] + allowed
 
 
 def _draw_chips(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, metric: Scale) -> None:
     # The golden ratio fills a lane evenly, and the same way each time.
-    jitter = 0.8 * ((chips.groupby("cell").cumcount() * 0.6180339887 + 0.5) % 1 - 0.5)
-    middle, width = (table[name].reindex(chips["cell"]).to_numpy() for name in ("middle", "lane"))
+    jitter = 0.8 * ((chips.groupby("summary_row").cumcount() * 0.6180339887 + 0.5) % 1 - 0.5)
+    middle, width = (table[name].reindex(chips["summary_row"]).to_numpy() for name in ("middle", "lane"))
     where = pd.Series(data_at(ax, middle + jitter.to_numpy() * width), chips.index)
     for index, name in enumerate(dict.fromkeys(table["group"])):
-        mine = chips["cell"].isin(table.index[table["group"] == name])
+        of_group = chips["summary_row"].isin(table.index[table["group"] == name])
         style: dict[str, Any] = {"color": colour_of(index), "gid": f"chips:{name}", "zorder": 2}
-        ax.scatter(where[mine], metric.factor * chips.loc[mine, "score"], s=3, alpha=0.3, linewidths=0, **style)
+        ax.scatter(where[of_group], metric.factor * chips.loc[of_group, "score"], s=3, alpha=0.3, linewidths=0, **style)
 
 
 def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale) -> None:
     every = list(dict.fromkeys(table["group"]))
-    for column, words, grey, dashes in BASELINES:
+    for column, words, grey, dashes in REFERENCE_LINES:
         if table[column].isna().all():
             continue
         # One line serves all groups that agree on it.
         shared = flat(table[column])
         for index, name in enumerate(every[:1] if shared else every):
-            mine = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
+            of_group = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
             low, high = (metric.text(end, digits=1) for end in (table[column].min(), table[column].max()))
             amount = high if shared else f"{low.removesuffix(' %')}–{high}"
             label = f"{words} {amount}"
@@ -136,10 +143,10 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale) -> None:
             if not shared and index == 0:  # lines of all the groups' colours have one name, in the colour of none
                 ax.add_line(Line2D([], [], label=label, **{**style, "color": grey}))
             style |= {"gid": words, "label": label if shared else "_nolegend_"}
-            if flat(mine[column]):
-                ax.axhline(metric.factor * mine[column].iloc[0], **style)
+            if flat(of_group[column]):
+                ax.axhline(metric.factor * of_group[column].iloc[0], **style)
                 continue
-            for curve, part in mine.groupby("curve"):
+            for curve, part in of_group.groupby("curve"):
                 value = metric.factor * part[column]
                 if curve:
                     ax.plot(data_at(ax, part["at"]), value, **style)
@@ -161,15 +168,15 @@ def _draw_outside(ax: Axes, values: "pd.Series[Any]", source: tuple[float, float
     return [f"shaded: {words}"] if sides else []
 
 
-def _caption(table: pd.DataFrame, chips: pd.DataFrame) -> list[str]:
+def _caption(table: pd.DataFrame, chips: pd.DataFrame, every: int) -> list[str]:
     if table["n"].max() == 1:
         return [f"one chip {of_what(chips)}, so no interval"]
     over = f"mean with 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
-    return [over, *_spread_words(table), "dots: chips"]
+    return [over, *_spread_words(table), "dots: chips" if every == 1 else f"dots: one of {every} chips"]
 
 
 def _spread_words(table: pd.DataFrame) -> list[str]:
-    """What the second band is, where it is drawn: of few chips it is the narrower one, a darker part of the first."""
+    """Words on the second band, where it is drawn: of few chips it is the narrower one, a darker part of the first."""
     table = table[(table["n"] > 1) & ~(table["curve"] & crowded(table))]
     if table.empty:
         return []

@@ -6,8 +6,10 @@ The style holds while a plot is drawn and no longer: rcParams are afterwards wha
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,15 +25,58 @@ COLOURS: tuple[str, ...] = tuple(STYLE["axes.prop_cycle"].by_key()["color"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1.5, 1.5)))
 # Column of the table -> what its line is called, its grey, its dashes.
-BASELINES = (
+REFERENCE_LINES = (
     ("digital_score", "digital", "#000000", (0, (6, 2))),
     ("ideal_score", "ideal chip", "#777777", (0, (2, 1.2))),
     ("limit", "yield limit", "#777777", (0, (1, 2))),
 )
 
 
+# More colours with their marks or dashes, more shades, and more names on an axis cannot be told apart in one column of
+# a journal.
+MOST_COLOURS, MOST_SHADES, MOST_NAMES = 12, 20, 16
+# In a legend of more names than these that begin with one parameter's, this one becomes the title.
+_REPEATED = 6
+# Of more left out than these a caption names the first ones and the last.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Values of a column that a plot does not draw because more could not be told apart.
+
+    Args:
+        column: of the table.
+        names: of the values left out, in the plot's order.
+        n: values that there are.
+    """
+
+    column: str
+    names: Sequence[str]
+    n: int
+
+    @property
+    def words(self) -> str:
+        """Their number and names, for a caption."""
+        more = len(self.names) > _NAMED + 1
+        names = [*self.names[:_NAMED], "...", self.names[-1]] if more else self.names
+        return f"left out, evenly: {len(self.names)} of {self.n} values of {self.column} ({', '.join(names)})"
+
+
+def evenly(n: int, most: int) -> list[int]:
+    """Places of at most ``most`` of n things in a row, evenly spaced from the first to the last."""
+    return [int(place) for place in np.linspace(0, n - 1, min(n, most)).round()]
+
+
 class PrintFigure(Figure):
-    """A figure that is saved at the style's 300 dpi unless told another; on a screen and in a notebook it is as any."""
+    """A figure that is saved at the style's 300 dpi unless told another; on a screen and in a notebook it is as any.
+
+    ``left_out`` is what its captions say is not drawn.
+    """
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.left_out: list[LeftOut] = []
 
     def savefig(self, fname: Any, **given: Any) -> None:
         """`Figure.savefig`; a ``dpi`` of the user's rcParams goes before the style's."""
@@ -90,9 +135,13 @@ def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
     handles = {str(handle.get_label()): handle for handle in ax.get_legend_handles_labels()[0]}
     if handles:
         names = list(handles)
+        parameters = Counter(name.partition(" = ")[0] for name in names if " = " in name)
+        for parameter, times in parameters.items():
+            if title is None and times > _REPEATED:
+                title, names = parameter, [name.removeprefix(f"{parameter} = ") for name in names]
         fitting = [n for n in range(ncols, 1, -1) if _width(names, n) <= room(ax)]
         style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
-        ax.legend(handles=list(handles.values()), title=title, ncols=fitting[0] if fitting else 1, **style)
+        ax.legend(list(handles.values()), names, title=title, ncols=fitting[0] if fitting else 1, **style)
 
 
 def _width(names: Sequence[str], n: int) -> int:
@@ -104,19 +153,22 @@ def _width(names: Sequence[str], n: int) -> int:
 
 
 def columns_for(names: Sequence[str]) -> int:
-    """How many names of a legend fit beside each other in one column of a journal."""
+    """Number of names of a legend that fit beside each other in one column of a journal."""
     longest = max(map(len, names), default=0)
     return 5 if longest < 6 else 3 if longest < 16 else 2 if longest < 36 else 1
 
 
 def room(ax: Axes) -> int:
-    """How many small letters fit beside each other under the Axes: they are about half as wide as high."""
+    """Number of small letters that fit beside each other under the Axes: they are about half as wide as high."""
     width = ax.get_window_extent().width / ax.figure.dpi * 72
     return max(20, int(width / (0.5 * mpl.rcParams["legend.fontsize"])))
 
 
-def write_caption(ax: Axes, parts: Sequence[str]) -> None:
-    """What the drawn is, below the Axes."""
+def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = ()) -> None:
+    """Write what the drawn is below the Axes."""
+    parts = [*parts, *(left.words for left in left_out)]
+    if isinstance(ax.figure, PrintFigure):
+        ax.figure.left_out.extend(left_out)
     # Hung on the axis label, which knows how tall the tick labels are.
     below = (ax.transAxes, ax.xaxis.label)
     style: dict[str, Any] = {"fontsize": mpl.rcParams["legend.fontsize"], "color": "#444444", "va": "top", "ha": "left"}

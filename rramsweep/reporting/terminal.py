@@ -1,17 +1,23 @@
-"""What the command prints to: a terminal, a pipe or a log."""
+"""Output of the command: a terminal, a pipe or a log."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import IO, Any, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 LOG_WIDTH = 140
-_ANY_WIDTH = 10_000
+_GAP = "  "
+# A column is not made narrower than this many letters to fit the screen.
+_NARROWEST = 8
 
 # Blanks that fill a line up, before the codes that end a style.
 _FILLING = re.compile(r"[ \t]+((?:\x1b\[[0-9;]*m)*)(?=\n)")
@@ -39,10 +45,52 @@ def plain() -> dict[str, Any]:
 
 
 def show_table(table: Table, console: Console) -> None:
-    """Print a table whose columns have override names; where it is wider than the screen, names break at their dots and
-    blanks."""
-    free = console.options.update(width=_ANY_WIDTH)
-    if console.measure(table, options=free).maximum > console.width:
-        for column in table.columns:
-            column.header = re.sub(r"(?<=\w)(\.| )(?=[a-z])", lambda found: found[1].strip() + "\n", str(column.header))
-    console.print(table)
+    """Print a table whose cells are texts: where it is wider than the screen, its headings break at their dots and
+    blanks, and what may wrap does.
+
+    Line by line, since rich takes five seconds to lay out the cells of 3,000 rows.
+    """
+    heads = [str(column.header) for column in table.columns]
+    texts = [[str(cell) for cell in column.cells] for column in table.columns]
+    most = [max(map(cell_len, column), default=0) for column in texts]
+    widths = [max(cell_len(head), width) for head, width in zip(heads, most, strict=True)]
+    if _total(widths) > console.width:
+        heads = [re.sub(r"(?<=\w)(\.| )(?=[a-z])", lambda found: found[1].strip() + "\n", head) for head in heads]
+        parts = [max(map(cell_len, head.split("\n"))) for head in heads]
+        widths = [max(pair) for pair in zip(parts, most, strict=True)]
+        tall = max(head.count("\n") for head in heads)
+        heads = ["\n" * (tall - head.count("\n")) + head for head in heads]
+        wrapping = [i for i, column in enumerate(table.columns) if not column.no_wrap]
+        for least in (parts, [0] * len(parts)):  # headings as long as texts can give way
+            while _total(widths) > console.width and (
+                wide := [i for i in wrapping if widths[i] > max(least[i], _NARROWEST)]
+            ):
+                widths[max(wide, key=widths.__getitem__)] -= 1
+    right = [column.justify == "right" for column in table.columns]
+
+    def lines(row: Sequence[str]) -> list[str]:
+        cells = [_wrapped(text, width, console) for text, width in zip(row, widths, strict=True)]
+        return [
+            _GAP.join(map(_filled, line, widths, right)).rstrip()
+            for line in itertools.zip_longest(*cells, fillvalue="")
+        ]
+
+    if isinstance(table.title, str):
+        console.print(Text.from_markup(table.title), style="table.title")
+    console.print(Text("\n".join(lines(heads))), style="table.header", soft_wrap=True)
+    console.out("\n".join(line for row in zip(*texts, strict=True) for line in lines(row)), highlight=False)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _wrapped(text: str, width: int, console: Console) -> list[str]:
+    if "\n" not in text and cell_len(text) <= width:
+        return [text]
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
+
+
+def _filled(text: str, width: int, right: bool) -> str:
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if right else text + blanks

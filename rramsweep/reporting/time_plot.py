@@ -37,8 +37,8 @@ def plot_over_time(
     resolve_by(frame, [TIME])
     later = times_above_0(frame[TIME])
     if len(later) < 2:
-        told = ", ".join(f"{t:g}" for t in later) or "none"
-        raise ValueError(f"an axis of time needs two values of t_s above 0, got {told}: sweep t_s=1,1h,1d, say")
+        found = ", ".join(f"{t:g}" for t in later) or "none"
+        raise ValueError(f"an axis of time needs two values of t_s above 0, got {found}: sweep t_s=1,1h,1d, say")
     ax = axes_or_new(ax, height=3.2)
     ax.set_xscale("log")
     return plot_robustness(frame, TIME, group, ax, yield_drop)

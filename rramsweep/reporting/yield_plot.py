@@ -27,7 +27,7 @@ def plot_yield(
     *,
     up_to: float | None = None,
 ) -> Axes:
-    """Draw the yield over ``yield_drop``, one stair for each value of ``group``.
+    """Draw the yield over ``yield_drop``, one stair for each value of ``group`` (of many: some).
 
     ``Y(d)`` is the share of chips that are at most d worse than the digital network, as in `summarize`; the band is
     its two-sided 95 % Wilson interval at each d by itself. The threshold of the sweep is a dotted line.
@@ -60,13 +60,13 @@ def plot_yield(
     table = table[table["n"] > 0]
     loss = pd.Series(losses(chips, metric.higher_is_better), chips.index)
     end = max(0.0, loss.max(), yield_drop or 0.0)
-    levels = levels_of(table, group)
+    levels, left_out = levels_of(table, group)
     for level in levels:
-        mine = np.sort(loss[chips["cell"] == level.cell].to_numpy())
-        drop = np.unique(np.concatenate([[0.0], mine[mine > 0], [end]]))
-        good = np.searchsorted(mine, drop, side="right")
-        low, high = np.array([wilson(int(k), len(mine)) for k in good]).T
-        draw_steps(ax, level, metric.factor * drop, 100 * good / len(mine), 100 * low, 100 * high, "yield")
+        ordered = np.sort(loss[chips["summary_row"] == level.row].to_numpy())
+        drop = np.unique(np.concatenate([[0.0], ordered[ordered > 0], [end]]))
+        good = np.searchsorted(ordered, drop, side="right")
+        low, high = np.array([wilson(int(k), len(ordered)) for k in good]).T
+        draw_steps(ax, level, metric.factor * drop, 100 * good / len(ordered), 100 * low, 100 * high, "yield")
     if yield_drop is not None:
         style: dict[str, Any] = {"color": "#777777", "linestyle": (0, (1, 2)), "linewidth": 0.9, "gid": "yield_drop"}
         ax.axvline(metric.factor * yield_drop, label=f"yield_drop = {yield_drop:g}", **style)
@@ -77,7 +77,8 @@ def plot_yield(
     ax.set_xlabel(f"yield_drop: {metric.name}\nworse than digital by at most{_in(metric.distance)}")
     ax.set_ylabel("yield (% of chips)")
     name_levels(ax, group, levels)
-    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}", "band: 95 % Wilson interval at each threshold"])
+    band = "band: 95 % Wilson interval at each threshold"
+    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}", band], left_out)
     return ax
 
 

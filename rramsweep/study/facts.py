@@ -1,4 +1,4 @@
-"""What is kept of every trial: the columns of the store's tables."""
+"""Facts kept of every trial: the columns of the store's tables."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ IMAGES = pa.schema(
 
 # A fragment of facts carries the answers by image of its own rows, on the first of each point: one write, so that a
 # kill leaves both or neither. Up to scheme 2 they had fragments of their own.
-ANSWERS = pa.field("images", pa.list_(pa.struct([IMAGES.field("seeds"), IMAGES.field("n_correct")])))
+IMAGE_COUNTS = pa.field("images", pa.list_(pa.struct([IMAGES.field("seeds"), IMAGES.field("n_correct")])))
 
 
 def scored(facts: pa.Table) -> pa.Table:

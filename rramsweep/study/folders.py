@@ -75,7 +75,7 @@ def check_apart(folder: Path, store: Path, given: str) -> None:
 
 
 def _wrong(name: str) -> str:
-    """What a folder's name should not have and this has, as the end of a sentence; empty if it is a good one."""
+    """End of a sentence on what a folder's name should not have and this has; empty if it is a good one."""
     if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name):
         return "of printable characters"
     if "\\" in name or name.startswith("~"):

@@ -1,4 +1,4 @@
-"""How far the shards of a sweep are: a tally each, in a file that the driver can watch under any launcher."""
+"""Progress of the shards of a sweep: a tally each, in a file that the driver can watch under any launcher."""
 
 from __future__ import annotations
 

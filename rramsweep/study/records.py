@@ -51,7 +51,7 @@ def time(value: Any) -> str:
 
 
 def read_record(path: Path, form: Any, holds: str, remedy: str) -> Any:
-    """What a JSON file holds, once it is known to follow its description.
+    """Read a JSON file and check it against its description.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""When a point has enough chips."""
+"""Stopping rules: when a point has enough chips."""
 
 from __future__ import annotations
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.files import remove_leftovers, temporary_name, write_atomic
-from rramsweep.study.facts import ANSWERS, FACTS, IMAGES, POINTS, scored
+from rramsweep.study.facts import FACTS, IMAGE_COUNTS, IMAGES, POINTS, scored
 from rramsweep.study.folders import check_can_be_folder
 from rramsweep.study.fragments import Fragments
 from rramsweep.study.plan import Plan, Point
@@ -30,8 +31,10 @@ SCHEME = 3
 
 log = logging.getLogger(__name__)
 
+Counts = npt.NDArray[np.int64]
+
 _KINDS = {
-    "facts": (FACTS.append(ANSWERS), "if it held trials, they will be computed again"),
+    "facts": (FACTS.append(IMAGE_COUNTS), "if it held trials, they will be computed again"),
     "points": (
         POINTS,
         "if it held points, what `rramsweep explain` shows of them is written again with their next trials",
@@ -125,7 +128,7 @@ class Store:
             self._fragments["points"].add(pa.Table.from_pylist(texts, POINTS))
             self._known.update(new)
         # Facts last, and their answers in the same file: a trial counts as done only when all of it is on disk.
-        self._fragments["facts"].add(_with_answers(pa.Table.from_pylist(list(rows), FACTS), images))
+        self._fragments["facts"].add(_with_image_counts(pa.Table.from_pylist(list(rows), FACTS), images))
 
     def facts(self, point_ids: Iterable[str] | None = None) -> pa.Table:
         """Rows of these points (None: all), one per (point, seed); a success beats a failure."""
@@ -157,7 +160,7 @@ class Store:
         wanted = {p.point_id: set(s) for p, s in zip(plan.points, plan.seeds, strict=True)}
         chosen = pa.array(list(wanted), pa.string())
         # Those of a fragment of their own last: a kill under scheme 2 may have left some whose chips were run again.
-        tables = [table.filter(pc.is_in(table["point_id"], value_set=chosen)) for table in self._answers()]
+        tables = [table.filter(pc.is_in(table["point_id"], value_set=chosen)) for table in self._image_counts()]
         found: dict[str, dict[str, Any]] = {}
         for point_id, (seeds, n_correct) in _blocks(pa.concat_tables(tables), wanted).items():
             found[point_id] = {"n_chips": len(seeds), "n_correct": json.dumps(n_correct.tolist())}
@@ -177,7 +180,7 @@ class Store:
 
     def compact(self) -> None:
         """Merge the fragments of each kind into one; safe beside running sweeps, which then read the merged one."""
-        tables = {"facts": self._facts_with_answers, "points": self._texts, "images": self._old_images}
+        tables = {"facts": self._facts_with_image_counts, "points": self._texts, "images": self._old_images}
         for kind, table in tables.items():
             old = self._fragments[kind].paths()
             if len(old) > 1:
@@ -204,28 +207,29 @@ class Store:
     def _texts(self) -> pa.Table:
         return pa.Table.from_pylist([{"point_id": i, "text": t} for i, t in self.points().items()], POINTS)
 
-    def _answers(self) -> tuple[pa.Table, pa.Table]:
+    def _image_counts(self) -> tuple[pa.Table, pa.Table]:
         """Answers by image as rows of `IMAGES`: those that facts carry, and those of fragments of their own."""
-        table = self._fragments["facts"].read(["point_id", ANSWERS.name])
-        table = table.filter(pc.is_valid(table[ANSWERS.name]))
-        rows = zip(table["point_id"].to_pylist(), table[ANSWERS.name].to_pylist(), strict=True)
-        carried = [{"point_id": point_id, **block} for point_id, blocks in rows for block in blocks]
-        return pa.Table.from_pylist(carried, IMAGES), self._fragments["images"].read()
+        table = self._fragments["facts"].read(["point_id", IMAGE_COUNTS.name])
+        table = table.filter(pc.is_valid(table[IMAGE_COUNTS.name])).combine_chunks()
+        blocks = pc.list_flatten(table[IMAGE_COUNTS.name])
+        point_ids = table["point_id"].take(pc.list_parent_indices(table[IMAGE_COUNTS.name]))
+        columns = [point_ids, *(pc.struct_field(blocks, name) for name in IMAGES.names[1:])]
+        return pa.table(columns, names=IMAGES.names).cast(IMAGES), self._fragments["images"].read()
 
-    def _facts_with_answers(self) -> pa.Table:
-        return _with_answers(self.facts(), _unique(self._answers()[0]))
+    def _facts_with_image_counts(self) -> pa.Table:
+        return _with_image_counts(self.facts(), _unique(self._image_counts()[0]))
 
     def _old_images(self) -> pa.Table:
-        return pa.Table.from_pylist(_unique(self._answers()[1]), IMAGES)
+        return pa.Table.from_pylist(_unique(self._image_counts()[1]), IMAGES)
 
 
-def _with_answers(facts: pa.Table, images: Iterable[Mapping[str, Any]]) -> pa.Table:
+def _with_image_counts(facts: pa.Table, images: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Facts with the answers by image of each point on its first row; of points without rows they are left out."""
     blocks: dict[str, list[dict[str, Any]]] = {}
     for row in images:
         blocks.setdefault(row["point_id"], []).append({"seeds": row["seeds"], "n_correct": row["n_correct"]})
     carried = [blocks.pop(point_id, None) for point_id in facts["point_id"].to_pylist()]
-    return facts.append_column(ANSWERS, pa.array(carried, ANSWERS.type))
+    return facts.append_column(IMAGE_COUNTS, pa.array(carried, IMAGE_COUNTS.type))
 
 
 def _unique(images: pa.Table) -> list[dict[str, Any]]:
@@ -234,7 +238,7 @@ def _unique(images: pa.Table) -> list[dict[str, Any]]:
 
 
 def select(facts: pa.Table, plan: Plan) -> pa.Table:
-    """Of these rows those that a plan asks for: its points and exactly its seeds."""
+    """Select the rows that a plan asks for: its points and exactly its seeds."""
     wanted: dict[str, set[int]] = {}
     for point, seeds in zip(plan.points, plan.seeds, strict=True):
         wanted.setdefault(point.point_id, set()).update(seeds)
@@ -242,14 +246,18 @@ def select(facts: pa.Table, plan: Plan) -> pa.Table:
     return facts.filter(pa.array([seed in wanted.get(point_id, ()) for point_id, seed in rows], pa.bool_()))
 
 
-def _blocks(
-    table: pa.Table, wanted: Mapping[str, set[int]] | None
-) -> dict[str, tuple[list[int], np.ndarray[Any, Any]]]:
+def _blocks(table: pa.Table, wanted: Mapping[str, set[int]]) -> dict[str, tuple[set[int], Counts]]:
     """The blocks of each point added up: `{point_id: (seeds, counts)}`; no chip counts twice."""
-    found: dict[str, tuple[list[int], np.ndarray[Any, Any]]] = {}
-    for row in sorted(table.to_pylist(), key=lambda row: str(row["point_id"])):
-        seeds, counts = set(row["seeds"]), np.array(row["n_correct"], dtype=np.int64)
-        before, total = found.get(row["point_id"], ([], np.zeros_like(counts)))
-        if seeds.isdisjoint(before) and (wanted is None or seeds <= wanted[row["point_id"]]):
-            found[row["point_id"]] = ([*before, *row["seeds"]], total + counts)
+    found: dict[str, tuple[set[int], Counts]] = {}
+    rows = zip(table["point_id"].to_pylist(), _arrays(table["seeds"]), _arrays(table["n_correct"]), strict=True)
+    for point_id, seeds, counts in sorted(rows, key=lambda row: str(row[0])):
+        block, (earlier, total) = set(seeds.tolist()), found.get(point_id, (set(), np.zeros(len(counts), np.int64)))
+        if block.isdisjoint(earlier) and block <= wanted[point_id]:
+            found[point_id] = earlier | block, total + counts
     return found
+
+
+def _arrays(lists: pa.ChunkedArray) -> list[Counts]:
+    """Each list of a column as an array, of one buffer."""
+    values = pc.list_flatten(lists).to_numpy().astype(np.int64)
+    return np.split(values, np.cumsum(pc.list_value_length(lists).to_numpy())[:-1]) if len(lists) else []

@@ -296,7 +296,7 @@ def test_a_number_is_itself_to_12_digits_and_exactly_where_both_are_there():
         ({DRIFT: [0.0, 0.1]}, None, r"got drift.relative_drift=\[0.0, 0.1\]"),
         ({"mapping": "diferential"}, None, "got mapping='diferential': the nearest are 'differential'$"),
         ({"technology": "zzz"}, None, "got technology='zzz': the nearest are 'a', 'b'$"),
-        ({DRIFT: 0.0}, [], r"cell drift.relative_drift=0.0 holds 2, which differ in technology"),
+        ({DRIFT: 0.0}, [], r"one point, drift.relative_drift=0.0 holds 2, which differ in technology"),
         ({"technology": "a"}, ["technology"], r"holds 2, which differ in drift.relative_drift: add it to by"),
         (
             "technology",

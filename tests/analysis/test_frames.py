@@ -509,12 +509,12 @@ def test_two_points_in_one_cell_are_refused_with_what_differs():
     points = [point("a", {"t_s": 1.0}), point("b", {"t_s": 1.0, "device.g_max_uS": 50.0}, mapping="offset")]
     points.append(point("c", {"t_s": 2.0}))
     frame = join(points, facts(*(ok(p["point_id"], 0, 8) for p in points)), ["t_s"])
-    message = r"cell t_s=1.0 holds 2, which differ in mapping: add it to by, or filter the frame, frame\[frame\["
+    message = r"one point, t_s=1.0 holds 2, which differ in mapping: add it to by, or filter the frame, frame\[frame\["
     with pytest.raises(ValueError, match=message) as caught:
         summarize(frame)
     assert "\n" not in str(caught.value)
     with pytest.raises(
-        ValueError, match=r"cell of the whole frame holds 3, which differ in mapping, t_s: add them to by"
+        ValueError, match=r"one point, the whole frame holds 3, which differ in mapping, t_s: add them to by"
     ):
         summarize(frame, [])
     assert summarize(frame, ["t_s", "mapping"])["n"].tolist() == [1, 1, 1]

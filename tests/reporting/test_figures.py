@@ -96,7 +96,7 @@ def test_the_yields_contour_lies_where_the_yield_is_interpolated(ax):
     assert high == 1
     assert x == pytest.approx([1 + (low - 0.75) / (low - last)] * len(x))
     assert gid(ax, "yield_low") == []  # no two chips can show 75 %
-    assert "no cell's lower end of the yield's 95 % interval reaches 75 %" in caption(ax)
+    assert "no point's lower end of the yield's 95 % interval reaches 75 %" in caption(ax)
 
 
 def test_a_heat_map_of_many_cells_has_no_texts_and_says_the_widest_interval(ax):

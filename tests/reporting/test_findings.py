@@ -7,8 +7,8 @@ import pytest
 
 from rramsweep.analysis.frames import join
 from rramsweep.analysis.summary import summarize
-from rramsweep.reporting.asked import asked, chips_in_words, unfinished
-from rramsweep.reporting.findings import answer
+from rramsweep.reporting.findings import findings
+from rramsweep.reporting.request import chips_in_words, request, unfinished
 from rramsweep.scale import HIGHER, NAME, UNIT
 from rramsweep.study.plan import Plan, Point
 from rramsweep.study.settings import Settings
@@ -30,7 +30,7 @@ def sweep(bad, chips=50, column=DRIFT, technology="alone", levels=(0.0, 0.1, 0.2
 
 def said(frame, axes=(DRIFT,), drop=None):
     summary = summarize(frame, list(axes), drop)
-    return answer(frame, summary, axes)
+    return findings(frame, summary, axes)
 
 
 def test_the_share_named_is_the_lower_bound_rounded_down_and_never_the_share_seen():
@@ -97,22 +97,22 @@ def test_an_unfinished_sweep_says_so_first_and_of_what_it_has_nothing():
     frame.loc[frame[DRIFT] == 0.1, ["n_correct", "n_lost", "accuracy", "score"]] = [70, 10, 0.7, 0.7]
     frame.attrs["swept"] = ["technology", DRIFT]
     summary = summarize(frame, ["technology", DRIFT])
-    found = answer(frame, summary, ["technology", DRIFT], plan_of(frame, 50))
+    found = findings(frame, summary, ["technology", DRIFT], plan_of(frame, 50))
     assert found.unfinished == "unfinished: 66 of 300 trials; no chip yet at technology other, drift.relative_drift 0.2"
     assert found.sentences[0].startswith("alone, drift.relative_drift = 0: at least 94 %")
     assert "over 50 chips of this network" in found.sentences[0]
     assert found.sentences[0].endswith("the next level, 0.1, shows at least 0 % (16 chips).")
-    rows = asked(frame, summary, plan_of(frame, 50))
+    rows = request(frame, summary, plan_of(frame, 50))
     assert (rows["axis technology"], rows["axis drift.relative_drift"]) == ("2: alone, other", "3: 0, 0.1, 0.2")
     assert rows["trials"] == "66 finished of 300"
 
 
 def test_levels_that_did_not_run_are_no_levels_that_were_not_swept():
     frame = sweep([0, 0], levels=(0.0, 0.1))
-    found = answer(frame, summarize(frame, [DRIFT]), [DRIFT], plan_of(frame, 50, technologies=["alone"]))
+    found = findings(frame, summarize(frame, [DRIFT]), [DRIFT], plan_of(frame, 50, technologies=["alone"]))
     assert found.sentences[0].endswith("no chip of a further level has run yet.")
     whole = sweep([0, 0, 0])
-    done = answer(whole, summarize(whole, [DRIFT]), [DRIFT], plan_of(whole, 50, technologies=["alone"]))
+    done = findings(whole, summarize(whole, [DRIFT]), [DRIFT], plan_of(whole, 50, technologies=["alone"]))
     assert done.unfinished == ""
     assert done.sentences[0].endswith("no further level was swept.")
 

@@ -14,7 +14,7 @@ from rramsweep.cli import catalog
 from rramsweep.cli.catalog import TAGS
 from rramsweep.cli.main import main
 from rramsweep.reporting import page, report
-from rramsweep.reporting.findings import answer
+from rramsweep.reporting.findings import findings
 from rramsweep.simulation import provenance
 from rramsweep.study.plan import Plan
 from tests.analysis.test_frames import facts, failed, join, ok, point
@@ -50,7 +50,7 @@ def words(html):
 
 def render(frame, plan=None, runs=(), **pictures):
     summary = summarize(frame)
-    return page.render(frame, summary, answer(frame, summary, summary.attrs["by"]), plan, runs, pictures)
+    return page.render(frame, summary, findings(frame, summary, summary.attrs["by"]), plan, runs, pictures)
 
 
 # -- what stands in it

@@ -33,7 +33,7 @@ from rramsweep.intervals import binomial_tail, unseen_share
 from rramsweep.metrics.scoring import MeanSquaredError, Top1, Top5, chance_accuracy
 from rramsweep.network.partition import Share, describe_shares
 from rramsweep.reporting import page, report
-from rramsweep.reporting.findings import answer, guessing, unseen
+from rramsweep.reporting.findings import findings, guessing, unseen
 from rramsweep.scale import HIGHER, UNIT, Scale, percent, rounded
 from tests.analysis.test_frames import facts, failed, ok, point
 
@@ -68,7 +68,7 @@ def terminal(frame, width=100):
 def words(frame):
     """The page's text."""
     summary = summarize(frame)
-    html = page.render(frame, summary, answer(frame, summary, summary.attrs["by"]), None, (), {})
+    html = page.render(frame, summary, findings(frame, summary, summary.attrs["by"]), None, (), {})
     return " ".join(re.sub(r"<[^>]+>", " ", html[html.index("<body>") :]).split())
 
 
@@ -162,7 +162,7 @@ def test_terminal_page_and_words_show_one_and_the_same_caution(good, n):
     assert float(shown["yield at least, %"]) <= 100 * row["yield_bound"] < float(shown["yield at least, %"]) + 0.1
     assert (shown["from"], shown["to"]) == (low, high)
     assert (shown["yield seen, %"] == "100.0", shown["yield seen, %"] == "0.0") == (good == n, good == 0)
-    said = answer(frame, summarize(frame), [DRIFT]).sentences[0]
+    said = findings(frame, summarize(frame), [DRIFT]).sentences[0]
     assert f"at least {math.floor(100 * row['yield_bound'])} %" in said
 
 
@@ -176,7 +176,7 @@ def test_a_mean_just_below_1_is_not_shown_as_100():
 def test_the_bad_end_of_an_error_is_rounded_up():
     frame = errors([1.00004, 1.00005, 1.00006] * 4)
     (row,) = summarize(frame).to_dict("records")
-    (sentence,) = answer(frame, summarize(frame), [DRIFT]).sentences
+    (sentence,) = findings(frame, summarize(frame), [DRIFT]).sentences
     assert row["score_high"] < 1.0001
     assert "at most 1.001 nat" in sentence
     assert cells(frame)[0]["from"] == "1.000"
@@ -319,7 +319,7 @@ def test_a_guessing_network_beside_another_is_named_and_kept_out_of_the_range():
     frame[CHANCE] = 0.1
     (sentence,) = guessing(frame)
     assert sentence.startswith("bad on fashion_mnist is at chance level")
-    (said,) = answer(frame, summarize(frame), [DRIFT]).sentences
+    (said,) = findings(frame, summarize(frame), [DRIFT]).sentences
     assert said.startswith(f"{DRIFT} = 0.1: no yield, for the digital network itself is at chance level.")
     assert f"{DRIFT} = 0: at least 90 %" in said
 

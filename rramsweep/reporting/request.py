@@ -1,4 +1,4 @@
-"""What a sweep was asked for, from its plan, and what of it is still missing."""
+"""Request of a sweep, from its plan, and the part of it that is still missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def planned(plan: Plan, name: str) -> list[Any]:
 
 
 def unfinished(frame: pd.DataFrame, plan: Plan | None) -> str:
-    """That a sweep has not run to its end, how far it is and what it has nothing of yet; empty where it has ended."""
+    """Sentence on how far a sweep is that has not run to its end, and on values without a chip; empty where it has."""
     if plan is None:
         return ""
     if isinstance(plan.settings.stopping, Fixed):
@@ -37,50 +37,52 @@ def unfinished(frame: pd.DataFrame, plan: Plan | None) -> str:
     done = frame[frame["status"] == "ok"]
     missing = []
     for name in plan.swept:
-        there = {text_of(value, name) for value in done[name].unique()} if name in done else set()
-        absent = [text for value in planned(plan, name) if (text := text_of(value, name)) not in there]
+        present = {text_of(value, name) for value in done[name].unique()} if name in done else set()
+        absent = [text for value in planned(plan, name) if (text := text_of(value, name)) not in present]
         # A value that no chip has yet is worth a word, all of them are not: then there is no answer.
-        if name in done and there and absent:
-            missing.append(f"{name} {_some(absent)}")
-    told = f"; no chip yet at {', '.join(missing)}" if missing else ""
-    return f"unfinished: {len(frame)} of {most}{plan.n_trials} trials{told}"
+        if name in done and present and absent:
+            missing.append(f"{name} {_first_few(absent)}")
+    gaps = f"; no chip yet at {', '.join(missing)}" if missing else ""
+    return f"unfinished: {len(frame)} of {most}{plan.n_trials} trials{gaps}"
 
 
-def asked(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict[str, str]:
-    """What was asked, by name: axes with all their values, points, chips, trials, and what holds for all of them."""
-    told = {}
+def request(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict[str, str]:
+    """Request by name: axes with all their values, points, chips, trials, and what holds for all of them."""
+    entries = {}
     for name in summary.attrs["by"]:
         if name == ENDED:
             continue
         values = planned(plan, name) if plan else list(summary[name].drop_duplicates()) if name in summary else []
-        told[f"axis {name}"] = f"{len(values)}: {_some([text_of(value, name) for value in values])}"
-    told = told or {"axes": "none, one point"}
+        entries[f"axis {name}"] = f"{len(values)}: {_first_few([text_of(value, name) for value in values])}"
+    entries = entries or {"axes": "none, one point"}
     done = int((frame["status"] == "ok").sum())
     if plan is None:
-        return {**told, "trials": f"{done} finished"}
-    told["points"] = str(len(plan.points))
-    told["chips a point"] = chips_in_words(plan)
+        return {**entries, "trials": f"{done} finished"}
+    entries["points"] = str(len(plan.points))
+    entries["chips a point"] = chips_in_words(plan)
     most = "" if isinstance(plan.settings.stopping, Fixed) else "at most "
-    told["trials"] = f"{done} finished of {most}{plan.n_trials}"
-    told["first seed"] = str(plan.settings.seed)
+    entries["trials"] = f"{done} finished of {most}{plan.n_trials}"
+    entries["first seed"] = str(plan.settings.seed)
     if len(frame):
         counts = sorted(frame["n_images"].dropna().unique())
-        told[f"{inputs_word(frame)} a chip"] = ", ".join(str(count) for count in counts)
+        entries[f"{inputs_word(frame)} a chip"] = ", ".join(str(count) for count in counts)
     drops = {metric.name: drop_for([metric], summary.attrs["yield_drop"]) for metric in scales(frame)}
     words = {name: "none" if drop is None else f"{drop:g}" for name, drop in drops.items()}
-    told["yield_drop"] = ", ".join(words.values() if len(words) == 1 else (f"{words[name]} ({name})" for name in words))
+    entries["yield_drop"] = ", ".join(
+        words.values() if len(words) == 1 else (f"{words[name]} ({name})" for name in words)
+    )
     times = {point.config["t_s"] for point in plan.points}
-    told["t_s"] = ", ".join(in_words(time) for time in times) if len(times) < 5 else f"{len(times)} times"
+    entries["t_s"] = ", ".join(in_words(time) for time in times) if len(times) < 5 else f"{len(times)} times"
     if plan.settings.held_fixed:
-        told["held fixed"] = ", ".join(plan.settings.held_fixed)
+        entries["held fixed"] = ", ".join(plan.settings.held_fixed)
     analog = {
         k: v for p in plan.points for k, v in p.params.items() if k.startswith("analog.") and v not in ("[]", None)
     }
-    return told | {name: str(value) for name, value in analog.items() if value not in ('["*"]', False)}
+    return entries | {name: str(value) for name, value in analog.items() if value not in ('["*"]', False)}
 
 
 def chips_in_words(plan: Plan) -> str:
-    """How many chips a point gets: a number, or what a stopping rule waits for."""
+    """Number of chips a point gets, or what a stopping rule waits for."""
     rule = plan.settings.stopping
     if not isinstance(rule, Interval):
         return str(plan.settings.chips)
@@ -95,5 +97,5 @@ def chips_in_words(plan: Plan) -> str:
     )
 
 
-def _some(texts: list[str]) -> str:
+def _first_few(texts: list[str]) -> str:
     return ", ".join(texts[:_VALUES_SHOWN]) + (", ..." if len(texts) > _VALUES_SHOWN else "")
