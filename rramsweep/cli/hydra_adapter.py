@@ -64,7 +64,7 @@ _PLAIN = {
     *("version", "level", "format", "datefmt", "handlers", "propagate", "disable_existing_loggers"),
 }
 
-# Keys by which Hydra, or Python's logging, is told what to call.
+# Keys that name what Hydra, or Python's logging, calls.
 _CALLS = ("_target_", "()", "class", "_call_", "_args_", "_partial_")
 
 _LOGGING = ("hydra_logging", "job_logging")
@@ -144,7 +144,7 @@ def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
 
 
 def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, allow: Sequence[str]) -> None:
-    """Refuse a command in which a YAML file would have Hydra run something that is not shipped.
+    """Check that no YAML file of a command has Hydra run something that is not shipped.
 
     Args:
         arguments: the command line after the program's name.
@@ -193,7 +193,7 @@ def _typed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_printable(config: DictConfig, path: str) -> None:
-    """Refuse a word of a launcher that ends a line of the script it is written into, once it is resolved."""
+    """Check that a resolved value of a launcher ends no line of the script it is written into."""
     try:
         value = OmegaConf.select(config, path)
     except OmegaConfBaseException:  # known only when a job begins, as its number is
@@ -203,7 +203,7 @@ def _check_printable(config: DictConfig, path: str) -> None:
 
 
 def check_node(node: Mapping[str, Any], typed: Mapping[str, Any], allow: Sequence[str], conf_dir: Path) -> None:
-    """Refuse in Hydra's own node what would run code that is not shipped.
+    """Check that Hydra's own node runs no code that is not shipped.
 
     Args:
         node: plain unresolved data.

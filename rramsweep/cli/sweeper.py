@@ -82,7 +82,7 @@ class PlanSweeper(Sweeper):
 
 
 def _check_backend(launcher: str) -> None:
-    """Refuse a launcher whose plugin is there but not the package that does its work, before anything runs."""
+    """Check that the package behind a launcher's plugin can be imported, before anything runs."""
     package = BACKENDS.get(launcher)
     if package is None:
         return

@@ -56,10 +56,10 @@ def test_configs_are_those_of_hydra(number):
     master = config_loader.load_configuration(CONFIG_NAME, overrides, RunMode.MULTIRUN, from_shell=False)
     axes = _axes(OverridesParser.create(config_loader).parse_overrides(overrides))
     ours = list(resolve_all(config_loader, master, axes))
-    combinations = list(itertools.product(*(values for values, _ in axes.values())))
+    combinations = list(itertools.product(*(axis.values for axis in axes.values())))
     assert len(ours) == len(combinations)
     for (config, chosen), combination in zip(ours, combinations, strict=True):
-        hydras = config_loader.load_sweep_config(master, list(combination))
+        hydras = config_loader.load_sweep_config(master, [override.input_line for override in combination])
         assert config == container(hydras)
         assert chosen == choices(hydras)
 
