@@ -6,6 +6,7 @@ so a command is composed here first, by the same files and overrides, and checke
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
@@ -28,7 +30,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from rramsweep.cli.yaml_files import check_file, check_resolved
@@ -128,9 +130,32 @@ def main_options(allow: Sequence[str]) -> dict[str, Any]:
     Args:
         allow: packages of a user's own.
     """
-    if "execution_whitelist" not in inspect.signature(hydra.main).parameters:
+    if not _restricts_calls():
         return {"version_base": HYDRA_VERSION_BASE}
     return {"execution_whitelist": [*SWEEPERS, *LAUNCHERS, *(f"{package}.*" for package in allow)]}
+
+
+def config_for_jobs(config: DictConfig, config_loader: ConfigLoader) -> DictConfig:
+    """The config of a sweep, as jobs that compose the defaults may find it.
+
+    From 1.4 on Hydra refuses a job whose launcher or sweeper is set otherwise than the sweep's, as it is where an
+    experiment sets them: here they are those that a job composes.
+    """
+    if not _restricts_calls():
+        return config
+    overrides = list(config.hydra.overrides.hydra)
+    job = config_loader.load_configuration(config.hydra.job.config_name, overrides, RunMode.MULTIRUN, from_shell=False)
+    config = copy.deepcopy(config)
+    with read_write(config.hydra), open_dict(config.hydra):
+        for node in ("launcher", "sweeper"):
+            config.hydra[node] = job.hydra[node]
+            config.hydra.runtime.choices[f"hydra/{node}"] = job.hydra.runtime.choices[f"hydra/{node}"]
+    return config
+
+
+def _restricts_calls() -> bool:
+    """True from Hydra 1.4 on, which restricts what its own instantiation may call."""
+    return "execution_whitelist" in inspect.signature(hydra.main).parameters
 
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 
 from rramsweep.cli.composing import command_line
 from rramsweep.cli.driver import LaunchError, execute
+from rramsweep.cli.hydra_adapter import config_for_jobs
 from rramsweep.cli.planning import compose_plan
 from rramsweep.cli.signals import as_received, take_handlers_back
 
@@ -44,18 +45,20 @@ class PlanSweeper(Sweeper):
         self._params = dict(params or {})
         self._context: HydraContext | None = None
         self._config: DictConfig | None = None
+        self._task: TaskFunction | None = None
         self._launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self._context, self._config = hydra_context, config
+        self._context, self._config, self._task = hydra_context, config, task_function
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        context, config, launcher = self._context, self._config, self._launcher
+        context, config, task, launcher = self._context, self._config, self._task, self._launcher
         assert context is not None
         assert config is not None
+        assert task is not None
         assert launcher is not None
         folder = Path(str(config.hydra.sweep.dir))  # refused here, before any network is built
         _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
@@ -73,6 +76,8 @@ class PlanSweeper(Sweeper):
             fixed += [f"hydra.sweep.dir={quoted(str(path.parent))}", "hydra.sweep.subdir=."]
             if workbench.allow:
                 fixed.append(f"allow_targets=[{','.join(map(quoted, workbench.allow))}]")
+            for_jobs = config_for_jobs(config, context.config_loader)
+            launcher.setup(hydra_context=context, task_function=task, config=for_jobs)
             jobs = [[*fixed, f"shard={shard}"] for shard in range(settings.shards)]
             for job in _launch(launcher, jobs):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises

@@ -242,6 +242,24 @@ def test_hydras_own_sweeper_gives_the_same_rows(package, reference, run):
     same(table(package, "hydra"), reference)
 
 
+EXPERIMENT = """
+# @package _global_
+defaults:
+  - override /hydra/launcher: workers
+hydra:
+  launcher: {n_jobs: 2}
+  sweeper: {params: {drift.relative_drift: "0.1,0.3"}}
+"""
+
+
+def test_an_experiment_that_sets_launcher_and_axes_gives_the_same_rows(package, reference, run):
+    (package / "options" / "experiment").mkdir(parents=True)
+    (package / "options" / "experiment" / "own.yaml").write_text(EXPERIMENT)
+    code, _, err = run("experiment=own", *CHIPS, "store=own", "name=own", "--config-dir=options")
+    assert code == 0, err
+    same(table(package, "own"), reference)
+
+
 @pytest.mark.slow
 def test_ray_on_a_running_cluster_of_two_nodes_gives_the_same_rows(package, reference, run, environment):
     cluster = subprocess.Popen(
