@@ -132,7 +132,9 @@ def main_options(allow: Sequence[str]) -> dict[str, Any]:
     """
     if not _restricts_calls():
         return {"version_base": HYDRA_VERSION_BASE}
-    return {"execution_whitelist": [*SWEEPERS, *LAUNCHERS, *(f"{package}.*" for package in allow)]}
+    # Hydra refuses other names in words of its own, before `composing.allowed` does.
+    named = [package for package in allow if all(part.isidentifier() for part in package.split("."))]
+    return {"execution_whitelist": [*SWEEPERS, *LAUNCHERS, *(f"{package}.*" for package in named)]}
 
 
 def config_for_jobs(config: DictConfig, config_loader: ConfigLoader) -> DictConfig:

@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from rramsweep.cli.composing import command_line
 from rramsweep.cli.driver import LaunchError, execute
@@ -122,9 +122,9 @@ def _start_ray(launcher: Launcher) -> None:
     if settings is None:
         return
     plugin = importlib.import_module("hydra_plugins.hydra_ray_launcher._launcher_util")
-    with open_dict(settings):
-        settings.init.setdefault("object_store_memory", RAY_STORE_BYTES)
-    plugin.start_ray(settings.init)
+    init = OmegaConf.create(OmegaConf.to_container(settings.init, resolve=True))  # that of Hydra 1.4 is read-only
+    init.setdefault("object_store_memory", RAY_STORE_BYTES)
+    plugin.start_ray(init)
     take_handlers_back()
 
 

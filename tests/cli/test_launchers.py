@@ -88,9 +88,13 @@ def on_forward(model, args):
             os.kill(os.getpid(), signal.SIGKILL)
 '''
 
-# `hydra_plugins` is where Hydra looks for plugins: without it, it is as if none were installed.
+# `hydra_plugins` is where Hydra looks for plugins, 1.4 at entry points too: without them none is installed.
 NO_PLUGINS = """
+import importlib.metadata
 import sys
+
+entry_points = importlib.metadata.entry_points
+importlib.metadata.entry_points = lambda **given: [] if given.get("group") == "hydra.plugins" else entry_points(**given)
 
 
 class Hide:

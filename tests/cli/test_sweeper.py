@@ -43,6 +43,7 @@ AXES = [
         "t_s=1,2",
     ],
     ["device.g_max_uS=${device.g_min_uS},50", "device.g_min_uS=10,20", "device.step_uS=null"],
+    ["technology=drift_alone,pyrram", "drift.relative_drift=0,0.1", "drift.z_max=1,2", "t_s=0,1h", "device.edge=clip"],
 ]
 IMPOSSIBLE = {5}  # an interpolation that gives an empty window: used to compare configs only
 
