@@ -5,17 +5,27 @@ BIN := $(VENV)/bin
 # Two markers, because a sweep needs none of what the tests do: ruff, pytest, notebooks and the like.
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
+# The next Hydra and its launchers, put before those of the environment: the tests of what rests on Hydra run on both.
+HYDRA14 := .venv-hydra14
+HYDRA14_PACKAGES := hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 hydra-joblib-launcher==1.4.0rc3 \
+	hydra-submitit-launcher==1.4.0rc3 hydra-ray-launcher==1.4.0rc3
+HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.py untrusted.py launchers.py)
 # What `make bench-peers` compares with. They take long to make, so `make clean` leaves them.
 AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning
 
-.PHONY: sweep test lint format bench bench-peers clean
+.PHONY: sweep test test-hydra14 lint format bench bench-peers clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
 test: $(TESTABLE) lint
 	$(BIN)/python -m pytest -n auto
+	$(MAKE) test-hydra14
+
+test-hydra14: $(HYDRA14)/.installed
+	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -c 'import hydra; assert hydra.__version__.startswith("1.4."), hydra'
+	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -n auto -m 'not slow' $(HYDRA14_TESTS)
 
 lint: $(TESTABLE)
 	$(BIN)/ruff check .
@@ -37,7 +47,7 @@ bench-peers: $(TESTABLE)
 	$(BIN)/python tests/benchmarks/peers/bench_peers.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(HYDRA14) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +56,11 @@ $(INSTALLED): pyproject.toml
 
 $(TESTABLE): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -e '.[dev,all]'
+	touch $@
+
+$(HYDRA14)/.installed: $(TESTABLE) Makefile
+	rm -rf $(HYDRA14)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(HYDRA14) $(HYDRA14_PACKAGES)
 	touch $@
 
 # Without a wheel for this Python it is compiled, about 20 minutes: that takes a C++ compiler and OpenBLAS with its headers

@@ -181,11 +181,17 @@ def _is_instance(value: Any, hint: Any) -> bool:
         return True
     if not getattr(hint, "_is_protocol", False):
         return isinstance(value, hint)
-    # Members that a protocol requires; a class has them too, but is no instance.
-    # Of an effect that is the call alone: a user's own may leave its version out.
-    required = {*typing.get_type_hints(hint), *(name for name in vars(hint) if not name.startswith("_"))}
-    required = {"__call__"} if "__call__" in vars(hint) else required
-    return not isinstance(value, type) and all(hasattr(value, name) for name in required)
+    # A class has the members of a protocol too, but is no instance.
+    return not isinstance(value, type) and all(hasattr(value, name) for name in _members(hint))
+
+
+@cache
+def _members(protocol: type) -> frozenset[str]:
+    """Names of what instances of a protocol must have."""
+    # Of a law that is the call alone: a user's own may leave its version out.
+    if "__call__" in vars(protocol):
+        return frozenset({"__call__"})
+    return frozenset({*typing.get_type_hints(protocol), *(name for name in vars(protocol) if not name.startswith("_"))})
 
 
 def _kind(hint: Any) -> str:

@@ -87,7 +87,7 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
 
 
 def _refuse_unheeded_settings(plan: Plan) -> None:
-    """Refuse what a config file asks for and a call from Python does not do.
+    """Check that a config file sets nothing that a call from Python does not do.
 
     Raises:
         ValidationError: names the setting.

@@ -36,7 +36,7 @@ from rramsweep.study.stopping import Fixed
 # Keys of a config that are of one job alone, and what they are where nobody gives them.
 JOB_KEYS: dict[str, Any] = {"allow_targets": [], "plan": None, "shard": 0}
 
-# Flag of a config object for each package whose code `compose` was told to allow.
+# Flag of a config object for each package whose code was allowed in `compose`.
 _FLAG = "rramsweep.allow_targets.{}"
 
 # What conf/config.yaml names as the beginning of every output folder.
@@ -52,7 +52,7 @@ class Abort(BaseException):
 
 
 def output_folder(name: Any, store: Any) -> str:
-    """The folder of a sweep, from Hydra's interpolation: looked at before Hydra makes it.
+    """The folder of a sweep, from Hydra's interpolation; checked before Hydra makes it.
 
     Raises:
         Abort: carries the ValidationError of `check_name`.
@@ -93,7 +93,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def refuse_axes(sweeper: Any) -> None:
-    """Refuse an experiment that sweeps where one point is asked for: its axes would silently be dropped.
+    """Check that an experiment has no axes where one point is wanted: they would silently be dropped.
 
     Raises:
         ValueError: names the axes and what to do.
@@ -135,7 +135,7 @@ def choices(cfg: DictConfig) -> dict[str, str]:
 
 
 def by_group(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Of all choices that Hydra knows, those of a point's groups."""
+    """Choices of a point's groups, among all that Hydra knows."""
     return {group: str(chosen[group]) for group in GROUPS}
 
 
@@ -196,7 +196,7 @@ def composed_allowed(cfg: DictConfig) -> list[str]:
 
 
 def _check_composed(cfg: DictConfig) -> None:
-    """Refuse a config that lacks what `compose` gives, or has another kind of value there."""
+    """Check that a config has everything that `compose` gives, each of its kind."""
     maps = [key for key in (*POINT_KEYS, "stopping", "choices") if key != "t_s"]
     lacking = [key for key in (*maps, "t_s", *SETTINGS, *JOB_KEYS) if key not in cfg]
     if lacking:
@@ -255,7 +255,7 @@ def read_settings(config: Mapping[str, Any], overrides: Iterable[str]) -> Settin
 
 
 def check_job_keys(config: Mapping[str, Any], overrides: Iterable[str]) -> None:
-    """Refuse a YAML file that says which plan is run, or whose code may be.
+    """Check that no YAML file names the plan that is run, or packages whose code may be.
 
     Raises:
         ValidationError: names the key.

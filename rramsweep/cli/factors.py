@@ -59,23 +59,22 @@ def level_notes(points: Sequence[Point], swept: Sequence[str], workbench: Workbe
         swept: the axes, by their columns.
         workbench: the one that built the points.
     """
-    labels = [{**point.choices, **point.params} for point in points]
     # A parameter that some options have, at one value, is no axis beside them.
-    varied = {name for name in swept if len({repr(v) for label in labels if (v := label.get(name)) is not None}) > 1}
+    varied = {name for name in swept if len({repr(v) for p in points if (v := p.label(name)) is not None}) > 1}
     notes = []
     for axis in swept:
         if not _decides_cells(axis):
             continue
         others = [name for name in swept if name != axis and name in varied]
         combinations: dict[str, dict[str, Point]] = {}
-        for label, point in zip(labels, points, strict=True):
-            levels = combinations.setdefault(repr([label.get(name) for name in others]), {})
-            levels.setdefault(repr(label.get(axis)), point)
+        for point in points:
+            levels = combinations.setdefault(repr([point.label(name) for name in others]), {})
+            levels.setdefault(repr(point.label(axis)), point)
         tried = [list(levels.values()) for levels in _spread([c for c in combinations.values() if len(c) > 1])]
         note = _level_note(axis, tried, workbench) if tried else ""
         if note:
             where = " at every combination tried" if len(combinations) > 1 else ""
-            values = list(dict.fromkeys(_shown(label[axis], axis) for label in labels if label.get(axis) is not None))
+            values = list(dict.fromkeys(_shown(v, axis) for p in points if (v := p.label(axis)) is not None))
             named = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
             notes.append(f"{axis} is swept over {len(values)} values ({named}), but {note.format(where=where)}")
     return notes
@@ -94,8 +93,8 @@ def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workben
     """
     given = set(given)
     held: dict[str, dict[str, dict[str, None]]] = {}
-    for (name, option, technology, value), those in _defaults(points, given).items():
-        if any(_acts(point, name, workbench) for point in (those[0], those[-1])):
+    for (name, option, technology, value), ends in _defaults(points, given).items():
+        if any(_acts(points[i], name, workbench) for i in ends):
             text = " ".join(word for word in (f"{name}={_shown(value)}", unit_of(name)) if word)
             tags = held.setdefault(name, {}).setdefault(text, {})
             tags |= dict.fromkeys(_tags(name, value, option, technology))
@@ -105,17 +104,20 @@ def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workben
     }
 
 
-def _defaults(points: Sequence[Point], given: set[str]) -> dict[tuple[str, str, str, Any], list[Point]]:
-    """Points of each `(name, option, technology, value)` of an error's number or switch that nobody gave."""
-    found: dict[tuple[str, str, str, Any], list[Point]] = {}
-    for point in points:
-        technology = point.choices["technology"]
-        for name, value in point.params.items():
-            group = name.partition(".")[0]
-            if group in ERROR_GROUPS and name not in given and _is_strength(value):
-                found.setdefault((name, point.choices[group], technology, value), []).append(point)
-    order = {group: i for i, group in enumerate(ERROR_GROUPS)}
-    return dict(sorted(found.items(), key=lambda item: order[item[0][0].partition(".")[0]]))
+def _defaults(points: Sequence[Point], given: set[str]) -> dict[tuple[str, str, str, Any], tuple[int, int]]:
+    """First and last point of each `(name, option, technology, value)` of an error's number or switch nobody gave."""
+    found: dict[tuple[str, str, str, Any], tuple[int, int]] = {}
+    for group in ERROR_GROUPS:
+        nodes: dict[tuple[str, str, int], tuple[int, int]] = {}  # by id, for points of a plan share nodes
+        for i, point in enumerate(points):
+            node = (point.choices["technology"], point.choices[group], id(point.config[group]))
+            nodes[node] = (nodes[node][0] if node in nodes else i, i)
+        for (technology, option, _), ends in nodes.items():
+            for name, value in points[ends[0]].params.items():
+                if name.partition(".")[0] == group and name not in given and _is_strength(value):
+                    both = (*found.get((name, option, technology, value), ends), *ends)
+                    found[name, option, technology, value] = (min(both), max(both))
+    return found
 
 
 def company_notes(
@@ -150,7 +152,7 @@ def company_notes(
 
 
 def _decides_cells(axis: str) -> bool:
-    """Whether an axis does nothing but by cells and their reads; networks, data and the choice of layers do."""
+    """True where an axis acts through cells and their reads alone, unlike networks, data and the choice of layers."""
     parts = axis.split(".")
     if parts[:2] == ["analog", "layers"]:
         return len(parts) > 3 and parts[3] in CELL_GROUPS
@@ -164,7 +166,7 @@ def _spread(combinations: Sequence[Any]) -> list[Any]:
 
 
 def _level_note(axis: str, tried: Sequence[Sequence[Point]], workbench: Workbench) -> str:
-    """What to say of an axis whose levels are the same at each combination; empty where they are not."""
+    """The note on an axis whose levels are the same at each combination; empty where they are not."""
     of_device = _group(axis) in ("device", "mapping", "technology")
     of_device = of_device and not axis.endswith(("device.levels", "device.step_uS"))  # which are about that rounding
     rounded = False
@@ -218,7 +220,7 @@ def _remedy(axis: str, point: Point, configs: Sequence[Config], workbench: Workb
 
 
 def _differs_elsewhere(axis: str, configs: Sequence[Config], workbench: Workbench, rounded: bool) -> bool:
-    """Whether levels that a few cells do not tell apart may differ in rare cells, or at all where strengths are large.
+    """True where levels that a few cells do not tell apart differ in rare cells, or at larger strengths.
 
     Errors that are there are made larger, those of strength zero stay away; a numeric axis is tried far off as well.
     """
@@ -255,12 +257,12 @@ def _contexts(configs: Sequence[Config], t_s: bool) -> Iterator[dict[str, float]
 
 
 def _fitting(config: Config, changes: Mapping[str, float]) -> dict[str, float]:
-    """Of some changes those of parameters that a config has."""
+    """The changes among these whose parameters a config has."""
     return {name: v for name, v in changes.items() if _is_number(_at(config, name)) and _at(config, name) != 0}
 
 
 def _acts(point: Point, name: str, workbench: Workbench) -> bool:
-    """Whether a parameter other than zero moves cells or reads."""
+    """True where a parameter other than zero moves cells or reads."""
     config, value = point.config, _at(point.config, name)
     if isinstance(value, bool):
         return not _same([config, _with(config, {name: False})], workbench, unknown=True)
@@ -275,7 +277,7 @@ def _acts(point: Point, name: str, workbench: Workbench) -> bool:
 
 
 def _acts_alone(point: Point, axis: str, largest: float, name: str, workbench: Workbench) -> bool:
-    """Whether each of two parameters of a point does something while the other one is zero."""
+    """True where each of two parameters of a point acts while the other one is zero."""
     value = _at(point.config, name)
     if not _is_number(value):
         return False
@@ -292,7 +294,7 @@ Chip = dict[str, Tensor]
 
 
 def _same(configs: Sequence[Config], workbench: Workbench, unknown: bool = False) -> bool:
-    """Whether configs give the same cells and reads, bit for bit; `unknown` where one of them is refused."""
+    """True where configs give the same cells and reads, bit for bit; `unknown` where one of them is refused."""
     first = _chip(configs[0], workbench)
     if first is None:
         return unknown
@@ -313,7 +315,7 @@ def _equal(chips: Sequence[Chip | None]) -> bool:
 
 
 def _same_but_for_rounding(configs: Sequence[Config], workbench: Workbench, unknown: bool = False) -> bool:
-    """Whether configs give the same weights and reads but for the rounding of weights to fine levels."""
+    """True where configs give the same weights and reads but for the rounding of weights to fine levels."""
     smooth, stepped = ([_chip(config, workbench, stepless=s) for config in configs] for s in (True, False))
     for (first, *others), close in ((smooth, _close), (stepped, _near)):
         if first is None or None in others:

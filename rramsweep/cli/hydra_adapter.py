@@ -6,6 +6,7 @@ so a command is composed here first, by the same files and overrides, and checke
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import re
@@ -31,7 +32,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from rramsweep.cli.messages import FULL_ERROR
@@ -68,7 +69,7 @@ _PLAIN = {
     *("version", "level", "format", "datefmt", "handlers", "propagate", "disable_existing_loggers"),
 }
 
-# Keys by which Hydra, or Python's logging, is told what to call.
+# Keys that name what Hydra, or Python's logging, calls.
 _CALLS = ("_target_", "()", "class", "_call_", "_args_", "_partial_")
 
 _LOGGING = ("hydra_logging", "job_logging")
@@ -162,9 +163,34 @@ def _main_options(allow: Sequence[str]) -> dict[str, Any]:
     Args:
         allow: packages of a user's own.
     """
-    if "execution_whitelist" not in inspect.signature(hydra.main).parameters:
+    if not _restricts_calls():
         return {"version_base": HYDRA_VERSION_BASE}
-    return {"execution_whitelist": [*SWEEPERS, *LAUNCHERS, *(f"{package}.*" for package in allow)]}
+    # Hydra refuses other names in words of its own, before `composing.allowed` does.
+    named = [package for package in allow if all(part.isidentifier() for part in package.split("."))]
+    return {"execution_whitelist": [*SWEEPERS, *LAUNCHERS, *(f"{package}.*" for package in named)]}
+
+
+def config_for_jobs(config: DictConfig, config_loader: ConfigLoader) -> DictConfig:
+    """The config of a sweep, as jobs that compose the defaults may find it.
+
+    From 1.4 on Hydra refuses a job whose launcher or sweeper is set otherwise than the sweep's, as it is where an
+    experiment sets them: here they are those that a job composes.
+    """
+    if not _restricts_calls():
+        return config
+    overrides = list(config.hydra.overrides.hydra)
+    job = config_loader.load_configuration(config.hydra.job.config_name, overrides, RunMode.MULTIRUN, from_shell=False)
+    config = copy.deepcopy(config)
+    with read_write(config.hydra), open_dict(config.hydra):
+        for node in ("launcher", "sweeper"):
+            config.hydra[node] = job.hydra[node]
+            config.hydra.runtime.choices[f"hydra/{node}"] = job.hydra.runtime.choices[f"hydra/{node}"]
+    return config
+
+
+def _restricts_calls() -> bool:
+    """True from Hydra 1.4 on, which restricts what its own instantiation may call."""
+    return "execution_whitelist" in inspect.signature(hydra.main).parameters
 
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
@@ -178,7 +204,7 @@ def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
 
 
 def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, allow: Sequence[str]) -> None:
-    """Refuse a command in which a YAML file would have Hydra run something that is not shipped.
+    """Check that no YAML file of a command has Hydra run something that is not shipped.
 
     Args:
         arguments: the command line after the program's name.
@@ -227,7 +253,7 @@ def _typed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_printable(config: DictConfig, path: str) -> None:
-    """Refuse a word of a launcher that ends a line of the script it is written into, once it is resolved."""
+    """Check that a resolved value of a launcher ends no line of the script it is written into."""
     try:
         value = OmegaConf.select(config, path)
     except OmegaConfBaseException:  # known only when a job begins, as its number is
@@ -237,7 +263,7 @@ def _check_printable(config: DictConfig, path: str) -> None:
 
 
 def check_node(node: Mapping[str, Any], typed: Mapping[str, Any], allow: Sequence[str], conf_dir: Path) -> None:
-    """Refuse in Hydra's own node what would run code that is not shipped.
+    """Check that Hydra's own node runs no code that is not shipped.
 
     Args:
         node: plain unresolved data.

@@ -11,11 +11,11 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Glob, Override, OverrideType, RangeSweep
+from hydra.core.override_parser.types import Glob, Override, OverrideType, RangeSweep, Transformer, ValueType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -37,6 +37,14 @@ from rramsweep.simulation.workbench import Workbench
 from rramsweep.study import stopping
 from rramsweep.study.plan import Plan, Point, merge
 from rramsweep.study.settings import Settings
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of one key, each as an override; one value where the key is not swept."""
+
+    values: Sequence[Override]
+    is_swept: bool = False
 
 
 def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -> tuple[Plan, Workbench]:
@@ -73,11 +81,11 @@ def compose_plan(
         ValueError: an axis that is no axis, `chips` beside a swept seed, or any point that refuses its parameters.
     """
     axes = _axes(parse([*(f"{k}={v}" for k, v in params.items()), *arguments], loader))
-    swept = [key for key, (_, is_swept) in axes.items() if is_swept]
+    swept = [key for key, axis in axes.items() if axis.is_swept]
     for key in swept:
         _check_axis(key)
     seeds = _seed_axis(axes)
-    n_points = math.prod(len(values) for values, _ in axes.values())
+    n_points = math.prod(len(axis.values) for axis in axes.values())
     limits.POINTS.check(n_points, "points", remedy="sweep over fewer values")
     chips = len(seeds) if seeds is not None else _most_chips(master)
     fewer = f"ask for fewer chips{f' or fewer than {n_points:,} points' if n_points > 1 else ''}"
@@ -90,7 +98,7 @@ def compose_plan(
     if seeds is None:
         seeds = settings.seeds()
     workbench = Workbench(allowed(first[0], arguments), Wish.of(settings), inputs=inputs)
-    points = [workbench.point(config, chosen) for config, chosen in itertools.chain([first], resolved)]
+    points = workbench.points(itertools.chain([first], resolved))
     settings.check_units(point.params for point in points)
     columns = _columns([key for key in swept if key != "seed"], axes, points)
     plan = merge([Plan(points, [seeds] * len(points), columns, kept(settings, command))])
@@ -129,41 +137,65 @@ def given_by(overrides: Sequence[str]) -> list[str]:
 
 
 def resolve_all(
-    loader: ConfigLoader, master: DictConfig, axes: Mapping[str, tuple[list[str], bool]]
+    loader: ConfigLoader, master: DictConfig, axes: Mapping[str, Axis]
 ) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     """Every combination of the axes as `(resolved plain config, choices)`, the last axis fastest.
 
     The order and the results are those of Hydra's basic sweeper, but for a parameter that only some of the options
-    swept beside it have: it applies to those, and the others come once, not once a value.
+    swept beside it have: it applies to those, and the others come once, not once a value. What two configs have in
+    common is one object in both.
 
     Raises:
         HydraException: Hydra's own, of a parameter that no combination has too.
     """
     keys = list(axes)
-    values = {key: parse(axes[key][0]) for key in keys}
-    quick = [key for key in keys if _is_quick(key, values)]
-    composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None, dict[str, str], set[str]]] = {}
+    first = {key: axis.values[0] for key, axis in axes.items()}
+    in_place = [key for key in keys if _is_set_in_place(key, axes)]
+    composed: dict[tuple[str | None, ...], _Composed] = {}
     refused: dict[str, HydraException] = {}
-    for combination in itertools.product(*(values[key] for key in keys)):
+    others = [key for key in keys if key not in in_place]
+    for combination in itertools.product(*(axis.values for axis in axes.values())):
         chosen = dict(zip(keys, combination, strict=True))
-        slow = tuple(chosen[key].input_line for key in keys if key not in quick)
-        if slow not in composed:
+        rest = tuple(chosen[key].input_line for key in others)
+        if rest not in composed:
             cfg, lacking = _compose(loader, master, chosen)
-            plain = None if _interpolates(cfg) else container(cfg)
-            composed[slow] = (cfg, plain, choices(cfg), set(lacking))
+            composed[rest] = _Composed(cfg, [key for key in in_place if key not in lacking], list(lacking))
             refused = lacking if len(composed) == 1 else {k: e for k, e in refused.items() if k in lacking}
-        cfg, plain, options, left_out = composed[slow]
-        if any(chosen[key] is not values[key][0] for key in left_out):
-            continue
-        own = {key: chosen[key].value() for key in quick if key not in left_out}
-        if plain is None:
-            for key, value in own.items():
-                OmegaConf.update(cfg, key, value, merge=True)
-            yield container(cfg), options
-        else:
-            yield _with(plain, own), options
+        base = composed[rest]
+        if all(chosen[key] is first[key] for key in base.left_out):
+            yield base.resolved(chosen), base.choices
     for error in refused.values():
         raise error
+
+
+class _Composed:
+    """A config as Hydra composed it, and what it becomes under each value of the keys that are set in place.
+
+    Args:
+        cfg: of Hydra.
+        keys: dotted names that are set in place.
+        left_out: names that its options do not have.
+    """
+
+    def __init__(self, cfg: DictConfig, keys: Sequence[str], left_out: Sequence[str]) -> None:
+        self._cfg, self.choices, self.left_out = cfg, choices(cfg), left_out
+        self._plain = None if _interpolates(cfg) else container(cfg)
+        self._keys = {root: list(each) for root, each in itertools.groupby(sorted(keys), lambda k: k.split(".")[0])}
+        self._nodes: dict[tuple[str | None, ...], Any] = {}
+
+    def resolved(self, chosen: Mapping[str, Override]) -> dict[str, Any]:
+        """The plain config under the chosen values."""
+        if self._plain is None:  # a value may decide others
+            for key in itertools.chain.from_iterable(self._keys.values()):
+                OmegaConf.update(self._cfg, key, chosen[key].value(), merge=True)
+            return container(self._cfg)
+        config = dict(self._plain)
+        for root, keys in self._keys.items():
+            values = (root, *[chosen[key].input_line for key in keys])
+            if values not in self._nodes:
+                self._nodes[values] = _with(self._plain, {key: chosen[key].value() for key in keys})[root]
+            config[root] = self._nodes[values]
+        return config
 
 
 def _compose(
@@ -182,33 +214,40 @@ def _compose(
             left_out[key] = error
 
 
-def _axes(overrides: Sequence[Override]) -> dict[str, tuple[list[str], bool]]:
+def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
     # As Hydra's basic sweeper: a later override of a key replaces an earlier one, in the earlier one's place.
-    axes: dict[str, tuple[list[str], bool]] = {}
+    axes: dict[str, Axis] = {}
     for override in overrides:
         key = override.get_key_element()
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
                 raise ValueError(f"{key} must be swept over listed values, got {override.input_line}: list them")
-            axes[key] = (_values(override), True)
+            axes[key] = Axis(_values(override), True)
         elif override.is_delete():
-            axes[key] = ([f"~{key.lstrip('~')}"], False)
+            axes[key] = Axis(parse([f"~{key.lstrip('~')}"]))
         else:
-            axes[key] = ([f"{key}={override.get_value_element_as_str()}"], False)
+            axes[key] = Axis(parse([f"{key}={override.get_value_element_as_str()}"]))
     return axes
 
 
-def _values(override: Override) -> list[str]:
+def _values(override: Override) -> list[Override]:
     """The values of a swept override, each as an override; a range is only counted up to the limit on trials."""
     key, swept = override.get_key_element(), override.value()
     if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None and swept.step:
         n_values = (swept.stop - swept.start) / swept.step  # counted before they are written out
         limits.TRIALS.check(n_values, "trials", remedy=f"sweep {key} over fewer values")
-    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    values = [_element(override, f"{key}={Transformer.str(value)}", value) for value in override.sweep_iterator()]
     if not values:
         remedy = "correct the pattern" if isinstance(swept, Glob) else "correct its ends"
         raise ValidationError("must be swept over at least one value", remedy, value=override.input_line, parameter=key)
     return values
+
+
+def _element(swept: Override, line: str, value: object) -> Override:
+    """One value of a swept override; numbers, which read as they are written, are not parsed again."""
+    if isinstance(value, int | float):
+        return replace(swept, value_type=ValueType.ELEMENT, _value=value, input_line=line)
+    return cast(Override, parse([line])[0])
 
 
 def _most_chips(master: DictConfig) -> int:
@@ -228,12 +267,12 @@ def _check_axis(key: str) -> None:
         )
 
 
-def _given(axes: Mapping[str, tuple[list[str], bool]]) -> list[str]:
+def _given(axes: Mapping[str, Axis]) -> list[str]:
     """Names of what the axes give, those inside of maps too."""
     names: dict[str, None] = {}
-    for key, (values, _) in axes.items():
+    for key, axis in axes.items():
         names[key.lstrip("+~")] = None
-        for value in (override.value() for override in parse(values)):
+        for value in (override.value() for override in axis.values):
             if isinstance(value, Mapping):
                 names |= dict.fromkeys(flatten(_plain(value), f"{key.lstrip('+')}."))
     return list(names)
@@ -243,7 +282,7 @@ def _plain(value: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(key): _plain(inner) if isinstance(inner, Mapping) else inner for key, inner in value.items()}
 
 
-def _columns(keys: Sequence[str], axes: Mapping[str, tuple[list[str], bool]], points: Sequence[Point]) -> list[str]:
+def _columns(keys: Sequence[str], axes: Mapping[str, Axis], points: Sequence[Point]) -> list[str]:
     """The columns that the axes vary: of an axis over maps, each parameter that differs.
 
     Raises:
@@ -252,7 +291,7 @@ def _columns(keys: Sequence[str], axes: Mapping[str, tuple[list[str], bool]], po
     columns: dict[str, None] = {}
     for key in keys:
         name = key.lstrip("+")
-        maps = any(isinstance(override.value(), Mapping) for override in parse(axes[key][0]))
+        maps = any(isinstance(override.value(), Mapping) for override in axes[key].values)
         if not maps and (name in GROUPS or any(name in point.params for point in points)):
             columns[name] = None
             continue
@@ -260,8 +299,7 @@ def _columns(keys: Sequence[str], axes: Mapping[str, tuple[list[str], bool]], po
         columns |= dict.fromkeys(n for n in inner if len({repr(point.params.get(n)) for point in points}) > 1)
     named: dict[str, Point] = {}
     for point in points:
-        labels = {**point.choices, **point.params}
-        other = named.setdefault(repr([labels.get(name) for name in columns]), point)
+        other = named.setdefault(repr([point.label(name) for name in columns]), point)
         if other.point_id != point.point_id:
             blind = [key.lstrip("+") for key in keys if key.lstrip("+") not in columns]
             raise ValidationError(
@@ -273,36 +311,38 @@ def _columns(keys: Sequence[str], axes: Mapping[str, tuple[list[str], bool]], po
     return list(columns)
 
 
-def _seed_axis(axes: dict[str, tuple[list[str], bool]]) -> Sequence[int] | None:
+def _seed_axis(axes: dict[str, Axis]) -> Sequence[int] | None:
     """Take a swept seed off the axes: its values, or None if seed is not swept."""
-    values, is_swept = axes.get("seed", ([], False))
-    if not is_swept:
+    if "seed" not in axes or not axes["seed"].is_swept:
         return None
-    chips = axes.get("chips", (["chips=1"], False))[0][0]
-    if parse([chips])[0].value() != 1:
-        raise ValueError(f"a swept seed has one chip a value, got {chips} beside it: leave chips out or set chips=1")
-    seeds = [override.value() for override in parse(values)]
+    one = Axis(parse(["chips=1"]))
+    chips = axes.get("chips", one).values[0]
+    if chips.value() != 1:
+        raise ValueError(
+            f"a swept seed has one chip a value, got {chips.input_line} beside it: leave chips out or set chips=1"
+        )
+    seeds: list[Any] = [override.value() for override in axes["seed"].values]
     for seed in seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < limits.SEED_LIMIT:
             raise ValueError(f"seed must be an integer in 0..2**63-1, got {seed}: use seed=range(0,100)")
-    axes["seed"], axes["chips"] = ([f"seed={seeds[0]}"], False), (["chips=1"], False)
+    axes["seed"], axes["chips"] = Axis(axes["seed"].values[:1]), one
     return sorted(set(seeds))
 
 
-def _is_quick(key: str, values: Mapping[str, Sequence[Override]]) -> bool:
-    """Whether a key's values may be set in place: plain scalars of a key that no other override overlaps."""
+def _is_set_in_place(key: str, axes: Mapping[str, Axis]) -> bool:
+    """True where a key's values may be set in a composed config: plain scalars, and no other key overlaps it."""
     root = key.split(".")[0]
     if root not in POINT_KEYS or ("." not in key and key != "t_s"):
         return False
-    if any(other != key and f"{other}.".startswith(f"{key}.") for other in values):
+    if any(other != key and f"{other}.".startswith(f"{key}.") for other in axes):
         return False
-    if any(other != key and "." in other and f"{key}.".startswith(f"{other.lstrip('+~')}.") for other in values):
+    if any(other != key and "." in other and f"{key}.".startswith(f"{other.lstrip('+~')}.") for other in axes):
         return False
     return all(
         o.type == OverrideType.CHANGE
         and (o.value() is None or isinstance(o.value(), bool | int | float | str))
         and "${" not in str(o.value())
-        for o in values[key]
+        for o in axes[key].values
     )
 
 

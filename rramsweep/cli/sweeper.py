@@ -16,10 +16,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from rramsweep.cli.composing import command_line
 from rramsweep.cli.driver import LaunchError, execute
+from rramsweep.cli.hydra_adapter import config_for_jobs
 from rramsweep.cli.planning import compose_plan
 from rramsweep.cli.signals import as_received, take_handlers_back
 
@@ -44,18 +45,20 @@ class PlanSweeper(Sweeper):
         self._params = dict(params or {})
         self._context: HydraContext | None = None
         self._config: DictConfig | None = None
+        self._task: TaskFunction | None = None
         self._launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self._context, self._config = hydra_context, config
+        self._context, self._config, self._task = hydra_context, config, task_function
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        context, config, launcher = self._context, self._config, self._launcher
+        context, config, task, launcher = self._context, self._config, self._task, self._launcher
         assert context is not None
         assert config is not None
+        assert task is not None
         assert launcher is not None
         folder = Path(str(config.hydra.sweep.dir))  # refused here, before any network is built
         _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
@@ -73,6 +76,8 @@ class PlanSweeper(Sweeper):
             fixed += [f"hydra.sweep.dir={quoted(str(path.parent))}", "hydra.sweep.subdir=."]
             if workbench.allow:
                 fixed.append(f"allow_targets=[{','.join(map(quoted, workbench.allow))}]")
+            for_jobs = config_for_jobs(config, context.config_loader)
+            launcher.setup(hydra_context=context, task_function=task, config=for_jobs)
             jobs = [[*fixed, f"shard={shard}"] for shard in range(settings.shards)]
             for job in _launch(launcher, jobs):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
@@ -82,7 +87,7 @@ class PlanSweeper(Sweeper):
 
 
 def _check_backend(launcher: str) -> None:
-    """Refuse a launcher whose plugin is there but not the package that does its work, before anything runs."""
+    """Check that the package behind a launcher's plugin can be imported, before anything runs."""
     package = BACKENDS.get(launcher)
     if package is None:
         return
@@ -117,9 +122,9 @@ def _start_ray(launcher: Launcher) -> None:
     if settings is None:
         return
     plugin = importlib.import_module("hydra_plugins.hydra_ray_launcher._launcher_util")
-    with open_dict(settings):
-        settings.init.setdefault("object_store_memory", RAY_STORE_BYTES)
-    plugin.start_ray(settings.init)
+    init = OmegaConf.create(OmegaConf.to_container(settings.init, resolve=True))  # that of Hydra 1.4 is read-only
+    init.setdefault("object_store_memory", RAY_STORE_BYTES)
+    plugin.start_ray(init)
     take_handlers_back()
 
 

@@ -29,7 +29,7 @@ _INTERPOLATION = re.compile(r"\$\{([^${}]*)\}")
 
 
 def check_file(path: Path) -> None:
-    """Refuse a YAML file that is no map of plain values.
+    """Check that a YAML file is a map of plain values.
 
     Raises:
         ValidationError: not UTF-8 text, larger than `limits.CONFIG_MB` itself or with its aliases written out, no YAML,
@@ -62,7 +62,7 @@ def check_file(path: Path) -> None:
 
 
 def _is_tab(text: str, mark: Any) -> bool:
-    """Whether a tab stands where a loader stopped, or indents that line: each loader has words of its own for it."""
+    """True where a loader stopped at a tab, or at a line that a tab indents: each loader reports it differently."""
     if mark is None:
         return False
     line = (re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)[mark.line :] or [""])[0]
@@ -115,7 +115,7 @@ def _joined(key: str, name: yaml.Node) -> str:
 
 
 def _misread(node: yaml.ScalarNode) -> bool:
-    """Whether YAML 1.1 reads a number otherwise than it looks: octal, hexadecimal, binary, base 60, underscores."""
+    """True where YAML 1.1 reads a number otherwise than it looks: octal, hexadecimal, binary, base 60, underscores."""
     if node.style:  # in quotes, or a block
         return False
     if node.tag == f"{_CORE}int":
@@ -124,7 +124,7 @@ def _misread(node: yaml.ScalarNode) -> bool:
 
 
 def check_resolved(raw: Mapping[str, Any]) -> None:
-    """Refuse a config whose interpolations would grow beyond `limits.CONFIG_MB`.
+    """Check that a config stays within `limits.CONFIG_MB` once its interpolations are resolved.
 
     Args:
         raw: the config, nested plain data, with interpolations as text.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from collections.abc import Mapping as Map
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -111,7 +112,10 @@ def time_notes(effects: Map[str, object], t_s: float) -> list[Sentence]:
 
 def quantisation_notes(mapping: Mapping, device: Device) -> list[Sentence]:
     """Note on a device and a mapping whose quantisation alone changes the weights much."""
-    error = ideal_error(mapping, device)
+    try:
+        error = _kept_error(cast(Hashable, mapping), device)
+    except TypeError:  # a user's own mapping may have no hash
+        error = ideal_error(mapping, device)
     if error <= IDEAL_ERROR_LIMIT:
         return []
     levels = f"{device.levels} levels" if device.levels else f"steps of {device.step_uS:g} uS"
@@ -137,6 +141,9 @@ def ideal_error(mapping: Mapping, device: Device) -> float:
     targets = mapping.targets(w, full_scale, device)
     cells = {cell: device.quantise(g_uS) for cell, g_uS in targets.items()}
     return float((mapping.weight(cells, full_scale, device) - w).norm() / w.norm())
+
+
+_kept_error = lru_cache(maxsize=1024)(ideal_error)  # many points of a sweep share both
 
 
 @cache

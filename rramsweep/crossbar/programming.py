@@ -53,7 +53,7 @@ class LayerSpec:
         check_fields(self)
         check_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
         for slot, effect in self._effects().items():
-            if isinstance(effect, Calibrated):
+            if hasattr(effect, "check") and isinstance(effect, Calibrated):  # the protocol alone is slow to ask
                 run_check(slot, effect, partial(effect.check, self.device))
 
     @checked_arguments
@@ -64,7 +64,7 @@ class LayerSpec:
             ValueError: see `Timed`.
         """
         for slot, effect in self._effects().items():
-            if isinstance(effect, Timed):
+            if hasattr(effect, "check_time") and isinstance(effect, Timed):
                 run_check(slot, effect, partial(effect.check_time, t_s))
 
     @property
@@ -78,7 +78,7 @@ class LayerSpec:
         own = [
             placed(note, slot, effect)
             for slot, effect in self._effects().items()
-            if isinstance(effect, Noted)
+            if hasattr(effect, "notes") and isinstance(effect, Noted)
             for note in effect.notes(self.device, t_s)
         ]
         errors = {stage: getattr(self, stage) for stage in _ERRORS}

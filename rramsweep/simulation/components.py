@@ -92,12 +92,22 @@ class Components:
     def __init__(self, allow: Sequence[str] = (), inputs: int | None = None) -> None:
         self._allow = tuple(allow)
         self._inputs = inputs
-        self._kept: dict[str, Any] = {}
+        self._kept: dict[tuple[object, ...], Any] = {}
+        self._nodes: dict[str, Any] = {}  # the shared node of each text
+        self._shared: dict[int, Any] = {}  # the same by id, which stays theirs while they are held here
         self.notes: dict[str, None] = {}  # on how checkpoints were read
 
-    def keep(self, kind: str, node: Any, make: Callable[[], T]) -> T:
-        """What was made of this kind for this node, made now if it is the first time."""
-        key = f"{kind} {json.dumps(node, sort_keys=True)}"
+    def share(self, node: T) -> T:
+        """The first node seen of this value, which stands for all others; it must not be changed any more."""
+        if id(node) in self._shared:
+            return node
+        shared: T = self._nodes.setdefault(json.dumps(node, sort_keys=True), node)
+        self._shared[id(shared)] = shared
+        return shared
+
+    def keep(self, kind: str, make: Callable[[], T], *nodes: Any) -> T:
+        """The result of `make` for nodes of these values, called the first time alone."""
+        key = (kind, *[id(node) if id(node) in self._shared else id(self.share(node)) for node in nodes])
         if key not in self._kept:
             self._kept[key] = make()
         kept: T = self._kept[key]
@@ -105,7 +115,7 @@ class Components:
 
     def text(self, group: str, node: Mapping[str, Any]) -> str:
         """A cell component as it stands in a point's identity."""
-        return self.keep(f"text {group}", node, lambda: describe(self.component(group, node)))
+        return self.keep(f"text {group}", lambda: describe(self.component(group, node)), node)
 
     def flat(self, key: str, node: Any) -> Mapping[str, Any]:
         """The parameters of a node under their override names."""
@@ -117,7 +127,7 @@ class Components:
             given = arguments(node, key, KINDS[key], self._allow, skip=self._not_arguments(key, node))[1]
             return flatten({key: {**node, **given}})
 
-        return self.keep(f"flat {key}", node, typed)
+        return self.keep(f"flat {key}", typed, node)
 
     def _not_arguments(self, group: str, node: Mapping[str, Any]) -> list[str]:
         """Keys of a model node that do not go to its factory."""
@@ -129,7 +139,7 @@ class Components:
 
     def component(self, group: str, node: Mapping[str, Any], where: str | None = None) -> Any:
         """The object of a cell group; messages name the group, or where the node stands."""
-        return self.keep(group, node, lambda: build(node, where or group, KINDS[group], self._allow))
+        return self.keep(group, lambda: build(node, where or group, KINDS[group], self._allow), node)
 
     def folded(self, node: Mapping[str, Any]) -> nn.Module:
         """The network that is mapped: as it is, or with its batch norms folded."""
@@ -137,16 +147,19 @@ class Components:
         if not folds_batchnorm(node):
             return model
         x = self.data(node["data"]).x[:FEW]
-        return self.keep("folded", [node["model"], node["data"]], lambda: fold_batchnorm(model, x))
+        return self.keep("folded", lambda: fold_batchnorm(model, x), node["model"], node["data"])
 
     def folds(self, node: Mapping[str, Any]) -> list[Fold]:
         """The batch norms that can be taken into the weights of chips."""
-        key = [node["model"], node["data"], folds_batchnorm(node)]
-        return self.keep("folds", key, lambda: safe_folds(self.folded(node), self.data(node["data"]).x[:FEW]))
+
+        def find() -> list[Fold]:
+            return safe_folds(self.folded(node), self.data(node["data"]).x[:FEW])
+
+        return self.keep("folds", find, node["model"], node["data"], folds_batchnorm(node))
 
     def network(self, node: Mapping[str, Any]) -> tuple[nn.Module, str]:
         """A network with its weights, and the text that stands for both."""
-        return self.keep("model", node, lambda: self._load_network(node))
+        return self.keep("model", lambda: self._load_network(node), node)
 
     def _load_network(self, node: Mapping[str, Any]) -> tuple[nn.Module, str]:
         # The factory may draw random weights and set buffers; the caller's generator is none of its business.
@@ -199,16 +212,16 @@ class Components:
                 )
             return data if self._inputs is None else data.spread(self._inputs)
 
-        return self.keep("data", node, load)
+        return self.keep("data", load, node)
 
     def metric(self, node: Mapping[str, Any]) -> Metric:
         """The metric of a metric node."""
-        metric: Metric = self.keep("metric", node, lambda: build(node, "metric", KINDS["metric"], self._allow))
+        metric: Metric = self.keep("metric", lambda: build(node, "metric", KINDS["metric"], self._allow), node)
         return metric
 
     def digest(self, node: Mapping[str, Any]) -> str:
         """What stands for a data node in a point's identity."""
-        return self.keep("digest", node, lambda: self.data(node).digest())
+        return self.keep("digest", lambda: self.data(node).digest(), node)
 
 
 def is_of_transformers(node: Mapping[str, Any]) -> bool:

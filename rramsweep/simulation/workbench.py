@@ -6,7 +6,7 @@ The only place where config nodes meet the simulator: nothing below sees a node,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -97,36 +97,66 @@ class Workbench:
             ValueError: any component refuses its parameters (see `build`), the network cannot answer the data, or the
                 metric cannot score the answers.
         """
-        node = _node(config)
-        network, weights = self._parts.network(node["model"])
-        self._notes |= dict.fromkeys(untrained(node["model"]))
-        self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
+        return self._point(config, choices)
+
+    @_prepared
+    def points(self, configs: Iterable[tuple[Mapping[str, Any], Mapping[str, str]]]) -> list[Point]:
+        """The points of many resolved configs with their choices; see `point`."""
+        return [self._point(config, choices) for config, choices in configs]
+
+    def _point(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> Point:
+        parts = self._parts
+        node = {key: parts.share(value) for key, value in _node(config).items()}
+        choices = parts.keep("choices", lambda: {group: str(choices[group]) for group in GROUPS}, choices)
+        model, data, metric, analog = (node[key] for key in ("model", "data", "metric", "analog"))
+        parts.keep("loaded", lambda: self._load(node), model, data)
         specs = self._specs(node, choices)
         if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
-            told = f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise"
-            self._notes[f"{told}, which is drawn anew for each chip and call: these run one chip at a time"] = None
-        accelerator = self._accelerator(node)
-        accelerator.check()
-        self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
-        self._notes |= dict.fromkeys(self._idle(node, list(specs)))
-        digital = self._digital(node)  # what does not fit together is refused while nothing has run yet
-        self._note_chance(node, choices, digital)
+            unused = f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise"
+            self._notes[f"{unused}, which is drawn anew for each chip and call: these run one chip at a time"] = None
+        # What does not fit together is refused while nothing has run yet.
+        fit = partial(self._check_fit, node, choices, list(specs))
+        parts.keep("fit", fit, model, data, metric, analog, node["accelerator"], choices)
         point_id, text = identify(
             [
-                f"streams v{STREAMS_VERSION}",
-                f"metric {identity(self._parts.metric(node['metric']))}",
-                f"network {weights}",
-                f"data {self._parts.digest(node['data'])}",
+                *parts.keep("inputs", lambda: self._input_lines(node), model, data, metric),
                 f"t_s {describe(node['t_s'])}",
-                f"layers {describe(list(specs))}",
-                *(["fold_batchnorm v1"] if folds_batchnorm(node) else []),
+                *parts.keep("layers", lambda: self._layer_lines(node), model, analog),
                 *self._spec_lines(node),
-                *accelerator.identity,
+                *self._accelerator(node).identity,
             ]
         )
-        params = {k: v for key in POINT_KEYS for k, v in self._parts.flat(key, node[key]).items()}
-        params |= scale_of(self._parts.metric(node["metric"])).columns
-        return Point(point_id, text, {g: str(choices[g]) for g in GROUPS}, params, node)
+        params: dict[str, Any] = {}
+        for key in POINT_KEYS:
+            params |= parts.flat(key, node[key])
+        params |= parts.keep("scale", lambda: scale_of(parts.metric(metric)).columns, metric)
+        return Point(point_id, text, choices, params, node)
+
+    def _load(self, node: Mapping[str, Any]) -> None:
+        """Build network and data, and take their notes."""
+        self._parts.network(node["model"])
+        self._notes |= dict.fromkeys(untrained(node["model"]))
+        self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
+
+    def _check_fit(self, node: Mapping[str, Any], choices: Mapping[str, str], names: Sequence[str]) -> None:
+        """Check that machine, network, data and metric fit each other, and take their notes."""
+        self._accelerator(node).check()
+        network, _ = self._parts.network(node["model"])
+        self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
+        self._notes |= dict.fromkeys(self._idle(node, names))
+        self._note_chance(node, choices, self._digital(node))
+
+    def _input_lines(self, node: Mapping[str, Any]) -> list[str]:
+        return [
+            f"streams v{STREAMS_VERSION}",
+            f"metric {identity(self._parts.metric(node['metric']))}",
+            f"network {self._parts.network(node['model'])[1]}",
+            f"data {self._parts.digest(node['data'])}",
+        ]
+
+    def _layer_lines(self, node: Mapping[str, Any]) -> list[str]:
+        names = f"layers {describe(list(self._rules(node)))}"
+        return [names, "fold_batchnorm v1"] if folds_batchnorm(node) else [names]
 
     def bench(self, point: Point) -> Bench:
         """A point made ready for its trials.
@@ -148,10 +178,11 @@ class Workbench:
         """`bench`, to be run in a given way, of a point that was built here."""
         node = point.config
         data, metric = self._parts.data(node["data"]), self._against_digital(node)
+        specs = self._specs(node, point.choices)
         network, *others = (
             AnalogNetwork(
                 self._parts.folded(node),
-                self._specs(node, point.choices),
+                specs,
                 node["t_s"],
                 self._parts.folds(node),
                 execution.format,
@@ -159,24 +190,28 @@ class Workbench:
             )
             for _ in range(execution.chips_in_flight)
         )
-        batches = self._parts.keep("batches", [node["data"], repr(execution)], lambda: execution.batches(data.x))
+        batches = self._parts.keep("batches", lambda: execution.batches(data.x), node["data"], repr(execution))
         network.check_reads(batches[0][:1])
         digital = self._digital(node)
         ideal: float = self._parts.keep(
             "ideal",
-            [*(node[key] for key in BASELINE_KEYS), repr(execution)],
             lambda: self._ideal(network, batches, node),
+            *(node[key] for key in BASELINE_KEYS),
+            repr(execution),
         )
         chance = self._chance(node)
         return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
 
     def kind(self, point: Point) -> str:
         """What decides how a point's network is best run, as text: the network's shape and that of its inputs."""
-        node = point.config
-        model = described(node["model"])
-        shape = sizes(self._parts.data(node["data"]).x)
-        where = repr(self._accelerator(node))
-        return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
+        node, wish = point.config, repr(self.wish)
+
+        def text() -> str:
+            model, shape = described(node["model"]), sizes(self._parts.data(node["data"]).x)
+            accelerator = repr(self._accelerator(node))
+            return json.dumps([model, folds_batchnorm(node), shape, wish, accelerator], sort_keys=True)
+
+        return self._parts.keep("kind", text, *(node[k] for k in ("model", "data", "analog", "accelerator")), wish)
 
     @_prepared
     def measure(self, point: Point, seconds_a_chip: Callable[[Bench], float]) -> Execution:
@@ -203,7 +238,7 @@ class Workbench:
             model = private_copy(self._parts.folded(node))
             return describe_shares(shares(model, self._rules(node), self._parts.data(node["data"]).x[:1]))
 
-        return self._parts.keep("shares", [node["model"], node["data"], list(self._rules(node))], count)
+        return self._parts.keep("shares", count, node["model"], node["data"], list(self._rules(node)))
 
     @_prepared
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
@@ -239,7 +274,7 @@ class Workbench:
         return {name: specs[labels] for name, labels in rules.items()}
 
     def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
-        groups = changed(node, node["analog"], labels)
+        groups = self._groups(node, labels)
         # The option that a user typed names a law in messages; a class of the user's own keeps its name.
         options = {
             group: choices[group]
@@ -259,14 +294,18 @@ class Workbench:
         return spec
 
     def _cell_parts(self, node: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
-        groups = changed(node, node["analog"], labels)
+        groups = self._groups(node, labels)
         return {g: self._parts.component(g, groups[g], place(g, node["analog"], labels)) for g in CELL_GROUPS}
 
+    def _groups(self, node: Mapping[str, Any], labels: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """The nodes of the cell groups for layers under rules with these labels."""
+        if not labels:
+            return node
+        return {g: self._parts.share(own) for g, own in changed(node, node["analog"], labels).items()}
+
     def _rules(self, node: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-        keys = [node["model"], node["analog"]]
-        return self._parts.keep(
-            "rules", keys, lambda: layer_rules(self._parts.network(node["model"])[0], node["analog"])
-        )
+        model, analog = node["model"], node["analog"]
+        return self._parts.keep("rules", lambda: layer_rules(self._parts.network(model)[0], analog), model, analog)
 
     def _idle(self, node: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         """Notes on analog weights that play no part; refuses those that do, but not as a chip has them."""
@@ -282,7 +321,7 @@ class Workbench:
             except Exception as error:
                 raise ValueError(not_accepted(error, node, x)) from None
 
-        return self._parts.keep("idle", [node["model"], node["data"], folds_batchnorm(node), list(names)], find)
+        return self._parts.keep("idle", find, node["model"], node["data"], folds_batchnorm(node), names)
 
     def _digital(self, node: Mapping[str, Any]) -> Answers:
         metric = self._parts.metric(node["metric"])
@@ -290,15 +329,18 @@ class Workbench:
         def run() -> Answers:
             return score(self._digital_outputs(node), self._parts.data(node["data"]).y, metric)
 
-        return self._parts.keep("digital", [node["model"], node["data"], node["metric"]], run)
+        return self._parts.keep("digital", run, node["model"], node["data"], node["metric"])
 
     def _against_digital(self, node: Mapping[str, Any]) -> Metric:
         """A point's metric, which has the digital network's outputs if it compares with them."""
         metric = self._parts.metric(node["metric"])
         if not compares(metric):
             return metric
-        keys = [node["model"], node["data"], node["metric"]]
-        return self._parts.keep("against digital", keys, lambda: against(metric, self._digital_outputs(node)))
+
+        def prepared() -> Metric:
+            return against(metric, self._digital_outputs(node))
+
+        return self._parts.keep("against digital", prepared, node["model"], node["data"], node["metric"])
 
     def _digital_outputs(self, node: Mapping[str, Any]) -> Tensor:
         model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
@@ -315,12 +357,11 @@ class Workbench:
 
     def _chance(self, node: Mapping[str, Any]) -> float | None:
         """The accuracy that guessing has on a point's data, if its metric counts right labels."""
-        keys = [node["data"], node["metric"]]
-        return self._parts.keep(
-            "chance",
-            keys,
-            lambda: chance_accuracy(self._parts.metric(node["metric"]), self._parts.data(node["data"]).y),
-        )
+
+        def find() -> float | None:
+            return chance_accuracy(self._parts.metric(node["metric"]), self._parts.data(node["data"]).y)
+
+        return self._parts.keep("chance", find, node["data"], node["metric"])
 
     def _note_chance(self, node: Mapping[str, Any], choices: Mapping[str, str], digital: Answers) -> None:
         chance = self._chance(node)
@@ -350,7 +391,7 @@ class Workbench:
         rules = self._rules(node)
         differ: dict[tuple[str, ...], list[str]] = {}
         for labels in set(rules.values()) - {()}:
-            own = changed(node, node["analog"], labels)
+            own = self._groups(node, labels)
             texts = {group: self._parts.text(group, own[group]) for group in CELL_GROUPS}
             differ[labels] = [f"{group} {text}" for group, text in texts.items() if text != base[group]]
         return lines + [f"layer {name} {line}" for name, labels in rules.items() for line in differ.get(labels, [])]

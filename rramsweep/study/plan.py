@@ -1,4 +1,4 @@
-"""What a sweep asks for, as plain data: points, seeds, and the identity of a point as readable text.
+"""The plan of a sweep as plain data: points, seeds, and the identity of a point as readable text.
 
 Nothing here imports torch or Hydra: a plan is a JSON file that a worker, a notebook or a colleague can read.
 """
@@ -24,7 +24,7 @@ from rramsweep.study.settings import Settings
 PLAN_SCHEME = 2  # of plan.json; 2: a point names its metric
 
 PLAN_FILE = "plan.json"
-# What each run of the plan was made with; the plan itself is the same whenever the same is asked for.
+# Machine and versions of each run; the plan itself is the same whenever the command is.
 RUN_FILE = "run.json"
 
 
@@ -45,6 +45,10 @@ class Point:
     choices: Mapping[str, str]
     params: Mapping[str, Any]
     config: Mapping[str, Any]
+
+    def label(self, name: str) -> Any:
+        """A parameter, or the option of a group; None where the point has neither."""
+        return self.params[name] if name in self.params else self.choices.get(name)
 
 
 @dataclass(frozen=True)
@@ -80,17 +84,19 @@ class Plan:
             OSError: the folder cannot be made or written.
         """
         parts: dict[str, Any] = {}
+        keys: dict[int, str] = {}  # by id: points share the objects, which are held by them meanwhile
 
         def shared(value: Any) -> str:
-            key = digest(json.dumps(value, sort_keys=True))
-            parts.setdefault(key, value)
-            return key
+            if id(value) not in keys:
+                key = keys[id(value)] = digest(json.dumps(value, sort_keys=True))
+                parts.setdefault(key, value)
+            return keys[id(value)]
 
         points = [
             {
                 "point_id": p.point_id,
                 "text": p.text,
-                "choices": shared(dict(p.choices)),
+                "choices": shared(p.choices),
                 "params": dict(p.params),
                 "config": {name: shared(node) for name, node in p.config.items()},
                 "seeds": _ranges(seeds),
@@ -231,17 +237,29 @@ def merge(plans: Sequence[Plan]) -> Plan:
     Two entries may share a `point_id` and differ in labels (the same physics reached by two names): both stay,
     so that no curve of a plot goes missing. Their chips are the same chips, run once.
     """
-    points: dict[str, Point] = {}
-    seeds: dict[str, set[int]] = {}
+    points: list[Point] = []
+    seeds: list[Sequence[int]] = []
+    places: dict[str, int] = {}  # by id; by id and labels where it has several
     swept: dict[str, None] = {}
     for plan in plans:
         swept.update(dict.fromkeys(plan.swept))
         for point, wanted in zip(plan.points, plan.seeds, strict=True):
-            label = json.dumps([point.point_id, dict(point.choices), dict(point.params)], sort_keys=True)
-            points.setdefault(label, point)
-            seeds.setdefault(label, set()).update(wanted)
+            key = point.point_id
+            if key in places and _labels(points[places[key]]) != _labels(point):
+                key = f"{key} {_labels(point)}"
+            if key not in places:
+                places[key] = len(points)
+                points.append(point)
+                seeds.append(wanted if isinstance(wanted, range) else sorted(wanted))
+            else:
+                seeds[places[key]] = sorted({*seeds[places[key]], *wanted})
     settings = plans[0].settings if plans else Settings()
-    return Plan(list(points.values()), [sorted(s) for s in seeds.values()], list(swept), settings)
+    return Plan(points, seeds, list(swept), settings)
+
+
+def _labels(point: Point) -> str:
+    """Text of what may differ between two points of one id; 1, 1.0 and true do."""
+    return json.dumps([dict(point.choices), dict(point.params)], sort_keys=True)
 
 
 def _ranges(seeds: Sequence[int]) -> list[tuple[int, int]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import yaml
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 import rramsweep as rs
 from rramsweep.cli.catalog import conf_dir
@@ -160,3 +163,33 @@ def test_notes_of_effects_are_warnings_in_python(workdir):
     cfg = compose(["model=digits_mlp", "data=digits", "data.limit=20", "chips=1", "drift=log_time"])
     with pytest.warns(UserWarning, match="does nothing at t_s=0"):
         rs.run(cfg)
+
+
+APP = """
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+import rramsweep as rs
+
+
+@hydra.main(config_path=None, config_name=None, version_base="1.3")
+def app(cfg):
+    print(OmegaConf.to_yaml(rs.compose(OVERRIDES)))
+    frame = rs.sweep([*OVERRIDES, "drift.relative_drift=0,0.1"])
+    print("OWN", cfg.mine, HydraConfig.get().job.name, list(HydraConfig.get().overrides.task), len(frame))
+
+
+app()
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]], ids=["single", "multirun"])
+def test_an_app_of_ones_own_on_hydra_composes_and_sweeps_inside_its_task(workdir, flags):
+    overrides = ["model=digits_mlp", "data=digits", "data.limit=20", "chips=1", "batch_size=20", "threads=1"]
+    (workdir / "app.py").write_text(f"OVERRIDES = {overrides}\n{APP}")
+    command = [sys.executable, "-W", "ignore", "app.py", *flags, "+mine=3"]
+    done = subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert OmegaConf.to_yaml(rs.compose(overrides)) in done.stdout
+    assert done.stdout.splitlines()[-1] == "OWN 3 app ['+mine=3'] 2", "the app's own config is as it was"

@@ -88,9 +88,13 @@ def on_forward(model, args):
             os.kill(os.getpid(), signal.SIGKILL)
 '''
 
-# `hydra_plugins` is where Hydra looks for plugins: without it, it is as if none were installed.
+# `hydra_plugins` is where Hydra looks for plugins, 1.4 at entry points too: without them none is installed.
 NO_PLUGINS = """
+import importlib.metadata
 import sys
+
+entry_points = importlib.metadata.entry_points
+importlib.metadata.entry_points = lambda **given: [] if given.get("group") == "hydra.plugins" else entry_points(**given)
 
 
 class Hide:
@@ -240,6 +244,24 @@ def test_hydras_own_sweeper_gives_the_same_rows(package, reference, run):
     code, _, err = run(*CHIPS, "hydra/sweeper=basic", "store=hydra", "name=hydra")
     assert code == 0, err
     same(table(package, "hydra"), reference)
+
+
+EXPERIMENT = """
+# @package _global_
+defaults:
+  - override /hydra/launcher: workers
+hydra:
+  launcher: {n_jobs: 2}
+  sweeper: {params: {drift.relative_drift: "0.1,0.3"}}
+"""
+
+
+def test_an_experiment_that_sets_launcher_and_axes_gives_the_same_rows(package, reference, run):
+    (package / "options" / "experiment").mkdir(parents=True)
+    (package / "options" / "experiment" / "own.yaml").write_text(EXPERIMENT)
+    code, _, err = run("experiment=own", *CHIPS, "store=own", "name=own", "--config-dir=options")
+    assert code == 0, err
+    same(table(package, "own"), reference)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,8 +11,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 import rramsweep as rs
+from rramsweep.cli import planning
 from rramsweep.cli.catalog import CONFIG_NAME
-from rramsweep.cli.composing import choices, compose, container, loader
+from rramsweep.cli.composing import choices, compose, container, loader, parse
 from rramsweep.cli.planning import compose_plan
 from rramsweep.cli.sweeper import quoted
 from rramsweep.simulation.workbench import Workbench
@@ -42,6 +44,7 @@ AXES = [
         "t_s=1,2",
     ],
     ["device.g_max_uS=${device.g_min_uS},50", "device.g_min_uS=10,20", "device.step_uS=null"],
+    ["technology=drift_alone,pyrram", "drift.relative_drift=0,0.1", "drift.z_max=1,2", "t_s=0,1h", "device.edge=clip"],
 ]
 IMPOSSIBLE = {5}  # an interpolation that gives an empty window: used to compare configs only
 
@@ -57,10 +60,10 @@ def test_configs_are_those_of_hydra(number):
     master = config_loader.load_configuration(CONFIG_NAME, overrides, RunMode.MULTIRUN, from_shell=False)
     axes = _axes(OverridesParser.create(config_loader).parse_overrides(overrides))
     ours = list(resolve_all(config_loader, master, axes))
-    combinations = list(itertools.product(*(values for values, _ in axes.values())))
+    combinations = list(itertools.product(*(axis.values for axis in axes.values())))
     assert len(ours) == len(combinations)
     for (config, chosen), combination in zip(ours, combinations, strict=True):
-        hydras = config_loader.load_sweep_config(master, list(combination))
+        hydras = config_loader.load_sweep_config(master, [override.input_line for override in combination])
         assert config == container(hydras)
         assert chosen == choices(hydras)
 
@@ -77,6 +80,66 @@ def test_points_are_those_of_single_composition(number):
     ]
     singles = [compose(list(c)) for c in itertools.product(*lists)]
     assert [p.point_id for p in plan.points] == [bench.point(container(c), choices(c)).point_id for c in singles]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["drift.relative_drift=0.1,0.2,7", "t_s=0,1"],
+        ["device.g_max_uS=40,100", "relaxation=ideal,hfox"],
+        ["device.g_max_uS=39.2", "programming=ideal,wan2022", "relaxation=ideal,gaussian"],
+        ["device.g_min_uS=1,10,200", "programming=gaussian", "programming.alpha_ind=choice(0.01,0.02)"],
+        ["+analog.layers.a.match=fc1,nowhere", "+analog.layers.a.drift.relative_drift=0.1,0.2"],
+    ],
+)
+def test_what_a_sweep_refuses_is_what_its_first_refused_point_refuses(overrides):
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    lists = [[o.input_line for o in axis.values] for axis in planning._axes(parsed).values()]
+    accepted = 0
+    for combination in itertools.product(*lists):
+        cfg = compose([*DIGITS, *combination])
+        try:
+            Workbench().point(container(cfg), choices(cfg))
+        except ValueError as error:
+            expected = error
+            break
+        accepted += 1
+    assert accepted, "the first point is fine"
+    with pytest.raises(ValueError, match=f"^{re.escape(str(expected))}$"):
+        plan_of(*DIGITS, *overrides)
+
+
+def test_points_share_what_they_have_in_common():
+    plan = plan_of(*DIGITS, "technology=pyrram", "drift.relative_drift=0,0.1,0.2", "programming.alpha_ind=0.01,0.02")
+    assert len(plan.points) == 6
+    for key in plan.points[0].config:
+        nodes = [point.config[key] for point in plan.points]
+        assert len({id(node) for node in nodes}) == len({repr(node) for node in nodes}), key
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(
+            "0.1,1e-3,-0.0",
+            "1,1.0,true,null",
+            "range(0,1,0.25)",
+            "range(3)",
+            "1e400,nan",
+            "0.1,'0.1',a",
+            "choice(1,2.5)",
+        ),
+        *("[1],[2]", "{a:1},{a:2}", "sort(3,1,2)", "tag(x,choice(1,2.0))", "007,1_000,0x10"),
+    ],
+)
+def test_values_of_an_axis_are_those_of_hydras_parser(values):
+    swept = OverridesParser.create().parse_override(f"+drift.relative_drift={values}")
+    lines = [f"{swept.get_key_element()}={text}" for text in swept.sweep_string_iterator()]
+    for ours, hydras in zip(planning._values(swept), parse(lines), strict=True):
+        assert repr(ours.value()) == repr(hydras.value())
+        assert ours.input_line == hydras.input_line
+        assert (ours.type, ours.get_key_element()) == (hydras.type, hydras.get_key_element())
+        assert not ours.is_sweep_override()
 
 
 def test_quickstart_is_twelve_points_of_fifty_chips():

@@ -128,6 +128,33 @@ def test_one_point_under_two_labels_keeps_both():
     assert [p.choices["drift"] for p in merged.points] == ["a", "alias"]
 
 
+def test_labels_that_only_their_types_tell_apart_are_several_points():
+    a = point("a")
+    points = [Point(a.point_id, a.text, a.choices, {"drift.r": value}, a.config) for value in (1, 1.0, True, 1, True)]
+    merged = merge([Plan(points, [range(3), range(3), [7], [5, 6], range(2)])])
+    assert [(repr(p.label("drift.r")), list(s)) for p, s in zip(merged.points, merged.seeds, strict=True)] == [
+        ("1", [0, 1, 2, 5, 6]),
+        ("1.0", [0, 1, 2]),
+        ("True", [0, 1, 7]),
+    ]
+
+
+def test_a_label_is_a_parameter_or_an_option():
+    a = point("a", r=0.1, nothing=None)
+    assert [a.label(name) for name in ("r", "nothing", "drift", "other")] == [0.1, None, "a", None]
+
+
+def test_equal_configs_are_one_part_whether_they_are_one_object_or_not(tmp_path):
+    node = {"_target_": "net", "size": 1}
+    nodes = [node, node, dict(node), {"size": 1, "_target_": "net"}, {"_target_": "net", "size": 1.0}]
+    points = [Point(digest(str(i)), "t", {}, {"i": i}, {"model": each}) for i, each in enumerate(nodes)]
+    document = json.loads(Plan(points, [[0]] * 5).save(tmp_path).read_text())
+    used = [entry["config"]["model"] for entry in document["points"]]
+    assert len(set(used[:4])) == 1
+    assert [document["parts"][key] for key in used] == nodes
+    assert isinstance(document["parts"][used[4]]["size"], float)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
