@@ -76,8 +76,8 @@ class PlanSweeper(Sweeper):
             fixed += [f"hydra.sweep.dir={quoted(str(path.parent))}", "hydra.sweep.subdir=."]
             if workbench.allow:
                 fixed.append(f"allow_targets=[{','.join(map(quoted, workbench.allow))}]")
-            for_jobs = config_for_jobs(config, context.config_loader)
-            launcher.setup(hydra_context=context, task_function=task, config=for_jobs)
+            job_config = config_for_jobs(config, context.config_loader)
+            launcher.setup(hydra_context=context, task_function=task, config=job_config)
             jobs = [[*fixed, f"shard={shard}"] for shard in range(settings.shards)]
             for job in _launch(launcher, jobs):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
