@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rramsweep.analysis.grouping import grouped, need_facts, resolve_by
+from rramsweep.analysis.grouping import group_numbers, grouped, need_facts, resolve_by
 from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import moments
 from rramsweep.arguments import brief, checked_arguments
@@ -169,10 +169,7 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
             raise ValueError(f"baseline must be a value that some row has, got {name}={value!r}: {remedy}")
         is_base &= has
     free = [name for name in keys if name not in baseline]
-    match = np.zeros(len(heads), dtype=np.int64)
-    for name in free:
-        level = pd.factorize(heads[name], use_na_sentinel=False)[0]
-        match = pd.factorize(match * (level.max() + 1) + level)[0].astype(np.int64)
+    match = group_numbers(heads, free)
     first = np.full(match.max() + 1, -1)
     first[match[is_base][::-1]] = np.flatnonzero(is_base)[::-1]  # of two that differ in the 13th digit, the first
     base = first[match]

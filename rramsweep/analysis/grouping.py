@@ -118,11 +118,7 @@ def grouped(
     Raises:
         ValueError: a group holds more than one point.
     """
-    code = np.zeros(len(frame), dtype=np.int64)
-    for name in keys:
-        level, levels = pd.factorize(frame[name], use_na_sentinel=False)
-        # Renumbered each time, so that many columns cannot overflow.
-        code = pd.factorize(code * max(len(levels), 1) + level)[0].astype(np.int64)
+    code = group_numbers(frame, keys)
     rows = pd.DataFrame({"group": code, "point": frame["point_id"].to_numpy(), "seed": frame["seed"].to_numpy()})
     first = np.unique(code, return_index=True)[1]
     held = np.bincount(rows[["group", "point"]].drop_duplicates()["group"], minlength=len(first))
@@ -131,6 +127,13 @@ def grouped(
         raise ValueError(_pooled(frame.loc[code == worst], keys, int(held[worst]), remedy or _in_by))
     once = ~rows.duplicated().to_numpy()
     return frame.loc[once], code[once], frame.iloc[first][list(keys)].reset_index(drop=True)
+
+
+def group_numbers(frame: pd.DataFrame, keys: Sequence[str]) -> Codes:
+    """Number of each row's combination of ``keys``, in order of appearance; a null is a value of its own."""
+    if not keys:
+        return np.zeros(len(frame), dtype=np.int64)
+    return np.asarray(frame.groupby(list(keys), sort=False, dropna=False, observed=True).ngroup(), dtype=np.int64)
 
 
 def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFrame:

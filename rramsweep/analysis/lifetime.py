@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
+from rramsweep.analysis.grouping import group_numbers, grouped, need_facts, resolve_by, scales
 from rramsweep.analysis.schema import TIME
 from rramsweep.analysis.summary import allowed_drop, good_chips
 from rramsweep.arguments import checked_arguments
@@ -82,8 +82,8 @@ def time_to_failure(
     state = np.full(len(chips), np.nan)
     state[ok] = good_chips(done, np.full(len(done), yield_drop), done[HIGHER].to_numpy(dtype=bool))
     rows = pd.DataFrame({"seed": chips["seed"], TIME: chips[TIME].astype(float), "good": state})
-    curve = chips.groupby(keys, sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=chips.index)
-    heads = chips.loc[~curve.duplicated(), keys].reset_index(drop=True)
+    curve = group_numbers(chips, keys)
+    heads = chips.iloc[np.unique(curve, return_index=True)[1]][keys].reset_index(drop=True)
     lives = [_life(rows.loc[curve == k], yield_target) for k in range(len(heads))]
     out = pd.concat([heads, pd.DataFrame(lives)], axis=1)
     out.attrs = {"by": keys, "yield_target": yield_target, "yield_drop": yield_drop}

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from rramsweep.analysis.comparison import equal_to
-from rramsweep.analysis.grouping import need_facts, resolve_by
+from rramsweep.analysis.grouping import group_numbers, need_facts, resolve_by
 from rramsweep.analysis.schema import ENDED, METRIC, TIME
 from rramsweep.reporting.axis import is_number, name_of
 from rramsweep.reporting.difference_plot import plot_differences
@@ -127,10 +128,10 @@ def joined(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str | None, pd.Da
     if len(others) < 2:
         return others[0] if others else None, frame
     label = ", ".join(others)
-    combination = frame.groupby(others, sort=False, dropna=False).ngroup()
-    first = frame.loc[~combination.duplicated(), others].astype("object")
+    number = group_numbers(frame, others)
+    first = frame.iloc[np.unique(number, return_index=True)[1]][others].astype("object")
     texts = first.map(name_of).agg(", ".join, axis=1).to_numpy()
-    return label, frame.assign(**{label: texts[combination]})
+    return label, frame.assign(**{label: texts[number]})
 
 
 def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rramsweep.analysis.grouping import inputs_word, scales, span
+from rramsweep.analysis.grouping import group_numbers, inputs_word, scales, span
 from rramsweep.analysis.schema import CHANCE, TIME
 from rramsweep.analysis.summary import at_chance
 from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
@@ -82,8 +82,7 @@ def findings(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], pl
     # Plain data: frames of one row each would take a minute for thousands of rows.
     rows = summary.assign(**{_GUESSED: at_chance(summary)}).to_dict("records")
     groups: dict[int, list[Row]] = {}
-    number = summary.groupby(keys, sort=False, dropna=False).ngroup() if keys else [0] * len(rows)
-    for group, row in zip(number, rows, strict=True):
+    for group, row in zip(group_numbers(summary, keys).tolist(), rows, strict=True):
         groups.setdefault(group, []).append(row)
     sentences = []
     for part in groups.values():

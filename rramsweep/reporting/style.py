@@ -34,7 +34,7 @@ REFERENCE_LINES = (
 
 # More colours with their marks or dashes, more shades, and more names on an axis cannot be told apart in one column of
 # a journal.
-MOST_COLOURS, MOST_SHADES, MOST_NAMES = 12, 24, 16
+MOST_COLOURS, MOST_SHADES, MOST_NAMES = 12, 20, 16
 # In a legend of more names than these that begin with one parameter's, this one becomes the title.
 _REPEATED = 6
 # Of more left out than these a caption names the first ones and the last.
