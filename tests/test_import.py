@@ -30,6 +30,14 @@ print([m for m in ("scipy.stats", "matplotlib.pyplot", "torchvision", "timm") if
     assert python(code) == "[]"
 
 
+def test_a_report_needs_neither_torch_nor_hydra():
+    code = """
+import sys, rramsweep.reporting.report
+print([m for m in ("torch", "hydra", "omegaconf", "scipy.stats", "matplotlib.pyplot") if m in sys.modules])
+"""
+    assert python(code) == "[]"
+
+
 def test_a_command_looks_for_no_garbage_among_its_imports(workdir):
     code = """
 import gc, sys

@@ -133,8 +133,8 @@ def grouped(
 def group_numbers(frame: pd.DataFrame, keys: Sequence[str]) -> Codes:
     """Number of each row's combination of ``keys``, in order of appearance; a null is a value of its own."""
     if not keys:
-        return np.zeros(len(frame), np.int64)
-    return np.asarray(frame.groupby(list(keys), sort=False, dropna=False, observed=True).ngroup(), np.int64)
+        return np.zeros(len(frame), dtype=np.int64)
+    return np.asarray(frame.groupby(list(keys), sort=False, dropna=False, observed=True).ngroup(), dtype=np.int64)
 
 
 def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFrame:
