@@ -30,7 +30,7 @@ from rramsweep.network.batch_norm import fused
 from rramsweep.network.determinism import check_steady, idle_inputs, idle_weights
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
-from rramsweep.network.partition import describe_shares, shares
+from rramsweep.network.partition import describe_shares, shares, stacked_weights
 from rramsweep.scale import chance_words
 from rramsweep.simulation.components import FEW, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.simulation.execution import Execution, Wish
@@ -97,6 +97,7 @@ class Workbench:
         node = _node(config)
         network, weights = self._parts.network(node["model"])
         self._notes |= dict.fromkeys(untrained(node["model"]))
+        self._notes |= dict.fromkeys(self._parts.keep("stacked", node["model"], lambda: stacked_weights(network)))
         self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
         specs = self._specs(node, choices)
         if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
