@@ -73,7 +73,7 @@ def is_one_hot(targets: Tensor) -> bool:
 
 
 def are_logits(outputs: Tensor, targets: Tensor) -> bool:
-    """True for outputs with a row of logits for each label: shape (\\*y.shape, classes), and classes enough."""
+    """True for a row of logits for each label: outputs (\\*y.shape, classes), more classes than any label."""
     return (
         targets.dtype == torch.int64
         and outputs.dim() == targets.dim() + 1

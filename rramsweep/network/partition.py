@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.rnn import PackedSequence
 
 from rramsweep.datasets.inputs import AnyInputs, call
@@ -16,6 +17,10 @@ from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, find_arrays, is_t
 from rramsweep.scale import percent as shown_percent
 
 BIAS = "bias"
+
+# Share of a network's parameters from which stacked weights are noted.
+LARGE_SHARE = 0.1
+
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -70,6 +75,29 @@ def shares(model: nn.Module, names: Iterable[str], x: AnyInputs) -> list[Share]:
         for (kind, analog), entries in kinds.items()
     ]
     return sorted(found, key=lambda share: (not share.analog, -share.macs, -share.parameters))
+
+
+def stacked_weights(model: nn.Module) -> list[str]:
+    """Note on weights of many matrices in one parameter, as experts are held in, if they are a large part of a network.
+
+    They belong to no layer, so that they stay digital and `shares` sees no multiplication of theirs.
+    """
+    layers = {id(array.module) for array in find_arrays(model).values()}
+    sizes: dict[str, int] = {}
+    for module in model.modules():
+        if id(module) in layers or isinstance(module, ParametrizationList):
+            continue
+        for value in module._parameters.values():
+            if value is not None and value.dim() == 3 and min(value.shape) > 1:
+                sizes[type(module).__name__] = sizes.get(type(module).__name__, 0) + value.numel()
+    share = sum(sizes.values()) / max(sum(parameter.numel() for parameter in model.parameters()), 1)
+    if share < LARGE_SHARE:
+        return []
+    return [
+        f"{shown_percent(share, significant=3)} % of the parameters are matrices stacked in one parameter of "
+        f"{', '.join(sizes)}, which is no layer of PyTorch's: they stay digital and exact, and their multiplications "
+        "are not counted"
+    ]
 
 
 def describe_shares(found: list[Share]) -> str:

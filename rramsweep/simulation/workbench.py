@@ -31,7 +31,7 @@ from rramsweep.network.batch_norm import fused
 from rramsweep.network.determinism import check_steady, idle_inputs, idle_weights
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
-from rramsweep.network.partition import describe_shares, shares
+from rramsweep.network.partition import describe_shares, shares, stacked_weights
 from rramsweep.scale import chance_words
 from rramsweep.simulation.components import FEW, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.simulation.execution import Execution, Wish
@@ -134,8 +134,8 @@ class Workbench:
 
     def _load(self, node: Mapping[str, Any]) -> None:
         """Build network and data, and take their notes."""
-        self._parts.network(node["model"])
-        self._notes |= dict.fromkeys(untrained(node["model"]))
+        network, _ = self._parts.network(node["model"])
+        self._notes |= dict.fromkeys([*untrained(node["model"]), *stacked_weights(network)])
         self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
 
     def _check_fit(self, node: Mapping[str, Any], choices: Mapping[str, str], names: Sequence[str]) -> None:

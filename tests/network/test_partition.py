@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from rramsweep.models import digits_cnn, lenet5
 from rramsweep.network.analog import analog_layers
-from rramsweep.network.partition import describe_shares, shares
+from rramsweep.network.partition import describe_shares, shares, stacked_weights
 
 
 def by_kind(model, x, names=None):
@@ -57,3 +58,29 @@ def test_one_line_says_it_all():
     assert line.startswith("analog: 98.")
     assert "BatchNorm2d x 2 (" in line
     assert "% of multiplications" in line
+
+
+class Experts(nn.Module):
+    """Two experts, each a matrix of one parameter, as mixtures of experts hold them."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.experts = nn.Linear(6, 2), nn.Parameter(torch.randn(2, 6, 4))
+
+    def forward(self, x):
+        return torch.einsum("ne,nf,efo->no", self.gate(x).softmax(1), x, self.experts)
+
+
+def test_stacked_weights_are_noted_where_they_are_a_large_part():
+    (note,) = stacked_weights(Experts())
+    assert note.startswith(
+        "77.4 % of the parameters are matrices stacked in one parameter of Experts, which is no layer"
+    )
+    assert stacked_weights(nn.Sequential(Experts(), nn.Linear(4, 200))) == []
+
+
+def test_layers_of_three_axes_are_no_stacked_weights():
+    normed = parametrizations.weight_norm(nn.Conv1d(3, 4, 3))
+    for layer in (nn.Conv1d(3, 4, 3), nn.ConvTranspose1d(3, 4, 3), normed, nn.LSTM(3, 4), nn.MultiheadAttention(4, 2)):
+        assert stacked_weights(nn.Sequential(layer)) == []
+    assert stacked_weights(lenet5()) == []
