@@ -19,9 +19,8 @@ from rramsweep.reporting import report, terminal
 from rramsweep.reporting.robustness_plot import SOURCE_RANGE, beyond_source
 from rramsweep.scale import Scale
 from rramsweep.simulation import provenance
-from rramsweep.simulation.execution import Wish
-from rramsweep.simulation.shard import Work, run_shard, shard_of
-from rramsweep.simulation.tuning import tuned
+from rramsweep.simulation.execution import ExecutionSettings
+from rramsweep.simulation.shard import Work, choose_executions, run_shard, shard_of
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.folders import check_apart, check_can_be_folder
 from rramsweep.study.plan import Plan
@@ -79,7 +78,7 @@ def execute(
     asked = pd.DataFrame([{name: point.params.get(name) for name in SOURCE_RANGE} for point in plan.points])
     notes = [*workbench.notes, *plan.settings.notes, *beyond_source(asked)]
     if plan.settings.preview:
-        tuned(plan, store, workbench, keep=False)
+        choose_executions(plan, store, workbench, keep=False)
         preview(plan, store, workbench, plan.settings.shards, console)
         _print_notes(plan, notes, console)
         return
@@ -88,7 +87,7 @@ def execute(
     n_todo = Work(plan, store, plan.settings.retry_failed).left()
     if n_todo:
         store.prepare()
-        plan = tuned(plan, store, workbench)
+        plan = choose_executions(plan, store, workbench)
     plan = replace(plan, settings=replace(plan.settings, notes=tuple(notes)))
     try:
         path = plan.save(folder)
@@ -165,7 +164,9 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
     settings = plan.settings
     store = Store(Path(settings.store))
     work = Work(shard_of(plan, shard, shards), store, settings.retry_failed)
-    workbench = _at_hand.pop(path.absolute(), None) or Workbench(allow, Wish.of(settings), settings.executions)
+    workbench = _at_hand.pop(path.absolute(), None) or Workbench(
+        allow, ExecutionSettings.of(settings), settings.executions
+    )
     progress = ProgressFile(path.parent, shard)
     try:
         run_shard(work, store, workbench, progress)

@@ -24,7 +24,7 @@ class Accelerator:
     """Where networks are run and chips drawn.
 
     Written for NVIDIA and AMD GPUs through torch's `cuda`, and tested with the CPU in its place: the batching of chips,
-    the arithmetic and the memory search are the same code there.
+    the arithmetic and the halving of a pass that does not fit are the same code there.
 
     Args:
         device: `cpu`, `cuda` or `cuda:N`. Scores on a GPU agree with a CPU's to rounding.
@@ -125,10 +125,9 @@ class Accelerator:
         finally:
             matmul.allow_tf32, cudnn.allow_tf32 = before
 
-    def wait(self) -> None:
-        """Return when all that was asked for is done, for clocks."""
-        if not self.is_cpu:
-            torch.cuda.synchronize(self.at)
+    def free_bytes(self) -> int:
+        """Memory of the GPU that is free."""
+        return torch.cuda.mem_get_info(self.at)[0]
 
 
 CPU = Accelerator()

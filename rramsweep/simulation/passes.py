@@ -96,7 +96,7 @@ def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
         return {**row, "seconds": row["seconds"] / chips}, correct
 
     running: deque[Future[Trial]] = deque()
-    with workers(chips, bench.execution.threads_each) as pool:
+    with workers(chips, bench.execution.threads_per_chip) as pool:
         try:
             for seed in seeds:
                 running.append(pool.submit(run, seed))

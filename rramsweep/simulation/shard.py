@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rramsweep.files import write_atomic
+from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.passes import run_trials
 from rramsweep.simulation.trial import failure
 from rramsweep.simulation.workbench import Workbench
+from rramsweep.study.executions import EXECUTIONS_FILE, read_executions
 from rramsweep.study.plan import Plan, Point
 from rramsweep.study.progress import Tally
 from rramsweep.study.stopping import Fixed, in_order
@@ -44,6 +48,38 @@ def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
     # Turning the split from point to point evens out what the number of chips leaves over.
     seeds = [list(s)[(shard + i) % shards :: shards] for i, s in enumerate(plan.seeds)]
     return replace(plan, seeds=seeds)
+
+
+def choose_executions(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> Plan:
+    """Settle how each network of a plan is run: as the store says, else by the rule.
+
+    Args:
+        plan: valid points.
+        store: read, and written unless everything is there already.
+        workbench: builder of the points, which runs them in these ways from now on.
+        keep: False writes nothing.
+
+    Returns:
+        The plan with its setting `executions`.
+
+    Raises:
+        OSError: the store cannot be written.
+        ValidationError: the store's file is damaged.
+    """
+    workbench.settings = ExecutionSettings.of(plan.settings)  # as the jobs of a launcher will see it
+    path = store.root / EXECUTIONS_FILE
+    known = read_executions(path)
+    kinds: dict[str, Point] = {}
+    for point in plan.points:
+        kinds.setdefault(workbench.kind(point), point)
+    workbench.executions = {kind: known[kind] for kind in kinds if kind in known}
+    for point in kinds.values():
+        workbench.execution(point)
+    if keep and not kinds.keys() <= known.keys():
+        known = {**workbench.executions, **read_executions(path)}  # another sweep may have written meanwhile
+        write_atomic(path, json.dumps(known, indent=1).encode())
+        workbench.executions = {kind: known[kind] for kind in kinds}
+    return replace(plan, settings=replace(plan.settings, executions=workbench.executions))
 
 
 class Work:
@@ -169,7 +205,7 @@ class Batch:
 
 def _trials(point: Point, seeds: Sequence[int], workbench: Workbench) -> Iterator[tuple[dict[str, Any], Tensor | None]]:
     try:
-        bench = workbench.bench(point)
+        bench = workbench.bench(point, len(seeds))
         bench.execution.use_threads()
     except Exception as error:
         for seed in seeds:

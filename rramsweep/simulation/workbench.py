@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
@@ -31,9 +31,8 @@ from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import describe_shares, shares
 from rramsweep.scale import chance_words
 from rramsweep.simulation.components import FEW, Components, folds_batchnorm, not_accepted, untrained
-from rramsweep.simulation.execution import Execution, Wish
+from rramsweep.simulation.execution import BATCH, Execution, ExecutionSettings, choose
 from rramsweep.simulation.layer_rules import changed, layer_rules, place
-from rramsweep.simulation.probe import measure
 from rramsweep.simulation.trial import Answers, Bench, evaluate
 from rramsweep.study.plan import Point
 from rramsweep.units import seconds
@@ -41,7 +40,7 @@ from rramsweep.units import seconds
 # Those of the ideal chip.
 BASELINE_KEYS = ("model", "data", "metric", "device", "mapping", "analog", "accelerator")
 
-DEFAULT = Wish()
+DEFAULT = ExecutionSettings()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,8 +56,8 @@ class Workbench:
 
     Args:
         allow: packages that a `_target_` may name beside rramsweep.
-        wish: what is fixed of how networks are run; never part of a point.
-        executions: `{kind: arguments of Execution}`, measured before; see `kind`.
+        settings: the part that is fixed of how networks are run; never part of a point.
+        executions: `{kind: arguments of Execution}`, chosen before; see `kind`.
         inputs: so many inputs of the data at most (points are then others than a sweep's); None takes all.
 
     Raises:
@@ -68,15 +67,15 @@ class Workbench:
     def __init__(
         self,
         allow: Sequence[str] = (),
-        wish: Wish = DEFAULT,
+        settings: ExecutionSettings = DEFAULT,
         executions: Mapping[str, Mapping[str, Any]] | None = None,
         inputs: int | None = None,
     ) -> None:
         refuse_after_fork()
         self.allow = list(allow)
         self._parts = Components(allow, inputs)
-        self.wish = wish
-        self.executions = dict(executions or {})
+        self.settings = settings
+        self.executions: dict[str, Mapping[str, Any]] = dict(executions or {})
         self._notes: dict[str, None] = {}
         self._at_chance: dict[str, None] = {}
 
@@ -97,12 +96,12 @@ class Workbench:
         self._notes |= dict.fromkeys(untrained(node["model"]))
         self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
         specs = self._specs(node, choices)
-        if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
-            told = f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise"
-            self._notes[f"{told}, which is drawn anew for each chip and call: these run one chip at a time"] = None
+        if (self.settings.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
+            unused = f"chips_per_pass={self.settings.chips_per_pass} is not used where there is read noise"
+            self._notes[f"{unused}, which is drawn anew for each chip and call: these run one chip at a time"] = None
         accelerator = self._accelerator(node)
         accelerator.check()
-        self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
+        self.settings.check_format(self._parts.data(node["data"]).x.shape, network.parameters())
         self._notes |= dict.fromkeys(self._idle(node, list(specs)))
         digital = self._digital(node)  # what does not fit together is refused while nothing has run yet
         self._note_chance(node, choices, digital)
@@ -123,8 +122,12 @@ class Workbench:
         params |= scale_of(self._parts.metric(node["metric"])).columns
         return Point(point_id, text, {g: str(choices[g]) for g in GROUPS}, params, node)
 
-    def bench(self, point: Point) -> Bench:
+    def bench(self, point: Point, chips: int | None = None) -> Bench:
         """A point made ready for its trials.
+
+        Args:
+            point: a point that was planned.
+            chips: at most so many chips are run with it; None is any number.
 
         Raises:
             ValueError: network and data do not fit each other, a weight is not finite, or the point is no longer
@@ -136,12 +139,12 @@ class Workbench:
                 f"a point must be built as it was planned, but {point.point_id} now has other weights, images or "
                 "effects: plan the sweep again"
             )
-        return self.ready(point, self._execution(point))
+        return self.ready(point, self.execution(point), chips)
 
     @_prepared
-    def ready(self, point: Point, execution: Execution) -> Bench:
+    def ready(self, point: Point, execution: Execution, chips: int | None = None) -> Bench:
         """`bench`, to be run in a given way, of a point that was built here."""
-        node = point.config
+        node, in_flight = point.config, execution.chips_in_flight
         data, metric = self._parts.data(node["data"]), self._parts.metric(node["metric"])
         network, *others = (
             AnalogNetwork(
@@ -152,7 +155,7 @@ class Workbench:
                 execution.format,
                 self._accelerator(node),
             )
-            for _ in range(execution.chips_in_flight)
+            for _ in range(in_flight if chips is None else max(1, min(chips, in_flight)))
         )
         batches = self._parts.keep("batches", [node["data"], repr(execution)], lambda: execution.batches(data.x))
         network.check_reads(batches[0][:1])
@@ -171,23 +174,20 @@ class Workbench:
         model = {key: value for key, value in node["model"].items() if key != "checkpoint"}
         shape = list(self._parts.data(node["data"]).x.shape)
         where = repr(self._accelerator(node))
-        return json.dumps([model, folds_batchnorm(node), shape, repr(self.wish), where], sort_keys=True)
+        return json.dumps([model, folds_batchnorm(node), shape, self.settings.key, where], sort_keys=True)
 
     @_prepared
-    def measure(self, point: Point, seconds_a_chip: Callable[[Bench], float]) -> Execution:
-        """The fastest way found to run a point's network, by passes and where these are short by trials."""
-        node = point.config
-        model, data = fused(self._parts.folded(node), self._parts.folds(node)), self._parts.data(node["data"])
-        ready = cache(partial(self.ready, point))
-        return measure(model, data.x, self.wish, self._accelerator(node), lambda way: seconds_a_chip(ready(way)))
+    def execution(self, point: Point) -> Execution:
+        """The way to run a point's network: as it was before, else as the rule says."""
+        kind, node = self.kind(point), point.config
+        if kind not in self.executions:
+            model, x = fused(self._parts.folded(node), self._parts.folds(node)), self._parts.data(node["data"]).x
+            self.executions[kind] = asdict(choose(model, x, self.settings, self._accelerator(node)))
+        return Execution(**self.executions[kind])
 
     def _accelerator(self, node: Mapping[str, Any]) -> Accelerator:
         found: Accelerator = self._parts.component("accelerator", node["accelerator"])
         return found
-
-    def _execution(self, point: Point) -> Execution:
-        found = self.executions.get(self.kind(point)) if self.executions else None
-        return self.wish.start() if found is None else Execution(**found)
 
     @_prepared
     def shares(self, point: Point) -> str:
@@ -283,7 +283,7 @@ class Workbench:
                 with no_exit(f"the forward of {node['model']['_target_']}"):
                     check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
                 # Not as the chips are run, so that it is the same however that is.
-                batches = Execution(self.wish.start().batch_size).batches(data.x)
+                batches = Execution(self.settings.batch_size or BATCH).batches(data.x)
                 return evaluate(model, batches, data.y, self._parts.metric(node["metric"]))
             except ValueError:
                 raise

@@ -11,20 +11,9 @@ from rramsweep.construct import fit
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.scale import Scale, drop_for
 from rramsweep.study import stopping
+from rramsweep.study.executions import LARGEST_BATCH, wrong_executions
 from rramsweep.study.stopping import Fixed, Stopping
 from rramsweep.suggest import suggest
-
-# torch splits inputs by a signed integer; no set of inputs has more.
-LARGEST_BATCH = 2**31 - 1
-
-# Of one way to run a network, as a plan keeps it; `execution.Execution` is built from it and checks the values.
-EXECUTION = {
-    "batch_size": int,
-    "memory_format": str,
-    "threads": int | None,
-    "chips_per_pass": int,
-    "chips_in_flight": int,
-}
 
 
 @dataclass(frozen=True)
@@ -38,14 +27,14 @@ class Settings:
         yield_drop: how much worse than digital a good chip may be, in the metric's unit; None: 0.02 of accuracies.
         store: folder of the facts.
         batch_size, memory_format, threads, chips_per_pass, chips_in_flight: what is fixed of how networks are run;
-            None is measured.
+            None follows the rule of `simulation.execution`.
         shards: jobs for the launcher.
         retry_failed: whether failed trials are run again.
         preview: whether the plan is shown and nothing is run.
         command: command that asks for the same again.
         notes: sentences for the user on the plan's points.
         held_fixed: parameters that act at values which nobody gave, each as `NAME=VALUE UNIT [TAG]`.
-        executions: `{kind of network: arguments of Execution}`, as measured.
+        executions: `{kind of network: arguments of Execution}`, as chosen; see `study.executions`.
 
     Raises:
         ValidationError: a value out of its range.
@@ -170,17 +159,6 @@ SETTINGS = tuple(f.name for f in fields(Settings) if f.name not in _OF_PLANS)
 
 
 def _executions(document: Any) -> dict[str, dict[str, Any]]:
-    if not isinstance(document, Mapping) or not all(isinstance(way, Mapping) for way in document.values()):
-        raise ValidationError("must map networks to ways to run them", "run the sweep again", parameter="executions")
-    return {
-        str(kind): {key: fit(value, _known(key), f"executions.{key}") for key, value in way.items()}
-        for kind, way in document.items()
-    }
-
-
-def _known(key: object) -> Any:
-    if key not in EXECUTION:
-        raise ValidationError(
-            "is no part of how a network is run", "run the sweep again", parameter=f"executions.{key}"
-        )
-    return EXECUTION[str(key)]
+    if wrong := wrong_executions(document, "executions"):
+        raise ValidationError(Sentence(f"settings must hold how networks are run, but {wrong}"), "run the sweep again")
+    return {str(kind): dict(way) for kind, way in document.items()}
