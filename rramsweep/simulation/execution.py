@@ -25,11 +25,11 @@ from rramsweep.study.settings import Settings
 BATCH = 64
 
 # Bytes of a batch's largest activation. With 1 MiB of L2 a core and 32 MiB of L3, half or twice as much costs up to 5 %
-# more or less, by network; below SMALLEST inputs a pass is mostly the overhead of its operations and the reading of
-# weights. Above BATCH_BYTES memory counts more than speed.
+# more or less, by network. Fewer inputs than SMALLEST have a pass of several threads wait for them too often, so these
+# are allowed as long as the batches of all chips at the same time stay within BATCH_BYTES.
 CACHE_BYTES = 8 << 20
 BATCH_BYTES = 256 << 20
-SMALLEST = 16
+SMALLEST = 64
 
 # Parameters of the largest network of which several chips are in memory at once without being asked for: each in
 # flight holds weights of its own, which must not matter beside the 300 MB of torch itself.
@@ -195,12 +195,14 @@ def _on_cpu(model: nn.Module, x: Tensor, sample: Tensor, settings: ExecutionSett
     chosen: dict[str, Any] = {}
     if takes_channels_last(x.shape, model.parameters()):
         chosen["memory_format"] = "channels_last"
-    if settings.batch_size is None:
-        chosen["batch_size"] = batch_size(largest_activation(model, sample), len(x))
     one_way = settings.threads is not None or settings.chips_in_flight is not None or (settings.chips_per_pass or 1) > 1
     if settings.one_process and not one_way:
         chips = chips_in_flight(sum(p.numel() for p in model.parameters()), torch.get_num_threads())
         chosen |= {"chips_in_flight": chips, "threads": 1} if chips > 1 else {}
+    if settings.batch_size is None:
+        execution = settings.completed(**chosen)
+        at_once = execution.chips_in_flight * execution.chips_per_pass
+        chosen["batch_size"] = batch_size(largest_activation(model, sample), len(x), at_once)
     return settings.completed(**chosen)
 
 
@@ -209,7 +211,7 @@ def _on_gpu(
 ) -> Execution:
     # Contiguous: channels last has not been measured for the grouped convolutions that a pass of several chips makes.
     activation = largest_activation(model, sample)
-    size = settings.batch_size or batch_size(activation, len(x), BATCH_BYTES)
+    size = settings.batch_size or batch_size(activation, len(x), cache=BATCH_BYTES)
     chips = 1
     if settings.chips_per_pass is None and not _batching_error(model, sample):
         weights = sum(p.nbytes for p in model.parameters())
@@ -217,15 +219,16 @@ def _on_gpu(
     return settings.completed(batch_size=size, chips_per_pass=chips)
 
 
-def batch_size(activation: int, n: int, most: int = CACHE_BYTES) -> int:
+def batch_size(activation: int, n: int, chips: int = 1, cache: int | None = None) -> int:
     """Inputs a forward pass: a power of two, or all of them where these are fewer.
 
     Args:
         activation: bytes of the largest activation of one input.
         n: inputs there are.
-        most: bytes of a batch's largest activation, which SMALLEST inputs may exceed up to BATCH_BYTES.
+        chips: chips that are run at the same time.
+        cache: bytes of a batch's largest activation; None is CACHE_BYTES.
     """
-    size = max(most // activation, min(SMALLEST, BATCH_BYTES // activation), 1)
+    size = max((cache or CACHE_BYTES) // activation, min(SMALLEST, BATCH_BYTES // chips // activation), 1)
     return min(_power_of_two(size), max(n, 1))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import rramsweep as rs
 from rramsweep.cli.composing import choices, container
+from rramsweep.cli.main import main
 from rramsweep.network.accelerator import Accelerator
 from rramsweep.network.parallel import in_parallel
 from rramsweep.simulation.execution import (
@@ -43,30 +44,32 @@ def two_threads():
 
 
 @pytest.mark.parametrize(
-    ("activation", "n", "size"),
+    ("activation", "n", "chips", "size"),
     [
-        (512, 1797, 1797),  # the MLP on digits: all inputs are a megabyte
-        (4096, 1797, 1797),  # the small CNN
-        (18_816, 1000, 256),  # LeNet-5: 445 inputs would fit, so the power of two below
-        (65_536, 512, 128),  # ResNet-20: 8 MiB exactly
-        (65_537, 512, 64),
-        (3_211_264, 64, 16),  # ResNet-18 at 224 px: no fewer than 16, though one input fills half of the cache
-        (16 * MIB, 64, 16),  # 256 MiB exactly
-        (17 * MIB, 64, 8),
-        (200 * MIB, 64, 1),
-        (300 * MIB, 64, 1),
-        (1, 10**9, CACHE_BYTES),
-        (512, 3, 3),
-        (512, 0, 1),
+        (512, 1797, 2, 1797),  # the MLP on digits: all inputs are a megabyte
+        (4096, 1797, 2, 1797),  # the small CNN
+        (18_816, 1000, 2, 256),  # LeNet-5: 445 inputs would fit, so the power of two below
+        (65_536, 512, 2, 128),  # ResNet-20: 8 MiB exactly
+        (65_537, 512, 2, 64),
+        (3_211_264, 64, 1, 64),  # ResNet-18 at 224 px: no fewer than 64, though two inputs fill the cache
+        (3_211_264, 64, 2, 32),  # of two chips at the same time, which share 256 MiB
+        (3_211_264, 64, 64, 2),  # no less than the cache
+        (4 * MIB, 64, 1, 64),  # 256 MiB exactly
+        (5 * MIB, 64, 1, 32),
+        (200 * MIB, 64, 1, 1),
+        (300 * MIB, 64, 1, 1),
+        (1, 10**9, 1, CACHE_BYTES),
+        (512, 3, 1, 3),
+        (512, 0, 1, 1),
     ],
 )
-def test_a_batch_fits_the_cache(activation, n, size):
-    assert batch_size(activation, n) == size
+def test_a_batch_fits_the_cache(activation, n, chips, size):
+    assert batch_size(activation, n, chips) == size
 
 
 def test_a_batch_on_a_gpu_fills_more_memory():
-    assert batch_size(65_536, 10_000, BATCH_BYTES) == 4096
-    assert batch_size(3_211_264, 10_000, BATCH_BYTES) == 64
+    assert batch_size(65_536, 10_000, cache=BATCH_BYTES) == 4096
+    assert batch_size(3_211_264, 10_000, cache=BATCH_BYTES) == 64
 
 
 @pytest.mark.parametrize(
@@ -203,6 +206,30 @@ def test_a_store_keeps_the_way_and_a_sweep_goes_on_in_it(workdir, monkeypatch):
     assert more["batch_size"].tolist() == [kept["batch_size"]] * 2 + [30] * 2
     assert more["memory_format"].tolist() == [kept["memory_format"]] * 2 + ["contiguous"] * 2
     assert json.loads(path.read_text()) == {kind: way}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "columns"),
+    [
+        (["batch_size=50"], ["batch_size=50"], None),
+        (["batch_size=50"], ["batch_size=20"], "batch_size"),
+        (["batch_size=50"], ["batch_size=20", "memory_format=contiguous"], "batch_size, memory_format"),
+        (["threads=1"], ["threads=2"], "threads"),
+    ],
+)
+def test_a_report_says_where_a_point_was_run_in_more_than_one_way(workdir, capsys, first, then, columns):
+    fixed = ["-m", *POINT, "drift.relative_drift=0.1,0.2", "hydra.sweep.dir=outputs/here"]
+    main([*fixed, "chips=1", *first])
+    says = "were run in more than one way"
+    assert says not in capsys.readouterr().out + Path("outputs/here/report.html").read_text()
+    main([*fixed, "chips=2", *then])
+    printed, page = " ".join(capsys.readouterr().out.split()), Path("outputs/here_2/report.html").read_text()
+    if columns is None:
+        assert says not in printed + page
+    else:
+        sentence = f"hips of 2 points {says} ({columns}): their scores are comparable to rounding, not to the last bit"
+        assert f"note: c{sentence}" in printed
+        assert f"C{sentence}." in " ".join(page.split())
 
 
 def test_the_way_of_the_first_sweep_counts_where_two_began_together(workdir, monkeypatch):
