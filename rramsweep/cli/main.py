@@ -33,7 +33,7 @@ from rramsweep.cli.composing import (
     point_plan,
     refuse_axes,
 )
-from rramsweep.cli.driver import SweepError, execute, run_plan_shard
+from rramsweep.cli.driver import SweepEnded, execute_in_hydra, run_plan_shard
 from rramsweep.cli.help_screen import show_help
 from rramsweep.cli.hydra_adapter import check_command, main_options
 from rramsweep.cli.messages import explain
@@ -116,7 +116,7 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
     def launch(path: Path) -> None:
         run_plan_shard(path, 0, 1, workbench.allow)
 
-    execute(plan, workbench, Path(hydra_config.runtime.output_dir), launch, console)
+    execute_in_hydra(plan, workbench, Path(hydra_config.runtime.output_dir), launch, console)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -126,11 +126,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         with signals_as_interrupts():
             _command(arguments)
-    except SweepError as error:
-        if full and error.__cause__ is not None:
+    except SweepEnded as ended:
+        if full and ended.outcome.cause is not None:
             raise
-        print(f"rramsweep: {error}", file=sys.stderr)
-        sys.exit(error.code)
+        print(f"rramsweep: {ended.outcome.message}", file=sys.stderr)
+        sys.exit(ended.outcome.code)
     except KeyboardInterrupt as error:
         words, code = ended_by(error)
         print(f"rramsweep: {words}", file=sys.stderr)
