@@ -1,4 +1,4 @@
-"""What computes a chip's answers: a CPU, or a GPU with many chips in one pass; and in which arithmetic."""
+"""The processor that runs a chip's network, a CPU or a GPU with many chips in one pass, and its arithmetic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TENSOR_CORES = (8, 0)
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Where networks are run and chips drawn.
+    """The processor on which networks are run and chips drawn.
 
     Written for NVIDIA and AMD GPUs through torch's `cuda`, and tested with the CPU in its place: the batching of chips,
     the arithmetic and the halving of a pass that does not fit are the same code there.
@@ -84,12 +84,12 @@ class Accelerator:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether networks run on the CPU."""
+        """True where networks run on the CPU."""
         return self.device == "cpu"
 
     @property
     def name(self) -> str:
-        """`cpu`, or what the GPU is."""
+        """`cpu`, or the name of the GPU."""
         return self.device if self.is_cpu else torch.cuda.get_device_name(self.at)
 
     @property
@@ -113,7 +113,7 @@ class Accelerator:
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """TF32 as asked for and not otherwise: torch allows it in convolutions by default."""
+        """Allow TF32 within for precision=tf32 alone: torch allows it in convolutions by default."""
         if self.is_cpu:
             yield
             return

@@ -26,7 +26,7 @@ from rramsweep.network.arrays import check_weights
 from rramsweep.network.batch_norm import Fold, fold_batchnorm, safe_folds
 
 # Inputs from which the batch norms behind layers are found, and whether a network is steady.
-FEW = 4
+SAMPLE_INPUTS = 4
 
 # How many channels pictures have.
 CHANNELS = (1, 3)
@@ -93,7 +93,7 @@ class Components:
         self.notes: dict[str, None] = {}  # on how checkpoints were read
 
     def keep(self, kind: str, node: Any, make: Callable[[], T]) -> T:
-        """What was made of this kind for this node, made now if it is the first time."""
+        """The object of this kind for this node, made now if it is the first time."""
         key = f"{kind} {json.dumps(node, sort_keys=True)}"
         if key not in self._kept:
             self._kept[key] = make()
@@ -125,13 +125,13 @@ class Components:
         model = self.network(node["model"])[0]
         if not folds_batchnorm(node):
             return model
-        x = self.data(node["data"]).x[:FEW]
+        x = self.data(node["data"]).x[:SAMPLE_INPUTS]
         return self.keep("folded", [node["model"], node["data"]], lambda: fold_batchnorm(model, x))
 
     def folds(self, node: Mapping[str, Any]) -> list[Fold]:
         """The batch norms that can be taken into the weights of chips."""
         key = [node["model"], node["data"], folds_batchnorm(node)]
-        return self.keep("folds", key, lambda: safe_folds(self.folded(node), self.data(node["data"]).x[:FEW]))
+        return self.keep("folds", key, lambda: safe_folds(self.folded(node), self.data(node["data"]).x[:SAMPLE_INPUTS]))
 
     def network(self, node: Mapping[str, Any]) -> tuple[nn.Module, str]:
         """A network with its weights, and the text that stands for both."""
@@ -191,12 +191,12 @@ class Components:
         return metric
 
     def digest(self, node: Mapping[str, Any]) -> str:
-        """What stands for a data node in a point's identity."""
+        """Text of a data node in a point's identity."""
         return self.keep("digest", node, lambda: self.data(node).digest())
 
 
 def untrained(node: Mapping[str, Any]) -> list[str]:
-    """What to tell of a model node without a checkpoint, whose network has the weights that its factory gave it."""
+    """Notes on a model node without a checkpoint, whose network has the weights that its factory gave it."""
     if node.get("checkpoint") is not None:
         return []
     target = str(node["_target_"])
@@ -225,5 +225,5 @@ def not_accepted(error: Exception, node: Mapping[str, Any], x: Tensor) -> str:
 
 
 def folds_batchnorm(node: Mapping[str, Any]) -> bool:
-    """Whether a point asks for batch norms folded before mapping."""
+    """Tell whether a point folds batch norms before mapping."""
     return cast(bool, fit(node["analog"].get("fold_batchnorm", False), bool, "analog.fold_batchnorm"))

@@ -80,7 +80,7 @@ class Execution:
 
     @property
     def format(self) -> torch.memory_format:
-        """torch's own name of the memory format."""
+        """The memory format as torch names it."""
         return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
 
     @property
@@ -156,7 +156,7 @@ class ExecutionSettings:
 
 
 def takes_channels_last(shape: Sequence[int], weights: Iterable[Tensor]) -> bool:
-    """Whether inputs are images and weights those of convolutions over two axes; torch refuses weights of five axes."""
+    """Tell whether inputs are images and weights those of convolutions over two axes; torch refuses weights of five."""
     axes = {weight.dim() for weight in weights}
     return len(shape) == 4 and 4 in axes and 5 not in axes
 
@@ -195,8 +195,8 @@ def _on_cpu(model: nn.Module, x: Tensor, sample: Tensor, settings: ExecutionSett
     chosen: dict[str, Any] = {}
     if takes_channels_last(x.shape, model.parameters()):
         chosen["memory_format"] = "channels_last"
-    one_way = settings.threads is not None or settings.chips_in_flight is not None or (settings.chips_per_pass or 1) > 1
-    if settings.one_process and not one_way:
+    settled = settings.threads is not None or settings.chips_in_flight is not None or (settings.chips_per_pass or 1) > 1
+    if settings.one_process and not settled:
         chips = chips_in_flight(sum(p.numel() for p in model.parameters()), torch.get_num_threads())
         chosen |= {"chips_in_flight": chips, "threads": 1} if chips > 1 else {}
     if settings.batch_size is None:

@@ -1,4 +1,4 @@
-"""A plan, less what the store has, becomes trials, becomes rows in the store: the work of one shard."""
+"""The work of one shard: the trials of a plan that the store lacks are run and become rows of the store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POINTS_PER_SHARD = 4
 
 
 def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
-    """Shard `shard` of `shards`: disjoint parts of a plan that together are the whole.
+    """Part `shard` of `shards` of a plan: disjoint parts of a plan that together are the whole.
 
     The split depends on the plan alone, never on what the store holds, so that shards which start at different
     times still do not overlap. A point that decides by its own chips when it has enough stays whole.
@@ -106,7 +106,7 @@ class Work:
                 yield point, batch
 
     def left(self) -> int:
-        """How many trials the plan lacks at most; with a stopping rule it may end before."""
+        """Number of trials that the plan lacks at most; with a stopping rule it may end before."""
         left = 0
         counted: dict[str, set[int]] = {}
         for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
@@ -117,7 +117,7 @@ class Work:
         return left
 
     def stored(self, point: Point, seeds: Sequence[int]) -> int:
-        """How many of these seeds need no run."""
+        """Number of these seeds that need no run."""
         return len(set(seeds) & self._known.get(point.point_id, {}).keys())
 
     def observe(self, row: Mapping[str, Any]) -> None:
@@ -129,8 +129,8 @@ class Work:
         first = in_order(known, seeds)
         if self._stopping.decide(first, len(seeds)) is not None:
             return []
-        look = self._stopping.next_look(len(first), len(seeds))
-        return [s for s in seeds[:look] if s not in known]
+        upto = self._stopping.next_look(len(first), len(seeds))
+        return [s for s in seeds[:upto] if s not in known]
 
 
 def run_shard(
@@ -145,7 +145,7 @@ def run_shard(
         work: what is left to run.
         store: where rows go, every `FLUSH_S` seconds and at the end.
         workbench: builds each point.
-        report: told the tally after each trial.
+        report: called with the tally after each trial.
 
     Raises:
         OSError: the store cannot take the rows.
@@ -184,7 +184,7 @@ class Batch:
         self._correct: dict[str, Tensor] = {}
 
     def add(self, point: Point, row: dict[str, Any], correct: Tensor | None) -> None:
-        """One trial: its row, and which inputs the chip gets right, if the metric counts them."""
+        """Add one trial: its row, and which inputs the chip gets right, if the metric counts them."""
         self._rows.append(row)
         self._points[point.point_id] = point
         if correct is not None:

@@ -1,4 +1,4 @@
-"""From a point's resolved config to objects, each distinct component built once.
+"""The objects of a point's resolved config, each distinct component built once.
 
 The only place where config nodes meet the simulator: nothing below sees a node, nothing above sees a tensor.
 """
@@ -30,10 +30,10 @@ from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import describe_shares, shares
 from rramsweep.scale import chance_words
-from rramsweep.simulation.components import FEW, Components, folds_batchnorm, not_accepted, untrained
+from rramsweep.simulation.components import SAMPLE_INPUTS, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.simulation.execution import BATCH, Execution, ExecutionSettings, choose
 from rramsweep.simulation.layer_rules import changed, layer_rules, place
-from rramsweep.simulation.trial import Answers, Bench, evaluate
+from rramsweep.simulation.trial import Bench, Evaluation, evaluate
 from rramsweep.study.plan import Point
 from rramsweep.units import seconds
 
@@ -169,7 +169,7 @@ class Workbench:
         return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
 
     def kind(self, point: Point) -> str:
-        """What decides how a point's network is best run, as text: the network's shape and that of its inputs."""
+        """Text of all that decides how a point's network is run: the network's shape and that of its inputs."""
         node = point.config
         model = {key: value for key, value in node["model"].items() if key != "checkpoint"}
         shape = list(self._parts.data(node["data"]).x.shape)
@@ -191,7 +191,7 @@ class Workbench:
 
     @_prepared
     def shares(self, point: Point) -> str:
-        """One line on what of a point's network is analog and what stays digital."""
+        """One line on the parts of a point's network that are analog and those that stay digital."""
         node = point.config
 
         def count() -> str:
@@ -202,12 +202,12 @@ class Workbench:
 
     @_prepared
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
-        """A point's network (not to be changed), what each weight on the array is made of, and the data."""
+        """A point's network (not to be changed), the spec of each weight on the array, and the data."""
         node = point.config
         return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
 
     def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
-        """What each weight on the array is made of under a point's config or a change of it; takes no notes.
+        """Specs of each weight on the array under a point's config or a change of it; takes no notes.
 
         Raises:
             ValueError: an effect refuses its parameters, the device or the time.
@@ -228,7 +228,7 @@ class Workbench:
         return list(dict.fromkeys([*self._at_chance, *self._parts.notes, *self._notes]))
 
     def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
-        """What every weight on the array is made of, its notes taken; layers under the same rules share one."""
+        """Specs of every weight on the array, their notes taken; layers under the same rules share one."""
         rules = self._rules(node)
         specs = {labels: self._spec(node, labels, choices) for labels in dict.fromkeys(rules.values())}
         return {name: specs[labels] for name, labels in rules.items()}
@@ -265,7 +265,7 @@ class Workbench:
         target = str(node["model"]["_target_"])
 
         def find() -> list[str]:
-            model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:FEW]
+            model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:SAMPLE_INPUTS]
             try:
                 with no_exit(f"the forward of {target}"):
                     return idle_weights(model, names, x, target)
@@ -276,12 +276,12 @@ class Workbench:
 
         return self._parts.keep("idle", [node["model"], node["data"], folds_batchnorm(node), list(names)], find)
 
-    def _digital(self, node: Mapping[str, Any]) -> Answers:
-        def run() -> Answers:
+    def _digital(self, node: Mapping[str, Any]) -> Evaluation:
+        def run() -> Evaluation:
             model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
             try:
                 with no_exit(f"the forward of {node['model']['_target_']}"):
-                    check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
+                    check_steady(model, data.x[:SAMPLE_INPUTS], str(node["model"]["_target_"]))
                 # Not as the chips are run, so that it is the same however that is.
                 batches = Execution(self.settings.batch_size or BATCH).batches(data.x)
                 return evaluate(model, batches, data.y, self._parts.metric(node["metric"]))
@@ -301,7 +301,7 @@ class Workbench:
             lambda: chance_accuracy(self._parts.metric(node["metric"]), self._parts.data(node["data"]).y),
         )
 
-    def _note_chance(self, node: Mapping[str, Any], choices: Mapping[str, str], digital: Answers) -> None:
+    def _note_chance(self, node: Mapping[str, Any], choices: Mapping[str, str], digital: Evaluation) -> None:
         chance = self._chance(node)
         if chance is None or digital.correct is None:
             return

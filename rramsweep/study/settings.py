@@ -1,4 +1,4 @@
-"""What a sweep is asked for beside its points: chips, stopping rule, store, and what is fixed of how it is run."""
+"""The settings of a sweep beside its points: chips, stopping rule, store, and what is fixed of how it is run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rramsweep.suggest import suggest
 
 @dataclass(frozen=True)
 class Settings:
-    """What a plan keeps of how it was asked for, never part of a point.
+    """Settings that a plan keeps, never part of a point.
 
     Args:
         name: folder of the sweep under `outputs/`.
