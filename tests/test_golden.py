@@ -89,7 +89,7 @@ def test_a_sweep_goes_on_and_its_chips_are_the_same_chips(folder, capsys):
 
 @pytest.mark.parametrize("folder", ["golden"], indirect=True)
 def test_how_a_network_was_run_is_kept(folder, monkeypatch):
-    monkeypatch.setattr("rramsweep.simulation.workbench.measure", None)  # measured then, and not anew
+    monkeypatch.setattr("rramsweep.simulation.workbench.choose", None)  # chosen then, and not anew
     frame = rs.sweep([word.replace("chips=6", "chips=7") for word in overrides_of(folder)[1:]])
     assert set(frame["batch_size"]) == {40}
 

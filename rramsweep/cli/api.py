@@ -16,8 +16,7 @@ from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheed
 from rramsweep.cli.planning import plan_of
 from rramsweep.errors import ValidationError
 from rramsweep.reporting.report import results
-from rramsweep.simulation.shard import Work, run_shard
-from rramsweep.simulation.tuning import tuned
+from rramsweep.simulation.shard import Work, choose_executions, run_shard
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Plan
 from rramsweep.study.store import Store
@@ -110,6 +109,6 @@ def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
     work = Work(plan, store, plan.settings.retry_failed)
     if work.left():
         store.prepare()
-        tuned(plan, store, workbench)
+        choose_executions(plan, store, workbench)
         run_shard(work, store, workbench)
     return results(plan, store)

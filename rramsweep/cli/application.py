@@ -24,7 +24,7 @@ from rramsweep.cli.composing import (
     point_plan,
     refuse_axes,
 )
-from rramsweep.cli.driver import SweepError, execute, run_plan_shard
+from rramsweep.cli.driver import SweepEnded, execute_in_hydra, run_plan_shard
 from rramsweep.cli.hydra_adapter import check_command, parse, start
 from rramsweep.cli.messages import CommandError, full_error
 from rramsweep.cli.overrides import command_errors
@@ -48,10 +48,10 @@ def run(arguments: Sequence[str]) -> None:
                 _start(arguments)
             except Abort as abort:
                 raise abort.error from abort.error.__cause__
-    except SweepError as error:
-        if full_error() and error.__cause__ is not None:
+    except SweepEnded as ended:
+        if full_error() and ended.outcome.cause is not None:
             raise
-        raise CommandError(str(error), error.code) from error
+        raise CommandError(ended.outcome.message, ended.outcome.code) from ended
 
 
 def _start(arguments: Sequence[str]) -> None:
@@ -133,4 +133,4 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
     def launch(path: Path) -> None:
         run_plan_shard(path, 0, 1, workbench.allow)
 
-    execute(plan, workbench, Path(hydra_config.runtime.output_dir), launch, console)
+    execute_in_hydra(plan, workbench, Path(hydra_config.runtime.output_dir), launch, console)

@@ -25,7 +25,7 @@ from rramsweep.cli.yaml_files import check_resolved
 from rramsweep.construct import OWN, fit
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.groups import GROUPS, POINT_KEYS
-from rramsweep.simulation.execution import Wish
+from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.layer_rules import check_keys
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.folders import OUTPUTS, check_name
@@ -245,7 +245,7 @@ def read_settings(config: Mapping[str, Any], overrides: Iterable[str]) -> Settin
     check_job_keys(config, overrides)
     settings = Settings.of(config)
     check_name(settings.name, settings.store)
-    Wish.of(settings).start()
+    ExecutionSettings.of(settings)  # refuses what does not go together
     if "chips" in _keys(overrides) and not isinstance(settings.stopping, Fixed):
         raise ValueError(
             f"chips belongs to stopping=fixed, got {settings.chips} beside a rule that decides itself: leave it "
@@ -289,7 +289,7 @@ def point_plan(
     """
     settings = read_settings(config, overrides)
     limits.TRIALS.check(len(settings.seeds()), "trials", remedy="ask for fewer chips")
-    workbench = Workbench(allow, Wish.of(settings))
+    workbench = Workbench(allow, ExecutionSettings.of(settings))
     point = workbench.point(config, chosen)
     settings.check_units([point.params])
     axes = [o.get_key_element().lstrip("+") for o in parse(list(overrides)) if not o.is_delete()]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 import pandas as pd
@@ -13,14 +14,13 @@ from rich.table import Table
 
 from rramsweep.cli import catalog
 from rramsweep.cli.monitor import Monitor
-from rramsweep.cli.preview import preview
 from rramsweep.cli.signals import end_with_driver, ended_by, tables_come_first, workers_end_with_us
 from rramsweep.reporting import report, terminal
 from rramsweep.scale import Scale
 from rramsweep.simulation import provenance
-from rramsweep.simulation.execution import Wish
-from rramsweep.simulation.shard import Work, run_shard, shard_of
-from rramsweep.simulation.tuning import tuned
+from rramsweep.simulation.execution import ExecutionSettings
+from rramsweep.simulation.passes import seconds_a_chip
+from rramsweep.simulation.shard import Work, choose_executions, run_shard, shard_of
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.folders import check_apart, check_can_be_folder
 from rramsweep.study.plan import Plan
@@ -30,26 +30,76 @@ from rramsweep.study.store import Store, select
 
 GO_ON = "run the same command to go on"
 
+# Points of a plan that are listed before it is run; more are counted.
+LISTED = 40
+
 # The workbench of the sweep that runs in this process, by its plan's path: the first job here takes it over, with the
 # data and the baselines it holds. Jobs in other processes, and later ones in this, build their own.
-_at_hand: dict[Path, Workbench] = {}
+_workbenches: dict[Path, Workbench] = {}
 
 
-class SweepError(RuntimeError):
-    """A sweep that did not finish as asked, after its tables and plots were written.
+class Ending(Enum):
+    """Ways in which a sweep ends."""
+
+    DONE = "every trial is in the store"
+    FAILED = "some trials failed"
+    INTERRUPTED = "a signal ended it"
+    LAUNCHER = "the launcher gave up"
+    DISK = "the store took no more rows"
+    UNREPORTED = "its tables and plots could not be written"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The ending of a sweep; what was computed is kept, and reported unless that is what failed.
 
     Args:
-        message: one line for the user.
+        ending: one of `Ending`.
+        message: one line for the user; empty where all was done as asked.
         code: exit status of the command.
+        cause: error of a launcher behind it.
     """
 
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code
+    ending: Ending = Ending.DONE
+    message: str = ""
+    code: int = 0
+    cause: BaseException | None = None
+
+
+class SweepEnded(Exception):
+    """An outcome other than done, on its way through Hydra, which keeps no return value.
+
+    Args:
+        outcome: of the sweep.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return self.outcome.message
 
 
 class LaunchError(RuntimeError):
     """The launcher itself gave up: a worker was killed, or the jobs could not be started."""
+
+
+def execute_in_hydra(
+    plan: Plan,
+    workbench: Workbench,
+    folder: Path,
+    launch: Callable[[Path], None],
+    console: Console | None = None,
+) -> None:
+    """Execute a plan within a function that Hydra calls.
+
+    Raises:
+        SweepEnded: the outcome is not that all was done.
+    """
+    outcome = execute(plan, workbench, folder, launch, console)
+    if outcome.ending is not Ending.DONE:
+        raise SweepEnded(outcome) from outcome.cause
 
 
 def execute(
@@ -58,7 +108,7 @@ def execute(
     folder: Path,
     launch: Callable[[Path], None],
     console: Console | None = None,
-) -> None:
+) -> Outcome:
     """Run what a plan still lacks and write its report.
 
     Args:
@@ -68,25 +118,26 @@ def execute(
         launch: given the plan's path, runs every shard of it and returns when they are done.
         console: where to print; standard output by default.
 
+    Returns:
+        The ending, after the report was written.
+
     Raises:
         ValueError: the store or the folder cannot be written; nothing has run then.
-        SweepError: failed trials, a launcher that gave up or an interrupt; everything computed is kept and reported
-            first.
     """
     console = console or terminal.console()
     store = Store(Path(plan.settings.store))
     notes = [*workbench.notes, *plan.settings.notes]
     if plan.settings.preview:
-        tuned(plan, store, workbench, keep=False)
-        preview(plan, store, workbench, plan.settings.shards, console)
+        choose_executions(plan, store, workbench, keep=False)
+        _preview(plan, store, workbench, console)
         _print_notes(plan, notes, console)
-        return
+        return Outcome()
     check_can_be_folder(folder, "the output folder", "choose another")
     check_apart(folder, store.root, "the output folder")
     n_todo = Work(plan, store, plan.settings.retry_failed).left()
     if n_todo:
         store.prepare()
-        plan = tuned(plan, store, workbench)
+        plan = choose_executions(plan, store, workbench)
     plan = replace(plan, settings=replace(plan.settings, notes=tuple(notes)))
     try:
         path = plan.save(folder)
@@ -95,75 +146,95 @@ def execute(
         raise ValueError(
             f"the output folder must be writable, {folder} is not ({error.strerror}): change it"
         ) from error
-    folder = path.parent
     fixed = isinstance(plan.settings.stopping, Fixed)
-    trials = str(plan.n_trials) if fixed else f"at most {plan.n_trials}"
     stored = f", in the store already {plan.n_trials - n_todo}" if fixed else ", as many as each point needs"
-    console.print(f"{plan.settings.name}: points {len(plan.points)}, trials {trials}{stored}")
+    console.print(f"{plan.settings.name}: points {len(plan.points)}, trials {_trials(plan)}{stored}")
     _print_baselines(plan, workbench, console)
     _print_notes(plan, notes, console)
-    stopped: BaseException | None = None
     with tables_come_first():
+        stopped = None
+        if n_todo:
+            stopped = _launch(path, workbench, launch, n_todo, at_most=not fixed)
+        else:
+            console.print("every trial is in the store: nothing to compute")
         try:
-            if n_todo:
-                ProgressFile.clear(folder)
-                _at_hand[path.absolute()] = workbench
-                with Monitor(folder, n_todo, at_most=not fixed), workers_end_with_us():
-                    launch(path)
-            else:
-                console.print("every trial is in the store: nothing to compute")
-        except (Exception, KeyboardInterrupt) as error:
-            stopped = error
-        finally:
-            _at_hand.clear()
-        try:
-            provenance.end(folder)
-            frame = _report(folder, store, console, stopped, notes)
+            provenance.end(path.parent)
+            frame = _report(path.parent, store, console, stopped, notes)
         except OSError as error:
-            raise _unreported(folder, store, plan, trials, stopped, error) from error
-    done = f"{len(frame)} of {trials} trials"
-    if isinstance(stopped, KeyboardInterrupt):
-        words, code = ended_by(stopped)
-        raise SweepError(f"{words}, with {done} kept: {GO_ON}", code)
-    if isinstance(stopped, LaunchError):
-        raise SweepError(f"{stopped}: {done} kept; {GO_ON}") from stopped.__cause__
-    if isinstance(stopped, OSError):
-        reason = stopped.strerror or str(stopped)
-        raise SweepError(f"the sweep ended early ({reason}), with {done} kept in {store.root}: free it, then {GO_ON}")
-    if stopped is not None:
-        raise stopped
+            return _unreported(path.parent, store, plan, stopped, error)
+    return _outcome(plan, store, frame, stopped)
+
+
+def _trials(plan: Plan) -> str:
+    return f"{'' if isinstance(plan.settings.stopping, Fixed) else 'at most '}{plan.n_trials}"
+
+
+def _launch(
+    path: Path, workbench: Workbench, launch: Callable[[Path], None], n_todo: int, at_most: bool
+) -> BaseException | None:
+    """Run every shard of a plan's path, and return what ended that early."""
+    ProgressFile.clear(path.parent)
+    _workbenches[path.absolute()] = workbench
+    try:
+        with Monitor(path.parent, n_todo, at_most), workers_end_with_us():
+            launch(path)
+    except (Exception, KeyboardInterrupt) as error:
+        return error
+    finally:
+        _workbenches.clear()
+    return None
+
+
+def _outcome(plan: Plan, store: Store, frame: pd.DataFrame, stopped: BaseException | None) -> Outcome:
+    """The ending of a sweep whose tables were written.
+
+    Raises:
+        BaseException: what stopped the sweep is no ending but an error of the program.
+    """
+    done = f"{len(frame)} of {_trials(plan)} trials"
+    match stopped:
+        case KeyboardInterrupt():
+            words, code = ended_by(stopped)
+            return Outcome(Ending.INTERRUPTED, f"{words}, with {done} kept: {GO_ON}", code)
+        case LaunchError():
+            return Outcome(Ending.LAUNCHER, f"{stopped}: {done} kept; {GO_ON}", 1, stopped.__cause__)
+        case OSError():
+            early = f"the sweep ended early ({stopped.strerror or stopped})"
+            return Outcome(Ending.DISK, f"{early}, with {done} kept in {store.root}: free it, then {GO_ON}", 1)
+        case BaseException():
+            raise stopped
     failed = int((frame["status"] == "failed").sum())
-    if failed:
-        errors = frame.loc[frame["status"] == "failed", "error"].value_counts()
-        raise SweepError(
-            f"{failed} of {len(frame)} trials failed, most often with {errors.index[0]!r} ({errors.iloc[0]} times): "
-            "see the error column; retry_failed=true runs them again"
-        )
+    if not failed:
+        return Outcome()
+    errors = frame.loc[frame["status"] == "failed", "error"].value_counts()
+    most = f"most often with {errors.index[0]!r} ({errors.iloc[0]} times)"
+    remedy = "see the error column; retry_failed=true runs them again"
+    return Outcome(Ending.FAILED, f"{failed} of {len(frame)} trials failed, {most}: {remedy}", 1)
 
 
-def _unreported(
-    folder: Path, store: Store, plan: Plan, trials: str, stopped: BaseException | None, error: OSError
-) -> SweepError:
-    """What to say when tables cannot be written: a full disk may have stopped the sweep before, or that alone."""
+def _unreported(folder: Path, store: Store, plan: Plan, stopped: BaseException | None, error: OSError) -> Outcome:
+    """The ending where tables cannot be written: a full disk may have stopped the sweep before, or that alone."""
     done = select(store.facts(p.point_id for p in plan.points), plan).num_rows
     code = ended_by(stopped)[1] if isinstance(stopped, KeyboardInterrupt) else 1
     early = "" if stopped is None else f" early ({getattr(stopped, 'strerror', None) or type(stopped).__name__})"
-    return SweepError(
-        f"the sweep ended{early} with {done} of {trials} trials kept in {store.root}, but its tables and plots cannot "
-        f"be written to {folder} ({error.strerror}): free it or give another folder with hydra.sweep.dir=DIR, "
+    return Outcome(
+        Ending.UNREPORTED,
+        f"the sweep ended{early} with {done} of {_trials(plan)} trials kept in {store.root}, but its tables and plots "
+        f"cannot be written to {folder} ({error.strerror}): free it or give another folder with hydra.sweep.dir=DIR, "
         f"then {GO_ON}",
         code,
     )
 
 
 def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> None:
-    """One job of a launcher: the shard's missing trials, into the store that the plan names."""
+    """Run one job of a launcher: the shard's missing trials, into the store that the plan names."""
     end_with_driver()
     plan = Plan.load(path)
     settings = plan.settings
     store = Store(Path(settings.store))
     work = Work(shard_of(plan, shard, shards), store, settings.retry_failed)
-    workbench = _at_hand.pop(path.absolute(), None) or Workbench(allow, Wish.of(settings), settings.executions)
+    fixed = ExecutionSettings.of(settings)
+    workbench = _workbenches.pop(path.absolute(), None) or Workbench(allow, fixed, settings.executions)
     progress = ProgressFile(path.parent, shard)
     try:
         run_shard(work, store, workbench, progress)
@@ -172,14 +243,14 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
 
 
 def _report(
-    folder: Path, store: Store, console: Console, stopped: BaseException | None, told: Sequence[str]
+    folder: Path, store: Store, console: Console, stopped: BaseException | None, printed: Sequence[str]
 ) -> pd.DataFrame:
     ProgressFile.clear(folder)
     ProgressFile.clear_beside(folder)
     if not isinstance(stopped, OSError):  # a disk that took no rows takes no merged ones
         store.tidy()
     frame, summary = report.write(folder)
-    report.show(frame, summary, folder, console, told)
+    report.show(frame, summary, folder, console, printed)
     return frame
 
 
@@ -215,3 +286,50 @@ def _print_baselines(plan: Plan, workbench: Workbench, console: Console) -> None
     networks = {repr([p.config[key] for key in ("model", "data", "analog")]): p for p in plan.points}
     for line in dict.fromkeys(f"{p.choices['model']}: {workbench.shares(p)}" for p in networks.values()):
         console.print(line)
+
+
+def _preview(plan: Plan, store: Store, workbench: Workbench, console: Console) -> None:
+    """Print a plan's points with what is stored, and an estimate of the time by a few chips, which are not kept."""
+    work, shards = Work(plan, store, plan.settings.retry_failed), plan.settings.shards
+    table = Table(box=None, pad_edge=False, title="plan", title_justify="left")
+    known = {name for point in plan.points for name in (*point.choices, *point.params)}
+    names = [name for name in plan.swept if name in known]
+    for name in (*names, "point_id", "chips", "stored"):
+        table.add_column(name, overflow="fold")
+    for point, seeds in list(zip(plan.points, plan.seeds, strict=True))[:LISTED]:
+        values = {**point.choices, **point.params}
+        stored = work.stored(point, seeds)
+        table.add_row(*(str(values.get(name, "-")) for name in names), point.point_id, str(len(seeds)), str(stored))
+    terminal.show_table(table, console)
+    if len(plan.points) > LISTED:
+        console.print(f"... and {len(plan.points) - LISTED} more points")
+    left = work.left()
+    most = "" if isinstance(plan.settings.stopping, Fixed) else "at most "
+    console.print(f"points {len(plan.points)}, trials {_trials(plan)}, to compute {most}{left}")
+    if left:
+        seconds = _seconds_a_trial(plan, workbench)
+        console.print(
+            f"about {most}{_duration(left * seconds / shards)}: {1000 * seconds:.0f} ms a trial, measured on a few "
+            f"chips of each network, {shards} shard{'s' * (shards > 1)}; nothing was kept"
+        )
+
+
+def _seconds_a_trial(plan: Plan, workbench: Workbench) -> float:
+    """Mean over the plan's points, each with the time of the first point of its network and data."""
+    measured: dict[str, float] = {}
+    total = 0.0
+    for point in plan.points:
+        kind = repr((point.config["model"], point.config["data"]))
+        if kind not in measured:
+            bench = workbench.bench(point)
+            seconds_a_chip(bench)
+            measured[kind] = seconds_a_chip(bench)
+        total += measured[kind]
+    return total / len(plan.points)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

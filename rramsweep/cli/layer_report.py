@@ -27,7 +27,7 @@ from rramsweep.reporting.layer_plot import plot_inspect
 from rramsweep.reporting.report import save_figure
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import percent
-from rramsweep.simulation.execution import Wish
+from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.settings import Settings
 
@@ -77,7 +77,7 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
         allow = composed_allowed(what)
         config = container(what)
         settings = Settings.of(config)
-        workbench = Workbench(allow, Wish.of(settings), inputs=inputs)
+        workbench = Workbench(allow, ExecutionSettings.of(settings), inputs=inputs)
         points, swept = [workbench.point(config, choices(what))], []
         seeds: Sequence[int] = settings.seeds()
     else:

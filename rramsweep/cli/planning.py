@@ -32,7 +32,7 @@ from rramsweep.construct import fit
 from rramsweep.errors import ValidationError
 from rramsweep.groups import GROUPS, POINT_KEYS
 from rramsweep.identity import flatten
-from rramsweep.simulation.execution import Wish
+from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study import stopping
 from rramsweep.study.plan import Plan, Point, merge
@@ -97,7 +97,7 @@ def compose_plan(
         raise ValidationError("is of one job of a sweep", "leave -m out", value=first[0]["plan"], parameter="plan")
     if seeds is None:
         seeds = settings.seeds()
-    workbench = Workbench(allowed(first[0], arguments), Wish.of(settings), inputs=inputs)
+    workbench = Workbench(allowed(first[0], arguments), ExecutionSettings.of(settings), inputs=inputs)
     points = workbench.points(itertools.chain([first], resolved))
     settings.check_units(point.params for point in points)
     columns = _columns([key for key in swept if key != "seed"], axes, points)

@@ -65,13 +65,13 @@ def signals_as_interrupts() -> Iterator[None]:
         return
     replaced = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
     terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
-    spare, first = _descendants(os.getpid()), list[float]()
+    excluded, first = _descendants(os.getpid()), list[float]()
 
     def stop(number: int, _: FrameType | None) -> None:
         if first and (_tables_pending.is_set() or time.monotonic() - first[0] < REPEAT_S):
             return
         if first:
-            end_workers(spare)
+            end_workers(excluded)
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         first.append(time.monotonic())
@@ -137,12 +137,12 @@ def _close_lost(terminals: list[int]) -> None:
 @contextmanager
 def workers_end_with_us() -> Iterator[None]:
     """Name this process to the workers that are started within, and end them where this is left by an exception."""
-    before, spare = os.environ.get(DRIVER), _descendants(os.getpid())
+    before, excluded = os.environ.get(DRIVER), _descendants(os.getpid())
     os.environ[DRIVER] = f"{socket.gethostname()}:{os.getpid()}"
     try:
         yield
     except BaseException as error:
-        end_workers(spare, error)
+        end_workers(excluded, error)
         raise
     finally:
         if before is None:
@@ -151,24 +151,24 @@ def workers_end_with_us() -> Iterator[None]:
             os.environ[DRIVER] = before
 
 
-def end_workers(spare: set[int], error: BaseException | None = None) -> None:
+def end_workers(excluded: set[int], error: BaseException | None = None) -> None:
     """End every process that this one started, and what those started.
 
     Args:
-        spare: process ids of those that are left alone.
+        excluded: process ids of those that are left alone.
         error: an interrupt gives them time to keep what they have finished. At Ctrl-C a terminal has told them as well.
     """
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()  # first: this process dies with Ray's own if one of them gets a signal
-    workers = _descendants(os.getpid()) - spare
+    workers = _descendants(os.getpid()) - excluded
     if isinstance(error, Stopped):
         # Those that compute: what only waits for a worker ends with it, and would print where it was.
         _send(workers - {int(status[1]) for pid in workers if (status := _status(pid)) is not None}, signal.SIGINT)
     until = time.monotonic() + WORKERS_S
     while isinstance(error, KeyboardInterrupt) and time.monotonic() < until and any(map(_runs, workers)):
         time.sleep(0.05)
-    _send((workers | _descendants(os.getpid())) - spare, signal.SIGKILL)
+    _send((workers | _descendants(os.getpid())) - excluded, signal.SIGKILL)
 
 
 def _send(workers: set[int], number: int) -> None:
@@ -226,7 +226,7 @@ _watching = threading.Event()
 
 
 def end_with_driver() -> None:
-    """In a worker: watch the command that started it, and interrupt this process once the command is gone.
+    """Watch the command that started this worker, and interrupt this process once the command is gone.
 
     Nothing happens in the command itself, on another host, or where no command is named.
     """

@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from rramsweep.cli.composing import command_line
-from rramsweep.cli.driver import LaunchError, execute
+from rramsweep.cli.driver import LaunchError, execute_in_hydra
 from rramsweep.cli.hydra_adapter import config_for_jobs
 from rramsweep.cli.planning import compose_plan
 from rramsweep.cli.signals import as_received, take_handlers_back
@@ -83,7 +83,7 @@ class PlanSweeper(Sweeper):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
                     raise job._return_value
 
-        execute(plan, workbench, folder, launch)
+        execute_in_hydra(plan, workbench, folder, launch)
 
 
 def _check_backend(launcher: str) -> None:

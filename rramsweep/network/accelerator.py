@@ -1,4 +1,4 @@
-"""What computes a chip's answers: a CPU, or a GPU with many chips in one pass; and in which arithmetic."""
+"""The processor that runs a chip's network, a CPU or a GPU with many chips in one pass, and its arithmetic."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TENSOR_CORES = (8, 0)
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Where networks are run and chips drawn.
+    """The processor on which networks are run and chips drawn.
 
     Written for NVIDIA and AMD GPUs through torch's `cuda`, and tested with the CPU in its place: the batching of chips,
-    the arithmetic and the memory search are the same code there.
+    the arithmetic and the halving of a pass that does not fit are the same code there.
 
     Args:
         device: `cpu`, `cuda` or `cuda:N`. Scores on a GPU agree with a CPU's to rounding.
@@ -86,12 +86,12 @@ class Accelerator:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether networks run on the CPU."""
+        """True where networks run on the CPU."""
         return self.device == "cpu"
 
     @property
     def name(self) -> str:
-        """`cpu`, or what the GPU is."""
+        """`cpu`, or the name of the GPU."""
         return self.device if self.is_cpu else torch.cuda.get_device_name(self.at)
 
     @property
@@ -115,7 +115,7 @@ class Accelerator:
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """TF32 as asked for and not otherwise: torch allows it in convolutions by default."""
+        """Allow TF32 within for precision=tf32 alone: torch allows it in convolutions by default."""
         if self.is_cpu:
             yield
             return
@@ -127,10 +127,9 @@ class Accelerator:
         finally:
             matmul.allow_tf32, cudnn.allow_tf32 = before
 
-    def wait(self) -> None:
-        """Return when all that was asked for is done, for clocks."""
-        if not self.is_cpu:
-            torch.cuda.synchronize(self.at)
+    def free_bytes(self) -> int:
+        """Memory of the GPU that is free."""
+        return torch.cuda.mem_get_info(self.at)[0]
 
 
 CPU = Accelerator()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rramsweep.analysis.grouping import group_numbers, inputs_word, scales, span
-from rramsweep.analysis.schema import CHANCE, TIME
+from rramsweep.analysis.schema import CHANCE, EXECUTION, TIME
 from rramsweep.analysis.summary import at_chance
 from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
 from rramsweep.reporting.axis import is_number, name_of, text_of
@@ -135,6 +135,20 @@ def unseen(summary: pd.DataFrame) -> list[str]:
 
 def _has_yield(summary: pd.DataFrame) -> pd.Series[bool]:
     return summary["yield_bound"].notna() & ~at_chance(summary)
+
+
+def mixed_executions(frame: pd.DataFrame) -> list[str]:
+    """Name the columns by which chips of one point were run differently; none where each point was run in one way."""
+    ways = frame.loc[frame["status"] == "ok", ["point_id", *EXECUTION]].drop_duplicates()
+    mixed = ways[ways.duplicated("point_id", keep=False)]
+    if mixed.empty:
+        return []
+    points = mixed["point_id"].nunique()
+    columns = [name for name in EXECUTION if (mixed.groupby("point_id")[name].nunique(dropna=False) > 1).any()]
+    return [
+        f"chips of {points} point{'s' * (points > 1)} were run in more than one way ({', '.join(columns)}): their "
+        "scores are comparable to rounding, not to the last bit"
+    ]
 
 
 def few_chips(summary: pd.DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ from rramsweep.analysis.grouping import inputs_word
 from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import at_chance, tail_heading, tail_text
 from rramsweep.reporting.axis import text_of
-from rramsweep.reporting.findings import Findings
+from rramsweep.reporting.findings import Findings, mixed_executions
 from rramsweep.reporting.request import request
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import LeftOut
@@ -179,6 +179,7 @@ def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, used: Iterable[Row]) -> list[str]:
     beyond = beyond_source(frame)
     warnings = [note for note in (plan.settings.notes if plan else []) if note not in beyond]
+    warnings += [f"{note[0].upper()}{note[1:]}." for note in mixed_executions(frame)]
     missing = plan.n_trials - len(frame) if plan else 0
     ended = summary.get("stopping.ended")
     if ended is None and missing > 0:

@@ -26,7 +26,7 @@ from rramsweep.files import write_atomic
 from rramsweep.reporting import page
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.figures import caption_of, figures_for
-from rramsweep.reporting.findings import few_chips, findings, guessing, unseen
+from rramsweep.reporting.findings import few_chips, findings, guessing, mixed_executions, unseen
 from rramsweep.reporting.page import PAGE_FILE
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import styled
@@ -205,7 +205,8 @@ def show(
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     for sentence in unseen(summary):
         console.print(sentence, markup=False)
-    for note in [*few_chips(summary), *(note for note in beyond_source(frame) if note not in printed)]:
+    beyond = [note for note in beyond_source(frame) if note not in printed]
+    for note in [*few_chips(summary), *mixed_executions(frame), *beyond]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 

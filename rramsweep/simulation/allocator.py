@@ -1,4 +1,4 @@
-"""glibc's allocator, told to keep memory: called where a process of the command starts, never by importing the package.
+"""Settings of glibc's allocator that keep memory, made where a process of the command starts, never by an import.
 
 By default glibc takes every large block from the kernel and gives it back when it is freed, so that each activation of
 each forward pass is paid for in page faults: 57,600 a pass of ResNet-20 in batches of 64, 170 with these settings.

@@ -29,7 +29,7 @@ from rramsweep.network.arrays import check_weights
 from rramsweep.network.batch_norm import Fold, fold_batchnorm, safe_folds
 
 # Inputs from which the batch norms behind layers are found, and whether a network is steady.
-FEW = 4
+SAMPLE_INPUTS = 4
 
 # How many channels pictures have.
 CHANNELS = (1, 3)
@@ -146,14 +146,14 @@ class Components:
         model = self.network(node["model"])[0]
         if not folds_batchnorm(node):
             return model
-        x = self.data(node["data"]).x[:FEW]
+        x = self.data(node["data"]).x[:SAMPLE_INPUTS]
         return self.keep("folded", lambda: fold_batchnorm(model, x), node["model"], node["data"])
 
     def folds(self, node: Mapping[str, Any]) -> list[Fold]:
         """The batch norms that can be taken into the weights of chips."""
 
         def find() -> list[Fold]:
-            return safe_folds(self.folded(node), self.data(node["data"]).x[:FEW])
+            return safe_folds(self.folded(node), self.data(node["data"]).x[:SAMPLE_INPUTS])
 
         return self.keep("folds", find, node["model"], node["data"], folds_batchnorm(node))
 
@@ -220,7 +220,7 @@ class Components:
         return metric
 
     def digest(self, node: Mapping[str, Any]) -> str:
-        """What stands for a data node in a point's identity."""
+        """Text of a data node in a point's identity."""
         return self.keep("digest", lambda: self.data(node).digest(), node)
 
 
@@ -231,7 +231,7 @@ def is_of_transformers(node: Mapping[str, Any]) -> bool:
 
 
 def untrained(node: Mapping[str, Any]) -> list[str]:
-    """What to tell of a model node without a checkpoint, whose network has the weights that its factory gave it."""
+    """Notes on a model node without a checkpoint, whose network has the weights that its factory gave it."""
     if node.get("checkpoint") is not None or (is_of_transformers(node) and node.get("pretrained", True)):
         return []
     target = str(node["_target_"])
@@ -264,5 +264,5 @@ def not_accepted(error: Exception, node: Mapping[str, Any], x: AnyInputs) -> str
 
 
 def folds_batchnorm(node: Mapping[str, Any]) -> bool:
-    """Whether a point asks for batch norms folded before mapping."""
+    """Tell whether a point folds batch norms before mapping."""
     return cast(bool, fit(node["analog"].get("fold_batchnorm", False), bool, "analog.fold_batchnorm"))

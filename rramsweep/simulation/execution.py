@@ -1,27 +1,46 @@
-"""How a network is run here: inputs a forward pass, memory format, threads, chips at once. `probe` measures which."""
+"""The way to run a network: inputs a forward pass, memory format, threads, chips at once; `choose` is the rule.
+
+On a CPU a batch holds as many inputs as keep its largest activation within `CACHE_BYTES`, convolutions over two axes
+run channels last, and of a network of up to `IN_FLIGHT_PARAMETERS` parameters one chip a core runs at the same time,
+each on one thread. On a GPU a batch fills `BATCH_BYTES`, and as many chips share a pass as fit into half of the free
+memory. What a user fixes is taken as it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from rramsweep.datasets.inputs import AnyInputs
+from rramsweep.datasets.inputs import AnyInputs, call
+from rramsweep.network.accelerator import CPU, Accelerator, together
+from rramsweep.network.numerics import fixed_arithmetic
+from rramsweep.study.executions import FORMATS
 from rramsweep.study.settings import Settings
 
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-# What a probe begins with, and what is used where nothing is measured: 64 images kept ResNet-20's activations in the
-# cache of the processors tried, and a network of one matrix product loses little.
+# Inputs a pass of the digital baseline, which is the same however chips are run.
 BATCH = 64
 
+# Bytes of a batch's largest activation. With 1 MiB of L2 a core and 32 MiB of L3, half or twice as much costs up to 5 %
+# more or less, by network. Fewer inputs than SMALLEST have a pass of several threads wait for them too often, so these
+# are allowed as long as the batches of all chips at the same time stay within BATCH_BYTES.
+CACHE_BYTES = 8 << 20
+BATCH_BYTES = 256 << 20
+SMALLEST = 64
 
-def takes_channels_last(shape: Sequence[int], weights: Iterable[Tensor]) -> bool:
-    """Whether inputs are images and weights those of convolutions over two axes; torch refuses weights of five axes."""
-    axes = {weight.dim() for weight in weights}
-    return len(shape) == 4 and 4 in axes and 5 not in axes
+# Parameters of the largest network of which several chips are in memory at once without being asked for: each in
+# flight holds weights of its own, which must not matter beside the 300 MB of torch itself.
+IN_FLIGHT_PARAMETERS = 4_000_000
+
+# Chips a pass at most: 2,048 copies of even a small network fill a GPU's cores.
+LARGEST_PASS = 2048
+
+# Inputs that are run to see how large activations are: two, since a network may squeeze an axis of one.
+SAMPLE = 2
 
 
 @dataclass(frozen=True)
@@ -62,13 +81,59 @@ class Execution:
 
     @property
     def format(self) -> torch.memory_format:
-        """torch's own name of the memory format."""
-        return FORMATS[self.memory_format]
+        """The memory format as torch names it."""
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+
+    @property
+    def threads_per_chip(self) -> int:
+        """Torch threads of each of the chips in flight: as fixed, or an equal part of those there are."""
+        return self.threads or max(1, torch.get_num_threads() // self.chips_in_flight)
 
     def use_threads(self) -> None:
         """Set torch's threads, if this says how many."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+
+    def batches(self, x: AnyInputs) -> Sequence[AnyInputs]:
+        """Inputs as they are run; a copy is made where the memory format asks for one."""
+        return x.contiguous(memory_format=self.format).split(self.batch_size)
+
+
+@dataclass(frozen=True)
+class ExecutionSettings:
+    """The part of an `Execution` that a user fixes; None follows the rule.
+
+    Args:
+        batch_size, memory_format: see `Execution`.
+        threads, chips_per_pass, chips_in_flight: likewise.
+        one_process: whether the sweep has this machine's cores to itself in one process, so that the rule may set
+            threads.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    batch_size: int | None = None
+    memory_format: str | None = None
+    threads: int | None = None
+    chips_per_pass: int | None = None
+    chips_in_flight: int | None = None
+    one_process: bool = True
+
+    def __post_init__(self) -> None:
+        Execution(**self._fixed())
+
+    @staticmethod
+    def of(settings: Settings) -> ExecutionSettings:
+        """The part that a sweep's settings fix."""
+        names = [each.name for each in fields(ExecutionSettings) if each.name != "one_process"]
+        return ExecutionSettings(one_process=settings.shards == 1, **{name: getattr(settings, name) for name in names})
+
+    @property
+    def key(self) -> str:
+        """Text of these in `executions.json`, frozen: by another one a store would no longer find what it keeps."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "one_process"}
+        return f"Wish({', '.join(f'{name}={value!r}' for name, value in values.items())}, alone={self.one_process!r})"
 
     def check_format(self, shape: Sequence[int], weights: Iterable[Tensor]) -> None:
         """Refuse a memory format that inputs of this shape, or these weights, cannot have.
@@ -82,45 +147,145 @@ class Execution:
                 f"shape {tuple(shape[1:])} or weights of another number of axes: use contiguous or null"
             )
 
-    @property
-    def threads_each(self) -> int:
-        """Torch threads of each of the chips in flight: as told, or a share of those there are."""
-        return self.threads or max(1, torch.get_num_threads() // self.chips_in_flight)
+    def completed(self, **chosen: Any) -> Execution:
+        """The way to run that takes what is fixed, and for the rest what was chosen."""
+        return Execution(**{**chosen, **self._fixed()})
 
-    def batches(self, x: AnyInputs) -> Sequence[AnyInputs]:
-        """Inputs as they are run; a copy is made where the memory format asks for one."""
-        return x.contiguous(memory_format=self.format).split(self.batch_size)
+    def _fixed(self) -> dict[str, Any]:
+        values = {each.name: getattr(self, each.name) for each in fields(Execution)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What a user fixes of an `Execution`; None is to be measured.
+def takes_channels_last(shape: Sequence[int], weights: Iterable[Tensor]) -> bool:
+    """Tell whether inputs are images and weights those of convolutions over two axes; torch refuses weights of five."""
+    axes = {weight.dim() for weight in weights}
+    return len(shape) == 4 and 4 in axes and 5 not in axes
+
+
+@fixed_arithmetic()
+@torch.inference_mode()
+def choose(model: nn.Module, x: AnyInputs, settings: ExecutionSettings, accelerator: Accelerator = CPU) -> Execution:
+    """Choose how a network is run: what is fixed, and for the rest the rule.
 
     Args:
-        batch_size, memory_format: see `Execution`.
-        threads, chips_per_pass, chips_in_flight: likewise.
-        alone: whether the sweep has this machine's cores to itself in one process, so that threads may be chosen.
+        model: in eval mode; its device and number format are changed.
+        x: inputs, of which the first few are run.
+        settings: the part that a user fixes.
+        accelerator: where it is run.
+
+    Raises:
+        ValueError: several chips a pass for a network that cannot be batched, chips in flight on a GPU, or channels
+            last for another network than one of convolutions over two axes.
     """
+    model.to(accelerator.at, accelerator.dtype)
+    settings.check_format(x.shape, model.parameters())
+    sample = accelerator.take(x[:SAMPLE])
+    if (settings.chips_per_pass or 1) > 1 and (reason := _batching_error(model, sample)):
+        raise ValueError(
+            f"chips_per_pass must be 1 for a network that torch.func.vmap cannot batch ({reason[:200]}): leave it out"
+        )
+    if (settings.chips_in_flight or 1) > 1 and not accelerator.is_cpu:
+        raise ValueError(
+            f"chips_in_flight is of CPUs, got {settings.chips_in_flight} with accelerator.device="
+            f"{accelerator.device}: give chips_per_pass, which a GPU runs at once"
+        )
+    return (_on_cpu if accelerator.is_cpu else _on_gpu)(model, x, sample, settings, accelerator)
 
-    batch_size: int | None = None
-    memory_format: str | None = None
-    threads: int | None = None
-    chips_per_pass: int | None = None
-    chips_in_flight: int | None = None
-    alone: bool = True
 
-    @staticmethod
-    def of(settings: Settings) -> Wish:
-        """What a sweep's settings fix."""
-        names = [each.name for each in fields(Wish) if each.name != "alone"]
-        return Wish(alone=settings.shards == 1, **{name: getattr(settings, name) for name in names})
+def _on_cpu(
+    model: nn.Module, x: AnyInputs, sample: AnyInputs, settings: ExecutionSettings, _: Accelerator
+) -> Execution:
+    chosen: dict[str, Any] = {}
+    if takes_channels_last(x.shape, model.parameters()):
+        chosen["memory_format"] = "channels_last"
+    settled = settings.threads is not None or settings.chips_in_flight is not None or (settings.chips_per_pass or 1) > 1
+    if settings.one_process and not settled:
+        chips = chips_in_flight(sum(p.numel() for p in model.parameters()), torch.get_num_threads())
+        chosen |= {"chips_in_flight": chips, "threads": 1} if chips > 1 else {}
+    if settings.batch_size is None:
+        execution = settings.completed(**chosen)
+        at_once = execution.chips_in_flight * execution.chips_per_pass
+        chosen["batch_size"] = batch_size(largest_activation(model, sample), len(x), at_once)
+    return settings.completed(**chosen)
 
-    def start(self, n: int = BATCH) -> Execution:
-        """What is fixed, and for the rest what needs no measurement; n is the number of inputs there are.
 
-        Raises:
-            ValueError: a fixed value is out of range.
-        """
-        batch_size = min(BATCH, max(n, 1)) if self.batch_size is None else self.batch_size
-        chips = {n: 1 if (k := getattr(self, n)) is None else k for n in ("chips_per_pass", "chips_in_flight")}
-        return Execution(batch_size, self.memory_format or "contiguous", self.threads, **chips)
+def _on_gpu(
+    model: nn.Module, x: AnyInputs, sample: AnyInputs, settings: ExecutionSettings, accelerator: Accelerator
+) -> Execution:
+    # Contiguous: channels last has not been measured for the grouped convolutions that a pass of several chips makes.
+    activation = largest_activation(model, sample)
+    size = settings.batch_size or batch_size(activation, len(x), cache=BATCH_BYTES)
+    chips = 1
+    if settings.chips_per_pass is None and not _batching_error(model, sample):
+        weights = sum(p.nbytes for p in model.parameters())
+        chips = chips_per_pass(weights, activation * min(size, len(x)), accelerator.free_bytes())
+    return settings.completed(batch_size=size, chips_per_pass=chips)
+
+
+def batch_size(activation: int, n: int, chips: int = 1, cache: int | None = None) -> int:
+    """Inputs a forward pass: a power of two, or all of them where these are fewer.
+
+    Args:
+        activation: bytes of the largest activation of one input.
+        n: inputs there are.
+        chips: chips that are run at the same time.
+        cache: bytes of a batch's largest activation; None is CACHE_BYTES.
+    """
+    size = max((cache or CACHE_BYTES) // activation, min(SMALLEST, BATCH_BYTES // chips // activation), 1)
+    return min(_power_of_two(size), max(n, 1))
+
+
+def chips_in_flight(parameters: int, cores: int) -> int:
+    """Chips that are run at the same time on a CPU: one a core of a network small enough to be held so often."""
+    return cores if parameters <= IN_FLIGHT_PARAMETERS else 1
+
+
+def chips_per_pass(weights: int, activation: int, free: int) -> int:
+    """Chips that are one batch on a GPU: a power of two that takes at most half of the free memory.
+
+    Args:
+        weights: bytes of one chip's weights, held twice while they are stacked.
+        activation: bytes of a batch's largest activation of one chip; an operation's inputs, outputs and workspace, and
+            what a residual branch keeps, are taken as four of them.
+        free: bytes of memory that are free.
+    """
+    return min(_power_of_two(max(free // 2 // (2 * weights + 4 * activation), 1)), LARGEST_PASS)
+
+
+def largest_activation(model: nn.Module, x: AnyInputs) -> int:
+    """Bytes of the largest tensor that any operation of a forward makes, for one of these inputs."""
+    seen = _LargestTensor()
+    with seen:
+        call(model, x)
+    return max(seen.nbytes // len(x), 1)
+
+
+class _LargestTensor(TorchFunctionMode):
+    """Bytes of the largest tensor that a function of torch returns while this is on."""
+
+    nbytes = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        tensors = [each for each in (made if isinstance(made, tuple | list) else [made]) if isinstance(each, Tensor)]
+        self.nbytes = max([self.nbytes, *(each.nbytes for each in tensors)])
+        return made
+
+
+def _power_of_two(value: int) -> int:
+    """Largest power of two up to a value of at least 1."""
+    return 1 << (value.bit_length() - 1)
+
+
+def _batching_error(model: nn.Module, x: AnyInputs) -> str:
+    """The reason why several chips of a network cannot be one batch; empty if they can."""
+    weights = {name: p.expand(2, *p.shape).clone() for name, p in model.named_parameters() if p.dim() > 1}
+    try:
+        call(together(model, weights), x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        return " ".join(str(error).split())
+    return ""

@@ -1,4 +1,4 @@
-"""Which layers are analog and what each is made of, from the `analog` part of a config: patterns and named rules.
+"""Rules of the `analog` part of a config, patterns and named ones: the layers that are analog and their components.
 
 Patterns become names here; nothing below sees a pattern.
 """
@@ -72,7 +72,7 @@ def changed(
 
 
 def place(group: str, analog: Mapping[str, Any], labels: Sequence[str]) -> str:
-    """Where a group's node was changed last: `analog.layers.LABEL.group`, or `group` itself."""
+    """Config path at which a group's node was changed last: `analog.layers.LABEL.group`, or `group` itself."""
     last = next((label for label in reversed(labels) if group in analog["layers"][label]), None)
     return group if last is None else f"analog.layers.{last}.{group}"
 

@@ -29,7 +29,7 @@ Trial = tuple[dict[str, Any], Tensor | None]
 
 
 def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
-    """`run_trial` of each seed, in order; several at a time where the bench's execution says so.
+    """Run the chip of each seed, in order; several at a time where the bench's execution says so.
 
     Chips in flight have the very rows of one after the other on as many threads. Those of a pass are equal but for
     rounding, because it multiplies in another order; networks with read noise make no such passes. A pass that does not
@@ -42,61 +42,61 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
     chips = 1 if bench.network.reads else bench.execution.chips_per_pass
     left = list(seeds)
     while left:
-        some = left[:chips]
-        if len(some) == 1:
-            yield run_trial(bench, some[0])
+        group = left[:chips]
+        if len(group) == 1:
+            yield run_trial(bench, group[0])
         else:
             try:
-                done = _pass(bench, some)
+                done = _pass(bench, group)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()  # nothing without a GPU
-                chips = len(some) // 2
-                log.warning("%d chips in one pass do not fit into memory: going on with %d", len(some), chips)
+                chips = len(group) // 2
+                log.warning("%d chips in one pass do not fit into memory: going on with %d", len(group), chips)
                 continue
             except Exception as error:  # anything that one user's effect or metric raises for one chip of many
-                log.warning("a pass of %d chips failed (%s): each is run alone", len(some), failure(error)["error"])
-                done = (run_trial(bench, seed) for seed in some)
+                log.warning("a pass of %d chips failed (%s): each is run alone", len(group), failure(error)["error"])
+                done = (run_trial(bench, seed) for seed in group)
             yield from done
-        left = left[len(some) :]
+        left = left[len(group) :]
 
 
 def seconds_a_chip(bench: Bench) -> float:
-    """What a chip takes from programming to its row, by some of a point's chips, which are not kept.
+    """Seconds that a chip takes from programming to its row, by a few of a point's chips, which are not kept.
 
     The first call for a bench takes longer: it pays for what later ones find in place.
     """
     execution, before = bench.execution, torch.get_num_threads()
     chips = max(TIMED, execution.chips_per_pass, 2 * execution.chips_in_flight)
 
-    def some(chips: int) -> float:
+    def timed(chips: int) -> float:
         started = time.perf_counter()
         deque(run_trials(bench, range(chips)), maxlen=0)
         return (time.perf_counter() - started) / chips
 
     try:
         execution.use_threads()
-        seconds = some(chips)
-        return some(math.ceil(TIMED_S / seconds)) if chips * seconds < TIMED_S else seconds
+        seconds = timed(chips)
+        return timed(math.ceil(TIMED_S / seconds)) if chips * seconds < TIMED_S else seconds
     finally:
         torch.set_num_threads(before)
 
 
 def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
     chips = 1 + len(bench.others)
-    free: queue.SimpleQueue[Bench] = queue.SimpleQueue()
+    idle: queue.SimpleQueue[Bench] = queue.SimpleQueue()
     for network in (bench.network, *bench.others):
-        free.put(replace(bench, network=network))
+        idle.put(replace(bench, network=network))
 
     def run(seed: int) -> Trial:
-        mine = free.get()
+        own = idle.get()
         try:
-            row, correct = run_trial(mine, seed)
+            row, correct = run_trial(own, seed)
         finally:
-            free.put(mine)
+            idle.put(own)
         return {**row, "seconds": row["seconds"] / chips}, correct
 
     running: deque[Future[Trial]] = deque()
-    with workers(chips, bench.execution.threads_each) as pool:
+    with workers(chips, bench.execution.threads_per_chip) as pool:
         try:
             for seed in seeds:
                 running.append(pool.submit(run, seed))

@@ -1,4 +1,4 @@
-"""What a run was made with, written down while it runs: machine, versions, and what each option says of itself.
+"""A record of what a run was made with, written while it runs: machine, versions, and each option's comments.
 
 A file beside the plan: the plan is the same whenever the same is asked for, and this never is.
 """

@@ -1,7 +1,8 @@
-"""A plan, less what the store has, becomes trials, becomes rows in the store: the work of one shard."""
+"""The work of one shard: the trials of a plan that the store lacks are run and become rows of the store."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rramsweep.files import write_atomic
+from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.passes import run_trials
 from rramsweep.simulation.trial import failure
 from rramsweep.simulation.workbench import Workbench
+from rramsweep.study.executions import EXECUTIONS_FILE, read_executions
 from rramsweep.study.plan import Plan, Point
 from rramsweep.study.progress import Tally
 from rramsweep.study.stopping import Fixed, in_order
@@ -26,7 +30,7 @@ POINTS_PER_SHARD = 4
 
 
 def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
-    """Shard `shard` of `shards`: disjoint parts of a plan that together are the whole.
+    """Part `shard` of `shards` of a plan: disjoint parts of a plan that together are the whole.
 
     The split depends on the plan alone, never on what the store holds, so that shards which start at different
     times still do not overlap. A point that decides by its own chips when it has enough stays whole.
@@ -44,6 +48,38 @@ def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
     # Turning the split from point to point evens out what the number of chips leaves over.
     seeds = [list(s)[(shard + i) % shards :: shards] for i, s in enumerate(plan.seeds)]
     return replace(plan, seeds=seeds)
+
+
+def choose_executions(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> Plan:
+    """Settle how each network of a plan is run: as the store says, else by the rule.
+
+    Args:
+        plan: valid points.
+        store: read, and written unless everything is there already.
+        workbench: builder of the points, which runs them in these ways from now on.
+        keep: False writes nothing.
+
+    Returns:
+        The plan with its setting `executions`.
+
+    Raises:
+        OSError: the store cannot be written.
+        ValidationError: the store's file is damaged.
+    """
+    workbench.settings = ExecutionSettings.of(plan.settings)  # as the jobs of a launcher will see it
+    path = store.root / EXECUTIONS_FILE
+    known = read_executions(path)
+    kinds: dict[str, Point] = {}
+    for point in plan.points:
+        kinds.setdefault(workbench.kind(point), point)
+    workbench.executions = {kind: known[kind] for kind in kinds if kind in known}
+    for point in kinds.values():
+        workbench.execution(point)
+    if keep and not kinds.keys() <= known.keys():
+        known = {**workbench.executions, **read_executions(path)}  # another sweep may have written meanwhile
+        write_atomic(path, json.dumps(known, indent=1).encode())
+        workbench.executions = {kind: known[kind] for kind in kinds}
+    return replace(plan, settings=replace(plan.settings, executions=workbench.executions))
 
 
 class Work:
@@ -70,7 +106,7 @@ class Work:
                 yield point, batch
 
     def left(self) -> int:
-        """How many trials the plan lacks at most; with a stopping rule it may end before."""
+        """Number of trials that the plan lacks at most; with a stopping rule it may end before."""
         left = 0
         counted: dict[str, set[int]] = {}
         for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
@@ -81,7 +117,7 @@ class Work:
         return left
 
     def stored(self, point: Point, seeds: Sequence[int]) -> int:
-        """How many of these seeds need no run."""
+        """Number of these seeds that need no run."""
         return len(set(seeds) & self._known.get(point.point_id, {}).keys())
 
     def observe(self, row: Mapping[str, Any]) -> None:
@@ -93,8 +129,8 @@ class Work:
         first = in_order(known, seeds)
         if self._stopping.decide(first, len(seeds)) is not None:
             return []
-        look = self._stopping.next_look(len(first), len(seeds))
-        return [s for s in seeds[:look] if s not in known]
+        upto = self._stopping.next_look(len(first), len(seeds))
+        return [s for s in seeds[:upto] if s not in known]
 
 
 def run_shard(
@@ -109,7 +145,7 @@ def run_shard(
         work: what is left to run.
         store: where rows go, every `FLUSH_S` seconds and at the end.
         workbench: builds each point.
-        report: told the tally after each trial.
+        report: called with the tally after each trial.
 
     Raises:
         OSError: the store cannot take the rows.
@@ -148,7 +184,7 @@ class Batch:
         self._correct: dict[str, Tensor] = {}
 
     def add(self, point: Point, row: dict[str, Any], correct: Tensor | None) -> None:
-        """One trial: its row, and which inputs the chip gets right, if the metric counts them."""
+        """Add one trial: its row, and which inputs the chip gets right, if the metric counts them."""
         self._rows.append(row)
         self._points[point.point_id] = point
         if correct is not None:
@@ -169,7 +205,7 @@ class Batch:
 
 def _trials(point: Point, seeds: Sequence[int], workbench: Workbench) -> Iterator[tuple[dict[str, Any], Tensor | None]]:
     try:
-        bench = workbench.bench(point)
+        bench = workbench.bench(point, len(seeds))
         bench.execution.use_threads()
     except Exception as error:
         for seed in seeds:

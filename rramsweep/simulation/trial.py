@@ -23,8 +23,8 @@ from rramsweep.simulation.execution import Execution
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What one network says of every input.
+class Evaluation:
+    """The outputs of one network for every input, scored.
 
     Args:
         score: the metric's value.
@@ -48,9 +48,9 @@ class Bench:
         point_id: the point that the rows belong to.
         network: the analog network.
         batches: the inputs as they are run.
-        targets: what the answers are scored against.
-        metric: what scores the answers.
-        digital: answers of the network with its own weights.
+        targets: labels or values that outputs are scored against.
+        metric: scores the outputs.
+        digital: of the network with its own weights.
         ideal_score: of the chip that is mapped and quantised with every effect ideal.
         execution: how the network is run.
         others: the same network again, for each further chip that is run at the same time.
@@ -62,7 +62,7 @@ class Bench:
     batches: Sequence[AnyInputs]
     targets: Tensor
     metric: Metric
-    digital: Answers
+    digital: Evaluation
     ideal_score: float
     execution: Execution
     others: Sequence[AnalogNetwork] = ()
@@ -71,7 +71,7 @@ class Bench:
 
 def evaluate(
     model: nn.Module, batches: Sequence[AnyInputs], targets: Tensor, metric: Metric, accelerator: Accelerator = CPU
-) -> Answers:
+) -> Evaluation:
     """Run every input through a network.
 
     Raises:
@@ -85,7 +85,7 @@ def evaluate(
 def outputs(
     network: Callable[..., object], batches: Sequence[AnyInputs], accelerator: Accelerator, inputs: int = 0
 ) -> Tensor:
-    """What a network, or several in one pass, says of all inputs; on the CPU.
+    """Outputs of a network, or of several in one pass, for all inputs; on the CPU.
 
     Args:
         network: of inputs as the accelerator takes them.
@@ -110,8 +110,8 @@ def outputs(
     return answers if accelerator == CPU else answers.float().cpu()
 
 
-def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
-    """The answers that outputs are.
+def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Evaluation:
+    """Score outputs.
 
     Raises:
         ValueError: outputs or score are not finite, or the metric refuses them.
@@ -138,14 +138,14 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Answers:
             )
         raise ValueError(f"{metric.name} must be finite, got {value}: check weights and data")
     if not are_logits(outputs, targets):
-        return Answers(value, correct, None, None)
+        return Evaluation(value, correct, None, None)
     # The table keeps finite numbers: a label that is masked has an infinite loss.
     logits, labels = scored(outputs, targets)
-    return Answers(value, correct, predicted(logits), None if masked else cross_entropy(logits, labels))
+    return Evaluation(value, correct, predicted(logits), None if masked else cross_entropy(logits, labels))
 
 
 def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | None, float]:
-    """Which inputs are right, if the metric counts them, and the score."""
+    """The inputs that are right, as a mask if the metric counts them, and the score."""
     if type(metric).__module__ != Metric.__module__:  # a user's own may write into what it is given
         outputs, targets = outputs.clone(), targets.clone()
     try:
@@ -183,8 +183,8 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
     return {**row, **facts(bench, chip), "seconds": time.perf_counter() - started}, chip.correct
 
 
-def facts(bench: Bench, chip: Answers) -> dict[str, Any]:
-    """The columns of a row that come from a chip's answers."""
+def facts(bench: Bench, chip: Evaluation) -> dict[str, Any]:
+    """The columns of a row that come from a chip's evaluation."""
     digital = bench.digital
     row: dict[str, Any] = {
         "status": "ok",

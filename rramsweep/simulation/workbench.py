@@ -1,4 +1,4 @@
-"""From a point's resolved config to objects, each distinct component built once.
+"""The objects of a point's resolved config, each distinct component built once.
 
 The only place where config nodes meet the simulator: nothing below sees a node, nothing above sees a tensor.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from dataclasses import asdict
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
@@ -33,18 +34,17 @@ from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import describe_shares, shares, stacked_weights
 from rramsweep.scale import chance_words
-from rramsweep.simulation.components import FEW, Components, folds_batchnorm, not_accepted, untrained
-from rramsweep.simulation.execution import Execution, Wish
+from rramsweep.simulation.components import SAMPLE_INPUTS, Components, folds_batchnorm, not_accepted, untrained
+from rramsweep.simulation.execution import BATCH, Execution, ExecutionSettings, choose
 from rramsweep.simulation.layer_rules import changed, layer_rules, place
-from rramsweep.simulation.probe import measure
-from rramsweep.simulation.trial import Answers, Bench, evaluate, outputs, score
+from rramsweep.simulation.trial import Bench, Evaluation, evaluate, outputs, score
 from rramsweep.study.plan import Point
 from rramsweep.units import seconds
 
 # Those of the ideal chip.
 BASELINE_KEYS = ("model", "data", "metric", "device", "mapping", "analog", "accelerator")
 
-DEFAULT = Wish()
+DEFAULT = ExecutionSettings()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,8 +60,8 @@ class Workbench:
 
     Args:
         allow: packages that a `_target_` may name beside rramsweep.
-        wish: what is fixed of how networks are run; never part of a point.
-        executions: `{kind: arguments of Execution}`, measured before; see `kind`.
+        settings: the part that is fixed of how networks are run; never part of a point.
+        executions: `{kind: arguments of Execution}`, chosen before; see `kind`.
         inputs: so many inputs of the data at most (points are then others than a sweep's); None takes all.
 
     Raises:
@@ -71,15 +71,15 @@ class Workbench:
     def __init__(
         self,
         allow: Sequence[str] = (),
-        wish: Wish = DEFAULT,
+        settings: ExecutionSettings = DEFAULT,
         executions: Mapping[str, Mapping[str, Any]] | None = None,
         inputs: int | None = None,
     ) -> None:
         refuse_after_fork()
         self.allow = list(allow)
         self._parts = Components(allow, inputs)
-        self.wish = wish
-        self.executions = dict(executions or {})
+        self.settings = settings
+        self.executions: dict[str, Mapping[str, Any]] = dict(executions or {})
         self._notes: dict[str, None] = {}
         # Parameter of the points so far -> (low, high, note) that its source covers.
         self.source_ranges: dict[str, tuple[float, float, str]] = {}
@@ -111,8 +111,8 @@ class Workbench:
         model, data, metric, analog = (node[key] for key in ("model", "data", "metric", "analog"))
         parts.keep("loaded", lambda: self._load(node), model, data)
         specs = self._specs(node, choices)
-        if (self.wish.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
-            unused = f"chips_per_pass={self.wish.chips_per_pass} is not used where there is read noise"
+        if (self.settings.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
+            unused = f"chips_per_pass={self.settings.chips_per_pass} is not used where there is read noise"
             self._notes[f"{unused}, which is drawn anew for each chip and call: these run one chip at a time"] = None
         # What does not fit together is refused while nothing has run yet.
         fit = partial(self._check_fit, node, choices, list(specs))
@@ -142,7 +142,7 @@ class Workbench:
         """Check that machine, network, data and metric fit each other, and take their notes."""
         self._accelerator(node).check()
         network, _ = self._parts.network(node["model"])
-        self.wish.start().check_format(self._parts.data(node["data"]).x.shape, network.parameters())
+        self.settings.check_format(self._parts.data(node["data"]).x.shape, network.parameters())
         self._notes |= dict.fromkeys(self._idle(node, names))
         self._note_chance(node, choices, self._digital(node))
 
@@ -158,8 +158,12 @@ class Workbench:
         names = f"layers {describe(list(self._rules(node)))}"
         return [names, "fold_batchnorm v1"] if folds_batchnorm(node) else [names]
 
-    def bench(self, point: Point) -> Bench:
+    def bench(self, point: Point, chips: int | None = None) -> Bench:
         """A point made ready for its trials.
+
+        Args:
+            point: a point that was planned.
+            chips: at most so many chips are run with it; None is any number.
 
         Raises:
             ValueError: network and data do not fit each other, a weight is not finite, or the point is no longer
@@ -171,12 +175,12 @@ class Workbench:
                 f"a point must be built as it was planned, but {point.point_id} now has other weights, images or "
                 "effects: plan the sweep again"
             )
-        return self.ready(point, self._execution(point))
+        return self.ready(point, self.execution(point), chips)
 
     @_prepared
-    def ready(self, point: Point, execution: Execution) -> Bench:
+    def ready(self, point: Point, execution: Execution, chips: int | None = None) -> Bench:
         """`bench`, to be run in a given way, of a point that was built here."""
-        node = point.config
+        node, in_flight = point.config, execution.chips_in_flight
         data, metric = self._parts.data(node["data"]), self._against_digital(node)
         specs = self._specs(node, point.choices)
         network, *others = (
@@ -188,7 +192,7 @@ class Workbench:
                 execution.format,
                 self._accelerator(node),
             )
-            for _ in range(execution.chips_in_flight)
+            for _ in range(in_flight if chips is None else max(1, min(chips, in_flight)))
         )
         batches = self._parts.keep("batches", lambda: execution.batches(data.x), node["data"], repr(execution))
         network.check_reads(batches[0][:1])
@@ -203,35 +207,32 @@ class Workbench:
         return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
 
     def kind(self, point: Point) -> str:
-        """What decides how a point's network is best run, as text: the network's shape and that of its inputs."""
-        node, wish = point.config, repr(self.wish)
+        """Text of all that decides how a point's network is run: the network's shape and that of its inputs."""
+        node, key = point.config, self.settings.key
 
         def text() -> str:
             model, shape = described(node["model"]), sizes(self._parts.data(node["data"]).x)
             accelerator = repr(self._accelerator(node))
-            return json.dumps([model, folds_batchnorm(node), shape, wish, accelerator], sort_keys=True)
+            return json.dumps([model, folds_batchnorm(node), shape, key, accelerator], sort_keys=True)
 
-        return self._parts.keep("kind", text, *(node[k] for k in ("model", "data", "analog", "accelerator")), wish)
+        return self._parts.keep("kind", text, *(node[k] for k in ("model", "data", "analog", "accelerator")), key)
 
     @_prepared
-    def measure(self, point: Point, seconds_a_chip: Callable[[Bench], float]) -> Execution:
-        """The fastest way found to run a point's network, by passes and where these are short by trials."""
-        node = point.config
-        model, data = fused(self._parts.folded(node), self._parts.folds(node)), self._parts.data(node["data"])
-        ready = cache(partial(self.ready, point))
-        return measure(model, data.x, self.wish, self._accelerator(node), lambda way: seconds_a_chip(ready(way)))
+    def execution(self, point: Point) -> Execution:
+        """The way to run a point's network: as it was before, else as the rule says."""
+        kind, node = self.kind(point), point.config
+        if kind not in self.executions:
+            model, x = fused(self._parts.folded(node), self._parts.folds(node)), self._parts.data(node["data"]).x
+            self.executions[kind] = asdict(choose(model, x, self.settings, self._accelerator(node)))
+        return Execution(**self.executions[kind])
 
     def _accelerator(self, node: Mapping[str, Any]) -> Accelerator:
         found: Accelerator = self._parts.component("accelerator", node["accelerator"])
         return found
 
-    def _execution(self, point: Point) -> Execution:
-        found = self.executions.get(self.kind(point)) if self.executions else None
-        return self.wish.start() if found is None else Execution(**found)
-
     @_prepared
     def shares(self, point: Point) -> str:
-        """One line on what of a point's network is analog and what stays digital."""
+        """One line on the parts of a point's network that are analog and those that stay digital."""
         node = point.config
 
         def count() -> str:
@@ -242,12 +243,12 @@ class Workbench:
 
     @_prepared
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
-        """A point's network (not to be changed), what each weight on the array is made of, and the data."""
+        """A point's network (not to be changed), the spec of each weight on the array, and the data."""
         node = point.config
         return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
 
     def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
-        """What each weight on the array is made of under a point's config or a change of it; takes no notes.
+        """Specs of each weight on the array under a point's config or a change of it; takes no notes.
 
         Raises:
             ValueError: an effect refuses its parameters, the device or the time.
@@ -268,7 +269,7 @@ class Workbench:
         return list(dict.fromkeys([*self._at_chance, *self._parts.notes, *self._notes]))
 
     def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
-        """What every weight on the array is made of, its notes taken; layers under the same rules share one."""
+        """Specs of every weight on the array, their notes taken; layers under the same rules share one."""
         rules = self._rules(node)
         specs = {labels: self._spec(node, labels, choices) for labels in dict.fromkeys(rules.values())}
         return {name: specs[labels] for name, labels in rules.items()}
@@ -312,7 +313,7 @@ class Workbench:
         target = str(node["model"]["_target_"])
 
         def find() -> list[str]:
-            model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:FEW]
+            model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:SAMPLE_INPUTS]
             try:
                 with no_exit(f"the forward of {target}"):
                     return [*idle_weights(model, names, x, target), *idle_inputs(model, x, target)]
@@ -323,10 +324,10 @@ class Workbench:
 
         return self._parts.keep("idle", find, node["model"], node["data"], folds_batchnorm(node), names)
 
-    def _digital(self, node: Mapping[str, Any]) -> Answers:
+    def _digital(self, node: Mapping[str, Any]) -> Evaluation:
         metric = self._parts.metric(node["metric"])
 
-        def run() -> Answers:
+        def run() -> Evaluation:
             return score(self._digital_outputs(node), self._parts.data(node["data"]).y, metric)
 
         return self._parts.keep("digital", run, node["model"], node["data"], node["metric"])
@@ -346,9 +347,9 @@ class Workbench:
         model, data = self._parts.network(node["model"])[0], self._parts.data(node["data"])
         try:
             with no_exit(f"the forward of {node['model']['_target_']}"):
-                check_steady(model, data.x[:FEW], str(node["model"]["_target_"]))
+                check_steady(model, data.x[:SAMPLE_INPUTS], str(node["model"]["_target_"]))
             # Not as the chips are run, so that it is the same however that is.
-            batches = Execution(self.wish.start().batch_size).batches(data.x)
+            batches = Execution(self.settings.batch_size or BATCH).batches(data.x)
             return outputs(model, batches, CPU)
         except ValueError:
             raise
@@ -363,7 +364,7 @@ class Workbench:
 
         return self._parts.keep("chance", find, node["data"], node["metric"])
 
-    def _note_chance(self, node: Mapping[str, Any], choices: Mapping[str, str], digital: Answers) -> None:
+    def _note_chance(self, node: Mapping[str, Any], choices: Mapping[str, str], digital: Evaluation) -> None:
         chance = self._chance(node)
         if chance is None or digital.correct is None:
             return

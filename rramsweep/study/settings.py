@@ -1,4 +1,4 @@
-"""What a sweep is asked for beside its points: chips, stopping rule, store, and what is fixed of how it is run."""
+"""The settings of a sweep beside its points: chips, stopping rule, store, and what is fixed of how it is run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,9 @@ from rramsweep.construct import fit
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.scale import Scale, drop_for
 from rramsweep.study import stopping
+from rramsweep.study.executions import LARGEST_BATCH, wrong_executions
 from rramsweep.study.stopping import Fixed, Stopping
 from rramsweep.suggest import suggest
-
-# torch splits inputs by a signed integer; no set of inputs has more.
-LARGEST_BATCH = 2**31 - 1
-
-# Of one way to run a network, as a plan keeps it; `execution.Execution` is built from it and checks the values.
-EXECUTION = {
-    "batch_size": int,
-    "memory_format": str,
-    "threads": int | None,
-    "chips_per_pass": int,
-    "chips_in_flight": int,
-}
-
 
 # Source ranges of a plan of before there were any in it: what plots knew by themselves then.
 FORMER_RANGES = {"drift.relative_drift": (0.0, 0.2, "relative drift above 0.2 lies outside the range its source gives")}
@@ -34,7 +22,7 @@ FORMER_RANGES = {"drift.relative_drift": (0.0, 0.2, "relative drift above 0.2 li
 
 @dataclass(frozen=True)
 class Settings:
-    """What a plan keeps of how it was asked for, never part of a point.
+    """Settings that a plan keeps, never part of a point.
 
     Args:
         name: folder of the sweep under `outputs/`.
@@ -43,7 +31,7 @@ class Settings:
         yield_drop: how much worse than digital a good chip may be, in the metric's unit; None: 0.02 of accuracies.
         store: folder of the facts.
         batch_size, memory_format, threads, chips_per_pass, chips_in_flight: what is fixed of how networks are run;
-            None is measured.
+            None follows the rule of `simulation.execution`.
         shards: jobs for the launcher.
         retry_failed: whether failed trials are run again.
         preview: whether the plan is shown and nothing is run.
@@ -51,7 +39,7 @@ class Settings:
         notes: sentences for the user on the plan's points.
         held_fixed: parameters that act at values which nobody gave, each as `NAME=VALUE UNIT [TAG]`.
         source_ranges: `{parameter: (low, high, note)}` that the sources of the effects cover.
-        executions: `{kind of network: arguments of Execution}`, as measured.
+        executions: `{kind of network: arguments of Execution}`, as chosen; see `study.executions`.
 
     Raises:
         ValidationError: a value out of its range.
@@ -191,17 +179,6 @@ def _source_ranges(document: Any) -> dict[str, tuple[float, float, str]]:
 
 
 def _executions(document: Any) -> dict[str, dict[str, Any]]:
-    if not isinstance(document, Mapping) or not all(isinstance(way, Mapping) for way in document.values()):
-        raise ValidationError("must map networks to ways to run them", "run the sweep again", parameter="executions")
-    return {
-        str(kind): {key: fit(value, _known(key), f"executions.{key}") for key, value in way.items()}
-        for kind, way in document.items()
-    }
-
-
-def _known(key: object) -> Any:
-    if key not in EXECUTION:
-        raise ValidationError(
-            "is no part of how a network is run", "run the sweep again", parameter=f"executions.{key}"
-        )
-    return EXECUTION[str(key)]
+    if wrong := wrong_executions(document, "executions"):
+        raise ValidationError(Sentence(f"settings must hold how networks are run, but {wrong}"), "run the sweep again")
+    return {str(kind): dict(way) for kind, way in document.items()}

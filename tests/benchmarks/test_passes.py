@@ -15,8 +15,8 @@ import torch
 
 import rramsweep as rs
 from rramsweep.cli.composing import choices, container
-from rramsweep.simulation.execution import Wish
-from rramsweep.simulation.passes import run_trials, seconds_a_chip
+from rramsweep.simulation.execution import ExecutionSettings
+from rramsweep.simulation.passes import run_trials
 from rramsweep.simulation.workbench import Workbench
 
 ACCELERATOR = os.environ.get("RRAMSWEEP_ACCELERATOR", "cuda")
@@ -34,9 +34,9 @@ pytestmark = pytest.mark.skipif(ACCELERATOR == "cuda" and not torch.cuda.is_avai
 
 def chips_per_second(overrides, chips):
     cfg = rs.compose([*overrides, "technology=pyrram", "drift.relative_drift=0.1", f"accelerator={ACCELERATOR}"])
-    workbench = Workbench(wish=Wish(chips_per_pass=chips))
+    workbench = Workbench(settings=ExecutionSettings(chips_per_pass=chips))
     point = workbench.point(container(cfg), choices(cfg))
-    bench = workbench.ready(point, workbench.measure(point, seconds_a_chip))
+    bench = workbench.ready(point, workbench.execution(point))
     list(run_trials(bench, range(chips)))  # the first pass pays for what later ones find in place
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < AT_LEAST_S:

@@ -1,8 +1,7 @@
 """Which share of a whole command's time goes into forward passes: from the start of Python to its end.
 
-Counted is the time in which at least one pass runs: of chips, of the two baselines, of the probe that measures how to
-run. The rest is imports, composing, data, programming, tables, plots and the page. Prints what it measured; asserts no
-time.
+Counted is the time in which at least one pass runs: of chips and of the two baselines. The rest is imports, composing,
+data, programming, tables, plots and the page. Prints what it measured; asserts no time.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ gc.disable()  # as the command does before it imports the same
 import json, sys, threading, time
 
 import rramsweep.cli.application
-from rramsweep.simulation import passes, probe, shard, trial
+from rramsweep.simulation import passes, shard, trial
 from rramsweep.__main__ import main
 
 lock, running, since = threading.Lock(), 0, 0.0
@@ -57,11 +56,9 @@ def timed(name, call):
 
 
 trial.outputs = passes.outputs = counted(trial.outputs)
-probe.seconds_an_input = counted(probe.seconds_an_input)
 from rramsweep.cli import driver
 driver.run_shard = timed("trials", driver.run_shard)
 driver._print_baselines = timed("baselines", driver._print_baselines)
-driver.tuned = timed("probe", driver.tuned)
 driver._report = timed("report", driver._report)
 main()
 print("SPENT", json.dumps(spent))

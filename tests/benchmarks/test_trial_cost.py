@@ -2,8 +2,8 @@
 
 Prints, for each network: the plain forward in one batch, as an ordinary Python process runs it and with the allocator
 told to keep memory; the fastest forward that a search by hand finds (batch norms fused, every batch size, both memory
-formats); and over each a trial of three stages, as a sweep runs its chips (several at the same time where the probe
-finds that faster: their time over their number), and one chip alone. Asserts no time.
+formats); and over each a trial of three stages, as a sweep runs its chips (several at the same time if the network
+is small: their time over their number), and one chip alone. Asserts no time.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ import torch
 import rramsweep as rs
 from rramsweep.network.arrays import private_copy
 from rramsweep.cli.composing import choices, container
-from rramsweep.simulation.execution import Execution, Wish
+from rramsweep.simulation.execution import Execution, ExecutionSettings
 from rramsweep.network.batch_norm import fused, safe_folds
-from rramsweep.simulation.passes import run_trials, seconds_a_chip
+from rramsweep.simulation.passes import run_trials
 from rramsweep.simulation.workbench import Workbench
 
 cfg = rs.compose(json.loads(sys.argv[1]))
 
 def made(**fixed):
-    workbench = Workbench(wish=Wish(**fixed))
+    workbench = Workbench(settings=ExecutionSettings(**fixed))
     return workbench, workbench.point(container(cfg), choices(cfg))
 
 workbench, point = made()
@@ -79,7 +79,7 @@ OURS = (
     MODEL
     + """
 def ready(workbench, point):
-    return workbench.ready(point, workbench.measure(point, seconds_a_chip))
+    return workbench.ready(point, workbench.execution(point))
 
 bench, alone = ready(workbench, point), ready(*made(chips_in_flight=1))
 trial = seconds(lambda: list(run_trials(alone, [0])))
@@ -95,8 +95,8 @@ for name in ("contiguous", "channels_last") if data.x.dim() == 4 else ("contiguo
             best = min(seconds(lambda: forward(network, batches)) for _ in range(3))
             hand.append((best, size, name, network, batches))
 _, size, name, fastest, batches = min(hand, key=lambda one: one[0])
-told = {"hand": [size, name], "ours": vars(bench.execution), "threads": torch.get_num_threads()}
-print(json.dumps(told), flush=True)
+found = {"hand": [size, name], "ours": vars(bench.execution), "threads": torch.get_num_threads()}
+print(json.dumps(found), flush=True)
 answer({
     "plain": (lambda: forward(plain, [data.x]), 1),
     "fastest": (lambda: forward(fastest, batches), 1),

@@ -68,8 +68,7 @@ def test_more_chips_and_finer_levels_compute_only_what_is_missing(workdir, monke
     calls = []
     trial = passes.run_trial
     monkeypatch.setattr(passes, "run_trial", lambda b, s: (calls.append((b.point_id, s)), trial(b, s))[1])
-    told = ["batch_size=50", "threads=1"]  # else chips are run to measure how, which are no rows
-    levels = ["model=digits_mlp", "data=digits", "data.limit=50", *told]
+    levels = ["model=digits_mlp", "data=digits", "data.limit=50", "threads=1"]
     rs.sweep([*levels, "drift.relative_drift=0.1,0.2", "chips=4"])
     assert len(calls) == 8
     rs.sweep([*levels, "drift.relative_drift=0.1,0.2", "chips=6"])

@@ -15,13 +15,11 @@ from rramsweep.devices.streams import Stream
 from rramsweep.effects import RelativeDrift
 from rramsweep.network.accelerator import Accelerator
 from rramsweep.simulation import passes
-from rramsweep.simulation.execution import Execution, Wish
-from rramsweep.simulation.probe import measure
+from rramsweep.simulation.execution import Execution, ExecutionSettings, choose
 from rramsweep.simulation.trial import run_trial
 from rramsweep.simulation.workbench import Workbench
 from tests.effects import test_faults, test_laws, test_programming, test_time_laws, test_variation
 from tests.laws import Law
-from tests.simulation.test_execution import Clock, Costs
 
 POINT = ["model=digits_cnn", "data=digits", "data.limit=60", "technology=pyrram", "drift.relative_drift=0.2"]
 LAWS = [
@@ -36,7 +34,7 @@ FIXED = ["batch_size=50", "memory_format=contiguous", "threads=1"]
 
 def bench(*overrides, chips=1):
     cfg = rs.compose([*POINT, *overrides])
-    workbench = Workbench(wish=Wish(25, "contiguous", 1, chips))
+    workbench = Workbench(settings=ExecutionSettings(25, "contiguous", 1, chips))
     return workbench.bench(workbench.point(container(cfg), choices(cfg)))
 
 
@@ -109,62 +107,34 @@ def test_one_bad_chip_of_a_pass_fails_alone(monkeypatch):
     assert rows[0]["loss"] == run_trial(ready, 0)[0]["loss"]
 
 
-def test_a_network_that_cannot_be_batched_is_refused_before_any_chip():
-    net = nn.LSTM(4, 5).eval()
-    with pytest.raises(ValueError, match=r"chips_per_pass must be 1 for a network that torch.func.vmap cannot batch"):
-        measure(net, torch.zeros(3, 2, 4), Wish(1, "contiguous", 1, chips_per_pass=2))
-
-
 class Gpu(Accelerator):
-    """A GPU to the search for the best way to run, a CPU to torch."""
+    """A GPU with so much free memory to the rule, a CPU to torch."""
 
     is_cpu = False
+    free = 1 << 30
 
-    def wait(self):
-        pass
-
-
-class Memory(Costs):
-    """A network that takes 10 ms a pass and 0.01 ms an input and chip, and a memory of `most` chips."""
-
-    def __init__(self, clock, most):
-        super().__init__(clock, None)
-        self.most = most
-
-    def forward(self, x):
-        weight = self.conv.weight
-        chips = (
-            1
-            if not torch._C._functorch.is_batchedtensor(weight)
-            else torch._C._functorch.get_unwrapped(weight).shape[0]
-        )
-        if chips > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        self.clock.now += 0.01 + 1e-5 * chips * len(x)
-        return self.conv(x).flatten(1)
+    def free_bytes(self):
+        return self.free
 
 
-@pytest.mark.parametrize(("most", "found"), [(1, 1), (5, 4), (40, 32)])
-def test_chips_a_pass_double_until_memory_ends(monkeypatch, most, found):
-    clock = Clock()
-    monkeypatch.setattr("rramsweep.simulation.stopwatch.time", clock)
-    net = Memory(clock, most)
-    best = measure(net, torch.zeros(8, 2, 3, 3), Wish(8, "contiguous", 1), Gpu())
+def test_a_network_that_cannot_be_batched_is_refused_before_any_chip():
+    net, x = nn.LSTM(4, 5).eval(), torch.zeros(3, 2, 4)
+    with pytest.raises(ValueError, match=r"chips_per_pass must be 1 for a network that torch.func.vmap cannot batch"):
+        choose(net, x, ExecutionSettings(1, "contiguous", 1, chips_per_pass=2))
+    assert choose(net, x, ExecutionSettings(), Gpu()).chips_per_pass == 1
+
+
+@pytest.mark.parametrize(("free", "found"), [(0, 1), (9_407, 1), (9_408, 2), (40_000, 8), (1 << 40, 2048)])
+def test_chips_a_pass_fit_into_the_free_memory(monkeypatch, free, found):
+    monkeypatch.setattr(Gpu, "free", free)  # of it half; a chip counts as 4 * 576 of activations and 2 * 24 of weights
+    best = choose(nn.Conv2d(2, 2, 1), torch.zeros(8, 2, 3, 3), ExecutionSettings(8, threads=1), Gpu())
     assert best == Execution(8, "contiguous", 1, found)
 
 
-def test_a_batch_that_does_not_fit_is_made_smaller(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("rramsweep.simulation.stopwatch.time", clock)
-
-    def cost(n, last, threads):
-        if n > 32:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return 5.0
-
-    assert (
-        measure(Costs(clock, cost), torch.zeros(200, 2, 3, 3), Wish(None, "contiguous", 1, 1), Gpu()).batch_size == 32
-    )
+def test_a_batch_on_a_gpu_is_bounded_by_memory_not_by_a_cache(monkeypatch):
+    monkeypatch.setattr("rramsweep.simulation.execution.BATCH_BYTES", 4096)
+    settings = ExecutionSettings(chips_per_pass=1)
+    assert choose(nn.Conv2d(2, 2, 1), torch.zeros(200, 2, 3, 3), settings, Gpu()).batch_size == 32
 
 
 def test_bfloat16_is_another_point_and_costs_what_its_mantissa_costs():

@@ -9,7 +9,7 @@ from torch import nn
 
 import rramsweep as rs
 from rramsweep.network.determinism import check_steady
-from rramsweep.simulation.execution import Execution
+from rramsweep.simulation.execution import ExecutionSettings
 
 
 class Small(nn.Module):
@@ -113,12 +113,12 @@ def test_weights_that_no_input_fits_are_refused(workdir, name, says):
 
 
 def test_channels_last_is_of_images_and_two_axes(workdir):
-    assert rs.sweep([*custom("deep"), "batch_size=50"])["status"].tolist() == ["ok"] * 2  # the probe leaves it out
+    assert rs.sweep([*custom("deep"), "batch_size=50"])["status"].tolist() == ["ok"] * 2  # the rule leaves it out
     with pytest.raises(ValueError, match=r"memory_format=channels_last is of images .*: use contiguous or null"):
         rs.sweep([*custom("deep"), "memory_format=channels_last"])
     with pytest.raises(ValueError, match=r"got inputs of shape \(9,\)"):
-        Execution(4, "channels_last").check_format((3, 9), Small().parameters())
-    Execution(4, "channels_last").check_format((3, 1, 8, 8), Small().parameters())
+        ExecutionSettings(4, "channels_last").check_format((3, 9), Small().parameters())
+    ExecutionSettings(4, "channels_last").check_format((3, 1, 8, 8), Small().parameters())
 
 
 def custom(name):

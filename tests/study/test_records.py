@@ -14,7 +14,7 @@ import rramsweep as rs
 from rramsweep.cli.main import main
 from rramsweep.errors import ValidationError
 from rramsweep.reporting import report
-from rramsweep.simulation.tuning import _read
+from rramsweep.study.executions import read_executions
 from rramsweep.study.records import Each, Optional, mismatch, read_record
 from rramsweep.study.store import Store
 
@@ -115,14 +115,14 @@ def test_each_damaged_field_of_executions_json_is_named(swept, tmp_path):
     fine = []
     for where, value, bad in damaged(document):
         path.write_text(json.dumps(bad))
-        refused = refusal(_read, path)
+        refused = refusal(read_executions, path)
         if refused:
             assert refused.startswith(f"{path} must hold how networks are run"), bad
-            assert refused.endswith(": remove it, and it is measured again")
+            assert refused.endswith(": remove it, and it is chosen again")
         else:
             fine.append((where[1:], "missing" if value is GONE else value))
     assert fine == [
-        ((), {}),  # nothing measured so far
+        ((), {}),  # nothing chosen so far
         ((), "missing"),
         (("threads",), None),
         (("chips_per_pass",), "missing"),
@@ -160,7 +160,10 @@ def test_each_damaged_field_of_run_json_is_a_warning_and_the_report_is_written(s
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_file_that_is_damaged_as_a_whole_is_named(swept, tmp_path, how, caplog):
-    for name, read in (("store.json", Store), ("executions.json", lambda folder: _read(folder / "executions.json"))):
+    for name, read in (
+        ("store.json", Store),
+        ("executions.json", lambda folder: read_executions(folder / "executions.json")),
+    ):
         (tmp_path / name).write_bytes(BROKEN[how])
         with pytest.raises(ValidationError, match=rf"{name} must hold .*, but .*: remove it") as refused:
             read(tmp_path)
@@ -174,7 +177,7 @@ def test_a_file_that_is_damaged_as_a_whole_is_named(swept, tmp_path, how, caplog
 def test_what_is_no_regular_file_is_named_and_never_waited_for(tmp_path, caplog):
     for name in ("store.json", "executions.json", "run.json"):
         os.mkfifo(tmp_path / name)
-    for read in (Store, lambda folder: _read(folder / "executions.json")):
+    for read in (Store, lambda folder: read_executions(folder / "executions.json")):
         with pytest.raises(ValidationError, match=r"cannot be read \(.*json is a FIFO, not a regular file"):
             read(tmp_path)
     assert report._runs(tmp_path) == []

@@ -35,7 +35,7 @@ def prepare(network: str, model: nn.Module, data: Data) -> Prepared:
     config = compose([*NETWORKS[network], *CHIP])
     plan, _, workbench = point_plan(container(config), choices(config), [], "bench_peers")
     point = plan.points[0]
-    bench = workbench.ready(point, workbench.measure(point, seconds_a_chip))  # as the command does
+    bench = workbench.ready(point, workbench.execution(point))  # as the command does
     seeds = itertools.count()
     # As in a sweep, which starts the threads of chips in flight once a point, not once a chip.
     chips = max(4 * bench.execution.chips_in_flight, math.ceil(0.05 / seconds_a_chip(bench))) if bench.others else 1
