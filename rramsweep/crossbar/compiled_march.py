@@ -1,0 +1,70 @@
+"""The march of `wires` compiled by numba, for one tile at a time: the same sums in another order.
+
+Imported where numba is installed (extra `fast`); its results are those of torch to rounding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
+def march(g: Array, segments: tuple[float, float, float, float], both: bool, restart: int) -> Array:
+    """Compute `F X^-1` of the word lines of one tile.
+
+    Args:
+        g: conductances of the word lines, (lines of a row, rows, columns).
+        segments: resistances of a word line's segment, its first one with the driver, a bit line's segment, its last
+            one with the sense amplifier; in units of 1 / those of g.
+        both: word lines are driven from both ends.
+        restart: rows after which the solution is taken back to the identity.
+
+    Returns:
+        In the shape of g.
+    """
+    word, first, bit, last = segments
+    lines, rows, n = g.shape
+    f = np.zeros((lines * rows, n))
+    x, q, above = np.eye(n), np.zeros((n, n)), np.empty((n, n))
+    phi, psi, total = np.empty(n), np.empty(n), np.empty(n)
+    for i in range(rows):
+        down = last if i == rows - 1 else bit
+        for k in range(lines):
+            d = g[k, i]
+            p, s = first, 1.0
+            for j in range(n):
+                phi[j] = p
+                s += d[j] * p
+                p += word * s
+            v, t = (first, 1.0) if both else (1.0, 0.0)
+            for j in range(n - 1, -1, -1):
+                psi[j] = v
+                t += d[j] * v
+                v += t * (word if j else first)
+            out = f[k * rows + i]
+            total[:] = 0.0
+            for j in range(n - 1, -1, -1):
+                a, h = psi[j] * d[j], d[j] * ((psi[j] + phi[j]) if both else psi[j]) / v
+                for o in range(n):
+                    above[j, o] = total[o]
+                    total[o] += a * x[j, o]
+                    out[o] += h * x[j, o]
+            total[:] = 0.0
+            move = down if k == lines - 1 else 0.0  # once the currents of all lines are there
+            for j in range(n):
+                a, b, c = phi[j] * d[j], d[j] * psi[j] / v, d[j] * phi[j] / v
+                e = d[j]
+                for o in range(n):
+                    total[o] += a * x[j, o]
+                    q[j, o] += e * x[j, o] - b * total[o] - c * above[j, o]
+                    x[j, o] += move * q[j, o]
+        if (i + 1) % restart == 0 and i < rows - 1:
+            inverse = np.linalg.inv(x)
+            q = q @ inverse
+            f = f @ inverse
+            x = np.eye(n)
+    return np.ascontiguousarray(np.linalg.solve(x.T, f.T).T).reshape(g.shape)

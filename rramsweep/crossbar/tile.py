@@ -1,0 +1,145 @@
+"""Tiles: a layer's weight matrix cut into physical crossbars, and what their wires make of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rramsweep.arguments import check_fields
+from rramsweep.crossbar.wires import Segments
+from rramsweep.errors import ValidationError, one_of
+
+FILLS = ("used", "whole")
+ARRANGEMENTS = ("separate", "interleaved")
+
+# The largest crossbar in print has 1,024 lines; a matrix of potentials of so many columns takes half a GB.
+MOST_LINES = 8192
+
+
+@dataclass(frozen=True)
+class Crossbar:
+    """A physical crossbar: at most `rows` word lines (inputs) by `columns` bit lines (outputs).
+
+    A layer's matrix (outputs x inputs, a convolution as `weight.flatten(1)` in (c, kh, kw) order) is cut into tiles of
+    `rows` inputs, the rest in the last one, by `columns` outputs, likewise. Each group of a grouped convolution has
+    tiles of its own. Used rows lie next to the sense amplifiers and used columns next to the drivers, where wires
+    disturb least. Partial sums of tiles are added digitally and exactly.
+
+    Args:
+        rows: word lines.
+        columns: bit lines.
+        fill: `used`, wires end where the used cells end; `whole`, the rest of the tile is there, its cells at g_min.
+        arrangement: of the two cells of a pair: `separate`, in two crossbars, subtracted behind them; `interleaved`, on
+            two word lines of one crossbar, driven by +V and -V, which share the bit line (rows / 2 inputs a tile).
+
+    Raises:
+        ValidationError: a count outside 1..8192, an odd number of rows for `interleaved`, or an unknown word.
+    """
+
+    version: ClassVar[int] = 1
+
+    rows: int = 128
+    columns: int = 128
+    fill: str = "used"
+    arrangement: str = "separate"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "tile")
+        for name in ("rows", "columns"):
+            if not 1 <= getattr(self, name) <= MOST_LINES:
+                raise ValidationError(
+                    f"must lie in 1..{MOST_LINES}",
+                    "give the lines of one crossbar",
+                    value=getattr(self, name),
+                    parameter=name,
+                    slot="tile",
+                )
+        one_of("fill", self.fill, FILLS)
+        one_of("arrangement", self.arrangement, ARRANGEMENTS)
+        if self.arrangement == "interleaved" and self.rows % 2:
+            raise ValidationError(
+                "must be even for arrangement=interleaved, where a pair takes two word lines",
+                "give one row more",
+                value=self.rows,
+                parameter="rows",
+                slot="tile",
+            )
+
+    @property
+    def inputs(self) -> int:
+        """Inputs that a tile takes."""
+        return self.rows // 2 if self.arrangement == "interleaved" else self.rows
+
+    def counts(self, outputs: int, inputs: int, groups: int = 1) -> tuple[int, int, int]:
+        """Tiles of a weight: `(groups, tiles along the inputs, tiles along the outputs)`, of each array of cells.
+
+        Args:
+            outputs: of the layer, all groups together.
+            inputs: of each output.
+            groups: matrices on the diagonal.
+        """
+        return groups, -(-inputs // self.inputs), -(-(outputs // groups) // self.columns)
+
+    def effective_uS(
+        self, g_uS: Map[str, Tensor], wires: Segments, g_min_uS: float, groups: int = 1
+    ) -> dict[str, Tensor]:
+        """Compute the conductances that a layer's cells have between drivers and outputs.
+
+        Args:
+            g_uS: arrays of cells by name (`p`, `n`), each (outputs, inputs of each output, ...).
+            wires: of each tile.
+            g_min_uS: of the cells that fill a tile.
+            groups: matrices that share no line; axis 0 holds their outputs one after the other.
+
+        Returns:
+            Likewise, float64.
+
+        Raises:
+            ValidationError: a conductance is negative or not finite, or pairs are asked for and there is one array.
+        """
+        names = list(g_uS)
+        if self.arrangement == "interleaved" and len(names) != 2:
+            raise ValidationError(
+                "must be separate for a mapping of one cell a weight",
+                "set tile.arrangement=separate or mapping=differential",
+                value=self.arrangement,
+                parameter="arrangement",
+                slot="tile",
+            )
+        shape = g_uS[names[0]].shape
+        # (cells, groups, rows, columns): inputs are word lines.
+        matrices = torch.stack([g_uS[name].flatten(1) for name in names]).double()
+        cells = matrices.view(len(names), groups, -1, matrices.shape[2]).mT
+        found = torch.empty_like(cells)
+        for places in self._alike(*cells.shape[2:]).values():
+            # (cells, groups x tiles, rows, columns)
+            tiles = torch.stack([cells[:, :, rows, columns] for rows, columns in places], 2).flatten(1, 2)
+            marched = self._march(tiles, wires, g_min_uS).view(len(names), groups, len(places), *tiles.shape[2:])
+            for i, (rows, columns) in enumerate(places):
+                found[:, :, rows, columns] = marched[:, :, i]
+        return {name: g.mT.flatten(0, 1).reshape(shape) for name, g in zip(names, found, strict=True)}
+
+    def _alike(self, inputs: int, outputs: int) -> dict[tuple[int, int], list[tuple[slice, slice]]]:
+        """The tiles of a matrix as `(rows, columns)` of it, by their size: those of one size are marched together."""
+        found: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
+        for row in range(0, inputs, self.inputs):
+            for column in range(0, outputs, self.columns):
+                rows, columns = min(self.inputs, inputs - row), min(self.columns, outputs - column)
+                found.setdefault((rows, columns), []).append((slice(row, row + rows), slice(column, column + columns)))
+        return found
+
+    def _march(self, cells: Tensor, wires: Segments, g_min_uS: float) -> Tensor:
+        """Effective conductances of tiles of one size, (cells, tiles, rows, columns)."""
+        rows, columns = cells.shape[2:]
+        if self.fill == "whole":
+            cells = pad(cells, (0, self.columns - columns, self.inputs - rows, 0), value=g_min_uS)
+        if self.arrangement == "interleaved":
+            found = torch.stack(wires.effective_pair(cells[0], cells[1]))
+        else:
+            found = wires.effective(cells.flatten(0, 1)).view_as(cells)
+        return found[:, :, found.shape[2] - rows :, :columns].contiguous()
