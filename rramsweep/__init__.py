@@ -29,6 +29,8 @@ _MODULES = {
     "plot_differences": "rramsweep.reporting.difference_plot",
     "figures_for": "rramsweep.reporting.figures",
     "plot_inspect": "rramsweep.reporting.layer_plot",
+    "tile_drop": "rramsweep.cli.layer_report",
+    "plot_tile": "rramsweep.reporting.tile_plot",
     "Device": "rramsweep.devices.device",
     "LayerSpec": "rramsweep.crossbar.programming",
     "AnalogNetwork": "rramsweep.network.analog",

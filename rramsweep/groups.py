@@ -8,10 +8,16 @@ from __future__ import annotations
 STAGES = ("programming", "relaxation", "drift", "variation", "faults")
 
 # The groups that decide a chip, one for each field of a `LayerSpec`.
-CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise")
+CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise", "tile", "wires")
 
 # Keys of a config that are part of a point.
 POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s", "accelerator")
 
 # Config groups of a point, in the order of the table's columns. `technology` only sets the others.
 GROUPS = ("technology", *CELL_GROUPS, "model", "data", "metric")
+
+# Groups that came after the first plans were stored: the option that those plans and their tables have, and its node.
+ADDED = {
+    "tile": ("none", {"_target_": "rramsweep.crossbar.Ideal"}),
+    "wires": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
+}

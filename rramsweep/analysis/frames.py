@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from rramsweep.analysis.schema import CHANCE, CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, to_arrow
 from rramsweep.files import read_regular, write_atomic
+from rramsweep.groups import ADDED
 
 T = TypeVar("T")
 
@@ -154,6 +155,9 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     for name in (*EXECUTION, CHANCE):
         if name not in table.column_names:
             table = table.append_column(pa.field(name, FACTS[name]), pa.nulls(len(table), FACTS[name]))
+    for group, (option, _) in ADDED.items():
+        if group not in table.column_names:
+            table = table.append_column(group, pa.array([option] * len(table), pa.string()))
     frame = _to_pandas(table)
     attrs = json.loads((table.schema.metadata or {}).get(_ATTRS_KEY, b"{}"))
     images = attrs.get("images")

@@ -23,6 +23,7 @@ STEPS = {
     "by_drift": ("drift", "take a smaller drift or an earlier t_s"),
     "by_variation": ("variation", "lower variation.sigma"),
     "by_faults": ("stuck cells", "lower the rates of faults"),
+    "by_wires": ("wires", "take smaller tiles, or lower wires.word_line_ohm and wires.bit_line_ohm"),
     "by_read_noise": ("read noise", "lower read_noise"),
 }
 

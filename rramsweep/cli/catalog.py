@@ -40,6 +40,8 @@ MEANINGS = {
     "variation": "what write-verify does not see of a cell",
     "faults": "cells that do not follow",
     "read_noise": "new at every read",
+    "tile": "size of the crossbars that a layer is cut into",
+    "wires": "resistance of the lines of a crossbar",
     "model": "the network and its weights",
     "data": "the inputs",
     "metric": "what scores a chip",

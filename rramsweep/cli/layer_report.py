@@ -21,7 +21,9 @@ from rramsweep.cli.composing import choices, composed_allowed, container
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.planning import plan_of
+from rramsweep.errors import ValidationError
 from rramsweep.files import write_atomic
+from rramsweep.network import inspection
 from rramsweep.network.inspection import inspect_layers
 from rramsweep.reporting.layer_plot import plot_inspect
 from rramsweep.reporting.report import save_figure
@@ -29,7 +31,9 @@ from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import percent
 from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.workbench import Workbench
+from rramsweep.study.plan import Plan
 from rramsweep.study.settings import Settings
+from rramsweep.suggest import suggest
 
 # Enough for an error that is the same on every chip but for a few percent, and for seconds.
 CHIPS = 5
@@ -73,33 +77,73 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
     for name, value in (("chips", chips), ("inputs", inputs)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}: give a larger integer")
+    plan, workbench = _plan(what, "inspect", inputs)
+    if chips is None and not isinstance(what, DictConfig):
+        given = any(override.get_key_element() == "chips" for override in parse(what))
+        chips = plan.settings.chips if given else None
+    seeds = plan.seeds[0]
+    seeds = seeds[: CHIPS if chips is None else chips]
+    seen = []
+    for point in plan.points:
+        model, specs, data = workbench.parts(point)
+        rows = inspect_layers(model, specs, point.config["t_s"], data.x, seeds)
+        labels = {**point.choices, **point.params}
+        seen.append(({name: labels.get(name) for name in plan.swept}, rows))
+    table = layer_table(seen)
+    table.attrs["warnings"] = [*table.attrs["warnings"], *workbench.notes]
+    return table
+
+
+@checked_arguments
+def tile_drop(what: DictConfig | Sequence[str], layer: str, *, tile: int = 0, cell: str = "p") -> pd.DataFrame:
+    """Compute what wires take from each cell of a tile: the relative drop `1 - G_eff / G`.
+
+    Args:
+        what: a config from `compose`, or the overrides of one point; its chip is the first one, `seed`.
+        layer: name of the layer, as `inspect` has it.
+        tile: number of the tile: groups one after the other, then along the inputs, then along the outputs.
+        cell: array of cells, `p` or `n`.
+
+    Returns:
+        A row for each word line from the top, a column for each bit line from the drivers; NaN for a cell of 0 uS.
+        `plot_tile` draws it. `attrs` holds `layer`, `tile`, `cell` and `seed`.
+
+    Raises:
+        ValueError: no such layer, tile or array of cells, several points, or what `compose` refuses.
+    """
+    plan, workbench = _plan(what, "tile_drop", INPUTS)
+    if len(plan.points) > 1:
+        raise ValidationError("must be one point", "give each axis one value", shown=f"{len(plan.points)} points")
+    point, seed = plan.points[0], plan.seeds[0][0]
+    model, specs, _ = workbench.parts(point)
+    if layer not in specs:
+        raise ValidationError("must be an analog layer", suggest(layer, specs), value=layer, parameter="layer")
+    tiles = inspection.tile_drop(model, specs[layer], layer, point.config["t_s"], seed, cell)
+    if not 0 <= tile < len(tiles):
+        raise ValidationError(
+            f"must lie in 0..{len(tiles) - 1}, the tiles of {layer}", "correct it", value=tile, parameter="tile"
+        )
+    drop = tiles[tile].numpy()
+    frame = pd.DataFrame(drop, pd.RangeIndex(len(drop), name="word_line"))
+    frame.columns.name = "bit_line"
+    frame.attrs |= {"layer": layer, "tile": tile, "cell": cell, "seed": seed}
+    return frame
+
+
+def _plan(what: DictConfig | Sequence[str], call: str, inputs: int) -> tuple[Plan, Workbench]:
+    """The plan of a config or of overrides that a function of this module takes, and the workbench that built it."""
     if isinstance(what, DictConfig):
         allow = composed_allowed(what)
         config = container(what)
         settings = Settings.of(config)
         workbench = Workbench(allow, ExecutionSettings.of(settings), inputs=inputs)
-        points, swept = [workbench.point(config, choices(what))], []
-        seeds: Sequence[int] = settings.seeds()
-    else:
-        with one_line():
-            if not isinstance(what, str):
-                refuse_flags(what, "inspect", "inspect takes one point")
-                check(what)
-                refuse_unheeded(what, "inspect programs a few chips in this process")
-            plan, workbench = plan_of(what, "rramsweep.inspect", inputs)
-        points, seeds, swept = list(plan.points), plan.seeds[0], list(plan.swept)
-        if chips is None and any(override.get_key_element() == "chips" for override in parse(what)):
-            chips = plan.settings.chips
-    seeds = seeds[: CHIPS if chips is None else chips]
-    seen = []
-    for point in points:
-        model, specs, data = workbench.parts(point)
-        rows = inspect_layers(model, specs, point.config["t_s"], data.x, seeds)
-        labels = {**point.choices, **point.params}
-        seen.append(({name: labels.get(name) for name in swept}, rows))
-    table = layer_table(seen)
-    table.attrs["warnings"] = [*table.attrs["warnings"], *workbench.notes]
-    return table
+        return Plan([workbench.point(config, choices(what))], [settings.seeds()], (), settings), workbench
+    with one_line():
+        if not isinstance(what, str):
+            refuse_flags(what, call, f"{call} takes one point")
+            check(what)
+            refuse_unheeded(what, f"{call} programs a few chips in this process")
+        return plan_of(what, f"rramsweep.{call}", inputs)
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:

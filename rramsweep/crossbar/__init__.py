@@ -5,5 +5,8 @@ The laws of single stages are in `effects`; which layers of a network go on the 
 
 from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
+from rramsweep.crossbar.tile import Crossbar
+from rramsweep.crossbar.wires import Segments
+from rramsweep.effects import Ideal
 
-__all__ = ["ConstantSum", "Differential", "LayerSpec", "Offset", "ProgrammedLayer"]
+__all__ = ["ConstantSum", "Crossbar", "Differential", "Ideal", "LayerSpec", "Offset", "ProgrammedLayer", "Segments"]

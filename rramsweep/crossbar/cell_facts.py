@@ -32,15 +32,17 @@ def program_by_steps(
         t_s: seconds since programming.
 
     Returns:
-        The programmed layer, and `by_mapping`, `by_programming`, ..., `by_faults` (null where all weights are zero).
+        The programmed layer, and `by_mapping`, `by_programming`, ..., `by_faults`, `by_wires` (null where
+        all weights are zero).
     """
-    size, before = float(weight.norm()), layer.weight()
+    size, before = float(weight.norm()), layer.weight_of_cells()
     steps = {"by_mapping": ratio(float((before - weight).norm()), size)}
     for stage in STAGES:
         layer = apply_stage(layer, stage, getattr(layer.spec, stage), seed, t_s)
-        after = layer.weight()
+        after = layer.weight_of_cells()
         steps[f"by_{stage}"] = ratio(float((after - before).norm()), size)
         before = after
+    steps["by_wires"] = ratio(float((layer.weight() - before).norm()), size)
     return replace(layer, t_s=t_s), steps
 
 

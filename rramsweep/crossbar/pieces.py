@@ -49,6 +49,7 @@ class NetworkCells:
         weights: `{layer: digital weight}` in the array's orientation, in the memory in which cells are programmed.
         specs: `{layer: LayerSpec}`.
         parts: `{layer: matrices that stand below each other}`, see `programming.map_layer`.
+        groups: `{layer: matrices that share no line}` where that is not 1, likewise.
         whole: layers that are programmed by themselves and at once: those whose cells are wanted, or whose weight is
             stored in another orientation than the array's.
 
@@ -57,9 +58,14 @@ class NetworkCells:
     """
 
     def __init__(
-        self, weights: Map[str, Tensor], specs: Map[str, LayerSpec], parts: Map[str, int], whole: Collection[str] = ()
+        self,
+        weights: Map[str, Tensor],
+        specs: Map[str, LayerSpec],
+        parts: Map[str, int],
+        groups: Map[str, int] | None = None,
+        whole: Collection[str] = (),
     ) -> None:
-        self._weights, self._specs, self._whole = weights, specs, whole
+        self._weights, self._specs, self._groups_of, self._whole = weights, specs, groups or {}, whole
         self._w_max = {name: full_scale(name, w, specs[name], parts[name]) for name, w in weights.items()}
         self._kept: dict[str, ProgrammedLayer] = {}
         left = SMALL_IN_ALL
@@ -128,11 +134,13 @@ class NetworkCells:
             write(name, replace(piece, g_uS=g_uS).weight(), rows)
 
     def _map(self, name: str) -> ProgrammedLayer:
-        return map_layer(name, self._weights[name], self._specs[name], w_max=self._w_max[name])
+        groups = self._groups_of.get(name, 1)
+        return map_layer(name, self._weights[name], self._specs[name], w_max=self._w_max[name], groups=groups)
 
     def _is_cellwise(self, name: str) -> bool:
-        """True where a layer may be joined with others or cut: all of its laws are cellwise."""
-        cellwise = all(is_cellwise(getattr(self._specs[name], stage)) for stage in STAGES)
+        """True where a layer may be joined with others or cut: its laws are cellwise, and no wires join its cells."""
+        spec = self._specs[name]
+        cellwise = not spec.wired and all(is_cellwise(getattr(spec, stage)) for stage in STAGES)
         return cellwise and name not in self._whole and self._weights[name].device.type == "cpu"
 
     def _groups(self) -> Iterator[list[ProgrammedLayer]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from collections.abc import Mapping as Map
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import torch
@@ -20,12 +20,14 @@ from rramsweep.crossbar.consistency import (
     run_check,
     time_notes,
 )
-from rramsweep.crossbar.mapping import Mapping
+from rramsweep.crossbar.mapping import Mapping, Offset
+from rramsweep.crossbar.tile import Crossbar
+from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import JoinedStream, Stream
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.effects.protocol import declared
-from rramsweep.errors import Sentence, placed
+from rramsweep.errors import Sentence, ValidationError, placed
 from rramsweep.groups import STAGES
 
 # The errors that follow a write, in time.
@@ -34,10 +36,11 @@ _ERRORS = STAGES[:3]
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """Specification of one layer of a chip: a device, a mapping and an effect for each stage.
+    """Specification of one layer of a chip: a device, a mapping, an effect for each stage, and its array.
 
     Raises:
-        ValueError: effects that count the same error twice, or a fit that does not cover the device.
+        ValueError: effects that count the same error twice, a fit that does not cover the device, or wires without a
+            tile, with conductances below 0 or for a mapping that has no place on them.
     """
 
     device: Device
@@ -48,6 +51,8 @@ class LayerSpec:
     variation: Effect = field(default_factory=Ideal)
     faults: Effect = field(default_factory=Ideal)
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
+    tile: Crossbar | Ideal = field(default_factory=Ideal)
+    wires: Segments | Ideal = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -55,6 +60,46 @@ class LayerSpec:
         for slot, effect in self._effects().items():
             if hasattr(effect, "check") and isinstance(effect, Calibrated):  # the protocol alone is slow to ask
                 run_check(slot, effect, partial(effect.check, self.device))
+        self._check_array()
+
+    def _check_array(self) -> None:
+        paired = not isinstance(self.mapping, Offset)
+        if isinstance(self.tile, Crossbar) and self.tile.arrangement == "interleaved" and not paired:
+            raise ValidationError(
+                "must be separate for a mapping of one cell a weight",
+                "set tile.arrangement=separate or mapping=differential",
+                value=self.tile.arrangement,
+                parameter="arrangement",
+                slot="tile",
+            )
+        if not self.wired:
+            return
+        if isinstance(self.tile, Ideal):
+            raise ValidationError(
+                "needs a crossbar, whose size says how long wires are",
+                "set tile=crossbar",
+                shown="tile=none",
+                slot="wires",
+            )
+        if not paired:
+            raise ValidationError(
+                "needs pairs of cells: the reference of mapping=offset is a number, not a column with wires of its own",
+                "set mapping=differential or constant_sum, or wires=ideal",
+                shown="mapping=offset",
+                slot="wires",
+            )
+        if self.device.edge == "none":
+            raise ValidationError(
+                "needs conductances of at least 0",
+                "set device.edge=clip or positive",
+                shown="device.edge=none",
+                slot="wires",
+            )
+
+    @property
+    def wired(self) -> bool:
+        """True where wires have a resistance."""
+        return isinstance(self.wires, Segments) and not self.wires.is_ideal
 
     @checked_arguments
     def check_time(self, t_s: float) -> None:
@@ -83,7 +128,21 @@ class LayerSpec:
         ]
         errors = {stage: getattr(self, stage) for stage in _ERRORS}
         levels = quantisation_notes(self.mapping, self.device)
-        return [*own, *retention_notes(errors, t_s), *levels, *time_notes(self._effects(), t_s)]
+        time = time_notes(self._effects(), t_s)
+        return [*own, *retention_notes(errors, t_s), *levels, *time, *self._array_notes()]
+
+    def _array_notes(self) -> list[Sentence]:
+        if not self.wired:
+            unread = isinstance(self.tile, Crossbar)
+            return [Sentence("the tile's size changes no score, because its wires are ideal")] if unread else []
+        if self.noisy_read:
+            return [
+                Sentence(
+                    "read noise under wires is scaled cell by cell with (G_eff/G)^2, which neglects what a noisy cell "
+                    "sends through its neighbours"
+                )
+            ]
+        return []
 
     def _effects(self) -> dict[str, object]:
         return {slot: getattr(self, slot) for slot in (*STAGES, "read_noise")}
@@ -100,6 +159,7 @@ class ProgrammedLayer:
         target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
         g_uS: conductances now, likewise.
         t_s: seconds since programming at which the cells are read.
+        groups: matrices that share no line of an array; axis 0 holds their outputs one after the other.
     """
 
     name: str
@@ -108,6 +168,7 @@ class ProgrammedLayer:
     target_uS: Map[str, Tensor]
     g_uS: Map[str, Tensor]
     t_s: float = 0.0
+    groups: int = 1
 
     def to(self, device: torch.device) -> ProgrammedLayer:
         """Move the cells to the memory of a device; returns the same object if they are in it."""
@@ -117,8 +178,21 @@ class ProgrammedLayer:
         return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
 
     def weight(self) -> Tensor:
-        """Effective weight of the conductances now, in the digital weight's shape and unit."""
+        """Effective weight of the conductances now, wires included, in the digital weight's shape and unit."""
+        return self.spec.mapping.weight(self.effective_uS, self.full_scale, self.spec.device)
+
+    def weight_of_cells(self) -> Tensor:
+        """Weight that the conductances now stand for, without wires."""
         return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
+
+    @cached_property
+    def effective_uS(self) -> Map[str, Tensor]:
+        """Conductances between drivers and outputs, by cell name: those of the cells where wires are ideal."""
+        spec = self.spec
+        if not (isinstance(spec.tile, Crossbar) and isinstance(spec.wires, Segments) and spec.wired):
+            return self.g_uS
+        found = spec.tile.effective_uS(self.g_uS, spec.wires, spec.device.g_min_uS, self.groups)
+        return {cell: g_uS.to(self.g_uS[cell].dtype) for cell, g_uS in found.items()}
 
 
 def full_scale(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Tensor:
@@ -136,7 +210,7 @@ def full_scale(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Te
 
 
 def map_layer(
-    name: str, weight: Tensor, spec: LayerSpec, parts: int = 1, w_max: Tensor | None = None
+    name: str, weight: Tensor, spec: LayerSpec, parts: int = 1, w_max: Tensor | None = None, groups: int = 1
 ) -> ProgrammedLayer:
     """Map and quantise one layer: its ideal chip, before any stage. Draws nothing.
 
@@ -146,6 +220,7 @@ def map_layer(
         spec: specification of the layer.
         parts: matrices that stand below each other along axis 0 (gates, projections), each with a scale of its own.
         w_max: `full_scale` of these arguments, where it is known already.
+        groups: see `ProgrammedLayer`.
 
     Raises:
         ValueError: the weight is not finite.
@@ -154,7 +229,7 @@ def map_layer(
     w_max = full_scale(name, weight, spec, parts) if w_max is None else w_max
     targets = spec.mapping.targets(weight, w_max, spec.device)
     target_uS = {cell: spec.device.quantise(targets.pop(cell)) for cell in list(targets)}
-    return ProgrammedLayer(name, spec, w_max, target_uS, target_uS)
+    return ProgrammedLayer(name, spec, w_max, target_uS, target_uS, groups=groups)
 
 
 def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t_s: float = 0.0) -> ProgrammedLayer:

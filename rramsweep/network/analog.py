@@ -152,15 +152,16 @@ class AnalogNetwork:
         self._read = {slot.carrier for slot in self._slots.values()}
         reordered = {name for name, array in self._arrays.items() if array.reordered}
         parts = {name: array.parts for name, array in self._arrays.items()}
-        self._cells = NetworkCells(self._digital, specs, parts, whole=self._read | reordered)
+        groups = {name: array.matrices for name, array in self._arrays.items()}
+        self._cells = NetworkCells(self._digital, specs, parts, groups, self._read | reordered)
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
         return self._with(self._digital.__getitem__)
 
     def ideal(self) -> nn.Module:
-        """The network on the ideal chip: mapped and quantised, every effect ideal."""
-        return self._with(lambda name: self._cells.ideal(name).weight())
+        """The network on the ideal chip: mapped and quantised, every effect and all wires ideal."""
+        return self._with(lambda name: self._cells.ideal(name).weight_of_cells())
 
     @checked_arguments
     def chip(self, seed: int) -> nn.Module:

@@ -69,6 +69,11 @@ class WeightArray:
         return cast(Tensor, getattr(self.module, self.parameter))
 
     @property
+    def matrices(self) -> int:
+        """Number of matrices that share no line of an array: the groups of a convolution."""
+        return cast(int, getattr(self.module, "groups", 1))
+
+    @property
     def reordered(self) -> bool:
         """True where the array holds the weight's numbers in another order than the layer."""
         return self.groups is not None

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from rramsweep.crossbar.cell_facts import cell_facts, program_by_steps, ratio, weight_facts
-from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer, program
+from rramsweep.crossbar.tile import Crossbar
 from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
-from rramsweep.errors import no_exit
+from rramsweep.errors import ValidationError, no_exit
 from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.read_noise import check_product, product
@@ -113,7 +114,10 @@ def inspect_layers(
     private = private_copy(model).requires_grad_(False)
     arrays = own_weights(find_arrays(private), specs)
     weights = {name: array.to_array(array.weight).clone() for name, array in arrays.items()}
-    mapped = {name: map_layer(name, weights[name], specs[name], array.parts) for name, array in arrays.items()}
+    mapped = {
+        name: map_layer(name, weights[name], specs[name], array.parts, groups=array.matrices)
+        for name, array in arrays.items()
+    }
     fixed = {name: weight_facts(weights[name], layer) for name, layer in mapped.items()}
     rows = []
     for seed in seeds:
@@ -185,3 +189,39 @@ def _comparison(
         reads += 1
 
     return compare
+
+
+def tile_drop(model: nn.Module, spec: LayerSpec, layer: str, t_s: float, seed: int, cell: str) -> list[Tensor]:
+    """Compute what wires take from each cell of the tiles of one layer of a chip: `1 - G_eff / G`.
+
+    Args:
+        model: any PyTorch network; it is copied.
+        spec: of the layer.
+        layer: name of the array.
+        t_s: seconds since programming.
+        seed: the chip.
+        cell: array of cells, `p` or `n`.
+
+    Returns:
+        A matrix (word lines, bit lines) for each tile: groups one after the other, then along the inputs, then along
+        the outputs. A cell of 0 uS has NaN.
+
+    Raises:
+        ValidationError: the mapping has no such cells.
+    """
+    array = find_arrays(private_copy(model))[layer]
+    weight = array.to_array(array.weight.detach())
+    programmed = program(map_layer(layer, weight, spec, array.parts, groups=array.matrices), seed, t_s)
+    if cell not in programmed.g_uS:
+        raise ValidationError(
+            "must name an array of cells", f"give {' or '.join(programmed.g_uS)}", value=cell, parameter="cell"
+        )
+    g_uS = programmed.g_uS[cell].flatten(1).double()
+    drop = torch.where(g_uS > 0, 1 - programmed.effective_uS[cell].flatten(1) / g_uS, math.nan)
+    tile = spec.tile if isinstance(spec.tile, Crossbar) else Crossbar(drop.shape[1], len(drop))
+    return [
+        part
+        for matrix in drop.chunk(array.matrices)
+        for rows in torch.split(matrix.mT, tile.inputs)
+        for part in torch.split(rows, tile.columns, 1)
+    ]

@@ -13,6 +13,8 @@ from rramsweep.arguments import brief, checked_arguments
 from rramsweep.crossbar import conductances
 from rramsweep.crossbar.mapping import Differential, Mapping, Offset
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, apply_stage, map_layer
+from rramsweep.crossbar.tile import Crossbar
+from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
 from rramsweep.errors import ValidationError
@@ -54,6 +56,9 @@ class FastPyTorchRRAM:
         levels: number of equally spaced levels, in the place of G_step.
         edge: `clip`, `positive` or `none`: what the window does after each stage.
         faults: stuck cells, e.g. `rramsweep.effects.Stuck(0.0175, 0.0904)`; they ignore every stage.
+        tile: size and arrangement of the crossbars, e.g. `rramsweep.crossbar.Crossbar(128, 128)`.
+        wires: their resistances, e.g. `rramsweep.crossbar.Segments(1.0, 1.0)`; they act on what
+            `get_noisy_model_for_inference` returns, not on `conductances`.
         include, exclude: shell patterns of the layers that go on the array.
         seed: the chip; None draws one from torch's global generator. `seed` holds it afterwards.
 
@@ -76,6 +81,8 @@ class FastPyTorchRRAM:
         levels: int | None = None,
         edge: str = "clip",
         faults: Effect | None = None,
+        tile: Crossbar | None = None,
+        wires: Segments | None = None,
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
         seed: int | None = None,
@@ -106,14 +113,15 @@ class FastPyTorchRRAM:
         step_uS = None if G_step is None or levels is not None else _microsiemens(G_step)
         device = Device(_microsiemens(G_min), _microsiemens(G_max), step_uS, levels, edge)
         mapping = mapping or (Differential() if differential else Offset())
-        spec = LayerSpec(device, mapping)
+        spec = LayerSpec(device, mapping, tile=tile or Ideal(), wires=wires or Ideal())
         self._faults = faults or Ideal()
         self._model = eager(pretrained_model, "pretrained_model")
         check_weights(self._model)
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
         for name, array in own_weights(find_arrays(private_copy(pretrained_model)), self._names).items():
-            self._mapped[name] = map_layer(name, array.to_array(array.weight).cpu(), spec, array.parts)
+            weight = array.to_array(array.weight).cpu()
+            self._mapped[name] = map_layer(name, weight, spec, array.parts, groups=array.matrices)
         self.reset(seed)
 
     @fixed_arithmetic()

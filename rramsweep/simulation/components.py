@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rramsweep import datasets, effects, metrics, models
 from rramsweep.construct import OWN, Kind, arguments, build, fit, inside, resolve
-from rramsweep.crossbar import mapping
+from rramsweep.crossbar import Crossbar, Segments, mapping
 from rramsweep.datasets import Data, from_dataset
 from rramsweep.datasets.inputs import AnyInputs, Inputs, each_input
 from rramsweep.devices.device import Device
@@ -42,9 +42,14 @@ def _refuse(slot: str, made: Any, target: str, what: str, remedy: str) -> NoRetu
     raise ValidationError(f"must make {what}", remedy, value=target, shown=shown, slot=slot, parameter="_target_")
 
 
-def _is_device(made: Any, target: str) -> None:
-    if not isinstance(made, Device):
-        _refuse("device", made, target, "a rramsweep.devices.device.Device", "return one")
+def _is_a(slot: str, kind: type) -> Callable[[Any, str], None]:
+    """The check of a slot that takes one class, or nothing (`Ideal`) where that is among its names."""
+
+    def check(made: Any, target: str) -> None:
+        if not isinstance(made, kind | effects.Ideal):
+            _refuse(slot, made, target, f"a {kind.__module__}.{kind.__qualname__}", "return one")
+
+    return check
 
 
 def _is_mapping(made: Any, target: str) -> None:
@@ -70,10 +75,12 @@ def _is_effect(slot: str, *names: str) -> Callable[[Any, str], None]:
 
 # What the target of each group may be: names of this package, and what a user's own must make.
 KINDS: dict[str, Kind] = {
-    "device": Kind("rramsweep.devices", ("Device",), _is_device),
+    "device": Kind("rramsweep.devices", ("Device",), _is_a("device", Device)),
     "mapping": Kind("rramsweep.crossbar", mapping.MAPPINGS, _is_mapping),
     **{stage: Kind("rramsweep.effects", effects.ONCE_A_CHIP, _is_effect(stage, "cells", "rng")) for stage in STAGES},
     "read_noise": Kind("rramsweep.effects", effects.EACH_READ, _is_effect("read_noise", "linear", "x", "layer", "rng")),
+    "tile": Kind("rramsweep.crossbar", ("Crossbar", "Ideal"), _is_a("tile", Crossbar)),
+    "wires": Kind("rramsweep.crossbar", ("Segments", "Ideal"), _is_a("wires", Segments)),
     "model": Kind("rramsweep.models", models.FACTORIES, lambda made, target: eager(made, f"what {target} returns")),
     "data": Kind("rramsweep.datasets", datasets.LOADERS),
     "metric": Kind("rramsweep.metrics", metrics.METRICS, checked),

@@ -16,7 +16,7 @@ from rramsweep import limits
 from rramsweep.construct import fit
 from rramsweep.errors import ValidationError
 from rramsweep.files import read_regular, write_atomic
-from rramsweep.groups import GROUPS
+from rramsweep.groups import ADDED, GROUPS
 from rramsweep.identity import digest
 from rramsweep.scale import SCALE_COLUMNS
 from rramsweep.study.settings import Settings
@@ -186,6 +186,8 @@ def _point(entry: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> Po
     config = {
         name: _part(key, parts, f"{where}.config.{name}") for name, key in _map(entry.get("config"), where).items()
     }
+    config |= {group: node for group, (_, node) in ADDED.items() if group not in config}
+    choices = {**choices, **{group: option for group, (option, _) in ADDED.items() if group not in choices}}
     for name, node in config.items():
         if name == "t_s":
             fit(node, float, f"{where}.config.t_s")
