@@ -104,7 +104,10 @@ class Data:
             )
         low, high = int(scored.min()), int(scored.max())
         if low < 0 or high >= n_classes:
-            raise ValueError(f"labels must be in 0..{n_classes - 1}, got {low}..{high}: renumber y or change n_classes")
+            unscored = f", or set ignore_index={low} where that label is not scored" if low < 0 else ""
+            raise ValueError(
+                f"labels must be in 0..{n_classes - 1}, got {low}..{high}: renumber y or change n_classes{unscored}"
+            )
 
     def __len__(self) -> int:
         """Number of inputs."""

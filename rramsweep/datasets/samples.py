@@ -223,11 +223,11 @@ def _stack(tensors: list[Tensor], role: str, fill: float | None) -> Tensor:
     for number, tensor in enumerate(tensors):
         ragged = fill is not None and tensor.dim() == first.dim() > 0 and tensor.shape[1:] == first.shape[1:]
         if (tensor.shape != first.shape and not ragged) or tensor.dtype != first.dtype:
-            how = "" if fill is not None or not tensor.dim() else ", or give +data.padding.NAME=VALUE for sequences"
+            padding = f", or pad sequences with data=dataset and data.padding={{{role}: 0}}"
             raise ValueError(
                 f"samples must have one shape and type, got {role} {tuple(first.shape)} {first.dtype} in sample 0 and "
                 f"{tuple(tensor.shape)} {tensor.dtype} in sample {number}: resize, pad or convert them in the Dataset"
-                f"{how}"
+                f"{padding if fill is None and tensor.dim() == 1 and role != 'y' else ''}"
             )
     if fill is None:
         return torch.stack(tensors)

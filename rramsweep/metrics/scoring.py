@@ -207,7 +207,8 @@ class Agreement:
 class CosineSimilarity:
     """Mean cosine of the angle between a chip's output vectors and the digital network's, `a.b / (|a| |b|)`.
 
-    `outputs` (N, ..., features), an embedding, say, in -1..1. Labels as in `Agreement`.
+    `outputs` (N, ..., features), an embedding, say, in -1..1. Labels as in `Agreement`: of sequences (N, T, features),
+    labels (N, T) of -100 leave out the padding.
     """
 
     digital: Tensor | None = field(default=None, init=False, repr=False, compare=False)

@@ -17,6 +17,7 @@ from rramsweep.cli.catalog import conf_dir
 from rramsweep.cli.composing import allowed, choices, compose, container, loader, read_settings
 from rramsweep.construct import import_name
 from rramsweep.groups import CELL_GROUPS, GROUPS
+from rramsweep.models.forward import FORWARD_KEYS
 from rramsweep.simulation.workbench import Workbench
 from tests.pictures import bytes_of, write_cifar, write_folder, write_mnist
 
@@ -49,6 +50,7 @@ OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
     **{("model", f"resnet{depth}"): [UNTRAINED, *COLOUR] for depth in (20, 32, 44, 56)},
     ("model", "torchvision"): [UNTRAINED, "model.name=resnet18", "model.num_classes=10", *COLOUR],
     ("model", "timm"): [UNTRAINED, "model.name=resnet18", "model.num_classes=10", *COLOUR],
+    ("model", "transformers"): ["model.path=my-vit", "model.class_name=AutoModelForImageClassification"],
     ("data", "mnist"): ["data.root=sets"],
     ("data", "fashion_mnist_full"): ["data.root=sets"],
     ("data", "cifar10"): ["model=resnet20", UNTRAINED, "data.root=sets"],
@@ -70,6 +72,11 @@ def test_every_yaml_says_what_it_is_and_where_it_comes_from(path):
 def test_every_option_composes_and_builds(group, option, workdir, monkeypatch):
     if option == "timm":
         pytest.importorskip("timm", reason="needs the extra timm")
+    if option == "transformers":
+        transformers = pytest.importorskip("transformers", reason="needs the extra transformers")
+        size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        config = transformers.ViTConfig(image_size=28, patch_size=7, num_channels=1, num_labels=10, **size)
+        transformers.ViTForImageClassification(config).save_pretrained("my-vit")
     labels = np.arange(20) % 10
     np.savez("mine.npz", x=np.zeros((20, 1, 28, 28), dtype=np.float32), y=labels)
     (workdir / "law.csv").write_text("g_uS,mu_uS,sigma_uS\n1,0,2\n100,-1,3\n")
@@ -91,7 +98,7 @@ def test_a_yaml_has_the_keys_its_target_takes_and_no_others(group, option):
     node = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
     parameters = inspect.signature(import_name(node["_target_"], group)).parameters.values()
     taken = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-    assert set(node) - {"_target_", "checkpoint"} == taken, (
+    assert set(node) - {"_target_", "checkpoint", *FORWARD_KEYS} == taken, (
         "every parameter is in the YAML, so that it can be overridden"
     )
 

@@ -387,7 +387,7 @@ def test_padded_sequences_are_those_of_the_padded_arrays(lab):
     np.testing.assert_array_equal(whole["loss"], padded["loss"])
     assert whole["point_id"].tolist() == padded["point_id"].tolist()
     with pytest.raises(
-        ValueError, match=r"one shape and type, got ids .*give \+data\.padding\.NAME=VALUE for sequences"
+        ValueError, match=r"one shape and type, got ids .*or pad sequences with data=dataset and data\.padding={ids: 0}"
     ):
         rs.sweep([*model, *ragged])
 
