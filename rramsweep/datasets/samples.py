@@ -231,6 +231,8 @@ def _stack(tensors: list[Tensor], role: str, fill: float | None) -> Tensor:
             )
     if fill is None:
         return torch.stack(tensors)
+    if not first.is_floating_point() and fill != int(fill):
+        raise ValidationError("must be a whole number", "correct it", parameter=f"padding.{role}", value=fill)
     ends = [[0, 0] * (tensor.dim() - 1) + [0, longest - len(tensor)] if tensor.dim() else [] for tensor in tensors]
     whole = [pad(x, end, value=fill) if any(end) else x for x, end in zip(tensors, ends, strict=True)]
     return torch.stack(whole)

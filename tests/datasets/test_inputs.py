@@ -261,6 +261,12 @@ def test_sequences_of_different_lengths_are_padded_and_their_labels_ignored(samp
         from_dataset(samples)
 
 
+def test_a_mask_of_what_is_padded_is_padded_as_it_is_told():
+    rows = [{"ids": IDS[i][: 1 + i], "ignored": torch.zeros(1 + i, dtype=torch.bool), "labels": 0} for i in range(3)]
+    mask = from_dataset(Samples(rows), padding={"ignored": 1}).x.kwargs["ignored"]
+    assert mask.tolist() == [[False, True, True], [False, False, True], [False, False, False]]
+
+
 def test_any_key_may_hold_the_labels():
     data = from_dataset(Samples(RAGGED), padding={}, labels="mask", inputs=["ids", "labels"])
     assert data.y.tolist()[0] == [1, -100, -100]
@@ -285,6 +291,8 @@ def test_a_lone_sequence_is_padded_under_its_own_name():
         ([({"ids": IDS[0]}, 1)], {"inputs": ["mask"]}, r"inputs must be of the arrays ids, .*got 'mask'"),
         ([(IDS[0], 1)], {"inputs": ["ids"]}, r"data\.inputs names keys of a dict, got \['ids'\]: leave it out"),
         (DICTS, {"padding": {"id": 0}}, r"padding must name inputs, ids, mask, got 'id'"),
+        (DICTS, {"padding": {"ids": 0.5}}, r"padding\.ids must be a whole number, got 0\.5"),
+        (DICTS, {"padding": {"ids": "0"}}, r"padding must be a dict of numbers or None"),
         ([{"ids": IDS[0], "text": "a", "labels": 0}], {}, r"text of sample 0 is a str"),
         ([(IDS[0], 1, 2)], {}, r"a pair \(x, y\), got a tuple of 3 as sample 0: .*or a dict with labels"),
         ([(IDS[0], 1, "a.png")], {}, r"a pair \(x, y\), got a tuple of 3 as sample 0"),
