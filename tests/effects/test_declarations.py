@@ -91,7 +91,7 @@ def test_every_law_declares_itself_and_nothing_of_it_enters_its_identity(group, 
         (RandomTelegraphNoise(tau=0.0), {"silent": True}),
         (Plain(), {}),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__ if callable(value) else repr(value),
 )
 def test_what_is_not_declared_has_the_default(law, declarations):
     found = {name: declared(law, name) for name in DEFAULTS if name != "source_range"}
