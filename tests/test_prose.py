@@ -12,9 +12,7 @@ import pytest
 import rramsweep
 
 ROOT = Path(rramsweep.__file__).parent
-ROOMS = ("effects", "crossbar", "devices")
-LEAVES = [path for path in ROOT.glob("*.py") if path.name not in ("suggest.py", "__main__.py")]
-MODULES = sorted([*LEAVES, *(path for room in ROOMS for path in (ROOT / room).glob("*.py"))])
+MODULES = sorted(ROOT.rglob("*.py"))
 
 # A first line is an imperative or a noun phrase.
 QUESTION = re.compile(r"(What|Whether|How|Of|Which|Where|When|Who|Why|Refuse)\b")

@@ -83,7 +83,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
 
 
 def check_baseline(frame: pd.DataFrame, baseline: Any) -> None:
-    """Refuse a baseline that is no `{column: value}`, or an empty one.
+    """Check that a baseline is a `{column: value}` with at least one column.
 
     Raises:
         ValueError: says what to write.

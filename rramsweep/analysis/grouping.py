@@ -46,7 +46,7 @@ def inputs_word(frame: pd.DataFrame) -> str:
 
 
 def need_facts(frame: pd.DataFrame) -> None:
-    """Refuse what is no results frame, lacks columns of the schema, or holds what no trial can have found.
+    """Check that a results frame has the schema's columns, and facts that trials can have.
 
     Raises:
         ValueError: it does; see `schema.check_outcomes`.
@@ -65,7 +65,7 @@ def need_facts(frame: pd.DataFrame) -> None:
 
 
 def _check_attrs(attrs: Mapping[Any, Any]) -> None:
-    """Refuse what a sweep would not have left with its frame.
+    """Check that a frame's attributes are those that a sweep leaves.
 
     Raises:
         ValidationError: names the entry.

@@ -53,7 +53,7 @@ def to_arrow(frame: pd.DataFrame) -> pa.Table:
 
 
 def check_outcomes(frame: pd.DataFrame) -> None:
-    """Refuse a results frame whose facts are not those of trials: edited, of other types, or contradicting each other.
+    """Check that the facts of a results frame are those of trials: not edited, of their types, without contradiction.
 
     Rows may be missing, and a chip may stand in several, as after `pd.concat`.
 

@@ -103,9 +103,9 @@ def _job(cfg: DictConfig) -> None:
 
 def _remove_empty(folder: Path) -> None:
     """Take back the folder that Hydra makes before a run is looked at, and what is above it, where nothing is in it."""
-    here = Path.cwd()
+    current = Path.cwd()
     for made in (folder, *folder.parents):
-        if made == here or not made.is_relative_to(here):
+        if made == current or not made.is_relative_to(current):
             return
         try:
             made.rmdir()

@@ -198,12 +198,12 @@ def composed_allowed(cfg: DictConfig) -> list[str]:
 def _check_composed(cfg: DictConfig) -> None:
     """Check that a config has everything that `compose` gives, each of its kind."""
     maps = [key for key in (*POINT_KEYS, "stopping", "choices") if key != "t_s"]
-    lacking = [key for key in (*maps, "t_s", *SETTINGS, *JOB_KEYS) if key not in cfg]
-    if lacking:
+    missing = [key for key in (*maps, "t_s", *SETTINGS, *JOB_KEYS) if key not in cfg]
+    if missing:
         raise ValidationError(
             Sentence(
-                f"a config must come from compose(), but this one lacks {', '.join(lacking[:3])}"
-                f"{', ...' if len(lacking) > 3 else ''}"
+                f"a config must come from compose(), but this one lacks {', '.join(missing[:3])}"
+                f"{', ...' if len(missing) > 3 else ''}"
             ),
             "make it with rramsweep.compose([...])",
         )

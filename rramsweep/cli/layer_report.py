@@ -60,7 +60,7 @@ _IF_ANY = ("stuck_share", "saturated_share")
 
 @checked_arguments
 def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, inputs: int = INPUTS) -> pd.DataFrame:
-    """What a handful of chips do to each layer of a network, in seconds, before any accuracy.
+    """Measure what a handful of chips do to each layer of a network, in seconds, before any accuracy.
 
     Args:
         what: a config from `compose`, or the overrides of a sweep, as `sweep` takes them.
@@ -158,7 +158,7 @@ def write(table: pd.DataFrame, folder: Path) -> None:
 
 
 def new_folder() -> Path:
-    """Where the next inspection's files go."""
+    """Folder for the files of the next inspection."""
     return Path("outputs") / "inspect" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 

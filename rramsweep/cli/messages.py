@@ -105,23 +105,23 @@ def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> Validati
     """Refusal of a name that is not there to be `what`: whose parameter it is, or what may have been meant."""
     group = key.split(".")[0]
     owners = catalog.parameters(group) if "." in key else {}
-    not_there = f"{key} is not there to be {what}"
+    unknown_key = f"{key} is not there to be {what}"
     if key in owners:
         others = " or ".join(f"{group}={option}" for option in owners[key])
         several = f", and where several options of {group} are swept write '{key}=choice(VALUE)' for those that have it"
         return ValidationError(
-            Sentence(f"{not_there}, because it is a parameter of {others}"),
+            Sentence(f"{unknown_key}, because it is a parameter of {others}"),
             f"choose that too{several if group in POINT_KEYS else ''}",
         )
     if owners:
-        return ValidationError(Sentence(not_there), suggest(key, owners))
+        return ValidationError(Sentence(unknown_key), suggest(key, owners))
     roots = [*GROUPS, *catalog.settings()]
     every = [*roots, *(name for group in (*POINT_KEYS, "stopping") for name in catalog.parameters(group))]
-    return ValidationError(Sentence(not_there), suggest(key, every if nearest(key, every) else roots))
+    return ValidationError(Sentence(unknown_key), suggest(key, every if nearest(key, every) else roots))
 
 
 def check_option(group: str, value: object, catalog: Catalog = CATALOG) -> None:
-    """Refuse the value of a group where no option can have it as a name.
+    """Check that the value of a group can be the name of an option.
 
     Raises:
         ValidationError: null, a number, a list of other values than text, or a path.
@@ -160,7 +160,7 @@ def positions(words: Sequence[str]) -> Iterator[int]:
 
 
 def refuse_torn(words: Sequence[str]) -> None:
-    """Refuse words of which a blank has torn off the value.
+    """Check that no blank has torn the value off a word.
 
     Raises:
         ValidationError: names the words and how to write them.
@@ -189,7 +189,7 @@ def _torn(words: Sequence[str]) -> tuple[str, str] | None:
 
 
 def check_names(words: Sequence[str], catalog: Catalog = CATALOG) -> None:
-    """Refuse a command that names an option, a parameter or a setting that is not there.
+    """Check that the options, parameters and settings that a command names exist.
 
     Nothing is refused that Hydra might accept: words of another form than NAME=VALUE, flags, and names of Hydra's that
     bring options or axes along leave the whole command to Hydra; so does a plugin that is not known here.

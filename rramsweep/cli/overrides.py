@@ -94,7 +94,7 @@ def _in_our_words(cause: BaseException) -> ValidationError | None:
 
 
 def check(words: Sequence[str], single: str = "") -> None:
-    """Refuse words that are no overrides, and a number where a group's option belongs.
+    """Check that words are overrides, and that no number stands where a group's option belongs.
 
     Args:
         words: flags and what follows one of Hydra's are left to Hydra.
@@ -126,7 +126,7 @@ def check(words: Sequence[str], single: str = "") -> None:
 
 
 def refuse_flags(words: Sequence[str], call: str, instead: str) -> None:
-    """Refuse flags of the command line in a call from Python, which takes overrides alone.
+    """Check that a call from Python has overrides alone, no flags of the command line.
 
     Args:
         words: as they were given.
@@ -147,7 +147,7 @@ def refuse_flags(words: Sequence[str], call: str, instead: str) -> None:
 
 
 def refuse_unheeded(overrides: Sequence[str], instead: str) -> None:
-    """Refuse overrides of how a command is run, which a call from Python would leave unheeded.
+    """Check that a call from Python has no overrides of how a command is run, which it would leave unheeded.
 
     Args:
         overrides: as they were given.
@@ -176,7 +176,7 @@ def refuse_unheeded(overrides: Sequence[str], instead: str) -> None:
 
 
 def _check_numbers(word: str) -> None:
-    """Refuse a bare number with underscores, which Hydra's grammar reads without them.
+    """Check that no bare number has underscores, which Hydra's grammar leaves out.
 
     Raises:
         ValidationError: names the number and what it would be read as.

@@ -158,9 +158,9 @@ def resolve_all(
         chosen = dict(zip(keys, combination, strict=True))
         rest = tuple(chosen[key].input_line for key in others)
         if rest not in composed:
-            cfg, lacking = _compose(loader, master, chosen)
-            composed[rest] = _Composed(cfg, [key for key in in_place if key not in lacking], list(lacking))
-            refused = lacking if len(composed) == 1 else {k: e for k, e in refused.items() if k in lacking}
+            cfg, missing = _compose(loader, master, chosen)
+            composed[rest] = _Composed(cfg, [key for key in in_place if key not in missing], list(missing))
+            refused = missing if len(composed) == 1 else {k: e for k, e in refused.items() if k in missing}
         base = composed[rest]
         if all(chosen[key] is first[key] for key in base.left_out):
             yield base.resolved(chosen), base.choices

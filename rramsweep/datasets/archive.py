@@ -146,10 +146,10 @@ def _read(
         if holds_one_array(path):
             raise ValueError(f"data.path must be an .npz archive, {path} holds one array: save with np.savez")
         found = array_names(path)
-        lacking = [name for name in ("x", "y") if name not in found]
+        missing = [name for name in ("x", "y") if name not in found]
         if labels is None and not any(name in found for name in LABELS):
             raise ValueError(
-                f"an .npz must hold x and y, {path} lacks {' and '.join(lacking)} but has "
+                f"an .npz must hold x and y, {path} lacks {' and '.join(missing)} but has "
                 f"{', '.join(found) or 'nothing'}: save it with np.savez(path, x=images, y=labels)"
             )
         lone = ["x"] if inputs is None and "x" in found else inputs

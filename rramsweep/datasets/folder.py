@@ -106,8 +106,8 @@ def _ordered(folders: list[str], order: str | list[str] | None) -> list[str]:
     text, number = sorted(folders), sorted(folders, key=_by_number)
     if isinstance(order, list):
         if sorted(order) != text:
-            lacking, unknown = sorted(set(text) - set(order)), sorted(set(order) - set(text))
-            what = f"lacks {lacking} and has {unknown}" if lacking or unknown else "names one twice"
+            missing, unknown = sorted(set(text) - set(order)), sorted(set(order) - set(text))
+            what = f"lacks {missing} and has {unknown}" if missing or unknown else "names one twice"
             raise ValidationError(
                 f"must list each of the {len(text)} class folders once, but {what}",
                 "correct the list",

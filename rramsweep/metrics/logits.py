@@ -12,7 +12,7 @@ from rramsweep.errors import ValidationError
 
 
 def check_logits(name: str, outputs: Tensor, targets: Tensor, each: str) -> None:
-    """Refuse outputs that are not a row of logits for each label.
+    """Check that outputs are a row of logits for each label.
 
     Args:
         name: of the metric.
@@ -91,7 +91,7 @@ def scored(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_masks(logits: Tensor, labels: Tensor) -> int:
-    """Refuse logits of -inf, which mask classes, where they leave no class.
+    """Check that logits of -inf, which mask classes, leave a class.
 
     Args:
         logits: shape (\\*shape, classes), without NaN or +inf.

@@ -150,7 +150,7 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _refuse_programs(path: Path) -> None:
-    """Refuse the two kinds of zip archives that hold a compiled network where weights are wanted."""
+    """Check that a zip archive holds weights: two kinds of them hold a compiled network."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
@@ -332,7 +332,7 @@ def _check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
 
 
 def _check_kind(name: str, value: Tensor, target: torch.dtype, path: Path) -> None:
-    """Refuse a tensor whose numbers are not there, or not real, dense ones as the model has them."""
+    """Check that a tensor has its numbers, real and dense ones as the model has them."""
     where = f"{name} in {path}"
     if value.is_meta:
         raise ValueError(

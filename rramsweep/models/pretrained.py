@@ -111,7 +111,7 @@ def configuration_digest(model: nn.Module) -> str:
 
 
 def _check_loaded(info: dict[str, Any], path: str, class_name: str, architectures: list[str] | None) -> None:
-    """Refuse a network of which transformers has drawn weights at random."""
+    """Check that transformers has drawn no weights of a network at random."""
     for what, key in (("lacks", "missing_keys"), ("has in another shape", "mismatched_keys")):
         names = sorted(name if isinstance(name, str) else name[0] for name in info.get(key, ()))
         if names:

@@ -59,7 +59,7 @@ class Accelerator:
             raise ValueError("precision=tf32 is of GPUs, got it with device=cpu: use float32")
 
     def check(self) -> None:
-        """Refuse a GPU that is not here.
+        """Check that torch sees the GPU.
 
         Raises:
             ValueError: says what is here.

@@ -218,7 +218,7 @@ class AnalogNetwork:
 
     @torch.inference_mode()
     def check_reads(self, x: AnyInputs) -> None:
-        """Refuse read noise that would go unnoticed: on layers whose weight is used without calling the layer.
+        """Check that every layer with read noise is called: the use of its weight alone would go without noise.
 
         Args:
             x: a batch of the network's inputs; one is enough.

@@ -216,7 +216,7 @@ def own_weights(arrays: Map[str, WeightArray], names: Iterable[str]) -> dict[str
 
 
 def check_weights(model: nn.Module) -> None:
-    """Refuse a network whose numbers cannot become conductances, or are not there.
+    """Check that a network has its numbers, and that they can become conductances.
 
     A digital part may be complex, as spectral convolutions and rotary embeddings are.
 

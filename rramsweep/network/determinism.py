@@ -23,7 +23,7 @@ NOISE = 4.0
 
 @torch.inference_mode()
 def check_steady(model: nn.Module, x: AnyInputs, name: str) -> None:
-    """Refuse a network whose answers hang on more than its weights and each input.
+    """Check that the answers of a network depend on its weights and each input alone.
 
     Args:
         model: in eval mode, returning one tensor; others are left to what evaluates them.

@@ -29,7 +29,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def refuse_after_fork() -> None:
-    """Refuse to compute in a process that was forked when torch had threads.
+    """Check that the process was not forked when torch had threads.
 
     Whether it had cannot be read anywhere, so a process of its own tries: it hangs in the place of this one. A process
     that has run torch by itself since it was forked has threads of its own, for which the same holds: it is not asked.

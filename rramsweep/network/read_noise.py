@@ -95,7 +95,7 @@ def product(array: WeightArray) -> Callable[..., Tensor]:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> None:
-    """Refuse a subclass whose cells do not each meet one input, as they are: its read noise would be another.
+    """Check that each cell of a subclass meets one input, as it is: read noise would be another otherwise.
 
     Laws of read noise take the variance of an output from the layer's own forward of x^2, which is right if the output
     is a sum of weights times inputs: then `sum over the weights of (dy / dw)^2` is that forward with weights of 1. It

@@ -53,9 +53,9 @@ def _is_a(slot: str, kind: type) -> Callable[[Any, str], None]:
 
 
 def _is_mapping(made: Any, target: str) -> None:
-    lacking = [name for name in ("full_scale", "targets", "weight") if not callable(getattr(made, name, None))]
-    if lacking:
-        what = f"a mapping with {', '.join(lacking)}"
+    missing = [name for name in ("full_scale", "targets", "weight") if not callable(getattr(made, name, None))]
+    if missing:
+        what = f"a mapping with {', '.join(missing)}"
         _refuse("mapping", made, target, what, "write it as rramsweep.crossbar.mapping.Differential is written")
 
 

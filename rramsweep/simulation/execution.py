@@ -136,7 +136,7 @@ class ExecutionSettings:
         return f"Wish({', '.join(f'{name}={value!r}' for name, value in values.items())}, alone={self.one_process!r})"
 
     def check_format(self, shape: Sequence[int], weights: Iterable[Tensor]) -> None:
-        """Refuse a memory format that inputs of this shape, or these weights, cannot have.
+        """Check that inputs of this shape, and these weights, can have the memory format.
 
         Raises:
             ValueError: states both.

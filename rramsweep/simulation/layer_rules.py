@@ -87,7 +87,7 @@ def _check_changes(rule: Mapping[str, Any], where: str) -> None:
 
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str], prefix: str = "") -> None:
-    """Refuse keys that nothing reads.
+    """Check that every key is read.
 
     Raises:
         ValueError: names the key and the nearest known ones.

@@ -129,7 +129,7 @@ class Work:
         first = in_order(known, seeds)
         if self._stopping.decide(first, len(seeds)) is not None:
             return []
-        upto = self._stopping.next_look(len(first), len(seeds))
+        upto = self._stopping.next_check(len(first), len(seeds))
         return [s for s in seeds[:upto] if s not in known]
 
 

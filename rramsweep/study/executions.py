@@ -1,4 +1,4 @@
-"""How networks are run, as plain data: of each kind of network one way, in a store's `executions.json` and in a plan.
+"""Ways to run networks, as plain data: one for each kind of network, in a store's `executions.json` and in a plan.
 
 They are kept because trials of one point are comparable to the last bit under one way of running alone: a sweep that
 goes on on another machine, under another launcher, or with a later rule, runs as it began.

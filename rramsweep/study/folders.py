@@ -15,7 +15,7 @@ _LONGEST = 255
 
 
 def check_name(name: str, store: str) -> None:
-    """Refuse a `name` whose folder would be none of its own under outputs/.
+    """Check that a `name` has a folder of its own under outputs/.
 
     Args:
         name: of the sweep; `a/b` is a folder in a folder.
@@ -34,7 +34,7 @@ def check_name(name: str, store: str) -> None:
 
 
 def check_can_be_folder(folder: Path, what: str, instead: str) -> None:
-    """Refuse a folder that cannot be made, since its name, or one that it should lie in, is taken by something else.
+    """Check that a folder can be made: that nothing else has its name, or that of a folder it should lie in.
 
     A link that leads nowhere is such a thing: to make a folder in its place fails as if it were there.
 
@@ -55,7 +55,7 @@ def check_can_be_folder(folder: Path, what: str, instead: str) -> None:
 
 
 def check_apart(folder: Path, store: Path, given: str) -> None:
-    """Refuse a sweep's folder that is the store's, or one of which lies in the other.
+    """Check that a sweep's folder and the store are two folders, neither of which lies in the other.
 
     Args:
         folder: of the sweep.

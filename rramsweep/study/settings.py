@@ -126,9 +126,9 @@ class Settings:
                 raise ValidationError(
                     "is no setting", f"{suggest(str(key), names)} Or update rramsweep", parameter=f"settings.{key}"
                 )
-        lacking = sorted(names - set(document) - set(_OF_PLANS))
-        if lacking:
-            raise ValidationError("is missing", "run the sweep again", parameter=f"settings.{lacking[0]}")
+        missing = sorted(names - set(document) - set(_OF_PLANS))
+        if missing:
+            raise ValidationError("is missing", "run the sweep again", parameter=f"settings.{missing[0]}")
         try:
             notes = fit(document.get("notes", []), list[str], "notes")
             held = fit(document.get("held_fixed", []), list[str], "held_fixed")
@@ -153,7 +153,7 @@ class Settings:
         return range(self.seed, self.seed + self.stopping.cap(self.chips))
 
     def check_units(self, params: Iterable[Mapping[str, Any]]) -> None:
-        """Refuse distances that make no sense in the unit of the points' metrics.
+        """Check that distances make sense in the unit of the points' metrics.
 
         Args:
             params: parameter columns of the points.

@@ -23,7 +23,7 @@ class Stopping(Protocol):
     """Decides from a point's scores, in the order of its seeds, how many of its chips count."""
 
     def check(self, metrics: Sequence[Scale]) -> None:
-        """Refuse, with ValueError, what makes no sense for scores of these metrics."""
+        """Check, with ValueError, that the rule makes sense for scores of these metrics."""
 
     def cap(self, chips: int) -> int:
         """The most chips that a point may get, `chips` being the setting of that name."""
@@ -31,7 +31,7 @@ class Stopping(Protocol):
     def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
         """`(n, why)` once the first n chips are enough, else None; None in `scores` is a failed chip."""
 
-    def next_look(self, n: int, cap: int) -> int:
+    def next_check(self, n: int, cap: int) -> int:
         """The number of chips at which to decide next, above `n`."""
 
 
@@ -48,7 +48,7 @@ class Fixed:
     def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
         return (cap, "fixed") if len(scores) >= cap else None
 
-    def next_look(self, n: int, cap: int) -> int:  # noqa: ARG002
+    def next_check(self, n: int, cap: int) -> int:  # noqa: ARG002
         return cap
 
 
@@ -106,16 +106,16 @@ class Interval:
         return self.max_chips
 
     def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
-        n = self.next_look(0, cap)
+        n = self.next_check(0, cap)
         while n <= len(scores):
             if self._narrow(scores[:n]):
                 return n, "interval"
             if n == cap:
                 return n, "cap"
-            n = self.next_look(n, cap)
+            n = self.next_check(n, cap)
         return None
 
-    def next_look(self, n: int, cap: int) -> int:
+    def next_check(self, n: int, cap: int) -> int:
         if n < self.min_chips:
             return min(self.min_chips, cap)
         return min(self.min_chips + ((n - self.min_chips) // self.batch + 1) * self.batch, cap)

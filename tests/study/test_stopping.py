@@ -39,10 +39,10 @@ def test_what_comes_later_changes_nothing():
 def test_looks_are_batch_boundaries_up_to_the_cap():
     looks = [0]
     while looks[-1] < 60:
-        looks.append(RULE.next_look(looks[-1], 60))
+        looks.append(RULE.next_check(looks[-1], 60))
     assert looks == [0, *range(10, 65, 5)]
-    assert RULE.next_look(12, 60) == 15
-    assert RULE.next_look(0, 7) == 7
+    assert RULE.next_check(12, 60) == 15
+    assert RULE.next_check(0, 7) == 7
 
 
 def test_chips_that_all_agree_stop_no_sooner_than_twice_the_least():
