@@ -28,7 +28,7 @@ BATCH = 64
 # Bytes of a batch's largest activation. With 1 MiB of L2 a core and 32 MiB of L3, half or twice as much costs up to 5 %
 # more or less, by network. Fewer inputs than SMALLEST have a pass of several threads wait for them too often, so these
 # are allowed as long as the batches of all chips at the same time stay within BATCH_BYTES.
-CACHE_BYTES = 8 << 20
+CACHE_BYTES = 4 << 20
 BATCH_BYTES = 256 << 20
 SMALLEST = 64
 
