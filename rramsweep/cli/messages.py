@@ -114,7 +114,8 @@ def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> Validati
             f"choose that too{several if group in POINT_KEYS else ''}",
         )
     if owners:
-        return ValidationError(Sentence(unknown_key), suggest(key, owners))
+        new = f"write +{key}=VALUE for an argument of the network, or " if group == "model" else ""
+        return ValidationError(Sentence(unknown_key), f"{new}{suggest(key, owners)}")
     roots = [*GROUPS, *catalog.settings()]
     every = [*roots, *(name for group in (*POINT_KEYS, "stopping") for name in catalog.parameters(group))]
     return ValidationError(Sentence(unknown_key), suggest(key, every if nearest(key, every) else roots))
