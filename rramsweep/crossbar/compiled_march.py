@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
 def march(g: Array, segments: tuple[float, float, float, float], both: bool, restart: int) -> Array:
     """Compute `F X^-1` of the word lines of one tile.
 
@@ -26,12 +25,38 @@ def march(g: Array, segments: tuple[float, float, float, float], both: bool, res
     Returns:
         In the shape of g.
     """
-    word, first, bit, last = segments
     lines, rows, n = g.shape
-    f = np.zeros((lines * rows, n))
-    x, q, above = np.eye(n), np.zeros((n, n)), np.empty((n, n))
+    f = np.zeros((lines, rows, n))
+    x, q = np.eye(n), np.zeros((n, n))
+    for begin in range(0, rows, restart):
+        end = min(begin + restart, rows)
+        _rows(np.ascontiguousarray(g), f, x, q, begin, end, *segments, both)
+        done = np.concatenate([q, *f[:, :end]])
+        solved = np.linalg.solve(x.T, done.T).T
+        f[:, :end] = solved[n:].reshape(lines, end, n)
+        x, q = np.eye(n), np.ascontiguousarray(solved[:n])
+    return f
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
+def _rows(
+    g: Array,
+    f: Array,
+    x: Array,
+    q: Array,
+    begin: int,
+    end: int,
+    word: float,
+    first: float,
+    bit: float,
+    last: float,
+    both: bool,
+) -> None:
+    """March along some rows: `f`, potentials `x` and currents `q` are changed in place."""
+    lines, rows, n = g.shape
+    above = np.empty((n, n))
     phi, psi, total = np.empty(n), np.empty(n), np.empty(n)
-    for i in range(rows):
+    for i in range(begin, end):
         down = last if i == rows - 1 else bit
         for k in range(lines):
             d = g[k, i]
@@ -45,7 +70,7 @@ def march(g: Array, segments: tuple[float, float, float, float], both: bool, res
                 psi[j] = v
                 t += d[j] * v
                 v += t * (word if j else first)
-            out = f[k * rows + i]
+            out = f[k, i]
             total[:] = 0.0
             for j in range(n - 1, -1, -1):
                 a, h = psi[j] * d[j], d[j] * ((psi[j] + phi[j]) if both else psi[j]) / v
@@ -54,7 +79,7 @@ def march(g: Array, segments: tuple[float, float, float, float], both: bool, res
                     total[o] += a * x[j, o]
                     out[o] += h * x[j, o]
             total[:] = 0.0
-            move = down if k == lines - 1 else 0.0  # once the currents of all lines are there
+            move = down if k == lines - 1 else 0.0  # once the currents of all lines are known
             for j in range(n):
                 a, b, c = phi[j] * d[j], d[j] * psi[j] / v, d[j] * phi[j] / v
                 e = d[j]
@@ -62,9 +87,3 @@ def march(g: Array, segments: tuple[float, float, float, float], both: bool, res
                     total[o] += a * x[j, o]
                     q[j, o] += e * x[j, o] - b * total[o] - c * above[j, o]
                     x[j, o] += move * q[j, o]
-        if (i + 1) % restart == 0 and i < rows - 1:
-            inverse = np.linalg.inv(x)
-            q = q @ inverse
-            f = f @ inverse
-            x = np.eye(n)
-    return np.ascontiguousarray(np.linalg.solve(x.T, f.T).T).reshape(g.shape)
