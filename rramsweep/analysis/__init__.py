@@ -1,1 +1,4 @@
-"""The results table and what follows from it: summary, comparison, lifetime. No torch, no plots."""
+"""The results table and what follows from it: summary, paired comparison, lifetime, the table of layers.
+
+Plots and sentences are in `reporting`; plans and stored facts are in `study`. Nothing here needs torch.
+"""

@@ -1,4 +1,4 @@
-"""Mapping of weights to cells, their programming in the order of the stages, conductance files.
+"""Mapping of weights to cells, their programming in the order of the stages, tiles and wires, conductance files.
 
 The laws of single stages are in `effects`; which layers of a network go on the array is in `network`.
 """

@@ -1,4 +1,7 @@
-"""Real data to score chips on: embedded ones, a user's own, and the record that any set is put in."""
+"""Real data to score chips on: embedded ones, a user's own, and the record that any set is put in.
+
+Scores of outputs on the data are in `metrics`.
+"""
 
 from rramsweep.datasets.archive import npz
 from rramsweep.datasets.arrays import Data

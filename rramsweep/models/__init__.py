@@ -1,4 +1,7 @@
-"""The embedded default networks, those of the usual collections, and loading weights from a file."""
+"""The embedded default networks, those of the usual collections, and loading weights from a file.
+
+Layers on the array, and a chip's weights in them, are in `network`.
+"""
 
 from rramsweep.models.by_name import timm_model, torchvision_model
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
