@@ -49,9 +49,9 @@ class NetworkCells:
         weights: `{layer: digital weight}` in the array's orientation, in the memory in which cells are programmed.
         specs: `{layer: LayerSpec}`.
         parts: `{layer: matrices that stand below each other}`, see `programming.map_layer`.
-        groups: `{layer: matrices that share no line}` where that is not 1, likewise.
         whole: layers that are programmed by themselves and at once: those whose cells are wanted, or whose weight is
             stored in another orientation than the array's.
+        groups: `{layer: matrices that share no line of an array}` where that is not 1, see `programming.map_layer`.
 
     Raises:
         ValueError: a weight is not finite.
@@ -62,8 +62,8 @@ class NetworkCells:
         weights: Map[str, Tensor],
         specs: Map[str, LayerSpec],
         parts: Map[str, int],
-        groups: Map[str, int] | None = None,
         whole: Collection[str] = (),
+        groups: Map[str, int] | None = None,
     ) -> None:
         self._weights, self._specs, self._groups_of, self._whole = weights, specs, groups or {}, whole
         self._w_max = {name: full_scale(name, w, specs[name], parts[name]) for name, w in weights.items()}

@@ -153,7 +153,7 @@ class AnalogNetwork:
         reordered = {name for name, array in self._arrays.items() if array.reordered}
         parts = {name: array.parts for name, array in self._arrays.items()}
         groups = {name: array.matrices for name, array in self._arrays.items()}
-        self._cells = NetworkCells(self._digital, specs, parts, groups, self._read | reordered)
+        self._cells = NetworkCells(self._digital, specs, parts, self._read | reordered, groups)
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""

@@ -165,11 +165,11 @@ class Bench:
                 accelerator = Accelerator(self.device, rng_device=draws)
                 analog = rs.AnalogNetwork(model, specs, accelerator=accelerator)
                 analog.chip(0)
-                accelerator.wait()
+                self._wait()
                 started, n = time.perf_counter(), 5
                 for seed in range(n):
                     analog.chip(seed)
-                accelerator.wait()
+                self._wait()
                 print(f"  {network.name:10} drawn on {draws:4} {(time.perf_counter() - started) / n * 1e3:8.2f}")
 
     def formats(self) -> None:
@@ -201,6 +201,10 @@ class Bench:
         print(f"  {ok} of {len(frame)} chips, {1 / frame['seconds'].mean():.1f} a second")
         if ok != 5000:
             self.failures.append("chips were lost where memory ended")
+
+    def _wait(self) -> None:
+        if self.gpu:
+            torch.cuda.synchronize(self.device)
 
     def _forget_memory(self) -> None:
         if self.gpu:

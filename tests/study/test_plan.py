@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
 
 from rramsweep.devices.device import Device
 from rramsweep.effects import RelativeDrift
+from rramsweep.groups import ADDED
 from rramsweep.identity import describe, digest, flatten, identify
 from rramsweep.scale import FRACTION, Scale
 from rramsweep.study.plan import PLAN_FILE, Plan, Point, merge
@@ -18,8 +19,9 @@ from rramsweep.study.settings import Settings
 
 def point(name="a", **params):
     scale = Scale("top-1 accuracy", FRACTION, True).columns
-    config = {"drift": {"_target_": "x", **params}, "t_s": 0.0}
-    return Point(digest(name), f"text {name}", {"drift": name}, {**params, **scale}, config)
+    config = {"drift": {"_target_": "x", **params}, "t_s": 0.0, **{group: node for group, (_, node) in ADDED.items()}}
+    choices = {"drift": name, **{group: option for group, (option, _) in ADDED.items()}}
+    return Point(digest(name), f"text {name}", choices, {**params, **scale}, config)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,12 @@ def test_a_plan_survives_its_file(tmp_path):
     assert again == plan
     assert plan.n_trials == 5
     assert path.name == PLAN_FILE
+
+
+def test_groups_that_a_plan_of_before_lacks_are_ideal(tmp_path):
+    new = point("a", r=0.1)
+    old = replace(new, choices={"drift": "a"}, config={key: new.config[key] for key in ("drift", "t_s")})
+    assert Plan.load(Plan([old], [[0]]).save(tmp_path)).points == [new]
 
 
 def test_a_plan_keeps_what_sources_cover_and_an_older_plan_has_that_of_then(tmp_path):
