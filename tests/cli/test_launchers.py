@@ -259,9 +259,9 @@ hydra:
 def test_an_experiment_that_sets_launcher_and_axes_gives_the_same_rows(package, reference, run):
     (package / "options" / "experiment").mkdir(parents=True)
     (package / "options" / "experiment" / "own.yaml").write_text(EXPERIMENT)
-    code, _, err = run("experiment=own", *CHIPS, "store=own", "name=own", "--config-dir=options")
+    code, _, err = run("experiment=own", *CHIPS, "store=experiment", "name=experiment", "--config-dir=options")
     assert code == 0, err
-    same(table(package, "own"), reference)
+    same(table(package, "experiment"), reference)
 
 
 @pytest.mark.slow
