@@ -93,3 +93,11 @@ def test_no_package_hides_a_public_function():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_numba_is_not_imported_before_there_are_wires():
+    code = """
+import sys, rramsweep.crossbar
+print("numba" in sys.modules)
+"""
+    assert python(code) == "False"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,12 +18,6 @@ from torch import Tensor
 
 from rramsweep.arguments import check_fields
 from rramsweep.errors import ValidationError, one_of
-
-march: Callable[..., Any] | None
-try:
-    from rramsweep.crossbar.compiled_march import march
-except ImportError:  # numba is of the extra `fast`
-    march = None
 
 DRIVES = ("left", "both")
 
@@ -156,6 +151,7 @@ class Segments:
         segment, last = self.bit_line_ohm / _UNIT_OHM, (self.bit_line_ohm + self.sense_ohm) / _UNIT_OHM
         growth = math.sqrt(segment * float(on_bit_line.max()))
         restart = max(1, int(_GROWTH / growth)) if growth > _GROWTH / rows else rows
+        march = compiled_march()
         if march is not None and on_bit_line.device.type == "cpu":
             word, first = self.word_line_ohm / _UNIT_OHM, (self.word_line_ohm + self.driver_ohm) / _UNIT_OHM
             both = self.drive == "both" and first > 0
@@ -184,9 +180,14 @@ class Segments:
         return _WordLines(g, segment, (self.word_line_ohm + self.driver_ohm) / _UNIT_OHM, self.drive == "both")
 
 
-def kernel() -> str:
-    """Name of what marches on a CPU: `numba` where it is installed, else `torch`. They agree to rounding."""
-    return "torch" if march is None else "numba"
+@cache
+def compiled_march() -> Callable[..., Any] | None:
+    """The march that numba compiles, None where it is not installed (extra `fast`); both agree to rounding."""
+    try:  # not before there are wires: numba takes as long to import as pandas
+        from rramsweep.crossbar.compiled_march import march
+    except ImportError:
+        return None
+    return march
 
 
 class _WordLines:
