@@ -126,7 +126,8 @@ def explain_verb(arguments: Sequence[str], console: Console) -> None:
         begin = "begin" if found else "begins"
         raise ValueError(
             f"a POINT_ID must be the beginning of one point's, but {what} of {given.store} {begin} with "
-            f"{given.point_id!r}: copy it from the point_id column"
+            f"{given.point_id!r}: copy it from the point_id column; "
+            "a point is in the store from its first chip on"
         )
     console.print(f"point_id {found[0]} is the hash of:", texts[found[0]], sep="\n", markup=False, soft_wrap=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -26,8 +27,8 @@ from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Point
 from rramsweep.units import in_words, unit_of
 
-# The groups of what can go wrong with a cell.
-ERROR_GROUPS = (*STAGES, "read_noise")
+# The groups of what can go wrong with a cell and with its lines.
+ERROR_GROUPS = (*STAGES, "read_noise", "wires")
 
 # The shape of the weight that is programmed, and how many inputs it is read with.
 _SHAPE = (32, 64)
@@ -104,6 +105,21 @@ def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workben
     }
 
 
+def draw_notes(points: Sequence[Point], chips: int, workbench: Workbench) -> list[str]:
+    """A sentence where several chips are asked of points that are all without a draw.
+
+    Args:
+        points: of the plan.
+        chips: of each point.
+        workbench: the one that built the points.
+    """
+    if chips < 2:
+        return []
+    if any(workbench.draws(point) for point in points):
+        return []
+    return ["nothing is drawn at random, so every chip of a point is the same one: chips=1 is enough"]
+
+
 def _defaults(points: Sequence[Point], given: set[str]) -> dict[tuple[str, str, str, Any], tuple[int, int]]:
     """First and last point of each `(name, option, technology, value)` of an error's number or switch nobody gave."""
     found: dict[tuple[str, str, str, Any], tuple[int, int]] = {}
@@ -117,7 +133,9 @@ def _defaults(points: Sequence[Point], given: set[str]) -> dict[tuple[str, str, 
                 if name.partition(".")[0] == group and name not in given and _is_strength(value):
                     both = (*found.get((name, option, technology, value), ends), *ends)
                     found[name, option, technology, value] = (min(both), max(both))
-    return found
+    # What takes several values under one option follows an axis: a config derives it from what is swept.
+    values = Counter((name, option, technology) for name, option, technology, _ in found)
+    return {key: ends for key, ends in found.items() if values[key[:3]] == 1}
 
 
 def company_notes(

@@ -109,7 +109,8 @@ def tile_drop(what: DictConfig | Sequence[str], layer: str, *, tile: int = 0, ce
         `plot_tile` draws it. `attrs` holds `layer`, `tile`, `cell` and `seed`.
 
     Raises:
-        ValueError: no such layer, tile or array of cells, several points, or what `compose` refuses.
+        ValueError: no such layer, tile or array of cells, wires without resistance, several points, or what `compose`
+            refuses.
     """
     plan, workbench = _plan(what, "tile_drop", INPUTS)
     if len(plan.points) > 1:
@@ -118,6 +119,10 @@ def tile_drop(what: DictConfig | Sequence[str], layer: str, *, tile: int = 0, ce
     model, specs, _ = workbench.parts(point)
     if layer not in specs:
         raise ValidationError("must be an analog layer", suggest(layer, specs), value=layer, parameter="layer")
+    if not specs[layer].wired:
+        raise ValidationError(
+            "must have wires with a resistance", "add tile=crossbar wires=segments", value=layer, parameter="layer"
+        )
     tiles = inspection.tile_drop(model, specs[layer], layer, point.config["t_s"], seed, cell)
     if not 0 <= tile < len(tiles):
         raise ValidationError(

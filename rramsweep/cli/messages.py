@@ -46,6 +46,10 @@ _HARMLESS = (LAUNCHER, "hydra.launcher.", "hydra.run.", "hydra.sweep.", "hydra.j
 _PLUGINS = {"hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher", "__pycache__"}
 
 
+# How alike a name must be to be taken for a misspelling where any other is taken too (`difflib`).
+ALMOST = 0.85
+
+
 class CommandError(Exception):
     """A command that did not end as asked.
 
@@ -114,8 +118,11 @@ def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> Validati
             f"choose that too{several if group in POINT_KEYS else ''}",
         )
     if owners:
-        new = f"write +{key}=VALUE for an argument of the network, or " if group == "model" else ""
-        return ValidationError(Sentence(unknown_key), f"{new}{suggest(key, owners)}")
+        if group == "model":
+            near = nearest(key, owners, ALMOST)
+            meant = f", or did you mean {' or '.join(near)}?" if near else ""
+            return ValidationError(Sentence(unknown_key), f"write +{key}=VALUE for an argument of the network{meant}")
+        return ValidationError(Sentence(unknown_key), suggest(key, owners))
     roots = [*GROUPS, *catalog.settings()]
     every = [*roots, *(name for group in (*POINT_KEYS, "stopping") for name in catalog.parameters(group))]
     return ValidationError(Sentence(unknown_key), suggest(key, every if nearest(key, every) else roots))

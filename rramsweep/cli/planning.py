@@ -122,6 +122,7 @@ def described(plan: Plan, given: Iterable[str], workbench: Workbench) -> Plan:
     held = factors.held_fixed(plan.points, [*given, *plan.swept], workbench)
     notes = factors.level_notes(plan.points, plan.swept, workbench)
     notes += factors.company_notes(plan.points, plan.swept, held, workbench)
+    notes += factors.draw_notes(plan.points, max(map(len, plan.seeds), default=0), workbench)
     settings = replace(
         plan.settings,
         notes=(*plan.settings.notes, *notes),

@@ -97,6 +97,11 @@ class LayerSpec:
             )
 
     @property
+    def draws(self) -> bool:
+        """True where an effect may draw at random: it is neither ideal nor declared silent."""
+        return any(not declared(effect, "silent") for effect in self._effects().values())
+
+    @property
     def wired(self) -> bool:
         """True where wires have a resistance."""
         return isinstance(self.wires, Segments) and not self.wires.is_ideal
@@ -134,7 +139,7 @@ class LayerSpec:
     def _array_notes(self) -> list[Sentence]:
         if not self.wired:
             unread = isinstance(self.tile, Crossbar)
-            return [Sentence("the tile's size changes no score, because its wires are ideal")] if unread else []
+            return [Sentence("where wires are ideal, the size of a tile changes no score")] if unread else []
         if self.noisy_read:
             return [
                 Sentence(

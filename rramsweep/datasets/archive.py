@@ -148,6 +148,13 @@ def _read(
         found = array_names(path)
         missing = [name for name in ("x", "y") if name not in found]
         if labels is None and not any(name in found for name in LABELS):
+            if found and "x" not in found:
+                raise ValidationError(
+                    f"must hold labels beside {', '.join(found)}, as an array y, labels or label",
+                    "save them too, or name their array with data.labels",
+                    parameter="path",
+                    value=str(path),
+                )
             raise ValueError(
                 f"an .npz must hold x and y, {path} lacks {' and '.join(missing)} but has "
                 f"{', '.join(found) or 'nothing'}: save it with np.savez(path, x=images, y=labels)"

@@ -118,6 +118,13 @@ def roles(names: Sequence[str], inputs: Sequence[str] | None, labels: str | None
     """
     target = labels if labels is not None else next((name for name in LABELS if name in names), LABELS[0])
     chosen = [name for name in names if name != target] if inputs is None else list(inputs)
+    if labels is None and target not in names:
+        raise ValidationError(
+            f"must hold labels beside {', '.join(names) or '(none)'}, as y, labels or label",
+            "name their array with data.labels",
+            parameter="the named arrays",
+            shown="none of these",
+        )
     for parameter, name in [("labels", target), *(("inputs", name) for name in chosen)]:
         if name not in names:
             raise ValidationError(

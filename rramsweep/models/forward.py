@@ -156,11 +156,11 @@ def select(output: object, key: str | int) -> Tensor:
     else:
         if isinstance(found, Tensor):
             return found
-    names = ", ".join(_names(output))
-    what = f"{type(output).__name__}{f' with {names}' if names else ''}"
+    names = _names(output)
+    what = f"{type(output).__name__}{' with ' + ', '.join(names) if names else ''}"
     raise ValidationError(
         "must be a tensor of what the network returns",
-        f"it returns {what}, of which one is meant" if names else f"it returns {what}: leave model.output null",
+        f"it returns {what}: {f'choose one with model.output={names[0]}' if names else 'leave model.output null'}",
         parameter="output",
         slot="model",
         value=key,

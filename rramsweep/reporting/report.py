@@ -220,7 +220,8 @@ def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
     for metric in metrics:
         distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.distance}".rstrip()
         good.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
-    return f"yield: chips with a {' or a '.join(good)}; Wilson interval"
+    articles = (f"{'an' if each[0] in 'aeiou' else 'a'} {each}" for each in good)
+    return f"yield: chips with {' or '.join(articles)}; Wilson interval"
 
 
 def _summary(frame: pd.DataFrame) -> pd.DataFrame:

@@ -242,6 +242,11 @@ class Workbench:
         return self._parts.keep("shares", count, node["model"], node["data"], list(self._rules(node)))
 
     @_prepared
+    def draws(self, point: Point) -> bool:
+        """True where an effect of a point may draw at random: it is neither ideal nor declared silent."""
+        return any(spec.draws for spec in self._specs(point.config, point.choices).values())
+
+    @_prepared
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
         """A point's network (not to be changed), the spec of each weight on the array, and the data."""
         node = point.config

@@ -248,3 +248,33 @@ def test_a_plan_of_before_there_were_held_values_is_read(workdir):
     del document["settings"]["held_fixed"]
     path.write_text(json.dumps(document))
     assert Plan.load(path).settings.held_fixed == ()
+
+
+WIRED = ["tile=crossbar", "tile.rows=32", "wires=segments", "wires.word_line_ohm=0,5"]
+
+
+def test_a_resistance_that_nobody_gave_is_held_fixed_and_named_beside_a_swept_one():
+    plan, _ = plan_of([*DIGITS[:3], *WIRED, "chips=1"], "test")
+    assert "wires.bit_line_ohm=1 Ω [placeholder]" in plan.settings.held_fixed
+    (note,) = [note for note in plan.settings.notes if "acts at every level" in note]
+    assert note.startswith("wires.word_line_ohm is swept, but wires.bit_line_ohm=1 acts at every level")
+    given, _ = plan_of([*DIGITS[:3], *WIRED, "wires.bit_line_ohm=0", "chips=1"], "test")
+    assert not any("wires" in held for held in given.settings.held_fixed)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["chips=3", *WIRED],
+            "nothing is drawn at random, so every chip of a point is the same one",
+        ),
+        (["chips=3", "drift.relative_drift=0,0.1"], None),
+        (["chips=1", *WIRED], None),
+        (["chips=3", "read_noise=white"], None),
+        (["chips=3", "faults=stuck"], None),
+    ],
+)
+def test_chips_of_points_without_a_draw_are_said_to_be_the_same(overrides, says):
+    notes = [note for note in plan_of([*DIGITS[:3], *overrides], "test")[0].settings.notes if "drawn at random" in note]
+    assert [note[: len(says)] for note in notes] == [says] if says else not notes

@@ -47,7 +47,7 @@ REFUSED = {
     "-m drift.relative_drft=range(0,1,0.5)": "did you mean drift.relative_drift?",
     "-m drft=choice(1,2)": "drft is not there to be swept: did you mean drift?",
     "data.path=/tmp/x.npz": "because it is a parameter of data=cifar10_jpeg or data=npz",
-    "model.width=64": "model.width is not there to be set: write .model.width=VALUE for an argument of the network, or",
+    "model.width=64": "model.width is not there to be set: write .model.width=VALUE for an argument of the network",
     "data.limt=50": "data.limt is not there to be set: did you mean data.limit?",
     "device.g_max=[1,2]": "device.g_max is not there to be set: did you mean device.g_max_uS?",
     "metric.name='x'": "metric.name is not there to be set",

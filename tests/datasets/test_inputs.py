@@ -153,7 +153,11 @@ def test_arrays_beside_x_are_left_out_and_said(arrays):
 @pytest.mark.parametrize(
     ("given", "changes", "says"),
     [
-        ({"ids": IDS, "mask": MASK}, {}, r"an \.npz must hold x and y, .* lacks x and y but has ids, mask"),
+        (
+            {"ids": IDS, "mask": MASK},
+            {},
+            r"path must hold labels beside ids, mask, as an array y, labels or label, got .*: save them",
+        ),
         ({"ids": IDS, "y": Y}, {"labels": "label"}, r"labels must be of the arrays ids, y, got 'label': name them"),
         ({"ids": IDS, "y": Y}, {"inputs": ["id"]}, r"inputs must be of the arrays ids, y, got 'id'"),
         ({"ids": IDS, "y": Y}, {"inputs": ["ids", "y"]}, r"inputs must name at least one array beside the labels 'y'"),

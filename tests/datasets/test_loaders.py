@@ -350,7 +350,7 @@ X = torch.zeros(1, 2, 2)
         ([(np.array(["a"]), 0)], r"x of sample 0 is a ndarray"),
         ([(X, 0, 1)], r"pair \(x, y\), got a tuple of 3 as sample 0"),
         ([X], r"pair \(x, y\), got a Tensor as sample 0"),
-        ([{"x": X}], r"labels must be of the arrays x, got 'y': name them with data\.labels"),
+        ([{"x": X}], r"the named arrays must hold labels beside x, as y, labels or label, got none of these: name"),
         ([(X.byte(), 0)], r"x must be floating point"),
         ([(X, -1), (X, 0)], r"labels must be in 0\.\.0, got -1\.\.0"),
     ],

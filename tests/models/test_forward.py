@@ -48,10 +48,14 @@ def test_a_key_an_attribute_or_an_index_selects_the_tensor(output, key):
 @pytest.mark.parametrize(
     ("output", "key", "says"),
     [
-        ({"logits": A}, "logit", "got 'logit': it returns dict with logits, of which one is meant"),
-        ((A, B), 2, "got 2: it returns tuple with 0, 1, of which one is meant"),
-        (Pair(A, B), "score", "got 'score': it returns Pair with logits, loss, of which one is meant"),
-        (Answer(A, (B,)), "layers", "got 'layers': it returns Answer with logits, layers.0, of which one is meant"),
+        ({"logits": A}, "logit", "got 'logit': it returns dict with logits: choose one with model.output=logits"),
+        ((A, B), 2, "got 2: it returns tuple with 0, 1: choose one with model.output=0"),
+        (Pair(A, B), "score", "got 'score': it returns Pair with logits, loss: choose one with model.output=logits"),
+        (
+            Answer(A, (B,)),
+            "layers",
+            "got 'layers': it returns Answer with logits, layers.0: choose one with model.output=logits",
+        ),
         (A, "logits", "got 'logits': it returns Tensor: leave model.output null"),
         ("text", "logits", "got 'logits': it returns str: leave model.output null"),
     ],

@@ -378,7 +378,7 @@ def test_a_network_is_its_weights_and_configuration_wherever_its_folder_lies(her
         (["model.output=null"], r"returns SequenceClassifierOutput with logits: choose one with model\.output=logits"),
         (
             ["model.output=logit"],
-            r"got 'logit': it returns SequenceClassifierOutput with logits, of which one is meant",
+            r"got 'logit': it returns SequenceClassifierOutput with logits: choose one with model.output=logits",
         ),
         (["+model.forward.attention_masks=1"], r"forward\.attention_masks must .*: did you mean attention_mask"),
         (["+model.forward.attention_mask=1"], r"forward\.attention_mask must not be an array of the data too"),

@@ -26,10 +26,10 @@ def test_the_frame_has_the_drop_of_every_cell_of_the_tile(drop):
     assert (drop.to_numpy() > 0).all()
 
 
-def test_ideal_wires_take_nothing():
-    none = rs.tile_drop([*POINT, "wires=ideal"], "fc1")
-    assert (none.to_numpy() == 0).all()
-    assert none.shape == (32, 16)
+@pytest.mark.parametrize("wires", [["wires=ideal"], [f"wires.{name}_ohm=0" for name in ("word_line", "bit_line")]])
+def test_wires_without_resistance_have_nothing_to_show(wires):
+    with pytest.raises(ValueError, match="layer must have wires with a resistance, got 'fc1': add tile=crossbar"):
+        rs.tile_drop([*POINT, *wires], "fc1")
 
 
 def test_a_lone_cell_loses_what_its_series_resistance_takes():
