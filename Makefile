@@ -21,13 +21,14 @@ LIGHTNING := .venv-lightning
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
+# One thread a worker: with as many workers as cores, more threads wait for each other.
 test: $(TESTABLE) lint
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 	$(MAKE) test-hydra14
 
 test-hydra14: $(HYDRA14)/.installed
 	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -c 'import hydra; assert hydra.__version__.startswith("1.4."), hydra'
-	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -n auto -m 'not slow' $(HYDRA14_TESTS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -n auto -m 'not slow' $(HYDRA14_TESTS)
 
 lint: $(TESTABLE)
 	$(BIN)/ruff check .
