@@ -120,10 +120,8 @@ def roles(names: Sequence[str], inputs: Sequence[str] | None, labels: str | None
     chosen = [name for name in names if name != target] if inputs is None else list(inputs)
     if labels is None and target not in names:
         raise ValidationError(
-            f"must hold labels beside {', '.join(names) or '(none)'}, as y, labels or label",
+            Sentence(f"named arrays must hold labels, as y, labels or label, got {', '.join(names) or 'none'}"),
             "name their array with data.labels",
-            parameter="the named arrays",
-            shown="none of these",
         )
     for parameter, name in [("labels", target), *(("inputs", name) for name in chosen)]:
         if name not in names:

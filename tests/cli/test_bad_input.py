@@ -748,7 +748,10 @@ CASES = [
     (samples("good", "data.limit=21"), r"limit must be in 1..20, got 21"),
     (samples("good", "data.n_classes=5"), r"labels must be in 0..4, got 0..9"),
     (samples("sizes"), r"one shape and type, got x \(1, 8, 8\) .* \(1, 9, 9\) .* in sample 3: resize, pad"),
-    (samples("dict"), r"labels must be of the arrays x, target, got 'y': name them with data\.labels"),
+    (
+        samples("dict"),
+        r"named arrays must hold labels, as y, labels or label, got x, target: name their array with data\.labels",
+    ),
     (samples("text"), r"y of sample 0 is a str"),
     (samples("missing"), r"Samples raised FileNotFoundError\('0.png'\) after 0 of them"),
     ([*samples("good")[1:], "model=lenet5"], r"must accept the data's inputs"),

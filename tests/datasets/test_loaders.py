@@ -350,7 +350,10 @@ X = torch.zeros(1, 2, 2)
         ([(np.array(["a"]), 0)], r"x of sample 0 is a ndarray"),
         ([(X, 0, 1)], r"pair \(x, y\), got a tuple of 3 as sample 0"),
         ([X], r"pair \(x, y\), got a Tensor as sample 0"),
-        ([{"x": X}], r"the named arrays must hold labels beside x, as y, labels or label, got none of these: name"),
+        (
+            [{"x": X}],
+            r"named arrays must hold labels, as y, labels or label, got x: name their array with data\.labels",
+        ),
         ([(X.byte(), 0)], r"x must be floating point"),
         ([(X, -1), (X, 0)], r"labels must be in 0\.\.0, got -1\.\.0"),
     ],

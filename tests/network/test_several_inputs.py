@@ -287,7 +287,7 @@ def test_the_class_of_pyrram_sim_and_its_validation():
     for batch in [(picture, vector, y), ((picture, vector), y), [x.kwargs, y], {**x.kwargs, "labels": y}]:
         assert validate(noisy, [batch]) == 100
     for batch in [(picture, "text", y), {"picture": picture}, (picture,), y, ({"picture": 1}, y)]:
-        with pytest.raises(ValueError, match=r"dataloader must give batches|labels must be of the arrays"):
+        with pytest.raises(ValueError, match=r"dataloader must give batches|named arrays must hold labels"):
             validate(noisy, [batch])
 
 
