@@ -106,7 +106,7 @@ def no_option(group: str, name: str, catalog: Catalog = CATALOG) -> ValidationEr
 
 
 def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> ValidationError:
-    """Refusal of a name that is not there to be `what`: whose parameter it is, or what may have been meant."""
+    """Refusal of a name that is not there to be `what`: whose parameter it is, or what may have been guess."""
     group = key.split(".")[0]
     owners = catalog.parameters(group) if "." in key else {}
     unknown_key = f"{key} is not there to be {what}"
@@ -120,8 +120,8 @@ def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> Validati
     if owners:
         if group == "model":
             near = nearest(key, owners, ALMOST)
-            meant = f", or did you mean {' or '.join(near)}?" if near else ""
-            return ValidationError(Sentence(unknown_key), f"write +{key}=VALUE for an argument of the network{meant}")
+            guess = f", or did you mean {' or '.join(near)}?" if near else ""
+            return ValidationError(Sentence(unknown_key), f"write +{key}=VALUE for an argument of the network{guess}")
         return ValidationError(Sentence(unknown_key), suggest(key, owners))
     roots = [*GROUPS, *catalog.settings()]
     every = [*roots, *(name for group in (*POINT_KEYS, "stopping") for name in catalog.parameters(group))]
