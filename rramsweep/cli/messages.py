@@ -106,7 +106,7 @@ def no_option(group: str, name: str, catalog: Catalog = CATALOG) -> ValidationEr
 
 
 def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> ValidationError:
-    """Refusal of a name that is not there to be `what`: whose parameter it is, or what may have been guess."""
+    """Refusal of a name that is not there to be `what`: whose parameter it is, or what may have been meant."""
     group = key.split(".")[0]
     owners = catalog.parameters(group) if "." in key else {}
     unknown_key = f"{key} is not there to be {what}"
