@@ -81,8 +81,7 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
     if chips is None and not isinstance(what, DictConfig):
         given = any(override.get_key_element() == "chips" for override in parse(what))
         chips = plan.settings.chips if given else None
-    seeds = plan.seeds[0]
-    seeds = seeds[: CHIPS if chips is None else chips]
+    seeds = plan.seeds[0][: CHIPS if chips is None else chips]
     seen = []
     for point in plan.points:
         model, specs, data = workbench.parts(point)

@@ -26,11 +26,11 @@ def march(g: Array, segments: tuple[float, float, float, float], both: bool, res
         In the shape of g.
     """
     lines, rows, n = g.shape
-    f = np.zeros((lines, rows, n))
+    g, f = np.ascontiguousarray(g), np.zeros(g.shape)
     x, q = np.eye(n), np.zeros((n, n))
     for begin in range(0, rows, restart):
         end = min(begin + restart, rows)
-        _rows(np.ascontiguousarray(g), f, x, q, begin, end, *segments, both)
+        _rows(g, f, x, q, begin, end, *segments, both)
         done = np.concatenate([q, *f[:, :end]])
         solved = np.linalg.solve(x.T, done.T).T
         f[:, :end] = solved[n:].reshape(lines, end, n)

@@ -64,14 +64,8 @@ class LayerSpec:
 
     def _check_array(self) -> None:
         paired = not isinstance(self.mapping, Offset)
-        if isinstance(self.tile, Crossbar) and self.tile.arrangement == "interleaved" and not paired:
-            raise ValidationError(
-                "must be separate for a mapping of one cell a weight",
-                "set tile.arrangement=separate or mapping=differential",
-                value=self.tile.arrangement,
-                parameter="arrangement",
-                slot="tile",
-            )
+        if isinstance(self.tile, Crossbar):
+            self.tile.check_pairs(paired)
         if not self.wired:
             return
         if isinstance(self.tile, Ideal):
@@ -198,6 +192,11 @@ class ProgrammedLayer:
             return self.g_uS
         found = spec.tile.effective_uS(self.g_uS, spec.wires, spec.device.g_min_uS, self.groups)
         return {cell: g_uS.to(self.g_uS[cell].dtype) for cell, g_uS in found.items()}
+
+    @cached_property
+    def transfer(self) -> Map[str, Tensor]:
+        """`G_eff / G` of each cell, by cell name; 0 for a cell that does not conduct."""
+        return {cell: torch.where(g_uS > 0, self.effective_uS[cell] / g_uS, 0.0) for cell, g_uS in self.g_uS.items()}
 
 
 def full_scale(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Tensor:

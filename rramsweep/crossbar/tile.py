@@ -85,6 +85,24 @@ class Crossbar:
         """
         return groups, -(-inputs // self.inputs), -(-(outputs // groups) // self.columns)
 
+    def check_pairs(self, paired: bool) -> None:
+        """Check that the arrangement suits a mapping.
+
+        Args:
+            paired: the mapping has two cells a weight.
+
+        Raises:
+            ValidationError: pairs are to lie on one bit line, and there are none.
+        """
+        if self.arrangement == "interleaved" and not paired:
+            raise ValidationError(
+                "must be separate for a mapping of one cell a weight",
+                "set tile.arrangement=separate or mapping=differential",
+                value=self.arrangement,
+                parameter="arrangement",
+                slot="tile",
+            )
+
     def effective_uS(
         self, g_uS: Map[str, Tensor], wires: Segments, g_min_uS: float, groups: int = 1
     ) -> dict[str, Tensor]:
@@ -103,14 +121,7 @@ class Crossbar:
             ValidationError: a conductance is negative or not finite, or pairs are asked for and there is one array.
         """
         names = list(g_uS)
-        if self.arrangement == "interleaved" and len(names) != 2:
-            raise ValidationError(
-                "must be separate for a mapping of one cell a weight",
-                "set tile.arrangement=separate or mapping=differential",
-                value=self.arrangement,
-                parameter="arrangement",
-                slot="tile",
-            )
+        self.check_pairs(len(names) == 2)
         shape = g_uS[names[0]].shape
         # (cells, groups, rows, columns): inputs are word lines.
         matrices = torch.stack([g_uS[name].flatten(1) for name in names]).double()

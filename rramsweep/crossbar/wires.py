@@ -151,14 +151,14 @@ class Segments:
         segment, last = self.bit_line_ohm / _UNIT_OHM, (self.bit_line_ohm + self.sense_ohm) / _UNIT_OHM
         growth = math.sqrt(segment * float(on_bit_line.max()))
         restart = max(1, int(_GROWTH / growth)) if growth > _GROWTH / rows else rows
+        word, first = self.word_line_ohm / _UNIT_OHM, (self.word_line_ohm + self.driver_ohm) / _UNIT_OHM
+        both = self.drive == "both" and first > 0  # an ideal source at one end leaves nothing to drive from the other
         march = compiled_march()
         if march is not None and on_bit_line.device.type == "cpu":
-            word, first = self.word_line_ohm / _UNIT_OHM, (self.word_line_ohm + self.driver_ohm) / _UNIT_OHM
-            both = self.drive == "both" and first > 0
             stacked = torch.stack(word_lines, 1).numpy()
             compiled = np.stack([march(tile, (word, first, segment, last), both, restart) for tile in stacked])
             return torch.from_numpy(compiled).unbind(1)
-        lines = [self._word_lines(g) for g in word_lines]
+        lines = [_WordLines(g, word, first, both) for g in word_lines]
         f = [g.new_zeros(g.shape) for g in word_lines]
         identity = torch.eye(columns, dtype=on_bit_line.dtype, device=on_bit_line.device).expand(tiles, -1, -1)
         x, q = identity.clone(), torch.zeros_like(identity)
@@ -174,10 +174,6 @@ class Segments:
                     out[:, : i + 1] = part
                 x, q = identity.clone(), q.clone()
         return tuple(torch.linalg.solve(x, torch.cat(f, 1), left=False).split(rows, 1))
-
-    def _word_lines(self, g: Tensor) -> _WordLines:
-        segment = self.word_line_ohm / _UNIT_OHM
-        return _WordLines(g, segment, (self.word_line_ohm + self.driver_ohm) / _UNIT_OHM, self.drive == "both")
 
 
 @cache
@@ -205,7 +201,6 @@ class _WordLines:
             phi[..., j] = p
             s = s.addcmul(g[..., j], p)
             p = p.add(s, alpha=segment)
-        both = both and first > 0  # an ideal source at one end leaves nothing to drive from the other
         q, t = torch.full_like(p, first if both else 1.0), torch.full_like(p, 1.0 if both else 0.0)
         for j in reversed(range(columns)):
             psi[..., j] = q

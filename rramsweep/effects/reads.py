@@ -27,10 +27,8 @@ def weight_variance(layer: Any, cells_uS2: Iterable[Tensor]) -> Tensor:
     """
     gain = layer.spec.mapping.gain(layer.full_scale, layer.spec.device)
     if layer.spec.wired:  # what a cell's noise is at the output, but for the currents through its neighbours
-        cells_uS2 = [
-            variance.mul_((layer.effective_uS[cell] / g_uS).nan_to_num_(0.0, 0.0, 0.0).square_())
-            for variance, (cell, g_uS) in zip(cells_uS2, layer.g_uS.items(), strict=True)
-        ]
+        transfers = layer.transfer.values()
+        cells_uS2 = [variance.mul_(transfer**2) for variance, transfer in zip(cells_uS2, transfers, strict=True)]
     return reduce(Tensor.add_, cells_uS2).mul_(gain**2)
 
 

@@ -216,8 +216,7 @@ def tile_drop(model: nn.Module, spec: LayerSpec, layer: str, t_s: float, seed: i
         raise ValidationError(
             "must name an array of cells", f"give {' or '.join(programmed.g_uS)}", value=cell, parameter="cell"
         )
-    g_uS = programmed.g_uS[cell].flatten(1).double()
-    drop = torch.where(g_uS > 0, 1 - programmed.effective_uS[cell].flatten(1) / g_uS, math.nan)
+    drop = torch.where(programmed.g_uS[cell] > 0, 1 - programmed.transfer[cell].double(), math.nan).flatten(1)
     tile = spec.tile if isinstance(spec.tile, Crossbar) else Crossbar(drop.shape[1], len(drop))
     return [
         part
