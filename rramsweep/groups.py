@@ -11,13 +11,14 @@ STAGES = ("programming", "relaxation", "drift", "variation", "faults")
 CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise", "tile", "wires")
 
 # Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "analog", "model", "data", "metric", "t_s", "accelerator")
+POINT_KEYS = (*CELL_GROUPS, "calibration", "analog", "model", "data", "metric", "t_s", "accelerator")
 
 # Config groups of a point, in the order of the table's columns. `technology` only sets the others.
-GROUPS = ("technology", *CELL_GROUPS, "model", "data", "metric")
+GROUPS = ("technology", *CELL_GROUPS, "calibration", "model", "data", "metric")
 
 # Groups that came after the first plans were stored: the option that those plans and their tables have, and its node.
 ADDED = {
     "tile": ("none", {"_target_": "rramsweep.crossbar.Ideal"}),
     "wires": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
+    "calibration": ("none", {"_target_": "rramsweep.calibration.Ideal"}),
 }

@@ -26,6 +26,8 @@ OF_LOGITS = ("agreement", "loss")
 CHANCE = "chance_accuracy"
 # How a trial was run, which older stores do not know.
 EXECUTION = ("batch_size", "memory_format", "threads", "accelerator")
+# What the calibration of a chip costs; older stores do not know it.
+CALIBRATION = ("calibration.extra_parameters", "calibration.extra_macs", "calibration.seconds")
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 # Column of what ended a point: `interval`, `cap`, or null while it goes on.
@@ -60,13 +62,15 @@ def check_outcomes(frame: pd.DataFrame) -> None:
     Raises:
         ValueError: names the column, the rule and a row that breaks it.
     """
-    kinds = {name: kind for name, kind in {**FACTS, **METRIC}.items() if name in frame or name != CHANCE}
+    added = (CHANCE, *CALIBRATION)
+    kinds = {name: kind for name, kind in {**FACTS, **METRIC}.items() if name in frame or name not in added}
     doubled = [name for name in kinds if isinstance(frame[name], pd.DataFrame)]
     if doubled:
         raise ValueError(f"column names must be unique, got {doubled[0]!r} twice: drop one")
     columns = {name: _outcome(name, frame[name], kind) for name, kind in kinds.items()}
-    if CHANCE not in columns:  # a table of before it was kept
-        columns[CHANCE] = pa.nulls(len(frame), FACTS[CHANCE])
+    for name in added:
+        if name not in columns:  # a table of before it was kept
+            columns[name] = pa.nulls(len(frame), FACTS[name])
     _check_values(pa.table(columns), None)
 
 
@@ -136,7 +140,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     counted = ok & ~np.logical_and.reduce([null[name] for name in COUNTED])
     for name in list(FACTS)[4:]:
         needed = counted if name in COUNTED else ok
-        if name not in (*OF_LOGITS, *EXECUTION, CHANCE):
+        if name not in (*OF_LOGITS, *EXECUTION, *CALIBRATION, CHANCE):
             what = "a row of right and wrong inputs" if name in COUNTED else "an ok row"
             refuse(needed & null[name], name, f"not be null in {what}", "mark the row failed")
         if name != "seconds":  # a trial takes its time before it fails

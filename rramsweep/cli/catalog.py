@@ -42,6 +42,7 @@ MEANINGS = {
     "read_noise": "new at every read",
     "tile": "size of the crossbars that a layer is cut into",
     "wires": "resistance of the lines of a crossbar",
+    "calibration": "digital corrections of each chip, fitted to a few inputs",
     "model": "the network and its weights",
     "data": "the inputs",
     "metric": "what scores a chip",

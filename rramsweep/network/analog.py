@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import time
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 
 from rramsweep.arguments import checked_arguments
 from rramsweep.crossbar.pieces import WHOLE, NetworkCells
-from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, program
 from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
+from rramsweep.effects import Ideal
 from rramsweep.errors import ValidationError
 from rramsweep.models.eager import eager
 from rramsweep.network.accelerator import CPU, Accelerator, together
 from rramsweep.network.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.network.batch_norm import Fold, fuse, multiply
+from rramsweep.network.corrections import Corrections, Installation, correctable_layers
 from rramsweep.network.parallel import in_parallel
 from rramsweep.network.read_noise import NO_READ_NOISE, ReadSlot
 from rramsweep.suggest import nearest
@@ -85,6 +88,14 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What the calibration of a chip gave, and the seconds that it took."""
+
+    corrections: Corrections
+    seconds: float
+
+
 class AnalogNetwork:
     """A private copy of a network whose analog layers take the weights of one chip at a time.
 
@@ -101,6 +112,8 @@ class AnalogNetwork:
             read noise stay as they are, because the noise acts before the batch norm.
         memory_format: of the copy's weights; `torch.channels_last` asks for inputs of the same format.
         accelerator: where the copy runs, and where its chips are drawn.
+        calibrate: fits the corrections of a chip, which `chip` then has; called with this network and the seed. Batch
+            norms then stay as they are, because the chip is fitted before them.
 
     Raises:
         ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
@@ -115,8 +128,9 @@ class AnalogNetwork:
         folds: Sequence[Fold] = (),
         memory_format: torch.memory_format = torch.contiguous_format,
         accelerator: Accelerator = CPU,
+        calibrate: Callable[[AnalogNetwork, int], Corrections] | None = None,
     ) -> None:
-        self.t_s, self.accelerator = t_s, accelerator
+        self.t_s, self.accelerator, self._calibrate = t_s, accelerator, calibrate
         self._specs = specs
         self._model = private_copy(eager(model, "model")).requires_grad_(False)
         arrays = find_arrays(self._model)
@@ -141,7 +155,8 @@ class AnalogNetwork:
                 f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
                 f"{NO_READ_NOISE}, or exclude them"
             )
-        self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in read])
+        self.layers = correctable_layers(self._model, arrays, list(specs), folds) if calibrate else []
+        self._scales = fuse(self._model, [f for f in folds if f.layer not in read and calibrate is None])
         for name in self._scales.keys() - self._arrays.keys():
             multiply(self._model.get_submodule(name), self._scales[name])
         self._scales = {name: scale.to(draws_at) for name, scale in self._scales.items()}
@@ -154,6 +169,8 @@ class AnalogNetwork:
         parts = {name: array.parts for name, array in self._arrays.items()}
         groups = {name: array.matrices for name, array in self._arrays.items()}
         self._cells = NetworkCells(self._digital, specs, parts, self._read | reordered, groups)
+        self._installation = Installation(self._model, self.layers, read)
+        self.calibrated: Calibrated | None = None
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
@@ -165,15 +182,34 @@ class AnalogNetwork:
 
     @checked_arguments
     def chip(self, seed: int) -> nn.Module:
-        """The network on chip `seed`; its layers with read noise go through the read slot."""
+        """The network on chip `seed`, calibrated if so asked; its layers with read noise go through the read slot."""
+        if self._calibrate is None:
+            return self.programmed(seed, self.t_s)
+        started = time.perf_counter()
+        corrections = self._calibrate(self, seed)
+        seconds = time.perf_counter() - started
+        self.programmed(seed, self.t_s)
+        self._installation.install(corrections)
+        self.calibrated = Calibrated(corrections, seconds)
+        return self._model
+
+    def programmed(self, seed: int, t_s: float, purpose: tuple[str, ...] = ()) -> nn.Module:
+        """The network on chip `seed` read at a time, without corrections.
+
+        Args:
+            seed: the chip.
+            t_s: seconds since programming.
+            purpose: of its reads, part of their streams' names; those of `chip` have none.
+        """
+        self._installation.remove()
         kept: dict[str, ProgrammedLayer] = {}
 
         def put(unit: str) -> None:
             if unit in self._read:
-                kept[unit] = self._cells.layer(unit, seed, self.t_s)
+                kept[unit] = self._cells.layer(unit, seed, t_s)
                 self._write(unit, kept[unit].weight())
             else:
-                self._cells.program(unit, seed, self.t_s, self._write)
+                self._cells.program(unit, seed, t_s, self._write)
 
         in_parallel(self._cells.units, put)
         for name, slot in self._slots.items():
@@ -181,8 +217,23 @@ class AnalogNetwork:
             if name != slot.carrier:
                 layer = replace(layer, spec=replace(layer.spec, read_noise=self._specs[name].read_noise))
             device = self.accelerator.at
-            slot.read(layer.to(device), Stream(seed, (name, "read_noise"), self.accelerator.draws_at, device))
+            stream = Stream(seed, (name, "read_noise", *purpose), self.accelerator.draws_at, device)
+            slot.read(layer.to(device), stream)
         return self._model
+
+    def written(self, seed: int) -> nn.Module:
+        """The network on chip `seed` right after the write: without relaxation, drift and read noise."""
+
+        def weight(name: str) -> Tensor:
+            spec = replace(self._specs[name], relaxation=Ideal(), drift=Ideal())
+            return program(replace(self._cells.ideal(name), spec=spec), seed).weight()
+
+        return self._with(weight)
+
+    @property
+    def calibrates(self) -> bool:
+        """True where each chip is calibrated: they are run one at a time, because each has a network of its own."""
+        return self._calibrate is not None
 
     @property
     def reads(self) -> bool:
@@ -228,7 +279,7 @@ class AnalogNetwork:
         """
         if not self._slots:
             return
-        call(self.chip(0), self.accelerator.take(x))
+        call(self.programmed(0, self.t_s), self.accelerator.take(x))
         unread = [name for name, slot in self._slots.items() if slot.reads == 0]
         if unread:
             raise ValueError(
@@ -237,6 +288,7 @@ class AnalogNetwork:
             )
 
     def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:
+        self._installation.remove()
         sizes = {name: array.weight.numel() for name, array in self._arrays.items()}
         in_parallel(sizes, lambda name: self._write(name, weight(name)))
         for slot in self._slots.values():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from rramsweep.arguments import brief, checked_arguments
 from rramsweep.crossbar import conductances
@@ -15,6 +18,8 @@ from rramsweep.crossbar.mapping import Differential, Mapping, Offset
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
+from rramsweep.datasets.inputs import Inputs
+from rramsweep.datasets.samples import from_dataset
 from rramsweep.devices.device import Device
 from rramsweep.effects import Effect, Gaussian, Ideal, RelativeDrift
 from rramsweep.errors import ValidationError
@@ -22,9 +27,18 @@ from rramsweep.groups import STAGES
 from rramsweep.limits import SEED_LIMIT
 from rramsweep.models.eager import eager
 from rramsweep.network.analog import analog_layers
-from rramsweep.network.arrays import check_weights, find_arrays, own_weights, private_copy
+from rramsweep.network.arrays import WeightArray, check_weights, find_arrays, own_weights, private_copy
+from rramsweep.network.batch_norm import Fold, find_folds
+from rramsweep.network.corrections import (
+    NO_CORRECTIONS,
+    Corrections,
+    Installation,
+    Method,
+    correctable_layers,
+)
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
+from rramsweep.network.recording import record
 
 FAULT_MODELS = ("state_independent", "state_proportional", "both")
 
@@ -142,6 +156,7 @@ class FastPyTorchRRAM:
         self._layers: dict[str, ProgrammedLayer] = dict(self._mapped)
         self._done: list[str] = []
         self._imported = False
+        self.corrections, self._folds = NO_CORRECTIONS, list[Fold]()
 
     @checked_arguments
     def apply_programming_error(
@@ -197,14 +212,52 @@ class FastPyTorchRRAM:
         norm, pruning) hold the chip's weight as a plain parameter. Where a digital embedding was tied to an analog
         layer, the two now hold different numbers, and a class that ties them again takes one for both.
 
-        This is the only place where conductances become weights. Two calls give equal models.
+        This is the only place where conductances become weights. Two calls give equal models. Corrections of
+        `calibrate` are in its weights, biases and batch norms; those of layers that are more than a product are hooks.
         """
         model = private_copy(self._model)
-        with torch.no_grad():
-            for name, array in own_weights(find_arrays(model), self._names).items():
-                array.weight.copy_(array.from_array(self._stuck(name).weight()))
+        arrays = find_arrays(model)
+        carriers = own_weights(arrays, self._names)
+        layers = correctable_layers(model, arrays, self._names, self._folds)
+        self._write(carriers)
+        Installation(model, layers).install(self.corrections)
         setattr(model, ANALOG, tuple(self._names))
         return model
+
+    @checked_arguments
+    @fixed_arithmetic()
+    def calibrate(self, loader: Dataset[Any] | DataLoader[Any] | Tensor | Inputs, method: Method) -> Corrections:
+        """Fit digital corrections to the chip as it is now; conductances stay as they are.
+
+        They act in `get_noisy_model_for_inference` until the next stage, import or `reset`. What they cost is counted
+        in what is returned: `extra_parameters`, `extra_macs`.
+
+        Args:
+            loader: inputs that are scored nowhere, all of which are used: a `DataLoader` or `Dataset` with labels,
+                which are not looked at, or the inputs themselves.
+            method: e.g. `rramsweep.calibration.Moments()`; its `images`, `seed` and `at_s` are not used.
+
+        Returns:
+            The corrections; none where the method's gate is against them.
+
+        Raises:
+            ValueError: not such inputs, or the method does not take so few, or the network.
+        """
+        x = loader if isinstance(loader, Tensor | Inputs) else from_dataset(loader).x
+        model = private_copy(self._model)
+        arrays = find_arrays(model)
+        carriers = own_weights(arrays, self._names)
+        self._folds = find_folds(model, x[:1])
+        layers = correctable_layers(model, arrays, self._names, self._folds)
+        recordings = [record(model, layers, part) for part in method.parts(x)]
+        self._write(carriers)
+        self.corrections = method.calibrate(model, recordings, layers)
+        return self.corrections
+
+    @torch.no_grad()
+    def _write(self, carriers: Map[str, WeightArray]) -> None:
+        for name, array in carriers.items():
+            array.weight.copy_(array.from_array(self._stuck(name).weight()))
 
     @property
     @fixed_arithmetic()
@@ -250,6 +303,7 @@ class FastPyTorchRRAM:
             )
         self._layers = conductances.load(path, self._mapped)
         self._imported = True
+        self.corrections = NO_CORRECTIONS
 
     def _stuck(self, name: str) -> ProgrammedLayer:
         if self._imported:
@@ -272,6 +326,7 @@ class FastPyTorchRRAM:
                 )
         self._layers = {name: apply_stage(layer, stage, effect, self.seed) for name, layer in self._layers.items()}
         self._done.append(stage)
+        self.corrections = NO_CORRECTIONS
 
 
 def _gaussian(alpha_ind: float, fault_model: str, alpha_prop: float, clamp_noise: bool) -> Gaussian:

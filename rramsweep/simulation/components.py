@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from rramsweep import datasets, effects, metrics, models
+from rramsweep import calibration, datasets, effects, metrics, models
+from rramsweep.calibration import Calibration
 from rramsweep.construct import OWN, Kind, arguments, build, fit, inside, resolve
 from rramsweep.crossbar import Crossbar, Segments, mapping
 from rramsweep.datasets import Data, from_dataset
@@ -81,6 +82,7 @@ KINDS: dict[str, Kind] = {
     "read_noise": Kind("rramsweep.effects", effects.EACH_READ, _is_effect("read_noise", "linear", "x", "layer", "rng")),
     "tile": Kind("rramsweep.crossbar", ("Crossbar", "Ideal"), _is_a("tile", Crossbar)),
     "wires": Kind("rramsweep.crossbar", ("Segments", "Ideal"), _is_a("wires", Segments)),
+    "calibration": Kind("rramsweep.calibration", calibration.METHODS, _is_a("calibration", Calibration)),
     "model": Kind("rramsweep.models", models.FACTORIES, lambda made, target: eager(made, f"what {target} returns")),
     "data": Kind("rramsweep.datasets", datasets.LOADERS),
     "metric": Kind("rramsweep.metrics", metrics.METRICS, checked),
@@ -220,6 +222,17 @@ class Components:
             return data if self._inputs is None else data.spread(self._inputs)
 
         return self.keep("data", load, node)
+
+    def fitting(self, node: Mapping[str, Any]) -> Data | None:
+        """The inputs of a data node that chips may be fitted to, none of which is scored; None where there are none."""
+        # STAND-IN until data.fitting is there: the train split of sets that come with the package.
+        own = str(node["_target_"]) in (f"{OWN}.datasets.digits", f"{OWN}.datasets.fashion_mnist")
+        return self.data(self.share({**node, "split": "train", "limit": None})) if own else None
+
+    def fitting_digest(self, node: Mapping[str, Any]) -> str:
+        """Text of the inputs that chips are fitted to in a point's identity; "none" where there are none."""
+        found = self.fitting(node)
+        return self.keep("fitting digest", lambda: "none" if found is None else found.digest(), node)
 
     def metric(self, node: Mapping[str, Any]) -> Metric:
         """The metric of a metric node."""

@@ -22,6 +22,9 @@ from rramsweep.simulation.trial import Bench, facts, failure, outputs, run_trial
 
 log = logging.getLogger(__name__)
 
+# Columns of a row that are times.
+SECONDS = ("seconds", "calibration.seconds")
+
 # Chips that are run to time one, and seconds that they take at least.
 TIMED, TIMED_S = 3, 0.05
 
@@ -32,14 +35,14 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
     """Run the chip of each seed, in order; several at a time where the bench's execution says so.
 
     Chips in flight have the very rows of one after the other on as many threads. Those of a pass are equal but for
-    rounding, because it multiplies in another order; networks with read noise make no such passes. A pass that does not
-    fit into memory is halved, and so are the later ones; of one that fails otherwise each chip is run alone, so that
-    only those that fail by themselves have failed rows.
+    rounding, because it multiplies in another order; networks with read noise or a calibration make no such passes. A
+    pass that does not fit into memory is halved, and so are the later ones; of one that fails otherwise each chip is
+    run alone, so that only those that fail by themselves have failed rows.
     """
     if bench.others:
         yield from _in_flight(bench, seeds)
         return
-    chips = 1 if bench.network.reads else bench.execution.chips_per_pass
+    chips = 1 if bench.network.reads or bench.network.calibrates else bench.execution.chips_per_pass
     left = list(seeds)
     while left:
         group = left[:chips]
@@ -93,7 +96,8 @@ def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
             row, correct = run_trial(own, seed)
         finally:
             idle.put(own)
-        return {**row, "seconds": row["seconds"] / chips}, correct
+        # Each waited for the others: what it took of the machine is its part.
+        return {**row, **{name: row[name] / chips for name in SECONDS if name in row}}, correct
 
     running: deque[Future[Trial]] = deque()
     with workers(chips, bench.execution.threads_per_chip) as pool:

@@ -199,6 +199,13 @@ def facts(bench: Bench, chip: Evaluation) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerator": bench.network.accelerator.name,
     }
+    if bench.network.calibrated is not None:
+        corrections = bench.network.calibrated.corrections
+        row |= {
+            "calibration.extra_parameters": corrections.extra_parameters,
+            "calibration.extra_macs": corrections.extra_macs,
+            "calibration.seconds": bench.network.calibrated.seconds,
+        }
     if chip.predictions is not None and digital.predictions is not None:
         row["agreement"] = int((digital.predictions == chip.predictions).sum()) / chip.predictions.numel()
     if chip.correct is not None and digital.correct is not None:

@@ -13,6 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
+from rramsweep.calibration import Calibration
+from rramsweep.calibration.checks import check_calibration
+from rramsweep.calibration.chips import ChipCalibration
 from rramsweep.construct import OWN
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.datasets import Data
@@ -117,12 +120,16 @@ class Workbench:
         # What does not fit together is refused while nothing has run yet.
         fit = partial(self._check_fit, node, choices, list(specs))
         parts.keep("fit", fit, model, data, metric, analog, node["accelerator"], choices)
+        method = self._method(node)
+        if method is not None:
+            self._check_calibration(node, method, specs)
         point_id, text = identify(
             [
                 *parts.keep("inputs", lambda: self._input_lines(node), model, data, metric),
                 f"t_s {describe(node['t_s'])}",
                 *parts.keep("layers", lambda: self._layer_lines(node), model, analog),
                 *self._spec_lines(node),
+                *([] if method is None else self._calibration_lines(node)),
                 *self._accelerator(node).identity,
             ]
         )
@@ -145,6 +152,30 @@ class Workbench:
         self.settings.check_format(self._parts.data(node["data"]).x.shape, network.parameters())
         self._notes |= dict.fromkeys(self._idle(node, names))
         self._note_chance(node, choices, self._digital(node))
+
+    def _method(self, node: Mapping[str, Any]) -> Calibration | None:
+        """The calibration of a point's chips; None where there is none."""
+        method = self._parts.component("calibration", node["calibration"])
+        return method if isinstance(method, Calibration) else None
+
+    def _check_calibration(self, node: Mapping[str, Any], method: Calibration, specs: Mapping[str, LayerSpec]) -> None:
+        """Check that a calibration fits network, data and time, and take its notes."""
+        if method.at_s is not None:
+            for spec in {id(spec): spec for spec in specs.values()}.values():
+                spec.check_time(method.at_s)
+
+        def check() -> list[str]:
+            found = self._parts.fitting(node["data"])
+            model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:1]
+            pool = None if found is None else len(found.x)
+            return check_calibration(method, model, list(specs), x, pool, node["t_s"])
+
+        keys = (node["calibration"], node["model"], node["data"], node["analog"], node["t_s"])
+        self._notes |= dict.fromkeys(self._parts.keep("calibration fit", check, *keys))
+
+    def _calibration_lines(self, node: Mapping[str, Any]) -> list[str]:
+        text = self._parts.text("calibration", node["calibration"])
+        return [f"calibration {text}", f"fitting {self._parts.fitting_digest(node['data'])}"]
 
     def _input_lines(self, node: Mapping[str, Any]) -> list[str]:
         return [
@@ -183,6 +214,8 @@ class Workbench:
         node, in_flight = point.config, execution.chips_in_flight
         data, metric = self._parts.data(node["data"]), self._against_digital(node)
         specs = self._specs(node, point.choices)
+        method = self._method(node)
+        pool = None if method is None else self._parts.fitting(node["data"])
         network, *others = (
             AnalogNetwork(
                 self._parts.folded(node),
@@ -191,6 +224,7 @@ class Workbench:
                 self._parts.folds(node),
                 execution.format,
                 self._accelerator(node),
+                ChipCalibration(method, pool.x) if method is not None and pool is not None else None,
             )
             for _ in range(in_flight if chips is None else max(1, min(chips, in_flight)))
         )
@@ -202,6 +236,7 @@ class Workbench:
             lambda: self._ideal(network, batches, node),
             *(node[key] for key in BASELINE_KEYS),
             repr(execution),
+            network.calibrates,  # batch norms are then no part of the weights, and numbers rounded otherwise
         )
         chance = self._chance(node)
         return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
@@ -243,8 +278,10 @@ class Workbench:
 
     @_prepared
     def draws(self, point: Point) -> bool:
-        """True where an effect of a point may draw at random: it is neither ideal nor declared silent."""
-        return any(spec.draws for spec in self._specs(point.config, point.choices).values())
+        """True where the chips of a point may differ: an effect may draw at random, or each has inputs to fit to."""
+        return self._method(point.config) is not None or any(
+            spec.draws for spec in self._specs(point.config, point.choices).values()
+        )
 
     @_prepared
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:

@@ -1,0 +1,30 @@
+"""Least squares of each channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from rramsweep.calibration.protocol import Calibration
+from rramsweep.calibration.samples import LayerSamples
+from rramsweep.network.corrections import LayerCorrection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine(Calibration):
+    """`y' = s y + h` of each channel, nearest to the digital network's output in the sense of least squares.
+
+    `s = cov(target, y) / var(y)` and `h = mean(target) - s mean(y)`. Of an output with noise s is smaller than that of
+    `Moments`: least squares shrinks what it cannot explain.
+    """
+
+    version: ClassVar[int] = 1
+
+    def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        y, target = samples.y.double(), samples.target.double()
+        mean, mean_target = y.mean(0), target.mean(0)
+        var = (y - mean).square().sum(0)
+        scale = torch.where(var > 0, ((y - mean) * (target - mean_target)).sum(0) / var, 1.0)
+        return LayerCorrection(scale.float(), (mean_target - scale * mean).float())

@@ -1,0 +1,302 @@
+"""Digital corrections of one chip: the record that a calibration fits, and how it acts on the chip's network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Map
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from rramsweep.datasets.inputs import AnyInputs
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray, find_arrays, is_transposed_linear
+from rramsweep.network.batch_norm import NORMS, Fold
+from rramsweep.network.read_noise import product
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCorrection:
+    """Correction of one layer's product: `scale (W x + B A x) + offset`, with the layer's own bias behind it.
+
+    Args:
+        scale: of each output, shape (outputs,), or (1,) for one of the whole layer; None is 1.
+        offset: of each output, shape (outputs,); None is 0.
+        left: B, shape (groups, outputs of each, rank); None where there is no low-rank part.
+        right: A, shape (groups, rank, inputs of each), inputs in the order of the array.
+        outputs: of the layer.
+        positions: output positions an input of the network, over all calls of the layer.
+        folds: a batch norm follows, which takes scale and offset into its own.
+    """
+
+    scale: Tensor | None = None
+    offset: Tensor | None = None
+    left: Tensor | None = None
+    right: Tensor | None = None
+    outputs: int = 0
+    positions: int = 0
+    folds: bool = False
+
+    @property
+    def extra_parameters(self) -> int:
+        """Digital parameters that the layer does not have without the correction."""
+        by_channel = () if self.folds else (self.scale, self.offset)
+        return sum(part.numel() for part in (self.left, self.right, *by_channel) if part is not None)
+
+    @property
+    def extra_macs(self) -> int:
+        """Digital multiply-accumulates that it adds for one input of the network."""
+        low_rank = sum(part.numel() for part in (self.left, self.right) if part is not None)
+        by_channel = not self.folds and (self.scale is not None or self.offset is not None)
+        return self.positions * (low_rank + (self.outputs if by_channel else 0))
+
+    def low_rank(self, weight: Tensor) -> Tensor | None:
+        """`B A` in the shape of a weight in the array's order; None where there is no low-rank part."""
+        if self.left is None or self.right is None:
+            return None
+        return (self.left @ self.right).reshape(weight.shape)
+
+    def weight(self, weight: Tensor) -> Tensor:
+        """Effective weight `diag(scale) (W + B A)`, in the array's order."""
+        low_rank = self.low_rank(weight)
+        weight = weight if low_rank is None else weight + low_rank
+        return weight if self.scale is None else weight * self.scale.view(-1, *[1] * (weight.dim() - 1))
+
+    def act(self, y: Tensor, low_rank: Tensor | None, spatial: int) -> Tensor:
+        """Correct a layer's product digitally.
+
+        Args:
+            y: the product, without bias.
+            low_rank: `B A x`, or None.
+            spatial: number of axes behind that of the outputs.
+        """
+        y = y if low_rank is None else y + low_rank
+        behind = [1] * spatial
+        y = y if self.scale is None else y * self.scale.to(y).view(-1, *behind)
+        return y if self.offset is None else y + self.offset.to(y).view(-1, *behind)
+
+
+@dataclass(frozen=True, eq=False)
+class NormStatistics:
+    """New running statistics of a batch norm, each of shape (channels,); they take the place of the old ones."""
+
+    mean: Tensor
+    var: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Corrections:
+    """Digital corrections of one chip.
+
+    Args:
+        layers: `{layer: correction}`.
+        norms: `{batch norm: statistics}`.
+    """
+
+    layers: Map[str, LayerCorrection] = field(default_factory=dict)
+    norms: Map[str, NormStatistics] = field(default_factory=dict)
+
+    @property
+    def extra_parameters(self) -> int:
+        """Digital parameters that the network does not have without the corrections."""
+        return sum(layer.extra_parameters for layer in self.layers.values())
+
+    @property
+    def extra_macs(self) -> int:
+        """Digital multiply-accumulates that they add for one input."""
+        return sum(layer.extra_macs for layer in self.layers.values())
+
+
+NO_CORRECTIONS = Corrections()
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectableLayer:
+    """A layer on the array whose product can be corrected.
+
+    Args:
+        array: its weight.
+        linear: `linear(x, W)`, its forward with another weight and no bias, see `read_noise.product`.
+        norm: the batch norm that follows it, exclusively; None where there is none.
+    """
+
+    array: WeightArray
+    linear: Callable[..., Tensor]
+    norm: nn.Module | None = None
+
+    @property
+    def name(self) -> str:
+        return self.array.name
+
+    @property
+    def module(self) -> nn.Module:
+        return self.array.module
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's own digital bias."""
+        return cast("Tensor | None", getattr(self.module, "bias", None))
+
+    @property
+    def spatial(self) -> int:
+        """Number of axes of its output behind that of the outputs."""
+        return self.array.weight.dim() - 2
+
+    @property
+    def is_plain(self) -> bool:
+        """True where its forward is the product with the weight and nothing else."""
+        kind = type(self.module)
+        plain = kind in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+        return plain or (is_transposed_linear(self.module) and kind.__qualname__ == "Conv1D")
+
+    def matrix_shape(self) -> tuple[int, int]:
+        """`(outputs, inputs)` of the matrix of each group."""
+        shape = self.array.to_array(self.array.weight).shape
+        return shape[0] // self.array.matrices, shape[1:].numel()
+
+    def without_bias(self, y: Tensor) -> Tensor:
+        """The product in the layer's output."""
+        return y if self.bias is None else y - self.bias.view(-1, *[1] * self.spatial)
+
+    def with_bias(self, y: Tensor) -> Tensor:
+        """The layer's output of a product."""
+        return y if self.bias is None else y + self.bias.view(-1, *[1] * self.spatial)
+
+    def corrected(self, correction: LayerCorrection, y: Tensor, args: Sequence[Any], kwargs: Map[str, Any]) -> Tensor:
+        """The output of a call with a correction behind it.
+
+        Args:
+            correction: of this layer.
+            y: the output.
+            args, kwargs: of the call.
+        """
+        weight = correction.low_rank(self.array.to_array(self.array.weight))
+        low_rank = None
+        if weight is not None:
+            x, rest, named = split_call(args, kwargs)
+            low_rank = self.linear(x, weight.to(y), *rest, **named)
+        return self.with_bias(correction.act(self.without_bias(y), low_rank, self.spatial))
+
+
+def split_call(args: Sequence[Any], kwargs: Map[str, Any]) -> tuple[Tensor, Sequence[Any], dict[str, Any]]:
+    """The input of a layer's call, and its other arguments."""
+    if args:
+        return args[0], args[1:], dict(kwargs)
+    named = dict(kwargs)
+    return named.pop("input" if "input" in named else next(iter(named))), (), named
+
+
+class Method(Protocol):
+    """A calibration as `FastPyTorchRRAM` takes it; those of `rramsweep.calibration` are."""
+
+    def parts(self, x: AnyInputs) -> list[AnyInputs]:
+        """The inputs whose digital outputs the method needs: all of them, and parts if it holds some out."""
+
+    def calibrate(self, chip: nn.Module, recordings: Sequence[Any], layers: Sequence[CorrectableLayer]) -> Corrections:
+        """Fit the corrections of a chip; see `recording.record`."""
+
+
+def correctable_layers(
+    model: nn.Module, arrays: Map[str, WeightArray], names: Sequence[str], folds: Sequence[Fold] = ()
+) -> list[CorrectableLayer]:
+    """The layers of a network whose products can be corrected, in its order: those outside fused kernels.
+
+    Args:
+        model: the network.
+        arrays: of the network, before a forward is replaced (`read_noise.ReadSlot`).
+        names: of those that are analog.
+        folds: layers that a batch norm follows, exclusively (`batch_norm.find_folds`).
+    """
+    norms = {fold.layer: model.get_submodule(fold.norm) for fold in folds}
+    return [CorrectableLayer(arrays[n], product(arrays[n]), norms.get(n)) for n in names if arrays[n].readable]
+
+
+def norms_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Batch norms with running statistics, by name."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, NORMS) and m.running_mean is not None}
+
+
+class Installation:
+    """Corrections on their way into a network, and out of it again.
+
+    Args:
+        model: the network that holds the chip's weights; it is changed in place.
+        layers: those of its layers that can be corrected.
+        behind: names of layers whose corrections must act behind the product, because what they show is no product of
+            a weight (read noise, converters). So do those of subclasses and of tied weights.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[CorrectableLayer], behind: Sequence[str] = ()) -> None:
+        self._model, self._layers = model, {layer.name: layer for layer in layers}
+        owners = Counter(id(array.weight) for array in find_arrays(model).values())
+        self._folds = {
+            name
+            for name, layer in self._layers.items()
+            if layer.is_plain and owners[id(layer.array.weight)] == 1 and name not in behind
+        }
+        self._undo = ExitStack()
+
+    @torch.no_grad()
+    def install(self, corrections: Corrections, fold: bool = True) -> None:
+        """Install corrections in the place of those before; weights must be the chip's own.
+
+        Args:
+            corrections: of the chip.
+            fold: take them into effective weights and biases where that is exact. These stay until the next chip's
+                are written; all else is undone by `remove`.
+        """
+        self.remove()
+        for name, statistics in corrections.norms.items():
+            norm = self._model.get_submodule(name)
+            self._replace(cast(Tensor, norm.running_mean), statistics.mean)
+            self._replace(cast(Tensor, norm.running_var), statistics.var)
+        for name, correction in corrections.layers.items():
+            layer = self._layers[name]
+            if fold and name in self._folds:
+                self._fold(layer, correction)
+            else:
+                hook = layer.module.register_forward_hook(
+                    partial(_behind, layer, correction), with_kwargs=True, prepend=True
+                )
+                self._undo.callback(hook.remove)
+
+    def remove(self) -> None:
+        """Put back biases and statistics, and take corrections behind products away."""
+        self._undo.close()
+
+    def _fold(self, layer: CorrectableLayer, correction: LayerCorrection) -> None:
+        array, module = layer.array, layer.module
+        array.weight.copy_(array.from_array(correction.weight(array.to_array(array.weight))))
+        if correction.offset is None:
+            return
+        before, offset = module._parameters.get("bias"), correction.offset.to(array.weight)
+        if before is None and layer.norm is not None:
+            mean = cast(Tensor, layer.norm.running_mean)
+            self._replace(mean, mean - offset)
+        else:
+            module.bias = nn.Parameter(offset if before is None else before + offset, requires_grad=False)
+            self._undo.callback(setattr, module, "bias", before)
+
+    def _replace(self, buffer: Tensor, value: Tensor) -> None:
+        self._undo.callback(_copy, buffer, buffer.clone())
+        buffer.copy_(value)
+
+
+@torch.no_grad()
+def _copy(into: Tensor, value: Tensor) -> None:
+    into.copy_(value)
+
+
+def _behind(
+    layer: CorrectableLayer,
+    correction: LayerCorrection,
+    _: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    y: Tensor,
+) -> Tensor:
+    return layer.corrected(correction, y, args, kwargs)

@@ -1,0 +1,119 @@
+"""Products of a network's layers on a few inputs, as rows of numbers, and the inputs that they are products of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from rramsweep.datasets.inputs import AnyInputs, call
+from rramsweep.models.forward import one_tensor
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED
+from rramsweep.network.corrections import CorrectableLayer
+
+# Output positions that are kept of a layer at most, over all inputs; evenly spaced. They bound memory and time:
+# 16,384 rows of 512 outputs take 34 MB.
+POSITIONS = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The products of one network on some inputs.
+
+    Args:
+        x: the inputs.
+        products: `{layer: rows}` of the layers that were called, see `product_rows`; of the first call of each.
+        outputs: of the network.
+    """
+
+    x: AnyInputs
+    products: Mapping[str, Tensor]
+    outputs: Tensor
+
+
+@torch.no_grad()
+def record(model: nn.Module, layers: Sequence[CorrectableLayer], x: AnyInputs) -> Recording:
+    """Run inputs through a network in one batch and keep the products of its layers."""
+    products: dict[str, Tensor] = {}
+
+    def keep(layer: CorrectableLayer, _: nn.Module, __: tuple[Any, ...], ___: dict[str, Any], y: Tensor) -> None:
+        if layer.name not in products:
+            products[layer.name] = product_rows(layer, y)
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            hook = layer.module.register_forward_hook(partial(keep, layer), with_kwargs=True, prepend=True)
+            hooks.callback(hook.remove)
+        outputs = one_tensor(call(model, x))
+    return Recording(x, products, outputs)
+
+
+def product_rows(layer: CorrectableLayer, y: Tensor) -> Tensor:
+    """The products in a layer's output: at most `POSITIONS` rows, float32, shape (rows, outputs)."""
+    rows = layer.without_bias(y).movedim(-1 - layer.spatial, -1)
+    chosen = _chosen(rows.shape[:-1], rows.device)
+    return (rows.flatten(0, -2) if chosen is None else rows[chosen]).float()
+
+
+def input_rows(layer: CorrectableLayer, x: Tensor, y: Tensor) -> Tensor:
+    """The inputs that `product_rows` are products of: float32, shape (groups, rows, inputs of each).
+
+    Args:
+        layer: a plain one.
+        x, y: its input and output.
+    """
+    module, spatial = layer.module, layer.spatial
+    if not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
+        chosen = _chosen(x.shape[:-1], x.device)
+        return (x.flatten(0, -2) if chosen is None else x[chosen]).float()[None]
+    lone = x.dim() == spatial + 1
+    x, size = (x[None] if lone else x), y.shape[-spatial:]
+    dilation, kernel = module.dilation, layer.array.weight.shape[2:]
+    if isinstance(module, TRANSPOSED):
+        windows = _windows(_spread(module, x, size), kernel, dilation, [1] * spatial).flip(tuple(range(-spatial, 0)))
+    else:
+        mode = cast(str, module.padding_mode)
+        around = module._reversed_padding_repeated_twice
+        x = pad(x, around, mode="constant" if mode == "zeros" else mode)
+        windows = _windows(x, kernel, dilation, module.stride)
+    windows = windows.movedim(1, 1 + spatial)  # (inputs, positions ..., channels, kernel ...)
+    chosen = _chosen(windows.shape[1 : 1 + spatial] if lone else windows.shape[: 1 + spatial], x.device)
+    rows = windows[0] if lone else windows
+    picked = windows.flatten(0, spatial) if chosen is None else rows[chosen]
+    return picked.float().reshape(len(picked), layer.array.matrices, -1).movedim(1, 0)
+
+
+def _chosen(shape: Sequence[int], device: torch.device) -> tuple[Tensor, ...] | None:
+    """Indices of evenly spaced rows among those of a shape; None takes all."""
+    rows = torch.Size(shape).numel()
+    if rows <= POSITIONS:
+        return None
+    flat = torch.arange(POSITIONS, device=device) * rows // POSITIONS
+    return torch.unravel_index(flat, tuple(shape))
+
+
+def _windows(x: Tensor, kernel: Sequence[int], dilation: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """Windows of a padded input as a view, (inputs, channels, positions ..., kernel ...)."""
+    for axis, (k, d, s) in enumerate(zip(kernel, dilation, stride, strict=True), 2):
+        x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
+    return x
+
+
+def _spread(module: nn.Module, x: Tensor, size: Sequence[int]) -> Tensor:
+    """Input of a transposed convolution as that of a convolution of stride 1: zeros between and around."""
+    stride, dilation, kernel, padding = (
+        cast("tuple[int, ...]", getattr(module, name)) for name in ("stride", "dilation", "kernel_size", "padding")
+    )
+    between = x.new_zeros(*x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[2:], stride, strict=True)))
+    between[(slice(None), slice(None), *(slice(None, None, s) for s in stride))] = x
+    around: list[int] = []
+    for length, n, k, d, p in zip(between.shape[2:], size, kernel, dilation, padding, strict=True):
+        low = d * (k - 1) - p
+        around = [low, n + d * (k - 1) - length - low, *around]
+    return pad(between, around)
