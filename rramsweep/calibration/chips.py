@@ -40,6 +40,6 @@ class ChipCalibration:
         parts = [accelerator.take(part) for part in method.parts(self.inputs(seed))]
         with accelerator.arithmetic(), torch.no_grad():
             reference = network.written(seed) if method.reference == PROGRAMMED else network.digital()
-            recordings = [record(reference, network.layers, part) for part in parts]
+            recordings = record(reference, network.layers, parts)
             chip = network.programmed(seed, network.t_s if method.at_s is None else method.at_s, ("calibration",))
             return method.calibrate(chip, recordings, network.layers)

@@ -159,14 +159,14 @@ class _Pass:
         return y if correction is None else layer.corrected(correction, y, args, kwargs)
 
     def _fitted(self, layer: CorrectableLayer, reference: Recording, x: Tensor, y: Tensor) -> LayerCorrection | None:
-        rows = product_rows(layer, y)
+        rows = product_rows(layer, y, reference.most)
         samples = LayerSamples(
             layer.name,
             rows,
             reference.products[layer.name],
             len(reference.x),
             layer.matrix_shape(),
-            partial(input_rows, layer, x, y),
+            partial(input_rows, layer, x, y, reference.most),
         )
         versions = [x._version, rows._version, samples.target._version]
         correction = self._method.fit_layer(samples)

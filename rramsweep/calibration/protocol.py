@@ -70,7 +70,7 @@ class Calibration:
     # A property, because a type checker lets fields of a dataclass take its place.
     @property
     def reference(self) -> str:
-        """What the chip's outputs are compared with: `digital` or `programmed`."""
+        """Network that the chip's outputs are compared with: `digital` or `programmed`."""
         return DIGITAL
 
     @property

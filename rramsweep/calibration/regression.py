@@ -110,9 +110,9 @@ class SecondMoments:
             scale: of each output, shape (groups, outputs of each).
             rank: r.
         """
-        lacking = self.mx + (1 - scale)[..., None] * self.yx
-        full = torch.cholesky_solve(lacking.mT, self.factor).mT
-        explained = full @ lacking.mT
+        residual = self.mx + (1 - scale)[..., None] * self.yx
+        full = torch.cholesky_solve(residual.mT, self.factor).mT
+        explained = full @ residual.mT
         _, vectors = torch.linalg.eigh((explained + explained.mT) / 2)
         left = vectors[..., -rank:]
         return left / scale[..., None], left.mT @ full
@@ -127,7 +127,7 @@ class SecondMoments:
         return torch.where(zz > 0, 1 + rest / zz, 1.0)
 
     def offset(self, scale: Tensor, low_rank: Tensor) -> Tensor:
-        """What remains of the mean, of all outputs."""
+        """Difference of means that is left, of all outputs."""
         shift = (low_rank @ self.x_mean.double()[..., None]).squeeze(-1)
         return (self.target_mean - scale * (self.y_mean + shift)).flatten()
 

@@ -1,4 +1,4 @@
-"""What a method is shown of one layer of a chip."""
+"""Samples of one layer of a chip, to which a method is fitted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class LayerSamples:
-    """What a chip's layer shows of the calibration inputs, with every layer before it corrected already.
+    """Products of a chip's layer on the calibration inputs, with every layer before it corrected already.
 
     Args:
         name: of the layer.

@@ -90,7 +90,7 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """What the calibration of a chip gave, and the seconds that it took."""
+    """Corrections of a chip, and the seconds that their fit took."""
 
     corrections: Corrections
     seconds: float
@@ -169,7 +169,7 @@ class AnalogNetwork:
         parts = {name: array.parts for name, array in self._arrays.items()}
         groups = {name: array.matrices for name, array in self._arrays.items()}
         self._cells = NetworkCells(self._digital, specs, parts, self._read | reordered, groups)
-        self._installation = Installation(self._model, self.layers, read)
+        self._installation = Installation(self._model, self.layers, list(self._slots))
         self.calibrated: Calibrated | None = None
 
     def digital(self) -> nn.Module:

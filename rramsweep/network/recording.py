@@ -30,47 +30,60 @@ class Recording:
         x: the inputs.
         products: `{layer: rows}` of the layers that were called, see `product_rows`; of the first call of each.
         outputs: of the network.
+        most: rows of a layer at most.
     """
 
     x: AnyInputs
     products: Mapping[str, Tensor]
     outputs: Tensor
+    most: int
+
+
+def record(model: nn.Module, layers: Sequence[CorrectableLayer], parts: Sequence[AnyInputs]) -> list[Recording]:
+    """Record the products of layers on inputs, and on parts of them, each in one batch.
+
+    Args:
+        model: the network.
+        layers: those that can be corrected.
+        parts: all inputs first; the others keep rows in proportion, so that two halves cost as much as the whole.
+    """
+    return [_record(model, layers, x, max(1, POSITIONS * len(x) // len(parts[0]))) for x in parts]
 
 
 @torch.no_grad()
-def record(model: nn.Module, layers: Sequence[CorrectableLayer], x: AnyInputs) -> Recording:
-    """Run inputs through a network in one batch and keep the products of its layers."""
+def _record(model: nn.Module, layers: Sequence[CorrectableLayer], x: AnyInputs, most: int) -> Recording:
     products: dict[str, Tensor] = {}
 
     def keep(layer: CorrectableLayer, _: nn.Module, __: tuple[Any, ...], ___: dict[str, Any], y: Tensor) -> None:
         if layer.name not in products:
-            products[layer.name] = product_rows(layer, y)
+            products[layer.name] = product_rows(layer, y, most)
 
     with ExitStack() as hooks:
         for layer in layers:
             hook = layer.module.register_forward_hook(partial(keep, layer), with_kwargs=True, prepend=True)
             hooks.callback(hook.remove)
         outputs = one_tensor(call(model, x))
-    return Recording(x, products, outputs)
+    return Recording(x, products, outputs, most)
 
 
-def product_rows(layer: CorrectableLayer, y: Tensor) -> Tensor:
-    """The products in a layer's output: at most `POSITIONS` rows, float32, shape (rows, outputs)."""
+def product_rows(layer: CorrectableLayer, y: Tensor, most: int = POSITIONS) -> Tensor:
+    """The products in a layer's output: so many rows at most, float32, shape (rows, outputs)."""
     rows = layer.without_bias(y).movedim(-1 - layer.spatial, -1)
-    chosen = _chosen(rows.shape[:-1], rows.device)
+    chosen = _chosen(rows.shape[:-1], most, rows.device)
     return (rows.flatten(0, -2) if chosen is None else rows[chosen]).float()
 
 
-def input_rows(layer: CorrectableLayer, x: Tensor, y: Tensor) -> Tensor:
+def input_rows(layer: CorrectableLayer, x: Tensor, y: Tensor, most: int = POSITIONS) -> Tensor:
     """The inputs that `product_rows` are products of: float32, shape (groups, rows, inputs of each).
 
     Args:
         layer: a plain one.
         x, y: its input and output.
+        most: rows at most.
     """
     module, spatial = layer.module, layer.spatial
     if not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
-        chosen = _chosen(x.shape[:-1], x.device)
+        chosen = _chosen(x.shape[:-1], most, x.device)
         return (x.flatten(0, -2) if chosen is None else x[chosen]).float()[None]
     lone = x.dim() == spatial + 1
     x, size = (x[None] if lone else x), y.shape[-spatial:]
@@ -83,18 +96,18 @@ def input_rows(layer: CorrectableLayer, x: Tensor, y: Tensor) -> Tensor:
         x = pad(x, around, mode="constant" if mode == "zeros" else mode)
         windows = _windows(x, kernel, dilation, module.stride)
     windows = windows.movedim(1, 1 + spatial)  # (inputs, positions ..., channels, kernel ...)
-    chosen = _chosen(windows.shape[1 : 1 + spatial] if lone else windows.shape[: 1 + spatial], x.device)
+    chosen = _chosen(windows.shape[1 : 1 + spatial] if lone else windows.shape[: 1 + spatial], most, x.device)
     rows = windows[0] if lone else windows
     picked = windows.flatten(0, spatial) if chosen is None else rows[chosen]
     return picked.float().reshape(len(picked), layer.array.matrices, -1).movedim(1, 0)
 
 
-def _chosen(shape: Sequence[int], device: torch.device) -> tuple[Tensor, ...] | None:
+def _chosen(shape: Sequence[int], most: int, device: torch.device) -> tuple[Tensor, ...] | None:
     """Indices of evenly spaced rows among those of a shape; None takes all."""
     rows = torch.Size(shape).numel()
-    if rows <= POSITIONS:
+    if rows <= most:
         return None
-    flat = torch.arange(POSITIONS, device=device) * rows // POSITIONS
+    flat = torch.arange(most, device=device) * rows // most
     return torch.unravel_index(flat, tuple(shape))
 
 

@@ -249,7 +249,7 @@ class FastPyTorchRRAM:
         carriers = own_weights(arrays, self._names)
         self._folds = find_folds(model, x[:1])
         layers = correctable_layers(model, arrays, self._names, self._folds)
-        recordings = [record(model, layers, part) for part in method.parts(x)]
+        recordings = record(model, layers, method.parts(x))
         self._write(carriers)
         self.corrections = method.calibrate(model, recordings, layers)
         return self.corrections

@@ -8,7 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rramsweep.calibration import Affine, BatchNorm, Calibration, DoRA, DriftCompensation, LayerCorrection, LowRank, Moments
+from rramsweep.calibration import (
+    Affine,
+    BatchNorm,
+    Calibration,
+    DoRA,
+    DriftCompensation,
+    LayerCorrection,
+    LowRank,
+    Moments,
+)
 from rramsweep.calibration.chips import ChipCalibration
 from rramsweep.crossbar.mapping import Differential
 from rramsweep.crossbar.programming import LayerSpec
@@ -110,7 +119,9 @@ METHODS: dict[str, Calibration] = {
 }
 
 
-def network(model: nn.Module, spec: LayerSpec, method: Calibration | None, pool: Tensor = POOL, **kwargs) -> AnalogNetwork:
+def network(
+    model: nn.Module, spec: LayerSpec, method: Calibration | None, pool: Tensor = POOL, **kwargs
+) -> AnalogNetwork:
     """A network on chips of one spec, calibrated by a method."""
     specs = dict.fromkeys(analog_layers(model), spec)
     calibrate = None if method is None else ChipCalibration(method, pool)

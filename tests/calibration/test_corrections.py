@@ -103,7 +103,9 @@ def test_folding_is_acting_behind(module, x):
 @torch.no_grad()
 def test_the_offset_of_a_layer_without_bias_goes_into_its_batch_norm():
     model = net()
-    layers = {la.name: la for la in correctable_layers(model, find_arrays(model), ["stem"], find_folds(model, TEST[:2]))}
+    layers = {
+        la.name: la for la in correctable_layers(model, find_arrays(model), ["stem"], find_folds(model, TEST[:2]))
+    }
     corrections = Corrections({"stem": random_correction(layers["stem"])})
     installation = Installation(model, list(layers.values()))
     installation.install(corrections, fold=False)

@@ -181,7 +181,9 @@ def test_the_gate_keeps_a_good_chip_and_corrects_a_bad_one():
 def test_a_programmed_reference_is_the_chip_before_it_faded():
     """Errors of the write stay: the scale takes back what was lost since, not what was wrong from the start."""
     model = net()
-    wrong = LayerSpec(UNLIMITED, Differential(), programming=Fade(share=0.5, spread=0.0), drift=Fade(share=0.2, spread=0.0))
+    wrong = LayerSpec(
+        UNLIMITED, Differential(), programming=Fade(share=0.5, spread=0.0), drift=Fade(share=0.2, spread=0.0)
+    )
     found = {}
     for reference in ("digital", "programmed"):
         method = replace(METHODS["drift_compensation"], reference=reference, layers=["stem"], gate=False)

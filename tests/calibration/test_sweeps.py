@@ -66,14 +66,17 @@ def swept(tmp_path_factory):
         overrides = [*DIGITS, "calibration=none,moments,dora", "chips=3"]
         first = rs.sweep([*overrides, "store=one"])
         again = rs.sweep([*overrides, "store=other", "chips_in_flight=2"])
+        passes = rs.sweep([*overrides, "store=third", "chips_per_pass=2", "chips_in_flight=1"])
         resumed = rs.sweep([*overrides, "store=one"])
-    return first, again, resumed
+    return first, again, resumed, passes
 
 
 def test_rows_are_the_same_when_they_are_computed_again(swept):
-    first, again, resumed = (frame.drop(columns=[*TIMES, "threads"]) for frame in swept)
+    first, again, resumed, passes = (frame.drop(columns=[*TIMES, "threads"]) for frame in swept)
     assert first.equals(again)
     assert first.equals(resumed)
+    calibrated = first["calibration"] != "none"  # which are never several in one pass
+    assert first[calibrated].equals(passes[calibrated])
 
 
 def test_rows_say_what_a_calibration_costs(swept):
@@ -168,7 +171,7 @@ def test_a_method_must_not_change_the_chip(method, message):
     model = net()
     Reaching.weights[:] = [model.stem.weight]
     layers = correctable_layers(model, find_arrays(model), analog_layers(model))
-    recordings = [record(model, layers, part) for part in method.parts(POOL[:8])]
+    recordings = record(model, layers, method.parts(POOL[:8]))
     with pytest.raises(ValidationError, match=message):
         method.calibrate(model, recordings, layers)
 
@@ -201,8 +204,22 @@ SERIES, ROWS = torch.randn(1, 6, 8), torch.randn(1, 8)
 REFUSED = [
     (Moments(), Deep(), ROWS, None, 0.0, "calibration needs inputs to fit on: set data.fitting="),
     (Moments(), Deep(), ROWS, 20, 0.0, "calibration.images must be at most the 20 inputs of data.fitting, got 50: "),
-    (Moments(at_s=2.0), Deep(), ROWS, 99, 1.0, "calibration.at_s must be at most t_s=1, when the chip is read, got 2.0"),
-    (Moments(layers=["third"]), Deep(), ROWS, 99, 0.0, "calibration.layers must match layers on the array, first, second"),
+    (
+        Moments(at_s=2.0),
+        Deep(),
+        ROWS,
+        99,
+        1.0,
+        "calibration.at_s must be at most t_s=1, when the chip is read, got 2.0",
+    ),
+    (
+        Moments(layers=["third"]),
+        Deep(),
+        ROWS,
+        99,
+        0.0,
+        "calibration.layers must match layers on the array, first, second",
+    ),
     (BatchNorm(), Deep(), ROWS, 99, 0.0, "calibration needs batch norms with running statistics, but Deep has none: "),
     (BatchNorm(layers=["stem"]), net(), TEST[:1], 99, 0.0, "must match batch norms, norm1, norm2, norm3, got 'stem'"),
     (DoRA(), Deep(), ROWS, 99, 0.0, "needs layers whose forward is the product alone, but 'first' is a Shifted"),
@@ -214,13 +231,13 @@ REFUSED = [
     (
         LowRank(rank=2, ridge=0.0, images=10, layers=["second"]),
         *(Deep(), ROWS, 99, 0.0),
-        "calibration.images must be at least 16, half of which the gate holds out, without a ridge, because 'second' has "
-        "8 inputs and 1 output position an image, got 10: set calibration.images=16 or calibration.ridge=0.3",
+        "calibration.images must be at least 16, half of which the gate holds out, without a ridge, because 'second' "
+        "has 8 inputs and 1 output position an image, got 10: set calibration.images=16 or calibration.ridge=0.3",
     ),
     (
         DoRA(rank=4, images=3, gate=False, layers=["second"]),
         *(Deep(), ROWS, 99, 0.0),
-        "calibration.images must be at least 4, for rank 4, because 'second' has 8 inputs and 1 output position an image",
+        "calibration.images must be at least 4, for rank 4, because 'second' has 8 inputs and 1 output position",
     ),
 ]
 
@@ -241,7 +258,9 @@ def test_fused_kernels_are_left_alone_and_named():
         "calibration leaves lstm.weight_ih_l0, lstm.weight_hh_l0 as they are: they run in fused kernels (recurrent "
         "layers, attention)"
     ]
-    with pytest.raises(ValidationError, match="calibration needs layers whose products are seen, but lstm.weight_ih_l0"):
+    with pytest.raises(
+        ValidationError, match="calibration needs layers whose products are seen, but lstm.weight_ih_l0"
+    ):
         check_calibration(Moments(), model, analog_layers(model, exclude=["head"]), SERIES, 99, 0.0)
 
 
