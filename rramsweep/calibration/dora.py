@@ -35,4 +35,4 @@ class DoRA(RankedCalibration):
             left, right = moments.low_rank(scale, self.rank)
             low_rank = left @ right
         offset = moments.offset(scale, low_rank)
-        return LayerCorrection(scale.flatten().float(), offset.float(), left.float(), right.float())
+        return LayerCorrection(scale.flatten().float(), offset.float(), left.float(), moments.right(right).float())

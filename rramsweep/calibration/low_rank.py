@@ -26,4 +26,5 @@ class LowRank(RankedCalibration):
         moments = SecondMoments(samples, penalty(self, samples))
         one = torch.ones_like(moments.yy)
         left, right = moments.low_rank(one, self.rank)
-        return LayerCorrection(None, moments.offset(one, left @ right).float(), left.float(), right.float())
+        offset = moments.offset(one, left @ right)
+        return LayerCorrection(None, offset.float(), left.float(), moments.right(right).float())

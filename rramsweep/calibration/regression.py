@@ -66,7 +66,8 @@ class RankedCalibration(Calibration):
 class SecondMoments:
     """Centred second moments of a layer's samples: of inputs X, products Y and targets T, a group at a time.
 
-    Products in single precision, which is the time of a fit; what is solved is double.
+    Products in single precision, which is the time of a fit; what is solved is double. Where there are fewer rows than
+    inputs, X is taken in a basis of its rows (`Q` of `X' = Q R`): no other direction plays a part in the solution.
 
     Args:
         samples: of the layer.
@@ -80,6 +81,11 @@ class SecondMoments:
         x = self.samples.x
         self.x_mean = x.mean(1)
         x = x - self.x_mean[:, None]
+        mean_square = x.square().double().sum(1).mean(-1)
+        self.basis: Tensor | None = None
+        if x.shape[1] < x.shape[2]:
+            self.basis, factor = torch.linalg.qr(x.mT)
+            x, self.x_mean = factor.mT, (self.x_mean[:, None] @ self.basis).squeeze(1)
         y, target = (self._by_group(rows) for rows in (self.samples.y, self.samples.target))
         self.y_mean, self.target_mean = y.mean(1), target.mean(1)
         y, target = y - self.y_mean[:, None], target - self.target_mean[:, None]
@@ -89,7 +95,6 @@ class SecondMoments:
         self.mx = (missing.mT @ x).double()
         self.yx = (y.mT @ x).double()
         self.yy, self.my = (y * y).double().sum(1), (missing * y).double().sum(1)
-        mean_square = self.xx.diagonal(dim1=-2, dim2=-1).mean(-1)
         # A layer whose inputs are all zero has nothing to regress on.
         floor = torch.where(mean_square > 0, self.ridge * mean_square, 1.0)
         penalised = self.xx + torch.diag_embed(floor[:, None].expand(-1, x.shape[-1]))
@@ -104,7 +109,7 @@ class SecondMoments:
             )
 
     def low_rank(self, scale: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-        """`(B, A)` of rank r that minimise `|T - scale (Y + B A X)|^2` and the penalty on `scale B A`.
+        """`(B, A)` of rank r that minimise `|T - scale (Y + B A X)|^2 + penalty |scale B A|^2`; A in the basis.
 
         Args:
             scale: of each output, shape (groups, outputs of each).
@@ -116,6 +121,10 @@ class SecondMoments:
         _, vectors = torch.linalg.eigh((explained + explained.mT) / 2)
         left = vectors[..., -rank:]
         return left / scale[..., None], left.mT @ full
+
+    def right(self, right: Tensor) -> Tensor:
+        """A in the order of the inputs."""
+        return right if self.basis is None else right @ self.basis.double().mT
 
     def scale(self, low_rank: Tensor) -> Tensor:
         """Least squares of T on `Z = Y + B A X`, a number an output; 1 where Z does not vary."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rramsweep.calibration import DoRA, Moments
+from rramsweep.datasets.inputs import Inputs, call
 from rramsweep.effects import WhiteReadNoise
 from rramsweep.network.arrays import find_arrays, own_weights
 from rramsweep.network.batch_norm import find_folds
@@ -20,7 +21,7 @@ from rramsweep.network.corrections import (
     correctable_layers,
 )
 from rramsweep.network.recording import POSITIONS, input_rows, product_rows
-from tests.calibration.lab import DRIFTED, METHODS, TEST, net, network
+from tests.calibration.lab import DRIFTED, IDEAL, METHODS, TEST, net, network
 
 CASES = [
     ("linear", nn.Linear(5, 6), torch.randn(4, 7, 5)),
@@ -172,6 +173,31 @@ def test_each_of_two_tied_layers_has_a_correction_of_its_own():
     expected = corrected(corrected(x, a, one).relu(), b, other)
     Installation(model, [a, b]).install(Corrections({"a": one, "b": other}))
     torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
+
+
+class Twice(nn.Module):
+    """Two inputs, one of them by name, and a layer that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(8, 8), nn.Linear(6, 8), nn.Linear(8, 4)
+
+    def forward(self, x, other):
+        hidden = self.a(x).relu() + self.b(input=other)
+        return self.out(self.a(hidden).relu())
+
+
+@pytest.mark.parametrize("method", [Moments(images=40), DoRA(images=40, rank=2)], ids=lambda m: type(m).__name__)
+@torch.no_grad()
+def test_several_inputs_and_a_layer_that_is_called_twice(method):
+    torch.manual_seed(0)
+    model, x = Twice().eval(), Inputs((torch.randn(60, 8),), {"other": torch.randn(60, 6)})
+    digital = call(model, x)
+    torch.testing.assert_close(call(network(model, IDEAL, method, x).chip(0), x), digital, rtol=0, atol=1e-5)
+    analog = network(model, DRIFTED, method, x)
+    corrected, plain = call(analog.chip(0), x), call(analog.programmed(0, 0.0), x)
+    assert (corrected - digital).square().sum() < 0.9 * (plain - digital).square().sum()
+    assert analog.calibrated.corrections.layers["a"].positions == 2
 
 
 @pytest.mark.parametrize("method", [Moments(images=40, gate=False), DoRA(images=40, rank=2, gate=False)])

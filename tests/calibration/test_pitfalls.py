@@ -13,6 +13,7 @@ from rramsweep.calibration.chips import ChipCalibration
 from rramsweep.crossbar.mapping import Differential
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.devices.device import Device
+from rramsweep.devices.streams import Stream
 from rramsweep.effects import PowerLawDrift, WhiteReadNoise
 from rramsweep.network.analog import AnalogNetwork, analog_layers
 from rramsweep.network.corrections import norms_of
@@ -128,6 +129,21 @@ def test_read_noise_attenuates_what_is_fitted_on_what_the_chip_shows():
     analog = network(model, noisy, replace(METHODS["affine"], gate=False))
     analog.chip(0)
     assert all(float(c.scale.mean()) < 0.95 for n, c in analog.calibrated.corrections.layers.items() if n != "stem")
+
+
+def test_reads_of_the_fit_have_streams_of_their_own(monkeypatch):
+    names, generator = [], Stream.generator
+    monkeypatch.setattr(Stream, "generator", lambda stream: names.append(stream.name) or generator(stream))
+    noisy = replace(DRIFTED, read_noise=WhiteReadNoise(0.02))
+    chip = network(net(), noisy, METHODS["moments"]).chip(1)
+    of_fit = {name for name in names if "read_noise" in name}
+    names.clear()
+    with torch.no_grad():
+        chip(TEST)
+    assert of_fit
+    assert names
+    assert of_fit.isdisjoint(names)
+    assert all("calibration" in name for name in of_fit)
 
 
 @torch.no_grad()
