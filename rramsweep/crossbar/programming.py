@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Mapping as Map
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,6 +20,8 @@ from rramsweep.crossbar.consistency import (
     run_check,
     time_notes,
 )
+from rramsweep.crossbar.converters import UniformADC, UniformDAC
+from rramsweep.crossbar.current_voltage import Sinh
 from rramsweep.crossbar.mapping import Mapping, Offset
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
@@ -39,8 +41,9 @@ class LayerSpec:
     """Specification of one layer of a chip: a device, a mapping, an effect for each stage, and its array.
 
     Raises:
-        ValueError: effects that count the same error twice, a fit that does not cover the device, or wires without a
-            tile, with conductances below 0 or for a mapping that has no place on them.
+        ValueError: effects that count the same error twice, a fit that does not cover the device, wires without a
+            tile, with conductances below 0 or for a mapping that has no place on them, or converters that do not fit
+            each other or the mapping.
     """
 
     device: Device
@@ -53,6 +56,9 @@ class LayerSpec:
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
     tile: Crossbar | Ideal = field(default_factory=Ideal)
     wires: Segments | Ideal = field(default_factory=Ideal)
+    iv: Sinh | Ideal = field(default_factory=Ideal)
+    dac: UniformDAC | Ideal = field(default_factory=Ideal)
+    adc: UniformADC | Ideal = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -61,6 +67,7 @@ class LayerSpec:
             if hasattr(effect, "check") and isinstance(effect, Calibrated):  # the protocol alone is slow to ask
                 run_check(slot, effect, partial(effect.check, self.device))
         self._check_array()
+        self._check_converters()
 
     def _check_array(self) -> None:
         paired = not isinstance(self.mapping, Offset)
@@ -90,10 +97,61 @@ class LayerSpec:
                 slot="wires",
             )
 
+    def _check_converters(self) -> None:
+        adc, dac = self.adc, self.dac
+        if isinstance(self.iv, Sinh):
+            if isinstance(dac, Ideal):
+                raise ValidationError(
+                    "needs the largest input, to which v_read_V belongs", "set dac=uniform", shown="dac=ideal", slot="iv"
+                )
+            if self.wired:
+                raise ValidationError(
+                    "needs wires without resistance: behind wires the voltage of a cell depends on all others",
+                    "set wires=ideal or iv=linear",
+                    shown="wires=segments",
+                    slot="iv",
+                )
+        if not isinstance(adc, UniformADC):
+            return
+        if adc.range == "full" and isinstance(dac, Ideal):
+            raise ValidationError(
+                "needs the largest input for range=full",
+                "set dac=uniform, or adc.range=fitted",
+                shown="dac=ideal",
+                slot="adc",
+            )
+        if adc.bits == 1 and (isinstance(dac, Ideal) or dac.sign != "unsigned"):
+            raise ValidationError(
+                "must be at least 2 where sums may be negative",
+                "set dac=uniform dac.sign=unsigned",
+                value=adc.bits,
+                parameter="bits",
+                slot="adc",
+            )
+        if adc.subtraction == "digital" and isinstance(self.mapping, Offset):
+            raise ValidationError(
+                "needs pairs of cells for subtraction=digital: the reference of mapping=offset is no column to read",
+                "set adc.subtraction=array or mapping=differential",
+                shown="mapping=offset",
+                slot="adc",
+            )
+
     @property
     def draws(self) -> bool:
-        """True where an effect may draw at random: it is neither ideal nor declared silent."""
-        return any(not declared(effect, "silent") for effect in self._effects().values())
+        """True where a part may draw at random: it is neither ideal nor declared silent."""
+        adc = self.adc
+        random_adc = isinstance(adc, UniformADC) and (adc.mismatched or adc.output_noise_lsb > 0)
+        return random_adc or any(not declared(effect, "silent") for effect in self._effects().values())
+
+    @property
+    def converted(self) -> bool:
+        """True where inputs or sums are changed at each read: by a converter, or by a curve of the cells."""
+        return any(not isinstance(part, Ideal) for part in (self.iv, self.dac, self.adc))
+
+    @property
+    def fitted(self) -> bool:
+        """True where a range is fitted on inputs."""
+        return any(isinstance(part, UniformDAC | UniformADC) and part.range == "fitted" for part in (self.dac, self.adc))
 
     @property
     def wired(self) -> bool:
@@ -113,8 +171,13 @@ class LayerSpec:
 
     @property
     def noisy_read(self) -> bool:
-        """True where a read differs from the product: read noise of strength zero is none."""
+        """True where a read has noise of the cells: read noise of strength zero is none."""
         return not declared(self.read_noise, "silent")
+
+    @property
+    def wrapped(self) -> bool:
+        """True where a read is not the plain product of input and effective weight."""
+        return self.noisy_read or self.converted
 
     @checked_arguments
     def notes(self, t_s: float) -> list[Sentence]:
@@ -132,8 +195,9 @@ class LayerSpec:
 
     def _array_notes(self) -> list[Sentence]:
         if not self.wired:
-            unread = isinstance(self.tile, Crossbar)
-            return [Sentence("where wires are ideal, the size of a tile changes no score")] if unread else []
+            unread = isinstance(self.tile, Crossbar) and isinstance(self.adc, Ideal)
+            text = "where wires and ADCs are ideal, the size of a tile changes no score"
+            return [Sentence(text)] if unread else []
         if self.noisy_read:
             return [
                 Sentence(
@@ -175,6 +239,29 @@ class ProgrammedLayer:
             return self
         target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
         return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
+
+    def only(self, cells: Collection[str]) -> ProgrammedLayer:
+        """Restrict the layer to some of its arrays of cells."""
+        return self._restricted({cell: g_uS for cell, g_uS in self.g_uS.items() if cell in cells}, lambda g: g)
+
+    def word_lines(self, inputs: slice) -> ProgrammedLayer:
+        """Restrict the layer to some inputs; weights are then (outputs, inputs), in the order of the array."""
+        part = self._restricted(self.g_uS, lambda g: g.flatten(1)[:, inputs])
+        return replace(part, full_scale=self.full_scale.flatten(1))._with_effective(part.effective_uS)
+
+    def _restricted(self, cells: Iterable[str], part: Callable[[Tensor], Tensor]) -> ProgrammedLayer:
+        chosen = list(cells)
+        restricted = replace(
+            self,
+            target_uS={cell: part(self.target_uS[cell]) for cell in chosen},
+            g_uS={cell: part(self.g_uS[cell]) for cell in chosen},
+        )
+        return restricted._with_effective({cell: part(self.effective_uS[cell]) for cell in chosen})
+
+    def _with_effective(self, effective_uS: Map[str, Tensor]) -> ProgrammedLayer:
+        """The layer with effective conductances that are known: those of a part are not what its own wires would give."""
+        vars(self)["effective_uS"] = effective_uS
+        return self
 
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, wires included, in the digital weight's shape and unit."""

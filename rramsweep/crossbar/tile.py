@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -28,7 +28,8 @@ class Crossbar:
     A layer's matrix (outputs x inputs, a convolution as `weight.flatten(1)` in (c, kh, kw) order) is cut into tiles of
     `rows` inputs, the rest in the last one, by `columns` outputs, likewise. Each group of a grouped convolution has
     tiles of its own. Used rows lie next to the sense amplifiers and used columns next to the drivers, where wires
-    disturb least. Partial sums of tiles are added digitally and exactly.
+    disturb least. Partial sums of tiles are added digitally and exactly. Where fewer word lines than there are are driven
+    at once, idle ones rest at 0 V: wires act as they do with all driven, and only the sums that an ADC reads are smaller.
 
     Args:
         rows: word lines.
@@ -36,9 +37,11 @@ class Crossbar:
         fill: `used`, wires end where the used cells end; `whole`, the rest of the tile is there, its cells at g_min.
         arrangement: of the two cells of a pair: `separate`, in two crossbars, subtracted behind them; `interleaved`, on
             two word lines of one crossbar, driven by +V and -V, which share the bit line (rows / 2 inputs a tile).
+        rows_active: word lines that are driven at once; None drives all. Read by an ADC alone.
 
     Raises:
-        ValidationError: a count outside 1..8192, an odd number of rows for `interleaved`, or an unknown word.
+        ValidationError: a count outside 1..8192, more driven rows than there are, an odd number of either for
+            `interleaved`, or an unknown word.
     """
 
     version: ClassVar[int] = 1
@@ -47,33 +50,47 @@ class Crossbar:
     columns: int = 128
     fill: str = "used"
     arrangement: str = "separate"
+    rows_active: int | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_fields(self, "tile")
-        for name in ("rows", "columns"):
-            if not 1 <= getattr(self, name) <= MOST_LINES:
+        for name, most in (("rows", MOST_LINES), ("columns", MOST_LINES), ("rows_active", self.rows)):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                within = "1..tile.rows" if name == "rows_active" else f"1..{most}"
                 raise ValidationError(
-                    f"must lie in 1..{MOST_LINES}",
-                    "give the lines of one crossbar",
+                    f"must lie in {within}", "give lines of one crossbar", value=value, parameter=name, slot="tile"
+                )
+        one_of("fill", self.fill, FILLS)
+        one_of("arrangement", self.arrangement, ARRANGEMENTS)
+        for name in ("rows", "rows_active"):
+            if self.arrangement == "interleaved" and (getattr(self, name) or 0) % 2:
+                raise ValidationError(
+                    "must be even for arrangement=interleaved, where a pair takes two word lines",
+                    "give one row more",
                     value=getattr(self, name),
                     parameter=name,
                     slot="tile",
                 )
-        one_of("fill", self.fill, FILLS)
-        one_of("arrangement", self.arrangement, ARRANGEMENTS)
-        if self.arrangement == "interleaved" and self.rows % 2:
-            raise ValidationError(
-                "must be even for arrangement=interleaved, where a pair takes two word lines",
-                "give one row more",
-                value=self.rows,
-                parameter="rows",
-                slot="tile",
-            )
 
     @property
     def inputs(self) -> int:
         """Inputs that a tile takes."""
         return self.rows // 2 if self.arrangement == "interleaved" else self.rows
+
+    def reads(self, inputs: int) -> list[tuple[slice, int]]:
+        """Inputs that are read at once, and the number of their tile along the inputs.
+
+        Args:
+            inputs: of each output of a layer.
+        """
+        lines = self.rows if self.rows_active is None else self.rows_active
+        step = lines // 2 if self.arrangement == "interleaved" else lines
+        return [
+            (slice(first, min(first + step, begin + self.inputs, inputs)), tile)
+            for tile, begin in enumerate(range(0, inputs, self.inputs))
+            for first in range(begin, min(begin + self.inputs, inputs), step)
+        ]
 
     def counts(self, outputs: int, inputs: int, groups: int = 1) -> tuple[int, int, int]:
         """Tiles of a weight: `(groups, tiles along the inputs, tiles along the outputs)`, of each array of cells.

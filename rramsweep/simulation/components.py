@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rramsweep import datasets, effects, metrics, models
 from rramsweep.construct import OWN, Kind, arguments, build, fit, inside, resolve
-from rramsweep.crossbar import Crossbar, Segments, mapping
+from rramsweep.crossbar import Crossbar, Segments, Sinh, UniformADC, UniformDAC, mapping
 from rramsweep.datasets import Data, from_dataset
 from rramsweep.datasets.inputs import AnyInputs, Inputs, each_input
 from rramsweep.devices.device import Device
@@ -81,6 +81,9 @@ KINDS: dict[str, Kind] = {
     "read_noise": Kind("rramsweep.effects", effects.EACH_READ, _is_effect("read_noise", "linear", "x", "layer", "rng")),
     "tile": Kind("rramsweep.crossbar", ("Crossbar", "Ideal"), _is_a("tile", Crossbar)),
     "wires": Kind("rramsweep.crossbar", ("Segments", "Ideal"), _is_a("wires", Segments)),
+    "iv": Kind("rramsweep.crossbar", ("Sinh", "Ideal"), _is_a("iv", Sinh)),
+    "dac": Kind("rramsweep.crossbar", ("UniformDAC", "Ideal"), _is_a("dac", UniformDAC)),
+    "adc": Kind("rramsweep.crossbar", ("UniformADC", "Ideal"), _is_a("adc", UniformADC)),
     "model": Kind("rramsweep.models", models.FACTORIES, lambda made, target: eager(made, f"what {target} returns")),
     "data": Kind("rramsweep.datasets", datasets.LOADERS),
     "metric": Kind("rramsweep.metrics", metrics.METRICS, checked),

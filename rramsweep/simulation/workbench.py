@@ -111,9 +111,9 @@ class Workbench:
         model, data, metric, analog = (node[key] for key in ("model", "data", "metric", "analog"))
         parts.keep("loaded", lambda: self._load(node), model, data)
         specs = self._specs(node, choices)
-        if (self.settings.chips_per_pass or 1) > 1 and any(spec.noisy_read for spec in specs.values()):
-            unused = f"chips_per_pass={self.settings.chips_per_pass} is not used where there is read noise"
-            self._notes[f"{unused}, which is drawn anew for each chip and call: these run one chip at a time"] = None
+        if (self.settings.chips_per_pass or 1) > 1 and any(spec.wrapped for spec in specs.values()):
+            unused = f"chips_per_pass={self.settings.chips_per_pass} is not used where there is read noise or a converter"
+            self._notes[f"{unused}: these run one chip at a time"] = None
         # What does not fit together is refused while nothing has run yet.
         fit = partial(self._check_fit, node, choices, list(specs))
         parts.keep("fit", fit, model, data, metric, analog, node["accelerator"], choices)
