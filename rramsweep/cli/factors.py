@@ -23,6 +23,7 @@ from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
 from rramsweep.groups import CELL_GROUPS, GROUPS, STAGES
+from rramsweep.simulation.components import fitting_text
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Point
 from rramsweep.units import in_words, unit_of
@@ -62,7 +63,7 @@ def level_notes(points: Sequence[Point], swept: Sequence[str], workbench: Workbe
     """
     # A parameter that some options have, at one value, is no axis beside them.
     varied = {name for name in swept if len({repr(v) for p in points if (v := p.label(name)) is not None}) > 1}
-    notes = []
+    notes = _fitting_notes(points, swept)
     for axis in swept:
         if not _decides_cells(axis):
             continue
@@ -79,6 +80,24 @@ def level_notes(points: Sequence[Point], swept: Sequence[str], workbench: Workbe
             named = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
             notes.append(f"{axis} is swept over {len(values)} values ({named}), but {note.format(where=where)}")
     return notes
+
+
+def _fitting_notes(points: Sequence[Point], swept: Sequence[str]) -> list[str]:
+    """The note on swept inputs to fit on, where no point depends on them."""
+    others = [name for name in swept if not f"{name}.".startswith("data.fitting.")]
+    if len(others) == len(swept):
+        return []
+    ids: dict[str, set[str]] = {}  # of the points at each combination of the other axes
+    for point in points:
+        ids.setdefault(repr([point.label(name) for name in others]), set()).add(point.point_id)
+    values = list(dict.fromkeys(fitting_text(point.config["data"]) for point in points))
+    if len(values) < 2 or any(len(each) > 1 for each in ids.values()):
+        return []
+    named = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
+    return [
+        f"data.fitting is swept over {len(values)} values ({named}), but each gives the same chips (none is fitted to "
+        "inputs, or all to the same ones): give data.fitting one value"
+    ]
 
 
 def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workbench) -> dict[str, str]:

@@ -136,6 +136,7 @@ class Workbench:
         """Build network and data, and take their notes."""
         network, _ = self._parts.network(node["model"])
         self._notes |= dict.fromkeys([*untrained(node["model"]), *stacked_weights(network)])
+        self._parts.fitting_node(node["data"])
         self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
 
     def _check_fit(self, node: Mapping[str, Any], choices: Mapping[str, str], names: Sequence[str]) -> None:
@@ -251,6 +252,11 @@ class Workbench:
         """A point's network (not to be changed), the spec of each weight on the array, and the data."""
         node = point.config
         return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
+
+    @_prepared
+    def fitting(self, point: Point) -> Data | None:
+        """The inputs on which parts of a point's chips are fitted, none of them scored; None where it names none."""
+        return self._parts.fitting(point.config["data"])
 
     def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """Specs of each weight on the array under a point's config or a change of it; takes no notes.

@@ -99,7 +99,7 @@ def test_a_yaml_has_the_keys_its_target_takes_and_no_others(group, option):
     node = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
     parameters = inspect.signature(import_name(node["_target_"], group)).parameters.values()
     taken = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-    assert set(node) - {"_target_", "checkpoint", *FORWARD_KEYS} == taken, (
+    assert set(node) - {"_target_", "checkpoint", "fitting", *FORWARD_KEYS} == taken, (
         "every parameter is in the YAML, so that it can be overridden"
     )
 
