@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from rramsweep.cli.catalog import CATALOG, TAGS
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.streams import Stream
-from rramsweep.effects import Ideal
 from rramsweep.groups import CELL_GROUPS, GROUPS, STAGES
+from rramsweep.network.analog import AnalogNetwork
 from rramsweep.simulation.components import fitting_text
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Point
 from rramsweep.units import in_words, unit_of
 
 # The groups of what can go wrong with a cell and with its lines.
-ERROR_GROUPS = (*STAGES, "read_noise", "wires")
+ERROR_GROUPS = (*STAGES, "read_noise", "wires", "iv", "dac", "adc")
 
 # The shape of the weight that is programmed, and how many inputs it is read with.
 _SHAPE = (32, 64)
@@ -388,14 +387,12 @@ def _chip(config: Config, workbench: Workbench, stepless: bool = False) -> Chip 
 def _programmed(spec: LayerSpec, t_s: float, stepless: bool) -> Tensor:
     if stepless:
         spec = replace(spec, device=replace(spec.device, step_uS=None, levels=None))
-    layer = program(map_layer("probe", _weight(), spec), 0, t_s)
-    x = _inputs()
-    weight = layer.weight()
-    noise = spec.read_noise
-    if spec.noisy_read and not isinstance(noise, Ideal):
-        y = noise(functional.linear, x, layer, Stream(0, ("probe", "read_noise", "0")))
-    else:
-        y = functional.linear(x, weight)
+    layer = nn.Linear(_SHAPE[1], _SHAPE[0], bias=False)
+    layer.weight = nn.Parameter(_weight(), requires_grad=False)
+    network, x = AnalogNetwork(nn.Sequential(OrderedDict(probe=layer)), {"probe": spec}, t_s), _inputs()
+    network.set_ranges(network.fit_ranges(x))
+    y: Tensor = network.chip(0)(x)
+    weight = program(map_layer("probe", _weight(), spec), 0, t_s).weight()
     return torch.cat([weight.flatten(), y.flatten()])
 
 

@@ -26,7 +26,7 @@ SHARED_BY = ("layer", "tile", "column")
 SUBTRACTIONS = ("array", "digital")
 
 
-def quantise(v: Tensor, low: float | Tensor, high: float | Tensor, levels: int) -> Tensor:
+def quantise(v: Tensor, low: float, high: float, levels: int) -> Tensor:
     """Round to the nearest of equally spaced levels: `clamp(v, low, high) - low, x s, round, / s, + low`.
 
     `s = (levels - 1) / (high - low)`, ties to the even code. Written in this order it is bit-equal to CrossSim's
@@ -34,7 +34,7 @@ def quantise(v: Tensor, low: float | Tensor, high: float | Tensor, levels: int) 
 
     Args:
         v: values, any shape.
-        low, high: ends of the range, numbers or tensors that broadcast against `v`, low < high.
+        low, high: ends of the range, low < high.
         levels: at least 2.
     """
     s = (levels - 1) / (high - low)
@@ -43,7 +43,7 @@ def quantise(v: Tensor, low: float | Tensor, high: float | Tensor, levels: int) 
 
 def levels_of(bits: int, signed: bool) -> int:
     """Levels of a uniform converter: `2^bits - 1` around 0 if signed, so that 0 is one of them, else `2^bits`."""
-    return 2**bits - 1 if signed else 2**bits
+    return (1 << bits) - 1 if signed else 1 << bits
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class UniformDAC:
     """Uniform quantisation of a layer's inputs, before its crossbars.
 
     `x' = quantise(x, -x_max, x_max, 2^bits - 1)` if signed, `quantise(x, 0, x_max, 2^bits)` if not. All word lines of a
-    layer have the same range. With `accumulation` other than `none` inputs are applied bit by bit, sign times magnitude,
-    the least significant bit first: `bits` cycles if unsigned, `bits - 1` if signed.
+    layer have the same range. With `accumulation` other than `none` inputs are applied bit by bit, sign times
+    magnitude, the least significant bit first: `bits` cycles if unsigned, `bits - 1` if signed.
 
     DACs have no error of their own but quantisation and range: offset, nonlinearity and noise are not modelled.
 

@@ -17,12 +17,12 @@ class Sinh:
     """Cells whose current grows as `I = G V_read f(V) / f(V_read)`, `f(V) = sinh(V / v_0)`, all with one v_0.
 
     Conductances are those at `v_read_V`, so that a full input gives the same current as a linear cell, and smaller ones
-    less: `x <- x_max f(x V_read / x_max) / f(V_read)` in front of the product. Inputs of one bit, and bit-serial ones, are
-    0 or full and see no difference. Where wires have resistance the voltage of a cell depends on all others: that is
-    not modelled and refused.
+    less: `x <- x_max f(x V_read / x_max) / f(V_read)` in front of the product. Inputs of one bit, and bit-serial
+    ones, are 0 or full and see no difference. Where wires have resistance the voltage of a cell depends on all others:
+    that is not modelled and refused.
 
-    The hyperbolic sine is the usual form of hopping conduction [M]; v_0 differs by technology and state, and one for all
-    cells is a simplification.
+    The hyperbolic sine is the usual form of hopping conduction [M]; v_0 differs by technology and state, and one for
+    all cells is a simplification.
 
     Args:
         v_read_V: voltage of a full input, above 0.
@@ -46,7 +46,11 @@ class Sinh:
                 )
         if self.v_read_V / self.v_0_V > 100:
             raise ValidationError(
-                "must be at most 100 times v_0_V", "raise iv.v_0_V", value=self.v_read_V, parameter="v_read_V", slot="iv"
+                "must be at most 100 times v_0_V",
+                "raise iv.v_0_V",
+                value=self.v_read_V,
+                parameter="v_read_V",
+                slot="iv",
             )
 
     def input(self, u: Tensor) -> Tensor:

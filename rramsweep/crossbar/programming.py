@@ -102,7 +102,10 @@ class LayerSpec:
         if isinstance(self.iv, Sinh):
             if isinstance(dac, Ideal):
                 raise ValidationError(
-                    "needs the largest input, to which v_read_V belongs", "set dac=uniform", shown="dac=ideal", slot="iv"
+                    "needs the largest input, to which v_read_V belongs",
+                    "set dac=uniform",
+                    shown="dac=ideal",
+                    slot="iv",
                 )
             if self.wired:
                 raise ValidationError(
@@ -128,6 +131,15 @@ class LayerSpec:
                 parameter="bits",
                 slot="adc",
             )
+        interleaved = isinstance(self.tile, Crossbar) and self.tile.arrangement == "interleaved"
+        if adc.subtraction == "digital" and interleaved:
+            raise ValidationError(
+                "must be array where the cells of a pair share a bit line",
+                "set tile.arrangement=separate",
+                value=adc.subtraction,
+                parameter="subtraction",
+                slot="adc",
+            )
         if adc.subtraction == "digital" and isinstance(self.mapping, Offset):
             raise ValidationError(
                 "needs pairs of cells for subtraction=digital: the reference of mapping=offset is no column to read",
@@ -151,7 +163,9 @@ class LayerSpec:
     @property
     def fitted(self) -> bool:
         """True where a range is fitted on inputs."""
-        return any(isinstance(part, UniformDAC | UniformADC) and part.range == "fitted" for part in (self.dac, self.adc))
+        return any(
+            isinstance(part, UniformDAC | UniformADC) and part.range == "fitted" for part in (self.dac, self.adc)
+        )
 
     @property
     def wired(self) -> bool:
@@ -259,7 +273,7 @@ class ProgrammedLayer:
         return restricted._with_effective({cell: part(self.effective_uS[cell]) for cell in chosen})
 
     def _with_effective(self, effective_uS: Map[str, Tensor]) -> ProgrammedLayer:
-        """The layer with effective conductances that are known: those of a part are not what its own wires would give."""
+        """Set effective conductances that are known: wires of a part alone would give others."""
         vars(self)["effective_uS"] = effective_uS
         return self
 

@@ -28,8 +28,9 @@ class Crossbar:
     A layer's matrix (outputs x inputs, a convolution as `weight.flatten(1)` in (c, kh, kw) order) is cut into tiles of
     `rows` inputs, the rest in the last one, by `columns` outputs, likewise. Each group of a grouped convolution has
     tiles of its own. Used rows lie next to the sense amplifiers and used columns next to the drivers, where wires
-    disturb least. Partial sums of tiles are added digitally and exactly. Where fewer word lines than there are are driven
-    at once, idle ones rest at 0 V: wires act as they do with all driven, and only the sums that an ADC reads are smaller.
+    disturb least. Partial sums of tiles are added digitally and exactly. Word lines that are not
+    driven rest at 0 V: wires act on the others as they do with all driven, and only the sums that an ADC reads are
+    smaller.
 
     Args:
         rows: word lines.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rramsweep.arguments import checked_arguments
 from rramsweep.crossbar.pieces import WHOLE, NetworkCells
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
+from rramsweep.crossbar.wires import kernel_of
 from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
 from rramsweep.errors import ValidationError
@@ -26,7 +27,6 @@ from rramsweep.network.ranges import fit_ranges
 from rramsweep.network.read_noise import NO_READ_NOISE, Observer, ReadSlot
 from rramsweep.network.tiled_read import Clipped, Ranges
 from rramsweep.suggest import nearest
-
 
 # Fitting inputs a pass: partial sums of a wide convolution are held beside each other.
 FITTING_BATCH = 16
@@ -143,7 +143,7 @@ class AnalogNetwork:
         fused = [name for name in read if not arrays[name].readable]
         if fused:
             raise ValueError(
-                f"read noise and converters need a layer whose forward is the product itself, but {', '.join(fused[:3])}"
+                f"read noise and converters need a layer whose forward is the product, but {', '.join(fused[:3])}"
                 f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
                 f"{NO_READ_NOISE}, or exclude them"
             )
@@ -194,6 +194,16 @@ class AnalogNetwork:
             slot.read(layer.to(device), Stream(seed, (name, "read_noise"), self.accelerator.draws_at, device), seed)
         return self._model
 
+    @property
+    def converts(self) -> bool:
+        """True where a layer has a converter."""
+        return any(slot.tiled is not None for slot in self._slots.values())
+
+    @property
+    def fits_ranges(self) -> bool:
+        """True where a range of a converter is fitted on inputs."""
+        return any(slot.spec.fitted for slot in self._slots.values())
+
     @torch.inference_mode()
     def fit_ranges(self, x: AnyInputs | None) -> dict[str, Ranges]:
         """Find the ranges of all converters, see `ranges.fit_ranges`.
@@ -223,6 +233,11 @@ class AnalogNetwork:
         """Set the ranges of converters, `{layer: Ranges}`, for the chips that follow."""
         for name, found in ranges.items():
             self._slots[name].set_ranges(found)
+
+    @property
+    def wires_kernel(self) -> str | None:
+        """The kernel that solves wires, None where all are ideal."""
+        return kernel_of(self.accelerator.draws_at) if any(spec.wired for spec in self._specs.values()) else None
 
     @property
     def clipped(self) -> dict[str, Clipped]:
@@ -281,8 +296,8 @@ class AnalogNetwork:
         unread = [name for name, slot in self._slots.items() if slot.reads == 0]
         if unread:
             raise ValueError(
-                f"read noise and converters need layers that are called, but the network takes the weight of {', '.join(unread[:3])} "
-                f"without calling it: exclude it, or give it {NO_READ_NOISE}"
+                f"read noise and converters need layers that are called, but the network takes the weight of "
+                f"{', '.join(unread[:3])} without calling it: exclude it, or give it {NO_READ_NOISE}"
             )
 
     def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:

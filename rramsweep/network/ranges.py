@@ -157,9 +157,7 @@ def _fit_sums(reads: Mapping[str, TiledRead], run: Run) -> dict[str, Tensor]:
         return tile, [z[block].reshape(1, -1) for block in blocks[name]]
 
     def observer(take: Callable[[NearestRank, Tensor], None]) -> Observe:
-        def observe(
-            name: str, read: TiledRead, x: Tensor, args: tuple[object, ...], kwargs: dict[str, object]
-        ) -> None:
+        def observe(name: str, read: TiledRead, x: Tensor, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             if name not in reads:
                 return
             adc = read.spec.adc

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ class Direct:
         if self._groups == 1:
             x = x[:, channels]
         elif channels != slice(0, self._weight.shape[1]):
-            x = x.unflatten(1, (self._groups, -1))[:, :, channels].flatten(1, 2)
+            x = x.view(len(x), self._groups, -1, *x.shape[2:])[:, :, channels].flatten(1, 2)
         convolve = _CONVOLVE[self._axes]
         return convolve(x, weight, bias, module.stride, module.padding, module.dilation, self._groups)
 
@@ -176,7 +176,7 @@ class Patches:
         """Vectors (..., groups, inputs of each output)."""
         y = self._product(x, self._one_hot.to(x.dtype), *args, **kwargs)
         last = y.movedim(-1 - self._axes, -1)
-        return last.unflatten(-1, (self._groups, -1))
+        return last.reshape(*last.shape[:-1], self._groups, -1)
 
     def weight(self, weight: Tensor, rows: slice) -> Tensor:  # noqa: ARG002
         """Weight (outputs, rows) as `product` takes it: (groups, rows, outputs of each)."""
@@ -342,7 +342,10 @@ class TiledRead:
         vectors = self.form.take(x.unsqueeze(0) if alone else x, *args, **kwargs)
         # Bits lie along the batch, of which fewer inputs are read at once.
         size = -(-len(vectors) // self._cycles) if self._by_bits else len(vectors)
-        parts = [self._converted(part, rng.child(str(i)), counts) for i, part in enumerate(vectors.split(max(1, size)))]
+        parts = [
+            self._converted(part, rng.child(str(i)), counts)
+            for i, part in enumerate(torch.split(vectors, max(1, size)))
+        ]
         y = self.form.result(parts[0] if len(parts) == 1 else torch.cat(parts))
         return y.squeeze(0) if alone else y
 
@@ -353,13 +356,14 @@ class TiledRead:
         """
         vectors = self.form.take(x.unsqueeze(0) if x.dim() == self._axes + 1 else x, *args, **kwargs)
         x_max = self._largest(vectors)
-        if self._by_bits:
-            drive = self._bits(self._codes(vectors, x_max))
-        else:
-            drive = self._curved(vectors / x_max)
+        drive = self._bits(self._codes(vectors, x_max)) if self._by_bits else self._curved(vectors / x_max)
         for read in self._plan:
             weight = self.form.weight(read.lines.weight[:, read.rows], read.rows)
-            yield read.lines.slice, read.tile, self.form.outputs_first(self.form.product(drive, weight, None, read.rows))
+            yield (
+                read.lines.slice,
+                read.tile,
+                self.form.outputs_first(self.form.product(drive, weight, None, read.rows)),
+            )
 
     def _take(self, ranges: Ranges) -> None:
         """Set what follows from ranges alone."""
@@ -478,9 +482,11 @@ class TiledRead:
 
     def _codes(self, x: Tensor, x_max: Tensor | float) -> Tensor:
         """Codes of the DAC, -code_max .. code_max or 0 .. code_max; the rounding of `converters.quantise`."""
+        high = torch.as_tensor(x_max, dtype=x.dtype, device=x.device)
+        scale = self._code_max / high
         if not self._ranges.signed:
-            return x.clamp(0.0 * x_max, x_max).mul_(self._code_max / x_max).round_()
-        return x.clamp(-x_max, x_max).add_(x_max).mul_(self._code_max / x_max).round_().sub_(self._code_max)
+            return x.clamp(torch.zeros_like(high), high).mul_(scale).round_()
+        return x.clamp(-high, high).add_(high).mul_(scale).round_().sub_(self._code_max)
 
     def _curved(self, u: Tensor, full: float = 1.0) -> Tensor:
         """Inputs of linear cells that give the current of cells with the curve of `iv`; `full` is a full input."""
@@ -495,5 +501,8 @@ class TiledRead:
 
     def _joined(self, z: Tensor) -> Tensor:
         """Sum of the reads of all bits, each by its weight."""
-        weights = z.new_tensor([2.0**bit / self._code_max for bit in range(self._cycles)])
-        return torch.tensordot(weights, z.unflatten(0, (self._cycles, -1)), 1)
+        bits = z.view(self._cycles, -1, *z.shape[1:])
+        total = bits[0].mul(1 / self._code_max)
+        for bit in range(1, self._cycles):
+            total.add_(bits[bit], alpha=2.0**bit / self._code_max)
+        return total

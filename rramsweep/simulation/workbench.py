@@ -20,7 +20,7 @@ from rramsweep.datasets.inputs import AnyInputs, sizes
 from rramsweep.devices.streams import STREAMS_VERSION
 from rramsweep.effects.protocol import declared
 from rramsweep.errors import ValidationError, no_exit
-from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
+from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, STAGES
 from rramsweep.identity import describe, identify
 from rramsweep.intervals import ALPHA, binomial_tail
 from rramsweep.metrics.scoring import Metric, against, chance_accuracy, compares, identity, scale_of
@@ -33,6 +33,8 @@ from rramsweep.network.determinism import check_steady, idle_inputs, idle_weight
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import describe_shares, shares, stacked_weights
+from rramsweep.network.ranges import FITTING_INPUTS
+from rramsweep.network.tiled_read import Ranges
 from rramsweep.scale import chance_words
 from rramsweep.simulation.components import SAMPLE_INPUTS, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.simulation.execution import BATCH, Execution, ExecutionSettings, choose
@@ -112,7 +114,9 @@ class Workbench:
         parts.keep("loaded", lambda: self._load(node), model, data)
         specs = self._specs(node, choices)
         if (self.settings.chips_per_pass or 1) > 1 and any(spec.wrapped for spec in specs.values()):
-            unused = f"chips_per_pass={self.settings.chips_per_pass} is not used where there is read noise or a converter"
+            unused = (
+                f"chips_per_pass={self.settings.chips_per_pass} is not used where there is read noise or a converter"
+            )
             self._notes[f"{unused}: these run one chip at a time"] = None
         # What does not fit together is refused while nothing has run yet.
         fit = partial(self._check_fit, node, choices, list(specs))
@@ -123,6 +127,7 @@ class Workbench:
                 f"t_s {describe(node['t_s'])}",
                 *parts.keep("layers", lambda: self._layer_lines(node), model, analog),
                 *self._spec_lines(node),
+                *self._fitting_lines(node, specs),
                 *self._accelerator(node).identity,
             ]
         )
@@ -195,6 +200,9 @@ class Workbench:
             )
             for _ in range(in_flight if chips is None else max(1, min(chips, in_flight)))
         )
+        ranges = self._ranges(network, node)
+        for each in (network, *others):
+            each.set_ranges(ranges)
         batches = self._parts.keep("batches", lambda: execution.batches(data.x), node["data"], repr(execution))
         network.check_reads(batches[0][:1])
         digital = self._digital(node)
@@ -383,6 +391,28 @@ class Workbench:
         if binomial_tail(n_correct, n, chance) > ALPHA:
             self._at_chance[chance_words(f"{choices['model']} on {choices['data']}", n_correct, n, chance)] = None
 
+    def _ranges(self, network: AnalogNetwork, node: Mapping[str, Any]) -> Mapping[str, Ranges]:
+        """Ranges of a point's converters: of its cells, array and inputs, and of no effect."""
+
+        def find() -> Mapping[str, Ranges]:
+            inputs = self._fitting_inputs(node) if network.fits_ranges else None
+            return network.fit_ranges(inputs)
+
+        keys = ("model", "data", "analog", "accelerator", *(g for g in CELL_GROUPS if g not in STAGES))
+        return self._parts.keep("ranges", find, *(node[key] for key in keys)) if network.converts else {}
+
+    def _fitting_inputs(self, node: Mapping[str, Any]) -> AnyInputs:
+        data = self._parts.fitting(node["data"])
+        if data is None:
+            raise ValidationError(
+                "must name inputs to fit the ranges of converters on, none of which is scored",
+                "set data.fitting=SPLIT or PATH, or give ranges by dac.range=given and adc.range=given",
+                value=None,
+                slot="data",
+                parameter="fitting",
+            )
+        return data.spread(FITTING_INPUTS).x
+
     def _ideal(self, network: AnalogNetwork, batches: Sequence[AnyInputs], node: Mapping[str, Any]) -> float:
         try:
             targets, metric = self._parts.data(node["data"]).y, self._against_digital(node)
@@ -395,6 +425,13 @@ class Workbench:
                 f"the network must answer with the weights of the ideal chip as it does with its own, but model "
                 f"{node['model']['_target_']} says {reason!r}: correct its forward"
             ) from error
+
+    def _fitting_lines(self, node: Mapping[str, Any], specs: Mapping[str, LayerSpec]) -> list[str]:
+        """Lines of a point's identity on the inputs that parts of its chips are fitted on."""
+        if not any(spec.fitted for spec in specs.values()):
+            return []
+        self._fitting_inputs(node)
+        return [f"fitting {self._parts.fitting_digest(node['data'])} {FITTING_INPUTS} inputs"]
 
     def _spec_lines(self, node: Mapping[str, Any]) -> list[str]:
         # Ideal slots are left out, so that an effect group added later changes no identity of today.

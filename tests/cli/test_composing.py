@@ -45,6 +45,7 @@ OPEN_OPTIONS: dict[tuple[str, str], list[str]] = {
     ("read_noise", "cmo_hfox"): ["device.g_min_uS=9", "device.g_max_uS=88.19"],
     ("read_noise", "pcm"): ["device.g_min_uS=0.25", "device.g_max_uS=25"],
     ("wires", "segments"): ["tile=crossbar"],
+    ("iv", "sinh"): ["dac=uniform"],
     ("model", "custom"): ["model._target_=rramsweep.models.lenet5"],
     ("metric", "custom"): ["metric._target_=rramsweep.metrics.Top5"],
     ("metric", "mse"): ["data=npz", "data.path=numbers.npz"],
