@@ -23,6 +23,7 @@ from rramsweep.network.arrays import ANALOG_TYPES, WeightArray, find_arrays, own
 from rramsweep.network.batch_norm import Fold, fuse, multiply
 from rramsweep.network.parallel import in_parallel
 from rramsweep.network.read_noise import NO_READ_NOISE, ReadSlot
+from rramsweep.network.unfolding import pad_nested, unfold
 from rramsweep.suggest import nearest
 
 
@@ -103,7 +104,8 @@ class AnalogNetwork:
         accelerator: where the copy runs, and where its chips are drawn.
 
     Raises:
-        ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
+        ValueError: read noise for a recurrent layer or attention with a forward of its own, or a weight that is not
+            finite.
     """
 
     @checked_arguments
@@ -129,18 +131,15 @@ class AnalogNetwork:
                 value=unknown[0],
                 parameter="specs",
             )
+        read = [name for name in specs if specs[name].noisy_read]
+        if read:
+            unfold(self._model, read)
+            pad_nested(self._model)
+            arrays = find_arrays(self._model)
         own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
         draws_at = accelerator.draws_at
         self._digital = {n: array.to_array(_weight_of(own[n], array)).to(draws_at) for n, array in self._arrays.items()}
-        read = [name for name in specs if specs[name].noisy_read]
-        fused = [name for name in read if not arrays[name].readable]
-        if fused:
-            raise ValueError(
-                f"read noise needs a layer whose forward is the product itself, but {', '.join(fused[:3])}"
-                f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
-                f"{NO_READ_NOISE}, or exclude them"
-            )
         self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in read])
         for name in self._scales.keys() - self._arrays.keys():
             multiply(self._model.get_submodule(name), self._scales[name])
