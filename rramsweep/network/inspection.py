@@ -88,8 +88,8 @@ def inspect_layers(
     - `mvm_correlation` of z and y (Pearson).
 
     The inputs of recurrent layers and attention are those that an unfolded copy of the network has (`unfolding`), whose
-    products are torch's to rounding. They are null for subclasses of these with a forward of their own, and for layers
-    that the network does not call; `weight_error` = |W_chip - W| / |W| is told of all, without read noise.
+    products are torch's to rounding. All four are null for subclasses of these with a forward of their own, and for
+    layers that the network does not call; `weight_error` = |W_chip - W| / |W| is told of all, without read noise.
     For independent errors of zero mean and uncorrelated inputs the two agree. Layers of one tied weight are one array,
     compared at the first of them.
 

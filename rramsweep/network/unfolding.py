@@ -36,7 +36,7 @@ def unfold(model: nn.Module, names: Collection[str]) -> None:
     refused = [name for name, holder in holders.items() if _torch_kind(holder) is None]
     if refused:
         raise ValidationError(
-            "must leave its forward to torch to be read product by product",
+            "must have torch's own forward for its products to be read",
             f"give it {NO_READ_NOISE}, or exclude it",
             parameter="a recurrent layer or attention",
             shown=", ".join(f"{name} of {type(holders[name]).__name__}" for name in refused[:3])

@@ -385,7 +385,7 @@ OWN = {
 def test_a_layer_with_a_forward_of_its_own_is_refused_by_name(name):
     make, shown = OWN[name]
     model = nn.ModuleDict({"l": make(), "head": nn.Linear(8, 2)})
-    message = rf"must leave its forward to torch .*, got l\.{shown}: give it no read noise .*, or exclude it"
+    message = rf"must have torch's own forward .*, got l\.{shown}: give it no read noise .*, or exclude it"
     with pytest.raises(ValidationError, match=message):
         AnalogNetwork(model, dict.fromkeys(analog_layers(model), NOISY))
     with pytest.raises(ValidationError, match=message):
@@ -425,6 +425,16 @@ def test_each_step_is_a_read_of_its_own():
     same = torch.ones(1, 7, 5)
     gates = find_arrays(network.chip(0))["0.weight_ih_l0"].module(same)
     assert len(gates[0].unique(dim=0)) == 7
+
+
+@torch.inference_mode()
+def test_an_encoder_layer_calls_its_attention_though_it_could_take_its_weights():
+    model, x, called = unfolded(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), torch.randn(2, 6, 8), []
+    for name in ("self_attn.in_proj_weight", "self_attn.out_proj"):
+        product = find_arrays(model)[name].module  # without a hook, which alone would change its way
+        product.forward = lambda x, name=name, forward=product.forward: called.append(name) or forward(x)
+    model(x)
+    assert called == ["self_attn.in_proj_weight", "self_attn.out_proj"]
 
 
 @torch.inference_mode()
