@@ -68,7 +68,7 @@ def _torch_kind(layer: nn.Module) -> type[nn.Module] | None:
 
 
 def _convert(layer: nn.Module, parameters: Sequence[str]) -> None:
-    """Change the class of a layer in place, as its hooks and whatever else holds it go on, and so does what it has."""
+    """Change the class of a layer in place, so that its hooks, its attributes and references to it stay valid."""
     kind = _torch_kind(layer)
     assert kind is not None
     own = layer._parameters
