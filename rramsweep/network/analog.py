@@ -26,6 +26,7 @@ from rramsweep.network.parallel import in_parallel
 from rramsweep.network.ranges import fit_ranges
 from rramsweep.network.read_noise import NO_READ_NOISE, Observer, ReadSlot
 from rramsweep.network.tiled_read import Clipped, Ranges
+from rramsweep.network.unfolding import pad_nested, unfold
 from rramsweep.suggest import nearest
 
 # Fitting inputs a pass: partial sums of a wide convolution are held beside each other.
@@ -109,7 +110,8 @@ class AnalogNetwork:
         accelerator: where the copy runs, and where its chips are drawn.
 
     Raises:
-        ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
+        ValueError: read noise for a recurrent layer or attention with a forward of its own, or a weight that is not
+            finite.
     """
 
     @checked_arguments
@@ -135,18 +137,15 @@ class AnalogNetwork:
                 value=unknown[0],
                 parameter="specs",
             )
+        read = [name for name in specs if specs[name].wrapped]
+        if read:
+            unfold(self._model, read)
+            pad_nested(self._model)
+            arrays = find_arrays(self._model)
         own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
         draws_at = accelerator.draws_at
         self._digital = {n: array.to_array(_weight_of(own[n], array)).to(draws_at) for n, array in self._arrays.items()}
-        read = [name for name in specs if specs[name].wrapped]
-        fused = [name for name in read if not arrays[name].readable]
-        if fused:
-            raise ValueError(
-                f"read noise and converters need a layer whose forward is the product, but {', '.join(fused[:3])}"
-                f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
-                f"{NO_READ_NOISE}, or exclude them"
-            )
         noisy = [name for name in specs if specs[name].noisy_read]
         self._scales = fuse(self._model, [fold for fold in folds if fold.layer not in noisy])
         for name in self._scales.keys() - self._arrays.keys():
