@@ -5,7 +5,7 @@ The laws of single stages are in `effects`; which layers of a network go on the 
 
 from rramsweep.crossbar.converters import UniformADC, UniformDAC
 from rramsweep.crossbar.current_voltage import Sinh
-from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset, Sliced
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
@@ -21,6 +21,7 @@ __all__ = [
     "ProgrammedLayer",
     "Segments",
     "Sinh",
+    "Sliced",
     "UniformADC",
     "UniformDAC",
 ]

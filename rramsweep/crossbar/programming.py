@@ -18,11 +18,12 @@ from rramsweep.crossbar.consistency import (
     quantisation_notes,
     retention_notes,
     run_check,
+    slice_notes,
     time_notes,
 )
 from rramsweep.crossbar.converters import UniformADC, UniformDAC
 from rramsweep.crossbar.current_voltage import Sinh
-from rramsweep.crossbar.mapping import Mapping, Offset
+from rramsweep.crossbar.mapping import Mapping, Sliced, cell_gains, cell_names, is_paired
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Cells, Device
@@ -62,6 +63,13 @@ class LayerSpec:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not (hasattr(self.mapping, "gains") or hasattr(self.mapping, "gain")):
+            raise ValidationError(
+                "must have gains(full_scale, device)",
+                "return |dW/dG| by name of cell, as rramsweep.crossbar.mapping.Differential does",
+                shown=type(self.mapping).__name__,
+                slot="mapping",
+            )
         check_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
         for slot, effect in self._effects().items():
             if hasattr(effect, "check") and isinstance(effect, Calibrated):  # the protocol alone is slow to ask
@@ -70,7 +78,7 @@ class LayerSpec:
         self._check_converters()
 
     def _check_array(self) -> None:
-        paired = not isinstance(self.mapping, Offset)
+        paired = isinstance(self.tile, Ideal) or is_paired(cell_names(self.mapping, self.device))
         if isinstance(self.tile, Crossbar):
             self.tile.check_pairs(paired)
         if not self.wired:
@@ -83,10 +91,12 @@ class LayerSpec:
                 slot="wires",
             )
         if not paired:
+            choice = "mapping.base" if isinstance(self.mapping, Sliced) else "mapping"
             raise ValidationError(
-                "needs pairs of cells: the reference of mapping=offset is a number, not a column with wires of its own",
-                "set mapping=differential or constant_sum, or wires=ideal",
-                shown="mapping=offset",
+                f"needs pairs of cells: the reference of {choice}=offset is a number, not a column with wires of its "
+                "own",
+                f"set {choice}=differential or constant_sum, or wires=ideal",
+                shown=f"{choice}=offset",
                 slot="wires",
             )
         if self.device.edge == "none":
@@ -203,7 +213,7 @@ class LayerSpec:
             for note in effect.notes(self.device, t_s)
         ]
         errors = {stage: getattr(self, stage) for stage in _ERRORS}
-        levels = quantisation_notes(self.mapping, self.device)
+        levels = quantisation_notes(self.mapping, self.device) + slice_notes(self.mapping, self.device)
         time = time_notes(self._effects(), t_s)
         return [*own, *retention_notes(errors, t_s), *levels, *time, *self._array_notes()]
 
@@ -233,7 +243,8 @@ class ProgrammedLayer:
         name: the layer's name in the network, part of every random stream's name.
         spec: specification of the layer.
         full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
-        target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
+        target_uS: quantised target conductances, by cell name (`p`, `n`; of slices `p_1`, ...), each in the weight's
+            shape.
         g_uS: conductances now, likewise.
         t_s: seconds since programming at which the cells are read.
         groups: matrices that share no line of an array; axis 0 holds their outputs one after the other.
@@ -293,6 +304,12 @@ class ProgrammedLayer:
             return self.g_uS
         found = spec.tile.effective_uS(self.g_uS, spec.wires, spec.device.g_min_uS, self.groups)
         return {cell: g_uS.to(self.g_uS[cell].dtype) for cell, g_uS in found.items()}
+
+    @property
+    def gains(self) -> Map[str, Tensor]:
+        """|dW/dG| by cell name, in the order of the cells; each broadcasts against the weight."""
+        gains = cell_gains(self.spec.mapping, self.g_uS, self.full_scale, self.spec.device)
+        return {cell: gains[cell] for cell in self.g_uS}
 
     @cached_property
     def transfer(self) -> Map[str, Tensor]:

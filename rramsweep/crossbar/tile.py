@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rramsweep.arguments import check_fields
+from rramsweep.crossbar.mapping import is_paired, sign_of, slice_of
 from rramsweep.crossbar.wires import Segments
 from rramsweep.errors import ValidationError, one_of
 
@@ -107,15 +108,15 @@ class Crossbar:
         """Check that the arrangement suits a mapping.
 
         Args:
-            paired: the mapping has two cells a weight.
+            paired: the mapping has pairs of cells.
 
         Raises:
             ValidationError: pairs are to lie on one bit line, and there are none.
         """
         if self.arrangement == "interleaved" and not paired:
             raise ValidationError(
-                "must be separate for a mapping of one cell a weight",
-                "set tile.arrangement=separate or mapping=differential",
+                "must be separate for a mapping without pairs of cells",
+                "set tile.arrangement=separate, or mapping=differential (of slices: mapping.base=differential)",
                 value=self.arrangement,
                 parameter="arrangement",
                 slot="tile",
@@ -127,7 +128,7 @@ class Crossbar:
         """Compute the conductances that a layer's cells have between drivers and outputs.
 
         Args:
-            g_uS: arrays of cells by name (`p`, `n`), each (outputs, inputs of each output, ...).
+            g_uS: arrays of cells by name (`p`, `n`; of slices `p_1`, ...), each (outputs, inputs of each output, ...).
             wires: of each tile.
             g_min_uS: of the cells that fill a tile.
             groups: matrices that share no line; axis 0 holds their outputs one after the other.
@@ -136,10 +137,10 @@ class Crossbar:
             Likewise, float64.
 
         Raises:
-            ValidationError: a conductance is negative or not finite, or pairs are asked for and there is one array.
+            ValidationError: a conductance is negative or not finite, or pairs are asked for and there are none.
         """
-        names = list(g_uS)
-        self.check_pairs(len(names) == 2)
+        self.check_pairs(is_paired(g_uS))
+        names = sorted(g_uS, key=lambda cell: (slice_of(cell), -sign_of(cell)))  # the cells of a pair side by side
         shape = g_uS[names[0]].shape
         # (cells, groups, rows, columns): inputs are word lines.
         matrices = torch.stack([g_uS[name].flatten(1) for name in names]).double()
@@ -151,7 +152,8 @@ class Crossbar:
             marched = self._march(tiles, wires, g_min_uS).view(len(names), groups, len(places), *tiles.shape[2:])
             for i, (rows, columns) in enumerate(places):
                 found[:, :, rows, columns] = marched[:, :, i]
-        return {name: g.mT.flatten(0, 1).reshape(shape) for name, g in zip(names, found, strict=True)}
+        effective = {name: g.mT.flatten(0, 1).reshape(shape) for name, g in zip(names, found, strict=True)}
+        return {name: effective[name] for name in g_uS}
 
     def _alike(self, inputs: int, outputs: int) -> dict[tuple[int, int], list[tuple[slice, slice]]]:
         """The tiles of a matrix as `(rows, columns)` of it, by their size: those of one size are marched together."""
@@ -168,7 +170,8 @@ class Crossbar:
         if self.fill == "whole":
             cells = pad(cells, (0, self.columns - columns, self.inputs - rows, 0), value=g_min_uS)
         if self.arrangement == "interleaved":
-            found = torch.stack(wires.effective_pair(cells[0], cells[1]))
+            p, n = wires.effective_pair(cells[0::2].flatten(0, 1), cells[1::2].flatten(0, 1))
+            found = torch.stack((p.view_as(cells[0::2]), n.view_as(cells[1::2])), 1).flatten(0, 1)
         else:
             found = wires.effective(cells.flatten(0, 1)).view_as(cells)
         return found[:, :, found.shape[2] - rows :, :columns].contiguous()

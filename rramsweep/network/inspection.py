@@ -95,7 +95,8 @@ def inspect_layers(
 
     Of the cells: `edge_share` at or beyond an edge of the window, `pushed_share` likewise but only of those whose
     weight asks for a conductance inside it (a one-sided pair rests one of its cells at g_min, which is no fault);
-    `window_used`, the part of the window between the 1 % and the 99 % quantile of the targets. Of the weights:
+    `window_used`, the part of the window between the 1 % and the 99 % quantile of the targets; `n_cells`, their number,
+    those of every slice. Of the weights:
     `w_max_over_std`, max|W| / std(W); `saturated_share` that the window cuts off, |W| > W_max;
     `stuck_share` with at least one stuck cell.
 
@@ -213,7 +214,7 @@ def tile_drop(model: nn.Module, spec: LayerSpec, layer: str, t_s: float, seed: i
         layer: name of the array.
         t_s: seconds since programming.
         seed: the chip.
-        cell: array of cells, `p` or `n`.
+        cell: array of cells, `p` or `n`, of slices below the most significant one `p_1`, `n_1`, ...
 
     Returns:
         A matrix (word lines, bit lines) for each tile: groups one after the other, then along the inputs, then along
