@@ -150,11 +150,11 @@ class LayerSpec:
                 parameter="subtraction",
                 slot="adc",
             )
-        if adc.subtraction == "digital" and isinstance(self.mapping, Offset):
+        if adc.subtraction == "digital" and not is_paired(cell_names(self.mapping, self.device)):
             raise ValidationError(
-                "needs pairs of cells for subtraction=digital: the reference of mapping=offset is no column to read",
+                "needs pairs of cells for subtraction=digital: the reference of an offset mapping is no column to read",
                 "set adc.subtraction=array or mapping=differential",
-                shown="mapping=offset",
+                shown="a mapping of one cell a weight",
                 slot="adc",
             )
 

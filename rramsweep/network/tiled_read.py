@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from rramsweep.crossbar.converters import UniformADC, UniformDAC, levels_of
 from rramsweep.crossbar.current_voltage import Sinh
+from rramsweep.crossbar.mapping import Sliced, cell_gains, is_paired, sign_of, slice_of
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.devices.device import Device
@@ -25,6 +27,9 @@ from rramsweep.network.arrays import CONVOLUTIONS, WeightArray
 
 # Forward of a layer with a weight as it lies on the array and without its bias.
 Product = Callable[..., Tensor]
+
+# Cells hold digits where they differ by no more than the rounding of float32.
+_WHOLE = 1e-4
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -56,20 +61,29 @@ class Clipped:
 
 
 @dataclass(frozen=True)
-class Line:
-    """Cells of a bit line as currents, in the place of a mapping: `W = G W_max / (g_max - g_min)`."""
+class Current:
+    """Current of a bit line's cells, in the place of a mapping: `W = W_max sum of +-(G - G_0) / (g_max - g_min)`.
+
+    Args:
+        subtracted: n cells drive the line with the other sign; otherwise all add.
+        zero_uS: conductance that is subtracted from each cell, without a cell of its own.
+    """
 
     version: ClassVar[int] = 1
+
+    subtracted: bool = True
+    zero_uS: float = 0.0
 
     def full_scale(self, weight: Tensor) -> Tensor:
         return weight.abs().amax()
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
-        return {"p": weight * (device.span_uS / full_scale)}
+        g_uS = weight * (device.span_uS / full_scale)
+        return {"p": g_uS.clamp(min=0.0) + self.zero_uS, "n": g_uS.neg().clamp(min=0.0) + self.zero_uS}
 
     def weight(self, g_uS: Mapping[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
-        (cells,) = g_uS.values()
-        return cells * self.gain(full_scale, device)
+        currents = [(sign_of(cell) if self.subtracted else 1) * (g - self.zero_uS) for cell, g in g_uS.items()]
+        return reduce(Tensor.add, currents) * self.gain(full_scale, device)
 
     def gain(self, full_scale: Tensor, device: Device) -> Tensor:
         return full_scale / device.span_uS
@@ -209,7 +223,8 @@ class _Read:
         rows: inputs that are driven.
         to_code: codes a unit of the sum, (outputs,).
         bias: added to a code, likewise.
-        weight: of a sum in codes, as the form of the product takes it.
+        weight: as the form of the product takes it, of a sum in codes or in units of `whole`.
+        whole: codes a unit of sums that are whole numbers: folded into weights, it would round exact ties.
         factor: of a code in the total of the layer.
         cells: of these rows, for laws of read noise.
     """
@@ -220,6 +235,7 @@ class _Read:
     to_code: Tensor
     bias: Tensor | None
     weight: Tensor
+    whole: Tensor | None
     factor: Tensor | float
     cells: ProgrammedLayer | None
 
@@ -276,12 +292,22 @@ class TiledRead:
     def bit_lines(self, layer: ProgrammedLayer) -> list[BitLines]:
         """What ADCs read: differences of pairs, or each of their cells."""
         w_max = torch.where(layer.full_scale == 0, 1.0, layer.full_scale).flatten(1)
-        if self._adc is None or self._adc.subtraction == "array":
+        together = self._adc is None or self._adc.subtraction == "array"
+        if together and not isinstance(layer.spec.mapping, Sliced):
             return [BitLines(0, 1.0, layer.weight().flatten(1) / w_max, layer)]
+        mapping, device = layer.spec.mapping, layer.spec.device
+        one, zero = torch.ones(1), mapping.targets(torch.zeros(1), torch.ones(1), device)
+        gains = cell_gains(mapping, layer.g_uS, one, device)
+        paired = is_paired(layer.g_uS)
+        read: dict[tuple[int, int], list[str]] = {}  # cells of the lines of each ADC, by slice and sign
+        for cell in layer.g_uS:
+            read.setdefault((slice_of(cell), 0 if together else sign_of(cell)), []).append(cell)
         found = []
-        for cell, sign in (("p", 1.0), ("n", -1.0)):
-            line = replace(layer.only([cell]), spec=replace(layer.spec, mapping=Line()))
-            found.append(BitLines(0, sign, line.weight().flatten(1) / w_max, line))
+        for (number, sign), cells in read.items():
+            current = Current(together, 0.0 if paired else zero[cells[0]].item())
+            line = replace(layer.only(cells), spec=replace(layer.spec, mapping=current))
+            factor = gains[cells[0]].item() * device.span_uS * (sign or 1)
+            found.append(BitLines(number, factor, line.weight().flatten(1) / w_max, line))
         return found
 
     def program(self, layer: ProgrammedLayer, ranges: Ranges, seed: int | None, scale: Tensor | None = None) -> None:
@@ -314,11 +340,16 @@ class TiledRead:
                 bias = None if self._adc is None else offset[number, tile] + self._middle
                 factor = line.factor * lsb[number, tile] / common
                 constant -= factor * self._middle
-                weight = self.form.weight(line.weight[:, rows] * (to_code * self._unit).unsqueeze(1), rows)
+                digits, top = self._digits(line)
+                if digits is None:
+                    weight, whole = line.weight[:, rows] * (to_code * self._unit).unsqueeze(1), None
+                else:
+                    weight, whole = digits[:, rows], self.form.by_output(to_code * (self._unit / top))
                 same = bool((factor == factor[0]).all())
                 each = factor[0].item() if same else self.form.by_output(factor)
                 cells = line.layer.word_lines(rows) if self.spec.noisy_read else None
-                self._plan.append(_Read(line, rows, tile, to_code, bias, weight, each, cells))
+                shaped = self.form.weight(weight, rows)
+                self._plan.append(_Read(line, rows, tile, to_code, bias, shaped, whole, each, cells))
         scales = w_max * (ranges.x_max * common) * behind
         self._scale, self._constant = self.form.by_output(scales), self.form.by_output(constant * scales)
         self._w_max = torch.where(w_max == 0, 1.0, w_max)
@@ -379,6 +410,16 @@ class TiledRead:
         quantised = self._dac is not None and not self._by_bits and not isinstance(self.spec.iv, Sinh)
         self._unit = 1.0 / self._code_max if quantised else 1.0
 
+    def _digits(self, line: BitLines) -> tuple[Tensor | None, int]:
+        """Digits of cells without an error, and the largest digit; None where sums are no whole numbers."""
+        mapping = self._layer.spec.mapping
+        codes = self._dac is not None and not isinstance(self.spec.iv, Sinh) and not self.spec.noisy_read
+        if not isinstance(mapping, Sliced) or self._adc is None or not codes:
+            return None, 1
+        scaled = line.weight * mapping.top
+        digits = scaled.round()
+        return (digits if bool((scaled - digits).abs().max() < _WHOLE) else None), mapping.top
+
     def _lsb(self, lines: list[BitLines], like: Tensor) -> Tensor:
         """LSB of the ADCs, (lines, tiles, outputs); 1 without one."""
         shape = (len(lines), self.tiles, self.outputs)
@@ -436,8 +477,13 @@ class TiledRead:
 
     def _sum(self, read: _Read, drive: Tensor, rng: Stream) -> Tensor:
         """Sums of one read in codes, before they are rounded."""
-        if read.cells is None:
+        if read.cells is None and read.whole is None:
             return self.form.product(drive, read.weight, read.bias, read.rows)
+        if read.cells is None:
+            assert read.whole is not None
+            assert read.bias is not None
+            z = self.form.product(drive, read.weight, None, read.rows)
+            return z.mul_(read.whole).add_(self.form.by_output(read.bias))
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
             return self.form.product(x, self.form.weight(weight.to(x.dtype), read.rows), None, slice(None))
