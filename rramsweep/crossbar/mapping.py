@@ -371,7 +371,7 @@ def is_paired(cells: Iterable[str]) -> bool:
 
 def cell_names(mapping: Mapping, device: Device) -> list[str]:
     """Names of a mapping's arrays of cells, in their order."""
-    return list(mapping.targets(torch.zeros(1), torch.ones(1), device))
+    return list(mapping.targets(torch.zeros(1, 1), torch.ones(1, 1), device))
 
 
 def _cells_of_slice(k: int) -> tuple[str, str]:

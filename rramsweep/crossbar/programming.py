@@ -23,7 +23,7 @@ from rramsweep.crossbar.consistency import (
 )
 from rramsweep.crossbar.converters import UniformADC, UniformDAC
 from rramsweep.crossbar.current_voltage import Sinh
-from rramsweep.crossbar.mapping import Mapping, Sliced, cell_gains, cell_names, is_paired
+from rramsweep.crossbar.mapping import Mapping, Offset, Sliced, cell_gains, cell_names, is_paired
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Cells, Device
@@ -92,11 +92,11 @@ class LayerSpec:
             )
         if not paired:
             choice = "mapping.base" if isinstance(self.mapping, Sliced) else "mapping"
+            option = "offset" if isinstance(self.mapping, Offset | Sliced) else type(self.mapping).__name__
             raise ValidationError(
-                f"needs pairs of cells: the reference of {choice}=offset is a number, not a column with wires of its "
-                "own",
+                "needs pairs of cells: the reference of an offset is a number, not a column with wires of its own",
                 f"set {choice}=differential or constant_sum, or wires=ideal",
-                shown=f"{choice}=offset",
+                shown=f"{choice}={option}",
                 slot="wires",
             )
         if self.device.edge == "none":

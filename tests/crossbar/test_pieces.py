@@ -83,6 +83,17 @@ def test_stages_and_mappings_give_the_same_chip_in_pieces(mapping, effects):
     check(LayerSpec(Device(1.0, 100.0, 0.1), mapping, **effects))
 
 
+@pytest.mark.parametrize(
+    ("mapping", "kept"),
+    [(Differential(), True), (Offset(), True), (Sliced(slices=1), True), (Sliced(slices=2), False), (Sliced(), False)],
+    ids=repr,
+)
+def test_targets_of_slices_count_towards_what_is_kept(mapping, kept):
+    weights = weights_of({"e": (50, 16)})  # of at most 1,000 pairs of cells
+    cells = NetworkCells(weights, {"e": LayerSpec(Device(1.0, 100.0), mapping)}, {"e": 1})
+    assert (cells.ideal("e") is cells.ideal("e")) == kept
+
+
 def test_parts_have_their_own_scale_in_pieces_too():
     weights = weights_of({"small": (12, 5), "large": (80, 33)})
     for k, part in enumerate(weights["large"].chunk(4)):

@@ -81,7 +81,7 @@ def test_digits_of_every_integer_are_exact(base, bits, slices):
 @pytest.mark.parametrize(("bits", "slices"), SIZES)
 @pytest.mark.parametrize("base", BASES)
 def test_the_ideal_chip_is_the_weight_in_its_bits(base, bits, slices, scale, w_max):
-    weight = weights(12, 5, 3)
+    weight = weights(40, 10, 3)  # so many that some lie near the middle between integers of 16 bits
     mapping = Sliced(base, bits, slices, scale, w_max, 95.0)
     for device in (OPEN, Device(50.0, 225.0), Device(1.0, 100.0, levels=2 ** (bits + 1) - 1)):
         layer = mapped(mapping, weight, device)
@@ -216,6 +216,20 @@ def test_a_mapping_with_one_gain_for_all_cells_is_taken_as_it_is():
     assert slice_factors(own.spec.mapping) == (1.0,)
     parts = cell_weights(own.spec.mapping, own.g_uS, own.full_scale, OPEN)
     torch.testing.assert_close(parts["p"] + parts["n"], plain.weight(), rtol=0, atol=1e-6)
+
+
+class OneCell(OneGain):
+    def targets(self, weight, full_scale, device):
+        return Offset().targets(weight, full_scale, device)
+
+    def weight(self, g_uS, full_scale, device):
+        return Offset().weight(g_uS, full_scale, device)
+
+
+def test_a_mapping_of_ones_own_without_pairs_has_no_wires():
+    with pytest.raises(ValueError, match=r"wires needs pairs of cells.*got mapping=OneCell: set mapping=differential"):
+        LayerSpec(Device(1.0, 100.0), OneCell(), tile=Crossbar(), wires=Segments(1.0))
+    assert LayerSpec(Device(1.0, 100.0), OneGain(), tile=Crossbar(), wires=Segments(1.0)).wired
 
 
 def test_a_mapping_without_gains_is_refused():
