@@ -74,7 +74,7 @@ class ReadSlot:
         """
         self._layer, self._rng, self.reads, self._observe = layer, rng, 0, None
         if layer is not None and self.tiled is not None:
-            self.tiled.program(layer, self._ranges, seed, self._scale)
+            self.tiled.program(layer, self._ranges, seed, self._scale, self._bias)
 
     def observe(self, observe: Observer | None) -> None:
         """Show each read to `observe` from now on, and read the module's weights as they are; None shows none."""
@@ -102,10 +102,11 @@ class ReadSlot:
                 return self._product(x, weight.to(x.dtype), *args, **kwargs)
 
             y = noise(linear, x, self._layer, rng).to(x.dtype)
+            y = y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
         else:
             y = self.tiled(x, rng, *args, **kwargs)
         self.reads += 1
-        return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
+        return y
 
 
 def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001

@@ -28,6 +28,9 @@ from rramsweep.network.arrays import CONVOLUTIONS, WeightArray
 # Forward of a layer with a weight as it lies on the array and without its bias.
 Product = Callable[..., Tensor]
 
+# Conversions of a layer and chip in which those outside the range are counted.
+COUNTED = 65_536
+
 # Cells hold digits where they differ by no more than the rounding of float32.
 _WHOLE = 1e-4
 
@@ -139,16 +142,22 @@ class Direct:
         last = self._axes == 2 and self._weight.is_contiguous(memory_format=torch.channels_last)
         return shaped.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
-    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None, rows: slice) -> Tensor:
-        """Sums over the rows of every output, plus a bias."""
+    def cut(self, x: Tensor, rows: slice) -> Tensor:
+        """Inputs of some rows, and of the other taps of their channels."""
         if not self._axes:
-            return functional.linear(x[..., rows], weight, bias)
-        module, channels = self._module, self._channels(rows)
+            return x[..., rows]
+        channels = self._channels(rows)
+        if channels == slice(0, self._weight.shape[1]):
+            return x
         if self._groups == 1:
-            x = x[:, channels]
-        elif channels != slice(0, self._weight.shape[1]):
-            x = x.view(len(x), self._groups, -1, *x.shape[2:])[:, :, channels].flatten(1, 2)
-        convolve = _CONVOLVE[self._axes]
+            return x[:, channels]
+        return x.view(len(x), self._groups, -1, *x.shape[2:])[:, :, channels].flatten(1, 2)
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Sums of every output over the inputs of `cut`, plus a bias."""
+        if not self._axes:
+            return functional.linear(x, weight, bias)
+        module, convolve = self._module, _CONVOLVE[self._axes]
         return convolve(x, weight, bias, module.stride, module.padding, module.dilation, self._groups)
 
     def by_output(self, values: Tensor) -> Tensor:
@@ -196,9 +205,13 @@ class Patches:
         """Weight (outputs, rows) as `product` takes it: (groups, rows, outputs of each)."""
         return weight.view(self._groups, -1, weight.shape[1]).mT.contiguous()
 
-    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None, rows: slice) -> Tensor:
-        """Sums over the rows of every output, (..., outputs), plus a bias."""
-        y = torch.matmul(x[..., rows].unsqueeze(-2), weight).flatten(-3)
+    def cut(self, x: Tensor, rows: slice) -> Tensor:
+        """Inputs of some rows."""
+        return x[..., rows]
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Sums of every output over the inputs of `cut`, (..., outputs), plus a bias."""
+        y = torch.matmul(x.unsqueeze(-2), weight).flatten(-3)
         return y if bias is None else y.add_(bias)
 
     def by_output(self, values: Tensor) -> Tensor:
@@ -216,11 +229,10 @@ class Patches:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """One conversion of the bit lines of a row of tiles.
+    """One conversion of the bit lines of a row of tiles, for some rows.
 
     Args:
         lines: what is read.
-        rows: inputs that are driven.
         to_code: codes a unit of the sum, (outputs,).
         bias: added to a code, likewise.
         weight: as the form of the product takes it, of a sum in codes or in units of `whole`.
@@ -230,7 +242,6 @@ class _Read:
     """
 
     lines: BitLines
-    rows: slice
     tile: int
     to_code: Tensor
     bias: Tensor | None
@@ -273,6 +284,7 @@ class TiledRead:
         self._by_bits = self._by_bits and not self._whole
         direct = Direct.takes(array.module) and not spec.noisy_read and not self._per_vector
         self.form: Direct | Patches = Direct(array) if direct else Patches(array, product)
+        self._plan: list[tuple[slice, list[_Read]]] = []
         self._take(Ranges())
 
     @property
@@ -310,7 +322,14 @@ class TiledRead:
             found.append(BitLines(number, factor, line.weight().flatten(1) / w_max, line))
         return found
 
-    def program(self, layer: ProgrammedLayer, ranges: Ranges, seed: int | None, scale: Tensor | None = None) -> None:
+    def program(
+        self,
+        layer: ProgrammedLayer,
+        ranges: Ranges,
+        seed: int | None,
+        scale: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> None:
         """Take a chip's cells, and fold all that is fixed for it into the weights of its tiles.
 
         Args:
@@ -318,6 +337,7 @@ class TiledRead:
             ranges: of its converters.
             seed: the chip, whose ADCs have a mismatch; None for none.
             scale: of each output behind the ADC, (outputs,), that of a batch norm.
+            bias: digital bias, (outputs,), that is added behind all.
         """
         self._take(ranges)
         self._layer, self.clipped = layer, Clipped()
@@ -326,32 +346,40 @@ class TiledRead:
             # Laws of read noise take the weights from the cells, and have no batch norm folded.
             folded = behind.view(-1, *[1] * (self._axes + 1)) * (self._unit * ranges.x_max)
             self._weight = layer.weight() * folded
+            self._bias = None if bias is None else bias.view(-1, *[1] * self._axes)
             return
         w_max = layer.full_scale.flatten(1).expand(self.outputs, -1)[:, 0]
         lines = self.bit_lines(layer)
         lsb = self._lsb(lines, w_max)
         gain, offset = self._mismatch(layer.name, seed, lsb)
         common = lsb[0, 0, 0].item()
-        constant = torch.zeros_like(w_max)
+        factors = torch.stack([line.factor * lsb[number] / common for number, line in enumerate(lines)])
+        same = bool((factors == factors[..., :1]).all())
+        digits = [self._digits(line) for line in lines]
         self._plan = []
-        for number, line in enumerate(lines):
-            for rows, tile in self.reads:
+        for rows, tile in self.reads:
+            reads = []
+            for number, line in enumerate(lines):
                 to_code = (1 + gain[number, tile]) / lsb[number, tile]
-                bias = None if self._adc is None else offset[number, tile] + self._middle
-                factor = line.factor * lsb[number, tile] / common
-                constant -= factor * self._middle
-                digits, top = self._digits(line)
-                if digits is None:
-                    weight, whole = line.weight[:, rows] * (to_code * self._unit).unsqueeze(1), None
+                offsets = None if self._adc is None else offset[number, tile] + self._middle
+                whole, values = None, digits[number]
+                if values is None:
+                    weight = line.weight[:, rows] * (to_code * self._unit).unsqueeze(1)
                 else:
-                    weight, whole = digits[:, rows], self.form.by_output(to_code * (self._unit / top))
-                same = bool((factor == factor[0]).all())
+                    weight, whole = values[0][:, rows], self.form.by_output(to_code * (self._unit / values[1]))
+                factor = factors[number, tile]
                 each = factor[0].item() if same else self.form.by_output(factor)
                 cells = line.layer.word_lines(rows) if self.spec.noisy_read else None
                 shaped = self.form.weight(weight, rows)
-                self._plan.append(_Read(line, rows, tile, to_code, bias, shaped, whole, each, cells))
+                reads.append(_Read(line, tile, to_code, offsets, shaped, whole, each, cells))
+            self._plan.append((rows, reads))
         scales = w_max * (ranges.x_max * common) * behind
-        self._scale, self._constant = self.form.by_output(scales), self.form.by_output(constant * scales)
+        per_tile = torch.bincount(torch.tensor([tile for _, tile in self.reads])).to(factors)
+        middles = (factors * per_tile.view(1, -1, 1)).sum((0, 1)) * self._middle
+        # A vector with a range of its own is scaled by it before the bias is added.
+        self._bias = None if bias is None or not self._per_vector else self.form.by_output(bias)
+        added = 0.0 if bias is None or self._per_vector else bias
+        self._scale, self._constant = self.form.by_output(scales), self.form.by_output(added - middles * scales)
         self._w_max = torch.where(w_max == 0, 1.0, w_max)
 
     def reprogram(self, ranges: Ranges) -> None:
@@ -359,7 +387,7 @@ class TiledRead:
         self.program(self._layer, ranges, None)
 
     def __call__(self, x: Tensor, rng: Stream, *args: Any, **kwargs: Any) -> Tensor:
-        """Read the layer, without its digital bias.
+        """Read the layer.
 
         Args:
             x: input of its forward.
@@ -373,10 +401,8 @@ class TiledRead:
         vectors = self.form.take(x.unsqueeze(0) if alone else x, *args, **kwargs)
         # Bits lie along the batch, of which fewer inputs are read at once.
         size = -(-len(vectors) // self._cycles) if self._by_bits else len(vectors)
-        parts = [
-            self._converted(part, rng.child(str(i)), counts)
-            for i, part in enumerate(torch.split(vectors, max(1, size)))
-        ]
+        split = torch.split(vectors, max(1, size))
+        parts = [self._converted(part, rng.child(str(i)), counts and i == 0) for i, part in enumerate(split)]
         y = self.form.result(parts[0] if len(parts) == 1 else torch.cat(parts))
         return y.squeeze(0) if alone else y
 
@@ -388,13 +414,11 @@ class TiledRead:
         vectors = self.form.take(x.unsqueeze(0) if x.dim() == self._axes + 1 else x, *args, **kwargs)
         x_max = self._largest(vectors)
         drive = self._bits(self._codes(vectors, x_max)) if self._by_bits else self._curved(vectors / x_max)
-        for read in self._plan:
-            weight = self.form.weight(read.lines.weight[:, read.rows], read.rows)
-            yield (
-                read.lines.slice,
-                read.tile,
-                self.form.outputs_first(self.form.product(drive, weight, None, read.rows)),
-            )
+        for rows, reads in self._plan:
+            part = self.form.cut(drive, rows)
+            for read in reads:
+                z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
+                yield read.lines.slice, read.tile, self.form.outputs_first(z)
 
     def _take(self, ranges: Ranges) -> None:
         """Set what follows from ranges alone."""
@@ -410,15 +434,15 @@ class TiledRead:
         quantised = self._dac is not None and not self._by_bits and not isinstance(self.spec.iv, Sinh)
         self._unit = 1.0 / self._code_max if quantised else 1.0
 
-    def _digits(self, line: BitLines) -> tuple[Tensor | None, int]:
+    def _digits(self, line: BitLines) -> tuple[Tensor, int] | None:
         """Digits of cells without an error, and the largest digit; None where sums are no whole numbers."""
         mapping = self._layer.spec.mapping
         codes = self._dac is not None and not isinstance(self.spec.iv, Sinh) and not self.spec.noisy_read
         if not isinstance(mapping, Sliced) or self._adc is None or not codes:
-            return None, 1
+            return None
         scaled = line.weight * mapping.top
         digits = scaled.round()
-        return (digits if bool((scaled - digits).abs().max() < _WHOLE) else None), mapping.top
+        return (digits, mapping.top) if bool((scaled - digits).abs().max() < _WHOLE) else None
 
     def _lsb(self, lines: list[BitLines], like: Tensor) -> Tensor:
         """LSB of the ADCs, (lines, tiles, outputs); 1 without one."""
@@ -444,52 +468,58 @@ class TiledRead:
 
         x_max = self._ranges.x_max
         drive = self._drive(x, x_max, counts)
-        if not self.spec.noisy_read:
-            return linear(drive, self._weight)
-        return self._noise(linear, drive if self._dac is None else drive.mul_(self._unit * x_max), self._layer, rng)
+        if self.spec.noisy_read:
+            seen = drive if self._dac is None else drive.mul_(self._unit * x_max)
+            y = self._noise(linear, seen, self._layer, rng)
+        else:
+            y = linear(drive, self._weight)
+        return y if self._bias is None else y + self._bias
 
     def _converted(self, x: Tensor, rng: Stream, counts: bool) -> Tensor:
         """Sums of vectors, or of what stands for them, behind their ADCs."""
         x_max = self._largest(x)
-        drive = self._drive(x, x_max, counts)
-        if self._by_bits:
-            drive = self._bits(drive)
         total: Tensor | None = None
-        for number, read in enumerate(self._plan):
-            z = self._sum(read, drive, rng.child(str(number)))
-            if self._by_bits and self._analog:
-                z = self._joined(z)
-            if self._adc is not None:
-                self._convert_(z, rng.child(str(number), "output_noise"), counts)
-            if total is None:
-                total = z if isinstance(read.factor, float) and read.factor == 1.0 else z.mul_(read.factor)
-            elif isinstance(read.factor, float):
-                total.add_(z, alpha=read.factor)
-            else:
-                total.addcmul_(z, read.factor)
+        number = 0
+        for rows, reads in self._plan:
+            # What drives these rows alone: a cut of converted inputs would be copied once more by the product.
+            drive = self._drive(self.form.cut(x, rows), x_max, counts)
+            drive = self._bits(drive) if self._by_bits else drive
+            for read in reads:
+                z = self._sum(read, drive, rng.child(str(number)))
+                if self._by_bits and self._analog:
+                    z = self._joined(z)
+                if self._adc is not None:
+                    self._convert_(z, rng.child(str(number), "output_noise"), counts)
+                if total is None:
+                    total = z if isinstance(read.factor, float) and read.factor == 1.0 else z.mul_(read.factor)
+                elif isinstance(read.factor, float):
+                    total.add_(z, alpha=read.factor)
+                else:
+                    total.addcmul_(z, read.factor)
+                number += 1
         assert total is not None
         if self._by_bits and not self._analog:
             total = self._joined(total)
-        y = total.mul_(self._scale).add_(self._constant)
+        y = torch.addcmul(self._constant, total, self._scale, out=total)
         if isinstance(x_max, Tensor):  # each vector has a range of its own
             y.mul_(x_max.expand(*x_max.shape[:-1], self.outputs // self.groups).flatten(-2))
-        return y
+        return y if self._bias is None else y.add_(self._bias)
 
     def _sum(self, read: _Read, drive: Tensor, rng: Stream) -> Tensor:
         """Sums of one read in codes, before they are rounded."""
         if read.cells is None and read.whole is None:
-            return self.form.product(drive, read.weight, read.bias, read.rows)
+            return self.form.product(drive, read.weight, read.bias)
         if read.cells is None:
             assert read.whole is not None
             assert read.bias is not None
-            z = self.form.product(drive, read.weight, None, read.rows)
+            z = self.form.product(drive, read.weight, None)
             return z.mul_(read.whole).add_(self.form.by_output(read.bias))
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
-            return self.form.product(x, self.form.weight(weight.to(x.dtype), read.rows), None, slice(None))
+            return self.form.product(x, self.form.weight(weight.to(x.dtype), slice(None)), None)
 
         x_max = self._ranges.x_max
-        z = self._noise(linear, drive[..., read.rows] * (self._unit * x_max), read.cells, rng)
+        z = self._noise(linear, drive * (self._unit * x_max), read.cells, rng)
         z = z.mul_(read.to_code / (self._w_max * x_max))
         return z if read.bias is None else z.add_(read.bias)
 
@@ -504,8 +534,9 @@ class TiledRead:
         if self._adc.output_noise_lsb > 0:
             z.add_(rng.normal(z.shape).to(z), alpha=self._adc.output_noise_lsb)
         if counts:
-            self.clipped.adc += int(((z < 0) | (z > self._top)).sum())
-            self.clipped.adc_all += z.numel()
+            some = _first(z)
+            self.clipped.adc += int(((some < 0) | (some > self._top)).sum())
+            self.clipped.adc_all += some.numel()
         z.round_().clamp_(0.0, self._top)
 
     def _largest(self, x: Tensor) -> Tensor | float:
@@ -520,9 +551,10 @@ class TiledRead:
         if self._dac is None:
             return x
         if counts:
-            below = 0.0 if not self._ranges.signed else -x_max
-            self.clipped.dac += int(((x < below) | (x > x_max)).sum())
-            self.clipped.dac_all += x.numel()
+            some = _first(x)
+            most = x_max if isinstance(x_max, float) else x_max[: len(some)]
+            self.clipped.dac += int(((some < (-most if self._ranges.signed else 0.0)) | (some > most)).sum())
+            self.clipped.dac_all += some.numel()
         codes = self._codes(x, x_max)
         return codes if self._by_bits else self._curved(codes, self._code_max)
 
@@ -541,9 +573,11 @@ class TiledRead:
 
     def _bits(self, codes: Tensor) -> Tensor:
         """Bits of codes with their sign, the least significant first, one after the other along the batch."""
-        size = codes.abs().to(torch.int32)
-        sign = codes.sign()
-        return torch.cat([((size >> bit) & 1).to(codes.dtype).mul_(sign) for bit in range(self._cycles)])
+        size = codes.abs().to(torch.uint8 if self._cycles <= 8 else torch.int32)
+        bits = torch.cat([((size >> bit) & 1).to(codes.dtype) for bit in range(self._cycles)])
+        if self._ranges.signed:
+            bits.view(self._cycles, *codes.shape).mul_(codes.sign())
+        return bits
 
     def _joined(self, z: Tensor) -> Tensor:
         """Sum of the reads of all bits, each by its weight."""
@@ -552,3 +586,8 @@ class TiledRead:
         for bit in range(1, self._cycles):
             total.add_(bits[bit], alpha=2.0**bit / self._code_max)
         return total
+
+
+def _first(x: Tensor) -> Tensor:
+    """The first inputs, in which conversions are counted: enough for a share, and few enough to cost nothing."""
+    return x[: max(1, COUNTED * len(x) // max(1, x.numel()))]

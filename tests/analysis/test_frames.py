@@ -373,7 +373,7 @@ def test_the_schema_is_what_the_readme_says():
         **{"accuracy": real, "digital_accuracy": real, "ideal_accuracy": real, "agreement": real},
         **{"chance_accuracy": real},
         **{"loss": real, "seconds": real, "batch_size": whole, "memory_format": text, "threads": whole},
-        **{"accelerator": text},
+        **{"accelerator": text, "wires_kernel": text, "dac_clip_rate": real, "adc_clip_rate": real},
     }
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))
