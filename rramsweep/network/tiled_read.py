@@ -139,8 +139,10 @@ class Direct:
         first = rows.start - channels.start * self._taps
         whole[:, first : first + weight.shape[1]] = weight
         shaped = whole.view(len(weight), -1, *self._weight.shape[2:])
+        # By the strides, since one channel is contiguous in both formats; `to` sets them, `contiguous` would not.
         last = self._axes == 2 and self._weight.is_contiguous(memory_format=torch.channels_last)
-        return shaped.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        last = last and self._weight.stride(1) == 1
+        return shaped.to(memory_format=torch.channels_last if last else torch.contiguous_format)
 
     def cut(self, x: Tensor, rows: slice) -> Tensor:
         """Inputs of some rows, and of the other taps of their channels."""
@@ -574,10 +576,9 @@ class TiledRead:
     def _bits(self, codes: Tensor) -> Tensor:
         """Bits of codes with their sign, the least significant first, one after the other along the batch."""
         size = codes.abs().to(torch.uint8 if self._cycles <= 8 else torch.int32)
-        bits = torch.cat([((size >> bit) & 1).to(codes.dtype) for bit in range(self._cycles)])
-        if self._ranges.signed:
-            bits.view(self._cycles, *codes.shape).mul_(codes.sign())
-        return bits
+        places = torch.arange(self._cycles, dtype=size.dtype, device=size.device).view(-1, *[1] * codes.dim())
+        bits = ((size.unsqueeze(0) >> places) & 1).to(codes.dtype)
+        return (bits.mul_(codes.sign()) if self._ranges.signed else bits).flatten(0, 1)
 
     def _joined(self, z: Tensor) -> Tensor:
         """Sum of the reads of all bits, each by its weight."""

@@ -40,7 +40,7 @@ NETWORKS = {
 CONVERTERS = ["tile=crossbar", "dac=uniform", "adc=uniform"]
 PARTS = {
     "DAC + ADC, 8 bits, 128 rows": CONVERTERS,
-    "bit-serial, 7 bits": [*CONVERTERS, "dac.accumulation=digital"],
+    "bit-serial, 7 bits": [*CONVERTERS, "dac.bits=7", "dac.accumulation=digital"],
 }
 ROUNDS = 9
 
