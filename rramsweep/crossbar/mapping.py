@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, ClassVar, Protocol
 
@@ -29,13 +29,17 @@ BASES = ("differential", "constant_sum", "offset")
 # of 16 bits is less than a hundredth of the last one; of 20 it would be a tenth.
 MOST_CELL_BITS, MOST_SLICES, MOST_BITS = 8, 16, 16
 
+# Copies of a weight: beyond a few the area pays for a better device instead.
+MOST_COPIES = 64
+
 
 class Mapping(Protocol):
     """A weight tensor as named arrays of cells, each in the weight's own shape, whose axis 0 counts outputs.
 
     Cells are named `p` and `n`; a mapping of one cell a weight has `p` alone, so that the draws of a `p` cell are
     the same under every mapping. Where a weight has several slices, these are the most significant one, and `p_1`,
-    `n_1`, `p_2`, ... follow downwards.
+    `n_1`, `p_2`, ... follow downwards. A mapping names one copy of its cells; those of further copies, `p2`, `n2`,
+    `p2_1`, ..., are made and averaged by `copied` and `averaged`.
 
     It has `gains` or, where all cells have the same one, `gain(full_scale, device) -> Tensor`: see `cell_gains`.
     """
@@ -66,9 +70,11 @@ class Differential:
         w_max: `max` takes the largest |W|; `percentile` the smallest |W| that `percentile` % of the weights do not
             exceed (nearest rank), and larger weights saturate.
         percentile: above 0, at most 100; read by `w_max: percentile` alone.
+        copies: M, 1..64: every cell is there M times, each programmed by itself, and the weight is the mean of them.
+            Each copy lies in a crossbar of its own; their currents are added before an ADC.
 
     Raises:
-        ValueError: an unknown scale or w_max, or a percentile outside its range.
+        ValueError: an unknown scale or w_max, or a percentile or copies outside their range.
     """
 
     version: ClassVar[int] = 1
@@ -76,10 +82,11 @@ class Differential:
     scale: str = "per_tensor"
     w_max: str = "max"
     percentile: float = 99.9
+    copies: int = field(default=1, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_fields(self, "mapping")
-        _check(self.scale, self.w_max, self.percentile)
+        _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
@@ -114,10 +121,11 @@ class ConstantSum:
     scale: str = "per_tensor"
     w_max: str = "max"
     percentile: float = 99.9
+    copies: int = field(default=1, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_fields(self, "mapping")
-        _check(self.scale, self.w_max, self.percentile)
+        _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
@@ -149,10 +157,11 @@ class Offset:
     scale: str = "per_tensor"
     w_max: str = "max"
     percentile: float = 99.9
+    copies: int = field(default=1, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_fields(self, "mapping")
-        _check(self.scale, self.w_max, self.percentile)
+        _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
@@ -190,6 +199,7 @@ class Sliced:
         scale: see `Differential`, as `w_max` and `percentile`.
         w_max: likewise.
         percentile: likewise.
+        copies: likewise.
 
     Raises:
         ValueError: a value outside its range, an unknown base, scale or w_max.
@@ -206,6 +216,7 @@ class Sliced:
     scale: str = "per_tensor"
     w_max: str = "max"
     percentile: float = 99.9
+    copies: int = field(default=1, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_fields(self, "mapping")
@@ -225,7 +236,7 @@ class Sliced:
                 shown=f"bits_per_cell={self.bits_per_cell} times slices={self.slices}",
                 slot="mapping",
             )
-        _check(self.scale, self.w_max, self.percentile)
+        _check(self.scale, self.w_max, self.percentile, self.copies)
 
     @property
     def bits(self) -> int:
@@ -321,10 +332,14 @@ def cell_gains(mapping: Mapping, cells: Iterable[str], full_scale: Tensor, devic
         device: the cell.
     """
     found: Any = mapping  # the protocol has neither, since either will do
-    if hasattr(mapping, "gains"):
-        gains: dict[str, Tensor] = found.gains(full_scale, device)
+    copies = copies_of(mapping)
+    if not hasattr(mapping, "gains"):
+        return dict.fromkeys(cells, found.gain(full_scale, device) / copies)
+    gains: dict[str, Tensor] = found.gains(full_scale, device)
+    if copies == 1:
         return gains
-    return dict.fromkeys(cells, found.gain(full_scale, device))
+    shared = {id(gain): gain / copies for gain in gains.values()}  # one tensor stays one, by which cells are grouped
+    return {cell: shared[id(gains[original(cell)])] for cell in cells}
 
 
 def cell_weights(mapping: Mapping, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> dict[str, Tensor]:
@@ -342,7 +357,7 @@ def cell_weights(mapping: Mapping, g_uS: Map[str, Tensor], full_scale: Tensor, d
     if is_paired(g_uS):
         return {cell: (sign_of(cell) * gains[cell]) * g for cell, g in g_uS.items()}
     zero_uS = mapping.targets(torch.zeros_like(next(iter(g_uS.values()))), full_scale, device)
-    return {cell: (g - zero_uS[cell]).mul_(gains[cell]) for cell, g in g_uS.items()}
+    return {cell: (g - zero_uS[original(cell)]).mul_(gains[cell]) for cell, g in g_uS.items()}
 
 
 def slice_factors(mapping: Mapping) -> tuple[float, ...]:
@@ -350,6 +365,29 @@ def slice_factors(mapping: Mapping) -> tuple[float, ...]:
     if not isinstance(mapping, Sliced):
         return (1.0,)
     return tuple(mapping.top * 2**shift / (2**mapping.bits - 1) for shift in mapping._shifts)
+
+
+def copied(cells: Map[str, Tensor], copies: int) -> dict[str, Tensor]:
+    """Arrays of all copies, the first one's first: `p`, `n`, `p2`, `n2`, `p3`, ..."""
+    further = {name[0] + str(copy) + name[1:]: g for copy in range(2, copies + 1) for name, g in cells.items()}
+    return {**cells, **further}
+
+
+def averaged(g_uS: Map[str, Tensor], copies: int) -> dict[str, Tensor]:
+    """Mean over the copies of each array of cells, by the name of the first copy's."""
+    if copies == 1:
+        return dict(g_uS)
+    found: dict[str, Tensor] = {}
+    for cell, g in g_uS.items():
+        first = original(cell)
+        found[first] = found[first] + g if first in found else g
+    return {cell: g / copies for cell, g in found.items()}
+
+
+def original(cell: str) -> str:
+    """Name of the array in the first copy."""
+    head, _, number = cell.partition("_")
+    return f"{head[0]}_{number}" if number else head[0]
 
 
 def slice_of(cell: str) -> int:
@@ -365,13 +403,18 @@ def sign_of(cell: str) -> int:
 
 def is_paired(cells: Iterable[str]) -> bool:
     """True where every array of `p` cells has one of `n` cells, by their names."""
-    arrays = [(slice_of(cell), sign_of(cell)) for cell in cells]
-    return all((k, -sign) in arrays for k, sign in arrays)
+    names = set(cells)
+    return all(("n" if cell[0] == "p" else "p") + cell[1:] in names for cell in names)
 
 
 def cell_names(mapping: Mapping, device: Device) -> list[str]:
     """Names of a mapping's arrays of cells, in their order."""
-    return list(mapping.targets(torch.zeros(1, 1), torch.ones(1, 1), device))
+    return list(copied(mapping.targets(torch.zeros(1, 1), torch.ones(1, 1), device), copies_of(mapping)))
+
+
+def copies_of(mapping: Mapping) -> int:
+    """Copies of each cell; a user's own mapping has one unless it says so."""
+    return int(getattr(mapping, "copies", 1))
 
 
 def _cells_of_slice(k: int) -> tuple[str, str]:
@@ -386,7 +429,15 @@ def _pair_gains(full_scale: Tensor, device: Device) -> dict[str, Tensor]:
     return dict.fromkeys("pn", full_scale / device.span_uS)
 
 
-def _check(scale: str, w_max: str, percentile: float) -> None:
+def _check(scale: str, w_max: str, percentile: float, copies: int) -> None:
+    if not 1 <= copies <= MOST_COPIES:
+        raise ValidationError(
+            f"must lie in 1..{MOST_COPIES}",
+            "give the number of cells that hold one value",
+            value=copies,
+            parameter="copies",
+            slot="mapping",
+        )
     if scale not in SCALES:
         raise ValueError(f"mapping.scale must be one of {', '.join(SCALES)}, got {scale!r}: pick one")
     if w_max not in W_MAX:

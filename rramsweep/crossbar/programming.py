@@ -23,7 +23,17 @@ from rramsweep.crossbar.consistency import (
 )
 from rramsweep.crossbar.converters import UniformADC, UniformDAC
 from rramsweep.crossbar.current_voltage import Sinh
-from rramsweep.crossbar.mapping import Mapping, Offset, Sliced, cell_gains, cell_names, is_paired
+from rramsweep.crossbar.mapping import (
+    Mapping,
+    Offset,
+    Sliced,
+    averaged,
+    cell_gains,
+    cell_names,
+    copied,
+    copies_of,
+    is_paired,
+)
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Cells, Device
@@ -290,11 +300,16 @@ class ProgrammedLayer:
 
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, wires included, in the digital weight's shape and unit."""
-        return self.spec.mapping.weight(self.effective_uS, self.full_scale, self.spec.device)
+        return self.weight_of(self.effective_uS)
 
     def weight_of_cells(self) -> Tensor:
         """Weight that the conductances now stand for, without wires."""
-        return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
+        return self.weight_of(self.g_uS)
+
+    def weight_of(self, g_uS: Map[str, Tensor]) -> Tensor:
+        """Weight that such conductances of the layer's cells stand for."""
+        mapping = self.spec.mapping
+        return mapping.weight(averaged(g_uS, copies_of(mapping)), self.full_scale, self.spec.device)
 
     @cached_property
     def effective_uS(self) -> Map[str, Tensor]:
@@ -351,6 +366,7 @@ def map_layer(
     w_max = full_scale(name, weight, spec, parts) if w_max is None else w_max
     targets = spec.mapping.targets(weight, w_max, spec.device)
     target_uS = {cell: spec.device.quantise(targets.pop(cell)) for cell in list(targets)}
+    target_uS = copied(target_uS, copies_of(spec.mapping))
     return ProgrammedLayer(name, spec, w_max, target_uS, target_uS, groups=groups)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rramsweep.arguments import check_fields
-from rramsweep.crossbar.mapping import is_paired, sign_of, slice_of
+from rramsweep.crossbar.mapping import is_paired, sign_of
 from rramsweep.crossbar.wires import Segments
 from rramsweep.errors import ValidationError, one_of
 
@@ -61,7 +61,7 @@ class Crossbar:
             if value is not None and not 1 <= value <= most:
                 within = "1..tile.rows" if name == "rows_active" else f"1..{most}"
                 raise ValidationError(
-                    f"must lie in {within}", "give lines of one crossbar", value=value, parameter=name, slot="tile"
+                    f"must lie in {within}", "give the lines of one crossbar", value=value, parameter=name, slot="tile"
                 )
         one_of("fill", self.fill, FILLS)
         one_of("arrangement", self.arrangement, ARRANGEMENTS)
@@ -140,7 +140,7 @@ class Crossbar:
             ValidationError: a conductance is negative or not finite, or pairs are asked for and there are none.
         """
         self.check_pairs(is_paired(g_uS))
-        names = sorted(g_uS, key=lambda cell: (slice_of(cell), -sign_of(cell)))  # the cells of a pair side by side
+        names = sorted(g_uS, key=lambda cell: (cell[1:], -sign_of(cell)))  # the cells of a pair side by side
         shape = g_uS[names[0]].shape
         # (cells, groups, rows, columns): inputs are word lines.
         matrices = torch.stack([g_uS[name].flatten(1) for name in names]).double()

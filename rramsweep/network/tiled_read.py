@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from rramsweep.crossbar.converters import UniformADC, UniformDAC, levels_of
 from rramsweep.crossbar.current_voltage import Sinh
-from rramsweep.crossbar.mapping import Sliced, cell_gains, is_paired, sign_of, slice_of
+from rramsweep.crossbar.mapping import Sliced, cell_gains, copies_of, is_paired, sign_of, slice_of
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.devices.device import Device
@@ -310,7 +310,7 @@ class TiledRead:
         if together and not isinstance(layer.spec.mapping, Sliced):
             return [BitLines(0, 1.0, layer.weight().flatten(1) / w_max, layer)]
         mapping, device = layer.spec.mapping, layer.spec.device
-        one, zero = torch.ones(1), mapping.targets(torch.zeros(1), torch.ones(1), device)
+        one, zero = torch.ones(1), mapping.targets(torch.zeros(1, 1), torch.ones(1, 1), device)
         gains = cell_gains(mapping, layer.g_uS, one, device)
         paired = is_paired(layer.g_uS)
         read: dict[tuple[int, int], list[str]] = {}  # cells of the lines of each ADC, by slice and sign
@@ -319,8 +319,10 @@ class TiledRead:
         found = []
         for (number, sign), cells in read.items():
             current = Current(together, 0.0 if paired else zero[cells[0]].item())
-            line = replace(layer.only(cells), spec=replace(layer.spec, mapping=current))
-            factor = gains[cells[0]].item() * device.span_uS * (sign or 1)
+            # The mean of the copies of a cell counts, so that each of them carries its part of W_max.
+            part, copies = layer.only(cells), copies_of(mapping)
+            line = replace(part, spec=replace(layer.spec, mapping=current), full_scale=layer.full_scale / copies)
+            factor = gains[cells[0]].item() * copies * device.span_uS * (sign or 1)
             found.append(BitLines(number, factor, line.weight().flatten(1) / w_max, line))
         return found
 
