@@ -92,6 +92,17 @@ def build(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] 
     return made
 
 
+def check_node(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] = ()) -> None:
+    """Refuse a node that `build` would refuse for its targets and arguments; calls nothing.
+
+    Raises:
+        ValidationError: what `arguments` refuses of the node or of an argument that is a node itself.
+    """
+    for key, value in arguments(node, where, kind, allow)[1].items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            check_node(value, f"{where}.{key}", PART, allow)
+
+
 def call(target: Callable[..., Any], given: Mapping[str, Any], where: str, name: str) -> Any:
     """Call `target(**given)`; an error names the node.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 STAGES = ("programming", "relaxation", "drift", "variation", "faults")
 
 # The groups that decide a chip, one for each field of a `LayerSpec`.
-CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise", "tile", "wires")
+CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise", "tile", "wires", "iv", "dac", "adc")
 
 # Keys of a config that are part of a point.
 POINT_KEYS = (*CELL_GROUPS, "calibration", "analog", "model", "data", "metric", "t_s", "accelerator")
@@ -20,5 +20,8 @@ GROUPS = ("technology", *CELL_GROUPS, "calibration", "model", "data", "metric")
 ADDED = {
     "tile": ("none", {"_target_": "rramsweep.crossbar.Ideal"}),
     "wires": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
+    "iv": ("linear", {"_target_": "rramsweep.crossbar.Ideal"}),
+    "dac": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
+    "adc": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
     "calibration": ("none", {"_target_": "rramsweep.calibration.Ideal"}),
 }

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rramsweep.analysis.schema import CALIBRATION, CHANCE, CHOICES, EXECUTION, FACTS, METRIC, PARAMETER_TYPES, to_arrow
+from rramsweep.analysis.schema import CHOICES, EXECUTION, FACTS, LATER, METRIC, PARAMETER_TYPES, to_arrow
 from rramsweep.files import read_regular, write_atomic
 from rramsweep.groups import ADDED
 
@@ -56,7 +56,7 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ValueError: a column is missing, doubled or of another type; a status is unknown; a chip stands twice;
-            an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, ``CHANCE``, and all of ``COUNTED`` together, may
+            an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, ``LATER``, and all of ``COUNTED`` together, may
             be null) or a ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
     """
     to_arrow(frame)
@@ -152,7 +152,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     # In this thread alone, as a fragment of the store is.
     table = _parquet(path, lambda file: file.read(use_threads=False))
-    for name in (*EXECUTION, *CALIBRATION, CHANCE):
+    for name in (*EXECUTION, *LATER):
         if name not in table.column_names:
             table = table.append_column(pa.field(name, FACTS[name]), pa.nulls(len(table), FACTS[name]))
     for group, (option, _) in ADDED.items():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from rramsweep.analysis.schema import CHANCE, FACTS, METRIC, TIME, check_outcomes
+from rramsweep.analysis.schema import FACTS, LATER, METRIC, TIME, check_outcomes
 from rramsweep.arguments import brief, fitting
 from rramsweep.errors import ValidationError
 from rramsweep.intervals import Codes
@@ -53,7 +53,7 @@ def need_facts(frame: pd.DataFrame) -> None:
     """
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"a results frame must be a DataFrame, got {type(frame).__name__}: rs.load(DIR) reads one")
-    needed = [name for name in (*FACTS, *METRIC) if name not in frame.columns and name != CHANCE]
+    needed = [name for name in (*FACTS, *METRIC) if name not in frame.columns and name not in LATER]
     if needed:
         raise ValueError(
             f"a results frame lacks columns {', '.join(needed)}: take it from rs.run(), rs.sweep() or rs.load()"

@@ -72,7 +72,9 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
     """One sentence with its remedy for each kind of implausible row of a layer table, at its worst place."""
     by = table.attrs["by"]
     found = []
-    error = table["mvm_error"].fillna(table["weight_error"])  # of fused kernels only the latter is known
+    error = table["mvm_error"].fillna(
+        table["weight_error"]
+    )  # of products that are not to be had only the latter is known
     row = table.iloc[int(error.fillna(0.0).argmax())]
     if error.max() > MVM_LIMIT:
         found.append(

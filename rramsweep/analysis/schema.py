@@ -25,9 +25,13 @@ OF_LOGITS = ("agreement", "loss")
 # What guessing scores, for metrics of right and wrong labels; older stores do not know it.
 CHANCE = "chance_accuracy"
 # How a trial was run, which older stores do not know.
-EXECUTION = ("batch_size", "memory_format", "threads", "accelerator")
-# What the calibration of a chip costs; older stores do not know it.
+EXECUTION = ("batch_size", "memory_format", "threads", "accelerator", "wires_kernel")
+# Shares of conversions outside their range; null without the converter.
+CLIPPING = ("dac_clip_rate", "adc_clip_rate")
+# What the calibration of a chip costs; null without one.
 CALIBRATION = ("calibration.extra_parameters", "calibration.extra_macs", "calibration.seconds")
+# Facts that tables of before they were kept lack.
+LATER = (CHANCE, "wires_kernel", *CLIPPING, *CALIBRATION)
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 # Column of what ended a point: `interval`, `cap`, or null while it goes on.
@@ -62,15 +66,12 @@ def check_outcomes(frame: pd.DataFrame) -> None:
     Raises:
         ValueError: names the column, the rule and a row that breaks it.
     """
-    added = (CHANCE, *CALIBRATION)
-    kinds = {name: kind for name, kind in {**FACTS, **METRIC}.items() if name in frame or name not in added}
+    kinds = {name: kind for name, kind in {**FACTS, **METRIC}.items() if name in frame or name not in LATER}
     doubled = [name for name in kinds if isinstance(frame[name], pd.DataFrame)]
     if doubled:
         raise ValueError(f"column names must be unique, got {doubled[0]!r} twice: drop one")
     columns = {name: _outcome(name, frame[name], kind) for name, kind in kinds.items()}
-    for name in added:
-        if name not in columns:  # a table of before it was kept
-            columns[name] = pa.nulls(len(frame), FACTS[name])
+    columns |= {name: pa.nulls(len(frame), FACTS[name]) for name in LATER if name not in columns}
     _check_values(pa.table(columns), None)
 
 
@@ -140,7 +141,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     counted = ok & ~np.logical_and.reduce([null[name] for name in COUNTED])
     for name in list(FACTS)[4:]:
         needed = counted if name in COUNTED else ok
-        if name not in (*OF_LOGITS, *EXECUTION, *CALIBRATION, CHANCE):
+        if name not in (*OF_LOGITS, *EXECUTION, *LATER):
             what = "a row of right and wrong inputs" if name in COUNTED else "an ok row"
             refuse(needed & null[name], name, f"not be null in {what}", "mark the row failed")
         if name != "seconds":  # a trial takes its time before it fails
@@ -148,7 +149,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     for name in facts.ACCURACY_OF:
         infinite = ~null[name] & np.isinf(np.asarray(value[name], dtype=np.float64))
         refuse(infinite, name, "be finite", "mark the row failed")
-    for name in ("accuracy", "digital_accuracy", "ideal_accuracy", CHANCE, "agreement"):
+    for name in ("accuracy", "digital_accuracy", "ideal_accuracy", CHANCE, "agreement", *CLIPPING):
         outside = (value[name] < 0) | (value[name] > 1)
         refuse(outside, name, "lie in [0, 1]", "it is a fraction, so divide a percentage by 100")
     n, correct, lost, gained = (value[name] for name in ("n_images", "n_correct", "n_lost", "n_gained"))

@@ -16,6 +16,7 @@ from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.errors import ValidationError
 from rramsweep.network.arrays import find_arrays, private_copy
 from rramsweep.network.corrections import CorrectableLayer, correctable_layers, norms_of
+from rramsweep.network.unfolding import unfold
 
 SLOT = "calibration"
 
@@ -26,7 +27,13 @@ _NAMED = 3
 
 
 def check_calibration(
-    method: Calibration, model: nn.Module, names: Sequence[str], x: AnyInputs, pool: int | None, t_s: float
+    method: Calibration,
+    model: nn.Module,
+    names: Sequence[str],
+    x: AnyInputs,
+    pool: int | None,
+    t_s: float,
+    unfolded: Sequence[str] = (),
 ) -> list[str]:
     """Check a method against what it is to be fitted to.
 
@@ -37,6 +44,7 @@ def check_calibration(
         x: a few of its inputs.
         pool: how many inputs `data.fitting` has; None where there are none.
         t_s: seconds since programming at which chips are read.
+        unfolded: weights whose layers are read product by product, out of fused kernels.
 
     Returns:
         A note on weights in fused kernels, if there are any.
@@ -46,7 +54,7 @@ def check_calibration(
             rank that a layer does not have or that so few inputs do not determine.
     """
     if pool is None:
-        raise ValidationError("needs inputs to fit on", "set data.fitting=SPLIT_OR_PATH", slot=SLOT)
+        raise ValidationError("needs inputs to fit on", "set data.fitting=SPLIT or PATH", slot=SLOT)
     if method.images > pool:
         raise ValidationError(
             f"must be at most the {pool} inputs of data.fitting",
@@ -64,6 +72,7 @@ def check_calibration(
             slot=SLOT,
         )
     private = private_copy(model)
+    unfold(private, unfolded)
     arrays = find_arrays(private)
     layers = correctable_layers(private, arrays, names)
     fused = [name for name in names if not arrays[name].readable]

@@ -204,7 +204,7 @@ def method_sites(method: Calibration, model: nn.Module, layers: Sequence[Correct
         matched = fnmatch.filter(names, pattern)
         if not matched:
             raise ValidationError(
-                f"must match {_kinds(method)}, {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
+                f"must match {_kinds(method)}",
                 suggest(pattern, names),
                 value=pattern,
                 parameter="layers",

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from rramsweep.cli.catalog import CATALOG, TAGS
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.streams import Stream
-from rramsweep.effects import Ideal
 from rramsweep.groups import CELL_GROUPS, GROUPS, STAGES
+from rramsweep.network.analog import AnalogNetwork
+from rramsweep.simulation.components import fitting_text
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Point
 from rramsweep.units import in_words, unit_of
 
 # The groups of what can go wrong with a cell and with its lines.
-ERROR_GROUPS = (*STAGES, "read_noise", "wires")
+ERROR_GROUPS = (*STAGES, "read_noise", "wires", "iv", "dac", "adc")
 
 # The shape of the weight that is programmed, and how many inputs it is read with.
 _SHAPE = (32, 64)
@@ -62,7 +62,7 @@ def level_notes(points: Sequence[Point], swept: Sequence[str], workbench: Workbe
     """
     # A parameter that some options have, at one value, is no axis beside them.
     varied = {name for name in swept if len({repr(v) for p in points if (v := p.label(name)) is not None}) > 1}
-    notes = []
+    notes = _fitting_notes(points, swept)
     for axis in swept:
         if not _decides_cells(axis):
             continue
@@ -79,6 +79,24 @@ def level_notes(points: Sequence[Point], swept: Sequence[str], workbench: Workbe
             named = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
             notes.append(f"{axis} is swept over {len(values)} values ({named}), but {note.format(where=where)}")
     return notes
+
+
+def _fitting_notes(points: Sequence[Point], swept: Sequence[str]) -> list[str]:
+    """The note on swept inputs to fit on, where no point depends on them."""
+    others = [name for name in swept if not f"{name}.".startswith("data.fitting.")]
+    if len(others) == len(swept):
+        return []
+    ids: dict[str, set[str]] = {}  # of the points at each combination of the other axes
+    for point in points:
+        ids.setdefault(repr([point.label(name) for name in others]), set()).add(point.point_id)
+    values = list(dict.fromkeys(fitting_text(point.config["data"]) for point in points))
+    if len(values) < 2 or any(len(each) > 1 for each in ids.values()):
+        return []
+    named = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
+    return [
+        f"data.fitting is swept over {len(values)} values ({named}), but each gives the same chips (none is fitted to "
+        "inputs, or all to the same ones): give data.fitting one value"
+    ]
 
 
 def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workbench) -> dict[str, str]:
@@ -369,14 +387,12 @@ def _chip(config: Config, workbench: Workbench, stepless: bool = False) -> Chip 
 def _programmed(spec: LayerSpec, t_s: float, stepless: bool) -> Tensor:
     if stepless:
         spec = replace(spec, device=replace(spec.device, step_uS=None, levels=None))
-    layer = program(map_layer("probe", _weight(), spec), 0, t_s)
-    x = _inputs()
-    weight = layer.weight()
-    noise = spec.read_noise
-    if spec.noisy_read and not isinstance(noise, Ideal):
-        y = noise(functional.linear, x, layer, Stream(0, ("probe", "read_noise", "0")))
-    else:
-        y = functional.linear(x, weight)
+    layer = nn.Linear(_SHAPE[1], _SHAPE[0], bias=False)
+    layer.weight = nn.Parameter(_weight(), requires_grad=False)
+    network, x = AnalogNetwork(nn.Sequential(OrderedDict(probe=layer)), {"probe": spec}, t_s), _inputs()
+    network.set_ranges(network.fit_ranges(x))
+    y: Tensor = network.chip(0)(x)
+    weight = program(map_layer("probe", _weight(), spec), 0, t_s).weight()
     return torch.cat([weight.flatten(), y.flatten()])
 
 

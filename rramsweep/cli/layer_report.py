@@ -101,7 +101,7 @@ def tile_drop(what: DictConfig | Sequence[str], layer: str, *, tile: int = 0, ce
         what: a config from `compose`, or the overrides of one point; its chip is the first one, `seed`.
         layer: name of the layer, as `inspect` has it.
         tile: number of the tile: groups one after the other, then along the inputs, then along the outputs.
-        cell: array of cells, `p` or `n`.
+        cell: array of cells, `p` or `n`, of slices below the most significant one `p_1`, `n_1`, ...
 
     Returns:
         A row for each word line from the top, a column for each bit line from the drivers; NaN for a cell of 0 uS.

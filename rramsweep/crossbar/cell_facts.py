@@ -54,6 +54,7 @@ def weight_facts(weight: Tensor, layer: ProgrammedLayer) -> dict[str, float | No
     return {
         "window_used": (high - low) / layer.spec.device.span_uS,
         "w_max_over_std": ratio(float(size.max()), float(weight.std(correction=0))),
+        "n_cells": float(len(targets)),
         "saturated_share": float((size > layer.full_scale * (1 + 1e-6)).float().mean()),
     }
 

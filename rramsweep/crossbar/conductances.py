@@ -43,9 +43,9 @@ def save(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> None:
     """Write the conductances of a chip; read them with `numpy.load(path)`.
 
     Entries of the file: `LAYER/CELL`, conductances in uS, float32, in the shape of the layer's weight, for every cell
-    array (`p`, `n`); `LAYER/full_scale`, W_max, which broadcasts against the weight; and `metadata`, a JSON text with
-    `format`, `unit` and `layers: {LAYER: {shape, cells, g_min_uS, g_max_uS}}`. float32 is exact for networks in float32
-    and narrower; conductances of a float64 network are rounded.
+    array (`p`, `n`; of slices `p_1`, ...); `LAYER/full_scale`, W_max, which broadcasts against the weight; and
+    `metadata`, a JSON text with `format`, `unit` and `layers: {LAYER: {shape, cells, g_min_uS, g_max_uS}}`. float32 is
+    exact for networks in float32 and narrower; conductances of a float64 network are rounded.
 
     Args:
         path: of the file, replaced whole if it exists.

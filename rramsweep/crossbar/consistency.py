@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rramsweep.crossbar.mapping import Mapping
+from rramsweep.crossbar.mapping import Mapping, Sliced
 from rramsweep.devices.device import Device
 from rramsweep.effects.protocol import Effect, Noted, declared
 from rramsweep.errors import EffectName, Sentence, ValidationError, placed
@@ -20,6 +20,9 @@ from rramsweep.errors import EffectName, Sentence, ValidationError, placed
 # Above this error of the ideal chip there is a note on the levels: half of what `inspect` warns of. A pair of cells of
 # 8 levels (conf/device/ihp_hfo2) has 0.165, one of 4 levels 0.38.
 IDEAL_ERROR_LIMIT = 0.20
+
+# Rounding to an integer moves it by no more.
+HALF_A_STEP = 0.5
 
 # Normal weights fill the window at so many standard deviations, as in the closed forms of whole layers.
 W_MAX_STD = 4.0
@@ -118,16 +121,48 @@ def quantisation_notes(mapping: Mapping, device: Device) -> list[Sentence]:
         error = ideal_error(mapping, device)
     if error <= IDEAL_ERROR_LIMIT:
         return []
-    levels = f"{device.levels} levels" if device.levels else f"steps of {device.step_uS:g} uS"
+    bits, more = "", "a device of more levels"
+    if isinstance(mapping, Sliced):
+        bits, more = f" of {mapping.bits} bits", "more mapping.slices or mapping.bits_per_cell on levels that hold them"
     return [
         Sentence(
-            f"{{device}} of {levels} under {{mapping}} leaves the weights of an ideal chip {100 * error:.2g} % from "
-            f"the digital ones, without any effect (normal weights that fill the window at {W_MAX_STD:g} standard "
-            "deviations) [D, derived in closed form]: take a network trained for so few levels, "
-            "mapping.w_max=percentile or mapping.scale=per_channel, or a device of more levels",
+            f"{{device}} of {_levels(device)} under {{mapping}}{bits} leaves the weights of an ideal chip "
+            f"{100 * error:.2g} % from the digital ones, without any effect (normal weights that fill the window at "
+            f"{W_MAX_STD:g} standard deviations) [D, derived in closed form]: take a network trained for so few "
+            f"levels, mapping.w_max=percentile or mapping.scale=per_channel, or {more}",
             {"device": effect_name("device", device), "mapping": effect_name("mapping", mapping)},
         )
     ]
+
+
+def slice_notes(mapping: Mapping, device: Device) -> list[Sentence]:
+    """Note on slices whose digits the device's levels do not hold: off by more than the rounding to their bits."""
+    if not isinstance(mapping, Sliced):
+        return []
+    off = float(mapping.digit_errors(device).abs().max())
+    units = off * (2**mapping.bits - 1) / mapping.top
+    if units <= HALF_A_STEP:
+        return []
+    return [
+        Sentence(
+            f"{{mapping}} writes digits of {mapping.top + 1} values, but the {_levels(device)} of {{device}} do not "
+            f"hold them: a digit is off by up to {off:.2g} of a step, a weight of the ideal chip by up to {units:.2g} "
+            f"steps of its {mapping.bits} bits: take device.step_uS=null device.levels={_fewest_levels(mapping)}, or "
+            "no levels",
+            {"device": effect_name("device", device), "mapping": effect_name("mapping", mapping)},
+        )
+    ]
+
+
+def _levels(device: Device) -> str:
+    if device.levels:
+        return f"{device.levels} levels"
+    return "continuous conductances" if device.step_uS is None else f"steps of {device.step_uS:g} uS"
+
+
+def _fewest_levels(mapping: Sliced) -> int:
+    """Fewest levels that hold the digits: those of a constant sum lie on either side of the middle of the window."""
+    return 2 * mapping.top + 1 if mapping.base == "constant_sum" else mapping.top + 1
 
 
 def ideal_error(mapping: Mapping, device: Device) -> float:

@@ -16,6 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from rramsweep.crossbar.mapping import cell_names
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, full_scale, map_layer, program, program_cells
 from rramsweep.devices.streams import JoinedStream, Stream
 from rramsweep.effects.protocol import is_cellwise
@@ -29,8 +30,8 @@ PIECE = 65_536
 # much memory again as the weights of ResNet-18.
 CUT = 131_072
 
-# Weights of a layer whose targets are kept, 8 bytes each, because mapping it anew for each chip would cost more time
-# than it saves memory; and of all such layers together.
+# Pairs of cells of a layer whose targets are kept, 8 bytes each, because mapping it anew for each chip would cost more
+# time than it saves memory; and of all such layers together.
 SMALL, SMALL_IN_ALL = 100_000, 1_000_000
 
 # torch draws normals sixteen at a time: a cut anywhere else would move the draws behind it.
@@ -70,8 +71,9 @@ class NetworkCells:
         self._kept: dict[str, ProgrammedLayer] = {}
         left = SMALL_IN_ALL
         for name, weight in weights.items():
-            if weight.numel() <= min(SMALL, left):
-                left -= weight.numel()
+            n = weight.numel() * -(-len(cell_names(specs[name].mapping, specs[name].device)) // 2)
+            if n <= min(SMALL, left):
+                left -= n
                 self._kept[name] = self._map(name)
         # Layers that are programmed together, by the name of the first, with the targets of all end to end.
         self._together: dict[str, tuple[list[ProgrammedLayer], Tensor]] = {}

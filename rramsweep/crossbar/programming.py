@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Mapping as Map
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -18,9 +18,22 @@ from rramsweep.crossbar.consistency import (
     quantisation_notes,
     retention_notes,
     run_check,
+    slice_notes,
     time_notes,
 )
-from rramsweep.crossbar.mapping import Mapping, Offset
+from rramsweep.crossbar.converters import UniformADC, UniformDAC
+from rramsweep.crossbar.current_voltage import Sinh
+from rramsweep.crossbar.mapping import (
+    Mapping,
+    Offset,
+    Sliced,
+    averaged,
+    cell_gains,
+    cell_names,
+    copied,
+    copies_of,
+    is_paired,
+)
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Cells, Device
@@ -39,8 +52,9 @@ class LayerSpec:
     """Specification of one layer of a chip: a device, a mapping, an effect for each stage, and its array.
 
     Raises:
-        ValueError: effects that count the same error twice, a fit that does not cover the device, or wires without a
-            tile, with conductances below 0 or for a mapping that has no place on them.
+        ValueError: effects that count the same error twice, a fit that does not cover the device, wires without a
+            tile, with conductances below 0 or for a mapping that has no place on them, or converters that do not fit
+            each other or the mapping.
     """
 
     device: Device
@@ -53,17 +67,28 @@ class LayerSpec:
     read_noise: ReadEffect | Ideal = field(default_factory=Ideal)
     tile: Crossbar | Ideal = field(default_factory=Ideal)
     wires: Segments | Ideal = field(default_factory=Ideal)
+    iv: Sinh | Ideal = field(default_factory=Ideal)
+    dac: UniformDAC | Ideal = field(default_factory=Ideal)
+    adc: UniformADC | Ideal = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not (hasattr(self.mapping, "gains") or hasattr(self.mapping, "gain")):
+            raise ValidationError(
+                "must have gains(full_scale, device)",
+                "return |dW/dG| by name of cell, as rramsweep.crossbar.mapping.Differential does",
+                shown=type(self.mapping).__name__,
+                slot="mapping",
+            )
         check_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
         for slot, effect in self._effects().items():
             if hasattr(effect, "check") and isinstance(effect, Calibrated):  # the protocol alone is slow to ask
                 run_check(slot, effect, partial(effect.check, self.device))
         self._check_array()
+        self._check_converters()
 
     def _check_array(self) -> None:
-        paired = not isinstance(self.mapping, Offset)
+        paired = isinstance(self.tile, Ideal) or is_paired(cell_names(self.mapping, self.device))
         if isinstance(self.tile, Crossbar):
             self.tile.check_pairs(paired)
         if not self.wired:
@@ -76,10 +101,12 @@ class LayerSpec:
                 slot="wires",
             )
         if not paired:
+            choice = "mapping.base" if isinstance(self.mapping, Sliced) else "mapping"
+            option = "offset" if isinstance(self.mapping, Offset | Sliced) else type(self.mapping).__name__
             raise ValidationError(
-                "needs pairs of cells: the reference of mapping=offset is a number, not a column with wires of its own",
-                "set mapping=differential or constant_sum, or wires=ideal",
-                shown="mapping=offset",
+                "needs pairs of cells: the reference of an offset is a number, not a column with wires of its own",
+                f"set {choice}=differential or constant_sum, or wires=ideal",
+                shown=f"{choice}={option}",
                 slot="wires",
             )
         if self.device.edge == "none":
@@ -90,10 +117,75 @@ class LayerSpec:
                 slot="wires",
             )
 
+    def _check_converters(self) -> None:
+        adc, dac = self.adc, self.dac
+        if isinstance(self.iv, Sinh):
+            if isinstance(dac, Ideal):
+                raise ValidationError(
+                    "needs the largest input, to which v_read_V belongs",
+                    "set dac=uniform",
+                    shown="dac=ideal",
+                    slot="iv",
+                )
+            if self.wired:
+                raise ValidationError(
+                    "needs wires without resistance: behind wires the voltage of a cell depends on all others",
+                    "set wires=ideal or iv=linear",
+                    shown="wires=segments",
+                    slot="iv",
+                )
+        if not isinstance(adc, UniformADC):
+            return
+        if adc.range == "full" and isinstance(dac, Ideal):
+            raise ValidationError(
+                "needs the largest input for range=full",
+                "set dac=uniform, or adc.range=fitted",
+                shown="dac=ideal",
+                slot="adc",
+            )
+        if adc.bits == 1 and (isinstance(dac, Ideal) or dac.sign != "unsigned"):
+            raise ValidationError(
+                "must be at least 2 where sums may be negative",
+                "set dac=uniform dac.sign=unsigned",
+                value=adc.bits,
+                parameter="bits",
+                slot="adc",
+            )
+        interleaved = isinstance(self.tile, Crossbar) and self.tile.arrangement == "interleaved"
+        if adc.subtraction == "digital" and interleaved:
+            raise ValidationError(
+                "must be array where the cells of a pair share a bit line",
+                "set tile.arrangement=separate",
+                value=adc.subtraction,
+                parameter="subtraction",
+                slot="adc",
+            )
+        if adc.subtraction == "digital" and not is_paired(cell_names(self.mapping, self.device)):
+            raise ValidationError(
+                "needs pairs of cells for subtraction=digital: the reference of an offset mapping is no column to read",
+                "set adc.subtraction=array or mapping=differential",
+                shown="a mapping of one cell a weight",
+                slot="adc",
+            )
+
     @property
     def draws(self) -> bool:
-        """True where an effect may draw at random: it is neither ideal nor declared silent."""
-        return any(not declared(effect, "silent") for effect in self._effects().values())
+        """True where a part may draw at random: it is neither ideal nor declared silent."""
+        adc = self.adc
+        random_adc = isinstance(adc, UniformADC) and (adc.mismatched or adc.output_noise_lsb > 0)
+        return random_adc or any(not declared(effect, "silent") for effect in self._effects().values())
+
+    @property
+    def converted(self) -> bool:
+        """True where inputs or sums are changed at each read: by a converter, or by a curve of the cells."""
+        return any(not isinstance(part, Ideal) for part in (self.iv, self.dac, self.adc))
+
+    @property
+    def fitted(self) -> bool:
+        """True where a range is fitted on inputs."""
+        return any(
+            isinstance(part, UniformDAC | UniformADC) and part.range == "fitted" for part in (self.dac, self.adc)
+        )
 
     @property
     def wired(self) -> bool:
@@ -113,8 +205,13 @@ class LayerSpec:
 
     @property
     def noisy_read(self) -> bool:
-        """True where a read differs from the product: read noise of strength zero is none."""
+        """True where a read has noise of the cells: read noise of strength zero is none."""
         return not declared(self.read_noise, "silent")
+
+    @property
+    def wrapped(self) -> bool:
+        """True where a read is not the plain product of input and effective weight."""
+        return self.noisy_read or self.converted
 
     @checked_arguments
     def notes(self, t_s: float) -> list[Sentence]:
@@ -126,14 +223,15 @@ class LayerSpec:
             for note in effect.notes(self.device, t_s)
         ]
         errors = {stage: getattr(self, stage) for stage in _ERRORS}
-        levels = quantisation_notes(self.mapping, self.device)
+        levels = quantisation_notes(self.mapping, self.device) + slice_notes(self.mapping, self.device)
         time = time_notes(self._effects(), t_s)
         return [*own, *retention_notes(errors, t_s), *levels, *time, *self._array_notes()]
 
     def _array_notes(self) -> list[Sentence]:
         if not self.wired:
-            unread = isinstance(self.tile, Crossbar)
-            return [Sentence("where wires are ideal, the size of a tile changes no score")] if unread else []
+            unread = isinstance(self.tile, Crossbar) and isinstance(self.adc, Ideal)
+            text = "where wires and ADCs are ideal, the size of a tile changes no score"
+            return [Sentence(text)] if unread else []
         if self.noisy_read:
             return [
                 Sentence(
@@ -155,7 +253,8 @@ class ProgrammedLayer:
         name: the layer's name in the network, part of every random stream's name.
         spec: specification of the layer.
         full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
-        target_uS: quantised target conductances, by cell name (`p`, `n`), each in the weight's shape.
+        target_uS: quantised target conductances, by cell name (`p`, `n`; of slices `p_1`, ...), each in the weight's
+            shape.
         g_uS: conductances now, likewise.
         t_s: seconds since programming at which the cells are read.
         groups: matrices that share no line of an array; axis 0 holds their outputs one after the other.
@@ -176,13 +275,41 @@ class ProgrammedLayer:
         target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
         return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
 
+    def only(self, cells: Collection[str]) -> ProgrammedLayer:
+        """Restrict the layer to some of its arrays of cells."""
+        return self._restricted({cell: g_uS for cell, g_uS in self.g_uS.items() if cell in cells}, lambda g: g)
+
+    def word_lines(self, inputs: slice) -> ProgrammedLayer:
+        """Restrict the layer to some inputs; weights are then (outputs, inputs), in the order of the array."""
+        part = self._restricted(self.g_uS, lambda g: g.flatten(1)[:, inputs])
+        return replace(part, full_scale=self.full_scale.flatten(1))._with_effective(part.effective_uS)
+
+    def _restricted(self, cells: Iterable[str], part: Callable[[Tensor], Tensor]) -> ProgrammedLayer:
+        chosen = list(cells)
+        restricted = replace(
+            self,
+            target_uS={cell: part(self.target_uS[cell]) for cell in chosen},
+            g_uS={cell: part(self.g_uS[cell]) for cell in chosen},
+        )
+        return restricted._with_effective({cell: part(self.effective_uS[cell]) for cell in chosen})
+
+    def _with_effective(self, effective_uS: Map[str, Tensor]) -> ProgrammedLayer:
+        """Set effective conductances that are known: wires of a part alone would give others."""
+        vars(self)["effective_uS"] = effective_uS
+        return self
+
     def weight(self) -> Tensor:
         """Effective weight of the conductances now, wires included, in the digital weight's shape and unit."""
-        return self.spec.mapping.weight(self.effective_uS, self.full_scale, self.spec.device)
+        return self.weight_of(self.effective_uS)
 
     def weight_of_cells(self) -> Tensor:
         """Weight that the conductances now stand for, without wires."""
-        return self.spec.mapping.weight(self.g_uS, self.full_scale, self.spec.device)
+        return self.weight_of(self.g_uS)
+
+    def weight_of(self, g_uS: Map[str, Tensor]) -> Tensor:
+        """Weight that such conductances of the layer's cells stand for."""
+        mapping = self.spec.mapping
+        return mapping.weight(averaged(g_uS, copies_of(mapping)), self.full_scale, self.spec.device)
 
     @cached_property
     def effective_uS(self) -> Map[str, Tensor]:
@@ -192,6 +319,12 @@ class ProgrammedLayer:
             return self.g_uS
         found = spec.tile.effective_uS(self.g_uS, spec.wires, spec.device.g_min_uS, self.groups)
         return {cell: g_uS.to(self.g_uS[cell].dtype) for cell, g_uS in found.items()}
+
+    @property
+    def gains(self) -> Map[str, Tensor]:
+        """|dW/dG| by cell name, in the order of the cells; each broadcasts against the weight."""
+        gains = cell_gains(self.spec.mapping, self.g_uS, self.full_scale, self.spec.device)
+        return {cell: gains[cell] for cell in self.g_uS}
 
     @cached_property
     def transfer(self) -> Map[str, Tensor]:
@@ -233,6 +366,7 @@ def map_layer(
     w_max = full_scale(name, weight, spec, parts) if w_max is None else w_max
     targets = spec.mapping.targets(weight, w_max, spec.device)
     target_uS = {cell: spec.device.quantise(targets.pop(cell)) for cell in list(targets)}
+    target_uS = copied(target_uS, copies_of(spec.mapping))
     return ProgrammedLayer(name, spec, w_max, target_uS, target_uS, groups=groups)
 
 

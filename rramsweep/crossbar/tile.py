@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rramsweep.arguments import check_fields
+from rramsweep.crossbar.mapping import is_paired, sign_of
 from rramsweep.crossbar.wires import Segments
 from rramsweep.errors import ValidationError, one_of
 
@@ -28,7 +29,9 @@ class Crossbar:
     A layer's matrix (outputs x inputs, a convolution as `weight.flatten(1)` in (c, kh, kw) order) is cut into tiles of
     `rows` inputs, the rest in the last one, by `columns` outputs, likewise. Each group of a grouped convolution has
     tiles of its own. Used rows lie next to the sense amplifiers and used columns next to the drivers, where wires
-    disturb least. Partial sums of tiles are added digitally and exactly.
+    disturb least. Partial sums of tiles are added digitally and exactly. Word lines that are not
+    driven rest at 0 V: wires act on the others as they do with all driven, and only the sums that an ADC reads are
+    smaller.
 
     Args:
         rows: word lines.
@@ -36,9 +39,11 @@ class Crossbar:
         fill: `used`, wires end where the used cells end; `whole`, the rest of the tile is there, its cells at g_min.
         arrangement: of the two cells of a pair: `separate`, in two crossbars, subtracted behind them; `interleaved`, on
             two word lines of one crossbar, driven by +V and -V, which share the bit line (rows / 2 inputs a tile).
+        rows_active: word lines that are driven at once; None drives all. Read by an ADC alone.
 
     Raises:
-        ValidationError: a count outside 1..8192, an odd number of rows for `interleaved`, or an unknown word.
+        ValidationError: a count outside 1..8192, more driven rows than there are, an odd number of either for
+            `interleaved`, or an unknown word.
     """
 
     version: ClassVar[int] = 1
@@ -47,33 +52,47 @@ class Crossbar:
     columns: int = 128
     fill: str = "used"
     arrangement: str = "separate"
+    rows_active: int | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_fields(self, "tile")
-        for name in ("rows", "columns"):
-            if not 1 <= getattr(self, name) <= MOST_LINES:
+        for name, most in (("rows", MOST_LINES), ("columns", MOST_LINES), ("rows_active", self.rows)):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                within = "1..tile.rows" if name == "rows_active" else f"1..{most}"
                 raise ValidationError(
-                    f"must lie in 1..{MOST_LINES}",
-                    "give the lines of one crossbar",
+                    f"must lie in {within}", "give the lines of one crossbar", value=value, parameter=name, slot="tile"
+                )
+        one_of("fill", self.fill, FILLS)
+        one_of("arrangement", self.arrangement, ARRANGEMENTS)
+        for name in ("rows", "rows_active"):
+            if self.arrangement == "interleaved" and (getattr(self, name) or 0) % 2:
+                raise ValidationError(
+                    "must be even for arrangement=interleaved, where a pair takes two word lines",
+                    "give one row more",
                     value=getattr(self, name),
                     parameter=name,
                     slot="tile",
                 )
-        one_of("fill", self.fill, FILLS)
-        one_of("arrangement", self.arrangement, ARRANGEMENTS)
-        if self.arrangement == "interleaved" and self.rows % 2:
-            raise ValidationError(
-                "must be even for arrangement=interleaved, where a pair takes two word lines",
-                "give one row more",
-                value=self.rows,
-                parameter="rows",
-                slot="tile",
-            )
 
     @property
     def inputs(self) -> int:
         """Inputs that a tile takes."""
         return self.rows // 2 if self.arrangement == "interleaved" else self.rows
+
+    def reads(self, inputs: int) -> list[tuple[slice, int]]:
+        """Inputs that are read at once, and the number of their tile along the inputs.
+
+        Args:
+            inputs: of each output of a layer.
+        """
+        lines = self.rows if self.rows_active is None else self.rows_active
+        step = lines // 2 if self.arrangement == "interleaved" else lines
+        return [
+            (slice(first, min(first + step, begin + self.inputs, inputs)), tile)
+            for tile, begin in enumerate(range(0, inputs, self.inputs))
+            for first in range(begin, min(begin + self.inputs, inputs), step)
+        ]
 
     def counts(self, outputs: int, inputs: int, groups: int = 1) -> tuple[int, int, int]:
         """Tiles of a weight: `(groups, tiles along the inputs, tiles along the outputs)`, of each array of cells.
@@ -89,15 +108,15 @@ class Crossbar:
         """Check that the arrangement suits a mapping.
 
         Args:
-            paired: the mapping has two cells a weight.
+            paired: the mapping has pairs of cells.
 
         Raises:
             ValidationError: pairs are to lie on one bit line, and there are none.
         """
         if self.arrangement == "interleaved" and not paired:
             raise ValidationError(
-                "must be separate for a mapping of one cell a weight",
-                "set tile.arrangement=separate or mapping=differential",
+                "must be separate for a mapping without pairs of cells",
+                "set tile.arrangement=separate, or mapping=differential (of slices: mapping.base=differential)",
                 value=self.arrangement,
                 parameter="arrangement",
                 slot="tile",
@@ -109,7 +128,7 @@ class Crossbar:
         """Compute the conductances that a layer's cells have between drivers and outputs.
 
         Args:
-            g_uS: arrays of cells by name (`p`, `n`), each (outputs, inputs of each output, ...).
+            g_uS: arrays of cells by name (`p`, `n`; of slices `p_1`, ...), each (outputs, inputs of each output, ...).
             wires: of each tile.
             g_min_uS: of the cells that fill a tile.
             groups: matrices that share no line; axis 0 holds their outputs one after the other.
@@ -118,10 +137,10 @@ class Crossbar:
             Likewise, float64.
 
         Raises:
-            ValidationError: a conductance is negative or not finite, or pairs are asked for and there is one array.
+            ValidationError: a conductance is negative or not finite, or pairs are asked for and there are none.
         """
-        names = list(g_uS)
-        self.check_pairs(len(names) == 2)
+        self.check_pairs(is_paired(g_uS))
+        names = sorted(g_uS, key=lambda cell: (cell[1:], -sign_of(cell)))  # the cells of a pair side by side
         shape = g_uS[names[0]].shape
         # (cells, groups, rows, columns): inputs are word lines.
         matrices = torch.stack([g_uS[name].flatten(1) for name in names]).double()
@@ -133,7 +152,8 @@ class Crossbar:
             marched = self._march(tiles, wires, g_min_uS).view(len(names), groups, len(places), *tiles.shape[2:])
             for i, (rows, columns) in enumerate(places):
                 found[:, :, rows, columns] = marched[:, :, i]
-        return {name: g.mT.flatten(0, 1).reshape(shape) for name, g in zip(names, found, strict=True)}
+        effective = {name: g.mT.flatten(0, 1).reshape(shape) for name, g in zip(names, found, strict=True)}
+        return {name: effective[name] for name in g_uS}
 
     def _alike(self, inputs: int, outputs: int) -> dict[tuple[int, int], list[tuple[slice, slice]]]:
         """The tiles of a matrix as `(rows, columns)` of it, by their size: those of one size are marched together."""
@@ -150,7 +170,8 @@ class Crossbar:
         if self.fill == "whole":
             cells = pad(cells, (0, self.columns - columns, self.inputs - rows, 0), value=g_min_uS)
         if self.arrangement == "interleaved":
-            found = torch.stack(wires.effective_pair(cells[0], cells[1]))
+            p, n = wires.effective_pair(cells[0::2].flatten(0, 1), cells[1::2].flatten(0, 1))
+            found = torch.stack((p.view_as(cells[0::2]), n.view_as(cells[1::2])), 1).flatten(0, 1)
         else:
             found = wires.effective(cells.flatten(0, 1)).view_as(cells)
         return found[:, :, found.shape[2] - rows :, :columns].contiguous()

@@ -176,6 +176,11 @@ class Segments:
         return tuple(torch.linalg.solve(x, torch.cat(f, 1), left=False).split(rows, 1))
 
 
+def kernel_of(device: torch.device) -> str:
+    """The kernel that solves wires for cells in the memory of a device: `numba` or `torch`."""
+    return "numba" if device.type == "cpu" and compiled_march() is not None else "torch"
+
+
 @cache
 def compiled_march() -> Callable[..., Any] | None:
     """The march that numba compiles, None where it is not installed (extra `fast`); both agree to rounding."""

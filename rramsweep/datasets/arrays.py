@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -148,14 +148,22 @@ class Data:
         Several input tensors stand with their names, those by position first, the others in the order of their names.
         `name`, `n_classes` and `notes` are left out: they change how a result is labelled, not what is computed.
         """
-        h = hashlib.sha256()
-        inputs = [("", self.x)] if isinstance(self.x, Tensor) else sorted(tensors(self.x).items(), key=_by_position)
-        for name, tensor in [*inputs, ("", self.y)]:
-            array = tensor.detach().cpu().contiguous()
-            h.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
-            # Through a uint8 view, since numpy has no bfloat16.
-            h.update(array.view(torch.uint8).numpy().tobytes())
-        return h.hexdigest()
+        return _digest([*_ordered(self.x), ("", self.y)])
+
+    def inputs_digest(self) -> str:
+        """`digest` of `x` alone."""
+        return _digest(_ordered(self.x))
+
+    def without(self, others: AnyInputs) -> Data | None:
+        """The inputs that equal none of `others`, in their order; None where none is left.
+
+        Two inputs are equal where every tensor has the same name, type, shape and bytes in both.
+        """
+        known = set(_each_digest(others))
+        rows = [row for row, each in enumerate(_each_digest(self.x)) if each not in known]
+        if len(rows) == len(self):
+            return self
+        return Data(self.x[torch.tensor(rows)], self.y[rows], self.name, self.n_classes, self.notes) if rows else None
 
 
 def ignoring(y: Tensor, ignore_index: int) -> Tensor:
@@ -163,6 +171,33 @@ def ignoring(y: Tensor, ignore_index: int) -> Tensor:
     if y.is_floating_point() or ignore_index == IGNORED:
         return y
     return y.masked_fill(y == ignore_index, IGNORED)
+
+
+def _ordered(x: AnyInputs) -> list[tuple[str, Tensor]]:
+    """Tensors with their names, of which a lone one has none: those by position first, the others by name."""
+    return [("", x)] if isinstance(x, Tensor) else sorted(tensors(x).items(), key=_by_position)
+
+
+def _digest(named: Iterable[tuple[str, Tensor]]) -> str:
+    h = hashlib.sha256()
+    for name, tensor in named:
+        array = tensor.detach().cpu().contiguous()
+        h.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
+        # Through a uint8 view, since numpy has no bfloat16.
+        h.update(array.view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()
+
+
+def _each_digest(x: AnyInputs) -> list[bytes]:
+    """Digest of each input over all its tensors."""
+    hashes = [hashlib.sha256() for _ in range(len(x))]
+    for name, tensor in _ordered(x):
+        array = tensor.detach().cpu().contiguous()
+        kind = f"{name}{array.dtype}{tuple(array.shape[1:])}".encode()
+        for h, row in zip(hashes, array.reshape(len(array), -1).view(torch.uint8).numpy(), strict=True):
+            h.update(kind)
+            h.update(row)
+    return [h.digest() for h in hashes]
 
 
 def _by_position(item: tuple[str, Tensor]) -> tuple[bool, int, str]:

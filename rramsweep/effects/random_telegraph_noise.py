@@ -71,9 +71,8 @@ class RandomTelegraphNoise(EffectBase):
         return relative.mul_(g_uS.clamp(min=0.0))
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
-        spec = layer.spec
         step_uS = {cell: self.amplitude_uS(g_uS) for cell, g_uS in layer.g_uS.items()}
         mean_uS = {cell: g_uS + self.tau * step_uS[cell] for cell, g_uS in layer.g_uS.items()}
-        mean_W = spec.mapping.weight(mean_uS, layer.full_scale, spec.device)
+        mean_W = layer.weight_of(mean_uS)
         var_W = weight_variance(layer, (d.square_().mul_(self.tau * (1 - self.tau)) for d in step_uS.values()))
         return normal_read(linear(x, mean_W), linear(x.square(), var_W), rng)

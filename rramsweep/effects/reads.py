@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
+from itertools import groupby
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +16,7 @@ _ROUNDING = 1e-3
 
 
 def weight_variance(layer: Any, cells_uS2: Iterable[Tensor]) -> Tensor:
-    """Variance of each weight at one read: `var_W = (dW/dG)^2 sum over the weight's cells of var_G`.
+    """Variance of each weight at one read: `var_W = sum over the weight's cells of (dW/dG)^2 var_G`.
 
     Args:
         layer: the `crossbar.ProgrammedLayer` that is read.
@@ -25,11 +26,13 @@ def weight_variance(layer: Any, cells_uS2: Iterable[Tensor]) -> Tensor:
         In the shape of the weight on the array. Cells are independent; the reference of `mapping=offset` is
         no cell and adds nothing.
     """
-    gain = layer.spec.mapping.gain(layer.full_scale, layer.spec.device)
     if layer.spec.wired:  # what a cell's noise is at the output, but for the currents through its neighbours
         transfers = layer.transfer.values()
         cells_uS2 = [variance.mul_(transfer**2) for variance, transfer in zip(cells_uS2, transfers, strict=True)]
-    return reduce(Tensor.add_, cells_uS2).mul_(gain**2)
+    # Arrays of one gain, as the two of a pair, are added first: one multiplication a slice.
+    by_gain = groupby(zip(layer.gains.values(), cells_uS2, strict=True), key=lambda cell: id(cell[0]))
+    slices = (list(cells) for _, cells in by_gain)
+    return reduce(Tensor.add_, (reduce(Tensor.add_, (v for _, v in s)).mul_(s[0][0] ** 2) for s in slices))
 
 
 def per_output(per_weight: Tensor) -> Tensor:

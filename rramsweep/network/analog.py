@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rramsweep.arguments import checked_arguments
 from rramsweep.crossbar.pieces import WHOLE, NetworkCells
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, program
+from rramsweep.crossbar.wires import kernel_of
 from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
@@ -25,8 +26,14 @@ from rramsweep.network.arrays import ANALOG_TYPES, WeightArray, find_arrays, own
 from rramsweep.network.batch_norm import Fold, fuse, multiply
 from rramsweep.network.corrections import Corrections, Installation, correctable_layers
 from rramsweep.network.parallel import in_parallel
-from rramsweep.network.read_noise import NO_READ_NOISE, ReadSlot
+from rramsweep.network.ranges import fit_ranges
+from rramsweep.network.read_noise import NO_READ_NOISE, Observer, ReadSlot
+from rramsweep.network.tiled_read import Clipped, Ranges
+from rramsweep.network.unfolding import pad_nested, unfold
 from rramsweep.suggest import nearest
+
+# Fitting inputs a pass: partial sums of a wide convolution are held beside each other.
+FITTING_BATCH = 16
 
 
 @checked_arguments
@@ -108,15 +115,16 @@ class AnalogNetwork:
         model: any PyTorch network; it is copied and put in eval mode.
         specs: `{array name: LayerSpec}` for every weight on the array.
         t_s: seconds since programming at which a chip is read.
-        folds: batch norms that are taken into the weights after programming (`fusing.find_folds`); those of layers with
-            read noise stay as they are, because the noise acts before the batch norm.
+        folds: batch norms that are taken into the weights after programming (`batch_norm.find_folds`), of converted
+            layers behind the ADC; those of layers with read noise stay as they are, because the noise acts before them.
         memory_format: of the copy's weights; `torch.channels_last` asks for inputs of the same format.
         accelerator: where the copy runs, and where its chips are drawn.
         calibrate: fits the corrections of a chip, which `chip` then has; called with this network and the seed. Batch
             norms then stay as they are, because the chip is fitted before them.
 
     Raises:
-        ValueError: read noise for a weight that a fused kernel reads, or a weight that is not finite.
+        ValueError: read noise for a recurrent layer or attention with a forward of its own, or a weight that is not
+            finite.
     """
 
     @checked_arguments
@@ -143,27 +151,28 @@ class AnalogNetwork:
                 value=unknown[0],
                 parameter="specs",
             )
+        read = [name for name in specs if specs[name].wrapped]
+        if read:
+            unfold(self._model, read)
+            pad_nested(self._model)
+            arrays = find_arrays(self._model)
         own = find_arrays(model)
         self._arrays = own_weights(arrays, specs)
         draws_at = accelerator.draws_at
         self._digital = {n: array.to_array(_weight_of(own[n], array)).to(draws_at) for n, array in self._arrays.items()}
-        read = [name for name in specs if specs[name].noisy_read]
-        fused = [name for name in read if not arrays[name].readable]
-        if fused:
-            raise ValueError(
-                f"read noise needs a layer whose forward is the product itself, but {', '.join(fused[:3])}"
-                f"{', ...' if len(fused) > 3 else ''} run in fused kernels (recurrent layers, attention): give them "
-                f"{NO_READ_NOISE}, or exclude them"
-            )
+        noisy = [name for name in specs if specs[name].noisy_read]
         self.layers = correctable_layers(self._model, arrays, list(specs), folds) if calibrate else []
-        self._scales = fuse(self._model, [f for f in folds if f.layer not in read and calibrate is None])
+        self._scales = fuse(self._model, [f for f in folds if f.layer not in noisy and calibrate is None])
         for name in self._scales.keys() - self._arrays.keys():
             multiply(self._model.get_submodule(name), self._scales[name])
         self._scales = {name: scale.to(draws_at) for name, scale in self._scales.items()}
         self._model.to(accelerator.at, accelerator.dtype).to(memory_format=memory_format)
         # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
-        self._slots = {name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)]) for name in read}
+        self._slots = {
+            name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)], specs[name], self._scale_behind(name))
+            for name in read
+        }
         self._read = {slot.carrier for slot in self._slots.values()}
         reordered = {name for name, array in self._arrays.items() if array.reordered}
         parts = {name: array.parts for name, array in self._arrays.items()}
@@ -218,7 +227,7 @@ class AnalogNetwork:
                 layer = replace(layer, spec=replace(layer.spec, read_noise=self._specs[name].read_noise))
             device = self.accelerator.at
             stream = Stream(seed, (name, "read_noise", *purpose), self.accelerator.draws_at, device)
-            slot.read(layer.to(device), stream)
+            slot.read(layer.to(device), stream, seed)
         return self._model
 
     def written(self, seed: int) -> nn.Module:
@@ -236,8 +245,62 @@ class AnalogNetwork:
         return self._calibrate is not None
 
     @property
+    def converts(self) -> bool:
+        """True where a layer has a converter."""
+        return any(slot.tiled is not None for slot in self._slots.values())
+
+    @property
+    def fits_ranges(self) -> bool:
+        """True where a range of a converter is fitted on inputs."""
+        return any(slot.spec.fitted for slot in self._slots.values())
+
+    @torch.inference_mode()
+    def fit_ranges(self, x: AnyInputs | None) -> dict[str, Ranges]:
+        """Find the ranges of all converters, see `ranges.fit_ranges`.
+
+        Args:
+            x: batch of inputs that ranges are fitted on; None where no range is.
+        """
+        slots = {name: slot for name, slot in self._slots.items() if slot.tiled is not None}
+        reads = {name: slot.tiled for name, slot in slots.items() if slot.tiled is not None}
+        self._with(lambda name: self._cells.ideal(name).weight())
+        for name, read in reads.items():
+            read.program(self._cells.ideal(slots[name].carrier).to(self.accelerator.at), Ranges(), None)
+
+        def run(observe: Observer) -> None:
+            try:
+                for slot in slots.values():
+                    slot.observe(observe)
+                for part in () if x is None else x.split(FITTING_BATCH):
+                    call(self._model, self.accelerator.take(part))
+            finally:
+                for slot in slots.values():
+                    slot.observe(None)
+
+        return fit_ranges(reads, None if x is None else run)
+
+    def set_ranges(self, ranges: Map[str, Ranges]) -> None:
+        """Set the ranges of converters, `{layer: Ranges}`, for the chips that follow."""
+        for name, found in ranges.items():
+            self._slots[name].set_ranges(found)
+
+    @property
+    def wires_kernel(self) -> str | None:
+        """The kernel that solves wires, None where all are ideal."""
+        return kernel_of(self.accelerator.draws_at) if any(spec.wired for spec in self._specs.values()) else None
+
+    @property
+    def clipped(self) -> dict[str, Clipped]:
+        """Conversions outside their range on the chip of now, by layer with converters, each in its first read."""
+        return {name: slot.tiled.clipped for name, slot in self._slots.items() if slot.tiled is not None}
+
+    def _scale_behind(self, name: str) -> Tensor | None:
+        scale = self._scales.get(name)
+        return None if scale is None else scale.to(self.accelerator.at)
+
+    @property
     def reads(self) -> bool:
-        """True where a layer has read noise: its chips are run one at a time, because each call draws anew."""
+        """True where a layer has read noise or converters: its chips are run one at a time, each read by itself."""
         return bool(self._slots)
 
     @checked_arguments
@@ -283,8 +346,8 @@ class AnalogNetwork:
         unread = [name for name, slot in self._slots.items() if slot.reads == 0]
         if unread:
             raise ValueError(
-                f"read noise needs layers that are called, but the network takes the weight of {', '.join(unread[:3])} "
-                f"without calling it: exclude it, or give it {NO_READ_NOISE}"
+                f"read noise and converters need layers that are called, but the network takes the weight of "
+                f"{', '.join(unread[:3])} without calling it: exclude it, or give it {NO_READ_NOISE}"
             )
 
     def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class WeightArray:
         groups: of a transposed convolution, whose weight (in, out/groups, ...) lies on the array as
             (out, in/groups, ...), or 1 of a linear layer that holds (in, out); None leaves the weight as it is.
         readable: whether the product is the layer's own forward, so that read noise can act on it. The fused kernels
-            of recurrent layers and attention are not.
+            of recurrent layers and attention are not, before they are unfolded.
     """
 
     name: str
@@ -89,6 +89,21 @@ class WeightArray:
         return self.to_array(weight)
 
 
+class Unfolded(nn.Module):
+    """A recurrent layer or attention whose weight products are calls of linear layers (`network.unfolding`).
+
+    Attributes:
+        products: an `nn.Linear` for each weight of the layer, by the name of the parameter. The layer still has the
+            weights as attributes of these names.
+    """
+
+    products: nn.ModuleDict
+
+    def __getattr__(self, name: str) -> Any:
+        products = self.__dict__.get("_modules", {}).get("products", {})
+        return products[name].weight if name in products else super().__getattr__(name)
+
+
 def find_arrays(model: nn.Module) -> dict[str, WeightArray]:
     """Every weight of a network that can go on an array, in the network's order.
 
@@ -102,7 +117,12 @@ def find_arrays(model: nn.Module) -> dict[str, WeightArray]:
     arrays = {}
     # Attention reads the weight of its output projection without calling it.
     fused = {id(m.out_proj) for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
+    unfolded = [module for module in model.modules() if isinstance(module, Unfolded)]
+    fused -= {id(module._modules.get("out_proj")) for module in unfolded}
+    inner = {id(product) for module in unfolded for product in module.products.values()}
     for name, module in model.named_modules():
+        if id(module) in inner:
+            continue
         for array in _arrays_of(name, module, id(module) not in fused):
             if isinstance(module._parameters.get(array.parameter), nn.UninitializedParameter):
                 raise ValueError(
@@ -114,8 +134,10 @@ def find_arrays(model: nn.Module) -> dict[str, WeightArray]:
 
 
 def _arrays_of(name: str, module: nn.Module, readable: bool) -> list[WeightArray]:
+    prefix = f"{name}." if name else ""
+    if isinstance(module, Unfolded):
+        return [WeightArray(f"{prefix}{p}", product, parts=_parts(module, p)) for p, product in module.products.items()]
     if isinstance(module, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
-        prefix = f"{name}." if name else ""
         names = [p for p in _weights(module) if "weight" in p]
         return [WeightArray(f"{prefix}{p}", module, p, _parts(module, p), readable=False) for p in names]
     if isinstance(module, TRANSPOSED):

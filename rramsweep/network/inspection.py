@@ -21,6 +21,7 @@ from rramsweep.errors import ValidationError, no_exit
 from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.read_noise import check_product, product
+from rramsweep.network.unfolding import pad_nested, unfold, unfoldable
 
 # Inputs a forward pass: the products of a wide convolution are held beside each other.
 BATCH = 16
@@ -86,14 +87,16 @@ def inspect_layers(
     - `mvm_bias` = mean(z - y) / rms(y) and `mvm_slope` = cov(z, y) / var(y), its systematic part: 0 and 1 are none;
     - `mvm_correlation` of z and y (Pearson).
 
-    They are null for layers in fused kernels (recurrent layers, attention), whose products are not to be had, and for
+    The inputs of recurrent layers and attention are those that an unfolded copy of the network has (`unfolding`), whose
+    products are torch's to rounding. All four are null for subclasses of these with a forward of their own, and for
     layers that the network does not call; `weight_error` = |W_chip - W| / |W| is told of all, without read noise.
     For independent errors of zero mean and uncorrelated inputs the two agree. Layers of one tied weight are one array,
     compared at the first of them.
 
     Of the cells: `edge_share` at or beyond an edge of the window, `pushed_share` likewise but only of those whose
     weight asks for a conductance inside it (a one-sided pair rests one of its cells at g_min, which is no fault);
-    `window_used`, the part of the window between the 1 % and the 99 % quantile of the targets. Of the weights:
+    `window_used`, the part of the window between the 1 % and the 99 % quantile of the targets; `n_cells`, their number,
+    those of every slice. Of the weights:
     `w_max_over_std`, max|W| / std(W); `saturated_share` that the window cuts off, |W| > W_max;
     `stuck_share` with at least one stuck cell.
 
@@ -112,7 +115,15 @@ def inspect_layers(
         ValueError: a weight is not finite.
     """
     private = private_copy(model).requires_grad_(False)
+    pad_nested(private)
     arrays = own_weights(find_arrays(private), specs)
+    passes: list[tuple[nn.Module, Map[str, WeightArray]]] = [(private, arrays)]
+    if fused := unfoldable(private, arrays):
+        # Beside the network as it is: rounding behind an unfolded layer is no error of another.
+        unfolded = private_copy(private)
+        unfold(unfolded, fused)
+        inner = find_arrays(unfolded)
+        passes.append((unfolded, {name: inner[name] for name in fused}))
     weights = {name: array.to_array(array.weight).clone() for name, array in arrays.items()}
     mapped = {
         name: map_layer(name, weights[name], specs[name], array.parts, groups=array.matrices)
@@ -122,7 +133,10 @@ def inspect_layers(
     rows = []
     for seed in seeds:
         chips = {name: program_by_steps(layer, weights[name], seed, t_s) for name, layer in mapped.items()}
-        moments = _products(private, arrays, weights, {name: layer for name, (layer, _) in chips.items()}, x, seed)
+        layers = {name: layer for name, (layer, _) in chips.items()}
+        moments: dict[str, Moments] = {}
+        for network, some in passes:
+            moments |= _products(network, some, weights, layers, x, seed)
         for name, (layer, steps) in chips.items():
             error = (layer.weight() - weights[name]).norm()
             rows.append(
@@ -200,7 +214,7 @@ def tile_drop(model: nn.Module, spec: LayerSpec, layer: str, t_s: float, seed: i
         layer: name of the array.
         t_s: seconds since programming.
         seed: the chip.
-        cell: array of cells, `p` or `n`.
+        cell: array of cells, `p` or `n`, of slices below the most significant one `p_1`, `n_1`, ...
 
     Returns:
         A matrix (word lines, bit lines) for each tile: groups one after the other, then along the inputs, then along

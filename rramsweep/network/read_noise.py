@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rramsweep.crossbar.programming import ProgrammedLayer
+from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
 from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
+from rramsweep.network.tiled_read import Ranges, TiledRead
 
 # How a layer is kept from read noise, for messages.
 NO_READ_NOISE = (
@@ -25,10 +26,14 @@ NO_READ_NOISE = (
 _SAME = 1e-3
 
 
-class ReadSlot:
-    """Stands in for a layer's forward, so that read noise can wrap its analog product.
+# Takes a layer's read, and what its forward is called with.
+Observer = Callable[[str, TiledRead, Tensor, tuple[object, ...], dict[str, object]], None]
 
-    The effect gets `linear(x, W)`: the layer's own forward with other weights and no bias, so that a subclass
+
+class ReadSlot:
+    """Stands in for a layer's forward, so that read noise and converters can wrap its analog product.
+
+    They get `linear(x, W)`: the layer's own forward with other weights and no bias, so that a subclass
     that pads or reshapes keeps doing so. W lies as on the array. The digital bias is added behind it. Every call of
     the layer is a read of its own, with a random stream of its own. What a subclass computes is looked at in its first
     read (`check_product`).
@@ -36,43 +41,72 @@ class ReadSlot:
     Args:
         array: the layer.
         carrier: the array whose cells are read; another one than the layer's own if weights are tied.
+        spec: of the layer.
+        scale: of each output behind its converters, from a batch norm; None for none.
     """
 
-    def __init__(self, array: WeightArray, carrier: str) -> None:
+    def __init__(self, array: WeightArray, carrier: str, spec: LayerSpec, scale: Tensor | None = None) -> None:
         module = array.module
-        self.carrier = carrier
+        self.carrier, self.name, self.spec = carrier, array.name, spec
         self.reads = 0
         # Copies without the replaced forward: a call of the module itself would come back here.
-        self._array, self._checked = array, False
+        self._array, self._checked, self._scale = array, False, scale
         self._plain = without_hooks(module)
         self._product = product(array)
         self._bias = cast("Tensor | None", module.bias)
         self._spatial = array.weight.dim() - 2
         self._layer: ProgrammedLayer | None = None
         self._rng: Stream | None = None
+        self._observe: Observer | None = None
+        self.tiled = TiledRead(array, self._product, spec) if spec.converted else None
+        self._ranges = Ranges()
         module.forward = self
         # torch's transformer layers take the weights past the forward of their layers unless a hook is there.
         module.register_forward_pre_hook(_seen)
 
-    def read(self, layer: ProgrammedLayer | None, rng: Stream | None) -> None:
-        """From now on read this layer; None reads the module's weights as they are."""
-        self._layer, self._rng, self.reads = layer, rng, 0
+    def read(self, layer: ProgrammedLayer | None, rng: Stream | None, seed: int | None = None) -> None:
+        """From now on read this layer; None reads the module's weights as they are.
+
+        Args:
+            layer: cells of a chip.
+            rng: stream of its reads.
+            seed: the chip, for the mismatch of its ADCs.
+        """
+        self._layer, self._rng, self.reads, self._observe = layer, rng, 0, None
+        if layer is not None and self.tiled is not None:
+            self.tiled.program(layer, self._ranges, seed, self._scale, self._bias)
+
+    def observe(self, observe: Observer | None) -> None:
+        """Show each read to `observe` from now on, and read the module's weights as they are; None shows none."""
+        self.read(None, None)
+        self._observe = observe
+
+    def set_ranges(self, ranges: Ranges) -> None:
+        """Set the ranges of the layer's converters, from the next chip on."""
+        self._ranges = ranges
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self._observe is not None and self.tiled is not None:
+            self._observe(self.name, self.tiled, x, args, kwargs)
         if self._layer is None or self._rng is None:
             return cast(Tensor, self._plain.forward(x, *args, **kwargs))
-        noise = self._layer.spec.read_noise
-        assert not isinstance(noise, Ideal)
-
-        def linear(x: Tensor, weight: Tensor) -> Tensor:
-            return self._product(x, weight.to(x.dtype), *args, **kwargs)
-
         if not self._checked:
             check_product(self._array, self._product, x, *args, **kwargs)
             self._checked = True
-        y = noise(linear, x, self._layer, self._rng.child(str(self.reads))).to(x.dtype)
+        rng = self._rng.child(str(self.reads))
+        if self.tiled is None:
+            noise = self.spec.read_noise
+            assert not isinstance(noise, Ideal)
+
+            def linear(x: Tensor, weight: Tensor) -> Tensor:
+                return self._product(x, weight.to(x.dtype), *args, **kwargs)
+
+            y = noise(linear, x, self._layer, rng).to(x.dtype)
+            y = y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
+        else:
+            y = self.tiled(x, rng, *args, **kwargs)
         self.reads += 1
-        return y if self._bias is None else y + self._bias.view(-1, *[1] * self._spatial)
+        return y
 
 
 def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
@@ -86,7 +120,7 @@ def product(array: WeightArray) -> Callable[..., Tensor]:
     def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         swapped = {array.parameter: array.from_array(weight)}
         if bias is not None:
-            swapped["bias"] = torch.zeros_like(bias)
+            swapped["bias"] = bias.new_zeros(len(weight))
         return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
 
     return linear

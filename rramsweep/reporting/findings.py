@@ -175,8 +175,8 @@ class _Words:
         done = [row for row in rows if row["n"] > 0]
         if not done:
             return f"{_joined([*where, _at(x, rows[0])])}: no chip finished."
-        first, last = done[0]["score_mean"], done[-1]["score_mean"]
-        falling = (last > first) if scale.higher_is_better else (last < first)
+        worse, better = (done[0], done[-1]) if scale.higher_is_better else (done[-1], done[0])
+        falling = _above(better, worse)  # by noise alone, means of levels that do nothing differ as well
         rows = rows[::-1] if falling else rows
         guessed = [row for row in rows if row[_GUESSED]]
         if guessed:
@@ -285,6 +285,12 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
         notes.append(f"{failed} failed {'trial is' if failed == 1 else 'trials are'} left out of every number.")
     notes.append("Other weights, or other images, are another question: no interval here answers it.")
     return notes
+
+
+def _above(one: Row, other: Row) -> bool:
+    """True where a mean lies above another, and outside of their intervals where there are any."""
+    low, high = one["score_low"], other["score_high"]
+    return bool(one["score_mean"] > other["score_mean"] and not low <= high)
 
 
 def _goal(n: float) -> float:

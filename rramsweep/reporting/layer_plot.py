@@ -31,7 +31,7 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the relative MVM error of every layer: mean over the chips (marker) and their range (bar), in percent.
 
     Layers stand in the network's order. Each combination of the swept columns has a colour and a marker. A layer whose
-    product cannot be had (fused kernels) shows its weight error, by an open marker.
+    product cannot be had (a recurrent layer with a forward of its own) shows its weight error, by an open marker.
 
     Args:
         table: from `rramsweep.inspect`.

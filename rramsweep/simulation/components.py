@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from rramsweep import calibration, datasets, effects, metrics, models
 from rramsweep.calibration import Calibration
-from rramsweep.construct import OWN, Kind, arguments, build, fit, inside, resolve
-from rramsweep.crossbar import Crossbar, Segments, mapping
+from rramsweep.construct import OWN, Kind, arguments, build, check_node, fit, inside, resolve
+from rramsweep.crossbar import Crossbar, Segments, Sinh, UniformADC, UniformDAC, mapping
 from rramsweep.datasets import Data, from_dataset
-from rramsweep.datasets.inputs import AnyInputs, Inputs, each_input
+from rramsweep.datasets.inputs import AnyInputs, Inputs, each_input, tensors
 from rramsweep.devices.device import Device
 from rramsweep.errors import ValidationError
 from rramsweep.groups import STAGES
@@ -31,6 +31,12 @@ from rramsweep.network.batch_norm import Fold, fold_batchnorm, safe_folds
 
 # Inputs from which the batch norms behind layers are found, and whether a network is steady.
 SAMPLE_INPUTS = 4
+
+# Key of a data node that is no argument of its loader: the inputs on which parts of a chip are fitted.
+FITTING = "fitting"
+
+# The argument that a text in its place replaces, the first one that the loader has.
+TEXT_REPLACES = ("split", "path", "root")
 
 # How many channels pictures have.
 CHANNELS = (1, 3)
@@ -82,6 +88,9 @@ KINDS: dict[str, Kind] = {
     "read_noise": Kind("rramsweep.effects", effects.EACH_READ, _is_effect("read_noise", "linear", "x", "layer", "rng")),
     "tile": Kind("rramsweep.crossbar", ("Crossbar", "Ideal"), _is_a("tile", Crossbar)),
     "wires": Kind("rramsweep.crossbar", ("Segments", "Ideal"), _is_a("wires", Segments)),
+    "iv": Kind("rramsweep.crossbar", ("Sinh", "Ideal"), _is_a("iv", Sinh)),
+    "dac": Kind("rramsweep.crossbar", ("UniformDAC", "Ideal"), _is_a("dac", UniformDAC)),
+    "adc": Kind("rramsweep.crossbar", ("UniformADC", "Ideal"), _is_a("adc", UniformADC)),
     "calibration": Kind("rramsweep.calibration", calibration.METHODS, _is_a("calibration", Calibration)),
     "model": Kind("rramsweep.models", models.FACTORIES, lambda made, target: eager(made, f"what {target} returns")),
     "data": Kind("rramsweep.datasets", datasets.LOADERS),
@@ -104,7 +113,7 @@ class Components:
         self._kept: dict[tuple[object, ...], Any] = {}
         self._nodes: dict[str, Any] = {}  # the shared node of each text
         self._shared: dict[int, Any] = {}  # the same by id, which stays theirs while they are held here
-        self.notes: dict[str, None] = {}  # on how checkpoints were read
+        self.notes: dict[str, None] = {}  # on how checkpoints and inputs to fit on were read
 
     def share(self, node: T) -> T:
         """The first node seen of this value, which stands for all others; it must not be changed any more."""
@@ -139,9 +148,9 @@ class Components:
         return self.keep(f"flat {key}", typed, node)
 
     def _not_arguments(self, group: str, node: Mapping[str, Any]) -> list[str]:
-        """Keys of a model node that do not go to its factory."""
+        """Keys of a model or data node that do not go to its factory."""
         if group != "model":
-            return []
+            return [FITTING] if group == "data" else []
         factory = inspect.signature(resolve(node.get("_target_"), "model", KINDS["model"], self._allow)).parameters
         own = [key for key in FORWARD_KEYS if key not in factory or node.get(key) in (None, {})]
         return ["checkpoint", *own]
@@ -208,31 +217,134 @@ class Components:
         """The inputs and targets of a data node."""
 
         def load() -> Data:
-            # A Dataset may draw at random; seeded for the same reasons as a network.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                data = build(node, "data", KINDS["data"], self._allow)
-                if isinstance(data, Dataset | DataLoader):
-                    data = from_dataset(data)
-            if not isinstance(data, Data):
-                raise ValueError(
-                    f"data._target_ must return a torch Dataset or rramsweep.datasets.Data, {node['_target_']} "
-                    f"returned {type(data).__name__}: wrap x and y in Data"
-                )
+            data = self._load_data(scored, "data")
             return data if self._inputs is None else data.spread(self._inputs)
 
-        return self.keep("data", load, node)
+        scored = self._scored(node)
+        return self.keep("data", load, scored)
+
+    def _scored(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The part of a data node that makes the scored inputs."""
+        return self.keep("scored", lambda: self.share({k: v for k, v in node.items() if k != FITTING}), node)
+
+    def _load_data(self, node: Mapping[str, Any], where: str) -> Data:
+        # A Dataset may draw at random; seeded for the same reasons as a network.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            data = build(node, where, KINDS["data"], self._allow)
+            if isinstance(data, Dataset | DataLoader):
+                data = from_dataset(data)
+        if not isinstance(data, Data):
+            raise ValueError(
+                f"{where}._target_ must return a torch Dataset or rramsweep.datasets.Data, {node['_target_']} "
+                f"returned {type(data).__name__}: wrap x and y in Data"
+            )
+        return data
+
+    def fitting_node(self, node: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The data node that `data.fitting` names, None where it is null; checks it and loads nothing.
+
+        Args:
+            node: of the data.
+
+        Raises:
+            ValidationError: it is no text or mapping, or not of the arguments of the loader.
+        """
+        return self.keep("fitting node", lambda: self._find_fitting_node(node), node)
+
+    def _find_fitting_node(self, node: Mapping[str, Any]) -> dict[str, Any] | None:
+        given, scored = node.get(FITTING), self._scored(node)
+        if given is None:
+            return None
+        check_node(scored, "data", KINDS["data"], self._allow)
+        target = str(scored["_target_"])
+        parameters = inspect.signature(resolve(target, "data", KINDS["data"], self._allow)).parameters
+        if FITTING in parameters:
+            raise ValidationError(
+                f"is not passed to a loader, but {target} takes it",
+                "rename its argument",
+                slot="data",
+                parameter=FITTING,
+            )
+        if isinstance(given, str) and given:
+            replaced = [name for name in TEXT_REPLACES if name in parameters or name in scored]
+            if not replaced:
+                raise ValidationError(
+                    f"must be a mapping of arguments, since {target} has no split, path or root",
+                    "give data.fitting={ARGUMENT: VALUE}",
+                    value=given,
+                    slot="data",
+                    parameter=FITTING,
+                )
+            given = {replaced[0]: given}
+        if not isinstance(given, Mapping):
+            raise ValidationError(
+                "must be null, a text or a mapping of the loader's arguments",
+                "name a split or a path, such as data.fitting=train",
+                value=given,
+                shown=f"{given!r} ({type(given).__name__})",
+                slot="data",
+                parameter=FITTING,
+            )
+        # A limit is of the inputs that are scored.
+        found = _replaced({key: value for key, value in scored.items() if key != "limit"}, given)
+        check_node(found, f"data.{FITTING}", KINDS["data"], self._allow)
+        return found
 
     def fitting(self, node: Mapping[str, Any]) -> Data | None:
-        """The inputs of a data node that chips may be fitted to, none of which is scored; None where there are none."""
-        # STAND-IN until data.fitting is there: the train split of sets that come with the package.
-        own = str(node["_target_"]) in (f"{OWN}.datasets.digits", f"{OWN}.datasets.fashion_mnist")
-        return self.data(self.share({**node, "split": "train", "limit": None})) if own else None
+        """The inputs on which parts of a chip are fitted: those that `data.fitting` names and that are not scored.
 
-    def fitting_digest(self, node: Mapping[str, Any]) -> str:
-        """Text of the inputs that chips are fitted to in a point's identity; "none" where there are none."""
+        They are loaded when they are first asked for, all of them whatever `inputs` is, in the order of their loader.
+
+        Args:
+            node: of the data.
+
+        Returns:
+            None where `data.fitting` is null.
+
+        Raises:
+            ValidationError: what `fitting_node` or the loader refuses, all of them are scored, or they are of another
+                kind than the scored ones.
+        """
+        return self.keep(FITTING, lambda: self._load_fitting(node), node)
+
+    def _load_fitting(self, node: Mapping[str, Any]) -> Data | None:
+        fitting_node = self.fitting_node(node)
+        if fitting_node is None:
+            return None
+        found = self._load_data(fitting_node, f"data.{FITTING}")
+        # A part of the scored inputs, for a look, must not let the others in.
+        scored = self.data(node) if self._inputs is None else self._load_data(self._scored(node), "data")
+        if _forms(found.x) != _forms(scored.x):
+            raise ValidationError(
+                "must name inputs of the tensors, types and axes that are scored",
+                "name a part of the same data",
+                shown=f"{_forms(found.x)} where {_forms(scored.x)} is scored",
+                slot="data",
+                parameter=FITTING,
+            )
+        given = fitting_text(node)
+        left = found.without(scored.x)
+        if left is None:
+            raise ValidationError(
+                "must name inputs that are not scored",
+                "name another split, path or Dataset",
+                value=node[FITTING],
+                shown=f"{given}, whose {len(found):,} inputs all are",
+                slot="data",
+                parameter=FITTING,
+            )
+        self.notes |= dict.fromkeys(found.notes)
+        if len(left) < len(found):
+            n = len(found) - len(left)
+            which = "1 is scored and" if n == 1 else f"{n:,} are scored and"
+            self.notes[f"data.{FITTING}={given}: of {len(found):,} inputs {which} left out"] = None
+        return left
+
+    def fitting_digest(self, node: Mapping[str, Any]) -> str | None:
+        """Text of the inputs of `fitting` in the identity of a point whose chips depend on them."""
         found = self.fitting(node)
-        return self.keep("fitting digest", lambda: "none" if found is None else found.digest(), node)
+        return None if found is None else self.keep("fitting digest", found.inputs_digest, node)
 
     def metric(self, node: Mapping[str, Any]) -> Metric:
         """The metric of a metric node."""
@@ -241,7 +353,31 @@ class Components:
 
     def digest(self, node: Mapping[str, Any]) -> str:
         """Text of a data node in a point's identity."""
-        return self.keep("digest", lambda: self.data(node).digest(), node)
+        return self.keep("digest", lambda: self.data(node).digest(), self._scored(node))
+
+
+def fitting_text(node: Mapping[str, Any]) -> str:
+    """The `fitting` of a data node as an override has it."""
+    return json.dumps(node.get(FITTING)).replace('"', "")
+
+
+def _replaced(node: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A node with other arguments, also in arguments that are nodes; one with a `_target_` of its own stands alone."""
+    if "_target_" in given:
+        return dict(given)
+    changed = dict(node)
+    for key, value in given.items():
+        old = node.get(key)
+        if isinstance(old, Mapping) and "_target_" in old and isinstance(value, Mapping):
+            value = _replaced(old, value)
+        changed[key] = value
+    return changed
+
+
+def _forms(x: AnyInputs) -> str:
+    """Names, types and numbers of axes of tensors, in words."""
+    forms = {name: (str(tensor.dtype).removeprefix("torch."), tensor.dim()) for name, tensor in tensors(x).items()}
+    return ", ".join(f"{name} of {kind} with {axes} axes" for name, (kind, axes) in sorted(forms.items()))
 
 
 def is_of_transformers(node: Mapping[str, Any]) -> bool:

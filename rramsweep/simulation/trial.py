@@ -198,6 +198,8 @@ def facts(bench: Bench, chip: Evaluation) -> dict[str, Any]:
         "memory_format": bench.execution.memory_format,
         "threads": torch.get_num_threads(),
         "accelerator": bench.network.accelerator.name,
+        "wires_kernel": bench.network.wires_kernel,
+        **clip_rates(bench.network),
     }
     if bench.network.calibrated is not None:
         corrections = bench.network.calibrated.corrections
@@ -220,6 +222,16 @@ def facts(bench: Bench, chip: Evaluation) -> dict[str, Any]:
             "chance_accuracy": bench.chance,
         }
     return row
+
+
+def clip_rates(network: AnalogNetwork) -> dict[str, float | None]:
+    """`dac_clip_rate` and `adc_clip_rate` of the chip that ran last, over all layers."""
+    counts = network.clipped.values()
+    dac, adc = sum(each.dac_all for each in counts), sum(each.adc_all for each in counts)
+    return {
+        "dac_clip_rate": sum(each.dac for each in counts) / dac if dac else None,
+        "adc_clip_rate": sum(each.adc for each in counts) / adc if adc else None,
+    }
 
 
 def failure(error: Exception) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from rramsweep.datasets.inputs import AnyInputs, sizes
 from rramsweep.devices.streams import STREAMS_VERSION
 from rramsweep.effects.protocol import declared
 from rramsweep.errors import ValidationError, no_exit
-from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS
+from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, STAGES
 from rramsweep.identity import describe, identify
 from rramsweep.intervals import ALPHA, binomial_tail
 from rramsweep.metrics.scoring import Metric, against, chance_accuracy, compares, identity, scale_of
@@ -36,6 +36,8 @@ from rramsweep.network.determinism import check_steady, idle_inputs, idle_weight
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import describe_shares, shares, stacked_weights
+from rramsweep.network.ranges import FITTING_INPUTS
+from rramsweep.network.tiled_read import Ranges
 from rramsweep.scale import chance_words
 from rramsweep.simulation.components import SAMPLE_INPUTS, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.simulation.execution import BATCH, Execution, ExecutionSettings, choose
@@ -117,9 +119,8 @@ class Workbench:
         method = self._method(node)
         if (self.settings.chips_per_pass or 1) > 1:
             unused = f"chips_per_pass={self.settings.chips_per_pass} is not used where"
-            if any(spec.noisy_read for spec in specs.values()):
-                drawn = "there is read noise, which is drawn anew for each chip and call: these run one chip at a time"
-                self._notes[f"{unused} {drawn}"] = None
+            if any(spec.wrapped for spec in specs.values()):
+                self._notes[f"{unused} there is read noise or a converter: these run one chip at a time"] = None
             if method is not None:
                 self._notes[f"{unused} chips are calibrated, each by itself: these run one chip at a time"] = None
         # What does not fit together is refused while nothing has run yet.
@@ -133,6 +134,7 @@ class Workbench:
                 f"t_s {describe(node['t_s'])}",
                 *parts.keep("layers", lambda: self._layer_lines(node), model, analog),
                 *self._spec_lines(node),
+                *self._fitting_lines(node, specs),
                 *([] if method is None else self._calibration_lines(node)),
                 *self._accelerator(node).identity,
             ]
@@ -147,6 +149,7 @@ class Workbench:
         """Build network and data, and take their notes."""
         network, _ = self._parts.network(node["model"])
         self._notes |= dict.fromkeys([*untrained(node["model"]), *stacked_weights(network)])
+        self._parts.fitting_node(node["data"])
         self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
 
     def _check_fit(self, node: Mapping[str, Any], choices: Mapping[str, str], names: Sequence[str]) -> None:
@@ -172,9 +175,10 @@ class Workbench:
             found = self._parts.fitting(node["data"])
             model, x = self._parts.folded(node), self._parts.data(node["data"]).x[:1]
             pool = None if found is None else len(found.x)
-            return check_calibration(method, model, list(specs), x, pool, node["t_s"])
+            return check_calibration(method, model, list(specs), x, pool, node["t_s"], unfolded)
 
-        keys = (node["calibration"], node["model"], node["data"], node["analog"], node["t_s"])
+        unfolded = [name for name, spec in specs.items() if spec.wrapped]
+        keys = (node["calibration"], node["model"], node["data"], node["analog"], node["t_s"], unfolded)
         self._notes |= dict.fromkeys(self._parts.keep("calibration fit", check, *keys))
 
     def _calibration_lines(self, node: Mapping[str, Any]) -> list[str]:
@@ -232,6 +236,9 @@ class Workbench:
             )
             for _ in range(in_flight if chips is None else max(1, min(chips, in_flight)))
         )
+        ranges = self._ranges(network, node)
+        for each in (network, *others):
+            each.set_ranges(ranges)
         batches = self._parts.keep("batches", lambda: execution.batches(data.x), node["data"], repr(execution))
         network.check_reads(batches[0][:1])
         digital = self._digital(node)
@@ -292,6 +299,11 @@ class Workbench:
         """A point's network (not to be changed), the spec of each weight on the array, and the data."""
         node = point.config
         return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
+
+    @_prepared
+    def fitting(self, point: Point) -> Data | None:
+        """The inputs on which parts of a point's chips are fitted, none of them scored; None where it names none."""
+        return self._parts.fitting(point.config["data"])
 
     def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """Specs of each weight on the array under a point's config or a change of it; takes no notes.
@@ -418,6 +430,28 @@ class Workbench:
         if binomial_tail(n_correct, n, chance) > ALPHA:
             self._at_chance[chance_words(f"{choices['model']} on {choices['data']}", n_correct, n, chance)] = None
 
+    def _ranges(self, network: AnalogNetwork, node: Mapping[str, Any]) -> Mapping[str, Ranges]:
+        """Ranges of a point's converters: of its cells, array and inputs, and of no effect."""
+
+        def find() -> Mapping[str, Ranges]:
+            inputs = self._fitting_inputs(node) if network.fits_ranges else None
+            return network.fit_ranges(inputs)
+
+        keys = ("model", "data", "analog", "accelerator", *(g for g in CELL_GROUPS if g not in STAGES))
+        return self._parts.keep("ranges", find, *(node[key] for key in keys)) if network.converts else {}
+
+    def _fitting_inputs(self, node: Mapping[str, Any]) -> AnyInputs:
+        data = self._parts.fitting(node["data"])
+        if data is None:
+            raise ValidationError(
+                "must name inputs to fit the ranges of converters on, none of which is scored",
+                "set data.fitting=SPLIT or PATH, or give ranges by dac.range=given and adc.range=given",
+                value=None,
+                slot="data",
+                parameter="fitting",
+            )
+        return data.spread(FITTING_INPUTS).x
+
     def _ideal(self, network: AnalogNetwork, batches: Sequence[AnyInputs], node: Mapping[str, Any]) -> float:
         try:
             targets, metric = self._parts.data(node["data"]).y, self._against_digital(node)
@@ -430,6 +464,13 @@ class Workbench:
                 f"the network must answer with the weights of the ideal chip as it does with its own, but model "
                 f"{node['model']['_target_']} says {reason!r}: correct its forward"
             ) from error
+
+    def _fitting_lines(self, node: Mapping[str, Any], specs: Mapping[str, LayerSpec]) -> list[str]:
+        """Lines of a point's identity on the inputs that parts of its chips are fitted on."""
+        if not any(spec.fitted for spec in specs.values()):
+            return []
+        self._fitting_inputs(node)
+        return [f"fitting {self._parts.fitting_digest(node['data'])} {FITTING_INPUTS} inputs"]
 
     def _spec_lines(self, node: Mapping[str, Any]) -> list[str]:
         # Ideal slots are left out, so that an effect group added later changes no identity of today.

@@ -29,6 +29,9 @@ FACTS = pa.schema(
         pa.field("memory_format", pa.string()),
         pa.field("threads", pa.int64()),
         pa.field("accelerator", pa.string()),  # cpu, or what the GPU is
+        pa.field("wires_kernel", pa.string()),  # what solved the wires, numba or torch; null where they are ideal
+        pa.field("dac_clip_rate", pa.float64()),  # share of inputs outside their range in each layer's first read
+        pa.field("adc_clip_rate", pa.float64()),  # of conversions, likewise; null without the converter
         pa.field("calibration.extra_parameters", pa.int64()),  # from here on null unless the chip was calibrated
         pa.field("calibration.extra_macs", pa.int64()),  # for one input
         pa.field("calibration.seconds", pa.float64()),  # of its fit, part of `seconds`

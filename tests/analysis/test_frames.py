@@ -373,8 +373,8 @@ def test_the_schema_is_what_the_readme_says():
         **{"accuracy": real, "digital_accuracy": real, "ideal_accuracy": real, "agreement": real},
         **{"chance_accuracy": real},
         **{"loss": real, "seconds": real, "batch_size": whole, "memory_format": text, "threads": whole},
-        **{"accelerator": text, "calibration.seconds": real},
-        **{"calibration.extra_parameters": whole, "calibration.extra_macs": whole},
+        **{"accelerator": text, "wires_kernel": text, "dac_clip_rate": real, "adc_clip_rate": real},
+        **{"calibration.extra_parameters": whole, "calibration.extra_macs": whole, "calibration.seconds": real},
     }
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))

@@ -54,7 +54,7 @@ def test_no_calibration_leaves_text_and_id_as_they_were(workdir):
 def test_the_method_and_its_inputs_are_part_of_a_point(override, workdir):
     (plain, _), (other, _) = point("calibration=dora"), point("calibration=dora", override)
     assert plain.point_id != other.point_id
-    digest = rs.datasets.digits("train").digest()
+    digest = rs.datasets.digits("train").inputs_digest()
     assert f"fitting {digest}" in plain.text
     assert "calibration DoRA v1(at_s=None, gate=True, images=50, layers=['*'], rank=4, ridge=0.3, seed=0)" in plain.text
 
@@ -218,10 +218,17 @@ REFUSED = [
         ROWS,
         99,
         0.0,
-        "calibration.layers must match layers on the array, first, second",
+        "layers on the array, got 'third': it has first, second",
     ),
     (BatchNorm(), Deep(), ROWS, 99, 0.0, "calibration needs batch norms with running statistics, but Deep has none: "),
-    (BatchNorm(layers=["stem"]), net(), TEST[:1], 99, 0.0, "must match batch norms, norm1, norm2, norm3, got 'stem'"),
+    (
+        BatchNorm(layers=["stem"]),
+        net(),
+        TEST[:1],
+        99,
+        0.0,
+        "must match batch norms, got 'stem': it has norm1, norm2, norm3",
+    ),
     (DoRA(), Deep(), ROWS, 99, 0.0, "needs layers whose forward is the product alone, but 'first' is a Shifted"),
     (
         LowRank(rank=5, layers=["second"]),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rramsweep import FastPyTorchRRAM
-from rramsweep.crossbar.mapping import ConstantSum, Differential
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Sliced
 from rramsweep.effects import Stuck
 
 
@@ -53,6 +53,8 @@ def path(tmp_path):
         {},
         {"differential": False},
         {"mapping": ConstantSum("per_channel")},
+        {"mapping": Sliced(), "faults": Stuck(0.1, 0.1)},
+        {"mapping": Sliced("offset", 1, 8)},
         {"faults": Stuck(0.1, 0.1)},
         {"G_min": 0.0, "edge": "positive"},
     ],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rramsweep.crossbar import pieces
-from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset, Sliced
 from rramsweep.crossbar.pieces import DRAWN, NetworkCells, cuts
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.device import Device
@@ -68,10 +68,30 @@ def test_every_law_gives_the_same_chip_in_pieces(group, option, tmp_path):
     assert (len(cells.units) < len(SHAPES)) == getattr(law, "cellwise", False)
 
 
-@pytest.mark.parametrize("mapping", [Differential(), ConstantSum(scale="per_channel"), Offset(w_max="percentile")])
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        Differential(),
+        ConstantSum(scale="per_channel"),
+        Offset(w_max="percentile"),
+        Sliced(),
+        Sliced("offset", 4, 2, "per_channel"),
+    ],
+)
 @pytest.mark.parametrize("effects", [{}, CHAIN, CHAIN | STUCK], ids=["ideal", "chain", "stuck"])
 def test_stages_and_mappings_give_the_same_chip_in_pieces(mapping, effects):
     check(LayerSpec(Device(1.0, 100.0, 0.1), mapping, **effects))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "kept"),
+    [(Differential(), True), (Offset(), True), (Sliced(slices=1), True), (Sliced(slices=2), False), (Sliced(), False)],
+    ids=repr,
+)
+def test_targets_of_slices_count_towards_what_is_kept(mapping, kept):
+    weights = weights_of({"e": (50, 16)})  # of at most 1,000 pairs of cells
+    cells = NetworkCells(weights, {"e": LayerSpec(Device(1.0, 100.0), mapping)}, {"e": 1})
+    assert (cells.ideal("e") is cells.ideal("e")) == kept
 
 
 def test_parts_have_their_own_scale_in_pieces_too():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rramsweep.datasets import Data, digits, fashion_mnist, npz
+from rramsweep.datasets import Data, Inputs, digits, fashion_mnist, npz
 from rramsweep.datasets.embedded import FASHION_MNIST_MEAN, FASHION_MNIST_STD, FILES
 
 SHARED = Path(os.environ.get("RRAMSWEEP_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -222,3 +222,35 @@ def test_embedded_digits_are_the_source_split_as_documented():
     np.testing.assert_array_equal(data.y.numpy(), arrays["y"][rows])
     assert torch.equal(digits("test").x, data.x[:350])
     assert torch.equal(digits("train").x, data.x[350:])
+
+
+def test_without_others_keeps_the_rest_in_order():
+    data = tiny(x=torch.tensor([5.0, 1.0, 3.0, 1.0]), y=torch.tensor([0, 1, 0, 1]))
+    left = data.without(torch.tensor([1.0, 7.0]))
+    assert (left.x.tolist(), left.y.tolist()) == ([5, 3], [0, 0])
+    assert data.without(torch.tensor([2.0])) is data
+    assert data.without(torch.tensor([3.0, 1.0, 5.0])) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.ones(3, 2), torch.ones(3, 2, dtype=torch.float64)),
+        (torch.ones(3, 4), torch.ones(3, 2, 2)),
+        (torch.ones(3, 2), Inputs((torch.ones(3, 2),))),
+        (Inputs(kwargs={"a": torch.ones(3)}), Inputs(kwargs={"b": torch.ones(3)})),
+        (Inputs((torch.ones(3, 2), torch.ones(3, 4))), Inputs((torch.ones(3, 4), torch.ones(3, 2)))),
+        (torch.zeros(3, dtype=torch.bfloat16), torch.zeros(3, dtype=torch.float16)),
+    ],
+)
+def test_inputs_of_another_form_are_others(one, other):
+    data = tiny(x=one)
+    assert data.without(other) is data
+    assert data.without(one) is None
+
+
+def test_the_digest_of_inputs_is_of_them_alone():
+    data = tiny()
+    assert data.inputs_digest() == tiny(y=torch.tensor([1, 1, 0]), name="other").inputs_digest()
+    assert data.inputs_digest() != tiny(x=torch.ones(3, 1, 2, 2)).inputs_digest()
+    assert data.inputs_digest() != data.digest()

@@ -13,7 +13,7 @@ from rramsweep.cli.catalog import conf_dir, read_yaml
 from rramsweep.cli.composing import choices, compose, container, point_plan
 from rramsweep.construct import build
 from rramsweep.crossbar.consistency import ideal_error
-from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset, Sliced
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.devices.device import Device
 from rramsweep.effects import (
@@ -74,6 +74,35 @@ def test_the_error_of_levels_is_that_of_a_uniform_quantiser(levels, mapping, fac
     if step < 1.5:
         assert ideal_error(mapping, Device(1.0, 40.0, levels=levels)) == pytest.approx(step / math.sqrt(12), rel=0.1)
     assert ideal_error(mapping, DEVICE) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("mapping", "device", "words"),
+    [
+        (Sliced("differential", 2, 4), Device(1.0, 40.0, levels=4), None),
+        (Sliced("differential", 2, 4), Device(1.0, 40.0, levels=7), None),
+        (Sliced("differential", 2, 4), Device(1.0, 40.0), None),
+        (Sliced("differential", 2, 4), Device(1.0, 100.0, step_uS=0.1), None),
+        (Sliced("constant_sum", 2, 4), Device(1.0, 40.0, levels=7), None),
+        (Sliced("differential", 2, 4), Device(1.0, 40.0, levels=3), "4 values, but the 3 levels of device=Device"),
+        (Sliced("offset", 2, 4), Device(1.0, 40.0, levels=8), "digit is off by up to 0.14 of a step, a weight"),
+        (Sliced("offset", 2, 4), Device(1.0, 40.0, levels=8), "by up to 12 steps of its 8 bits"),
+        (Sliced("constant_sum", 2, 4), Device(1.0, 40.0, levels=8), "take device.step_uS=null device.levels=7, or no"),
+        (Sliced("differential", 3, 2), Device(1.0, 100.0, step_uS=2.0), "steps of 2 uS of device=Device do not hold"),
+    ],
+    ids=repr,
+)
+def test_levels_that_do_not_hold_the_digits_of_slices_are_noted(mapping, device, words):
+    found = [note for note in notes(device=device, mapping=mapping) if "do not hold" in note]
+    assert len(found) == (words is not None)
+    assert all(note.startswith("mapping=Sliced writes digits of ") and words in note for note in found)
+
+
+def test_few_bits_of_slices_are_noted_on_continuous_cells():
+    (note,) = notes(mapping=Sliced("differential", 1, 2))
+    assert "device=Device of continuous conductances under mapping=Sliced of 2 bits leaves the weights" in note
+    assert note.endswith("or more mapping.slices or mapping.bits_per_cell on levels that hold them")
+    assert not notes(mapping=Sliced("differential", 1, 4))
 
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "device").glob("*.yaml")), ids=lambda path: path.stem)

@@ -19,7 +19,7 @@ from scipy import stats
 from torch import nn
 from torch.func import functional_call
 
-from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset, Sliced
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
@@ -49,6 +49,7 @@ READS = 20_000
 K_B, Q = 1.380649e-23, 1.602176634e-19
 
 MAPPINGS = [m(scale=s) for m in (Differential, ConstantSum, Offset) for s in ("per_tensor", "per_channel")]
+SLICED = [Sliced("differential", 2, 3), Sliced("constant_sum", 1, 4, "per_channel"), Sliced("offset", 2, 2)]
 LAYERS = {
     "linear": (lambda: nn.Linear(7, 4), (7,)),
     "sequence": (lambda: nn.Linear(5, 3), (4, 5)),
@@ -147,16 +148,16 @@ def closed_form(noise, model, array, layer, x, t_s):
         g = layer.g_uS[cell].flatten().double().numpy()
         mean += slope @ mean_shift_uS(noise, g)
         if isinstance(noise, ThermalShotNoise):
-            variance = variance + _thermal_shot(noise, model, array, layer, x, slope, g)
+            variance = variance + _thermal_shot(noise, model, array, layer, x, slope, g, cell)
         else:
             variance = variance + slope**2 @ cell_variance_uS2(noise, g, t_s, layer.spec.device.g_max_uS)
     return mean, variance
 
 
-def _thermal_shot(noise, model, array, layer, x, slope, g):
+def _thermal_shot(noise, model, array, layer, x, slope, g, cell):
     # dy/dG is the gain times x, so gain^2 |x| is gain |dy/dG|. The thermal part is that of the output's whole bit line.
     full = layer.full_scale.expand(layer.target_uS["p"].shape)
-    gain = layer.spec.mapping.gain(full, layer.spec.device).double()
+    gain = layer.spec.mapping.gains(full, layer.spec.device)[cell].double()
     shot = np.abs(slope) * gain.flatten().numpy() @ shot_uS2(noise, g)
     line = (gain.flatten(1)[:, 0] ** 2).numpy() * thermal_uS2(noise, g.reshape(len(gain), -1)).sum(1)
     outputs = functional_call(
@@ -184,7 +185,7 @@ def test_mean_and_variance_follow_the_law_on_every_kind_of_layer(kind, name):
     follows(kind, make, device, MAPPINGS[len(kind) % len(MAPPINGS)], t_s)
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: f"{type(m).__name__} {m.scale}")
+@pytest.mark.parametrize("mapping", MAPPINGS + SLICED, ids=lambda m: f"{type(m).__name__} {m.scale}")
 @pytest.mark.parametrize("name", ["white", "thermal and shot", "random telegraph"])
 def test_mean_and_variance_follow_the_law_under_every_mapping(mapping, name):
     make, device, t_s = NOISES[name]
@@ -219,7 +220,7 @@ def sampled(noise, layer, x, n, t_s):
     return w.numpy() @ x
 
 
-@pytest.mark.parametrize("mapping", [ConstantSum("per_channel"), Offset("per_tensor")], ids=repr)
+@pytest.mark.parametrize("mapping", [ConstantSum("per_channel"), Offset("per_tensor"), SLICED[0]], ids=repr)
 @pytest.mark.parametrize("name", NOISES)
 def test_agrees_with_drawing_every_cell_at_every_read(name, mapping):
     make, device, t_s = NOISES[name]

@@ -8,7 +8,7 @@ from torch import nn
 
 import rramsweep as rs
 from rramsweep.cli.composing import choices, container
-from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
+from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset, Sliced
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
@@ -162,7 +162,7 @@ def test_a_stream_that_goes_elsewhere_draws_the_same(monkeypatch):
     assert torch.equal(Stream(5, ("a", "p", "drift"), to=torch.device("cpu")).normal((4,)), here.normal((4,)))
 
 
-@pytest.mark.parametrize("mapping", [Differential(), ConstantSum(), Offset()])
+@pytest.mark.parametrize("mapping", [Differential(), ConstantSum(), Offset(), Sliced(), Sliced("offset")])
 def test_cells_are_mapped_where_the_weights_are(mapping, monkeypatch):
     spec = LayerSpec(Device(0.0, 100.0, step_uS=1.0), mapping)
     weight, w_max = torch.empty(4, 6, device="meta"), torch.empty((), device="meta")

@@ -222,10 +222,13 @@ class Encoder(nn.Module):
         return self.layer(x)
 
 
-def test_read_noise_reaches_the_layers_of_a_transformer_and_is_refused_where_a_kernel_is_fused():
+def test_read_noise_reaches_the_layers_of_a_transformer_and_its_attention():
     model, x = Encoder().eval(), torch.randn(4, 5, 8)
-    with pytest.raises(ValueError, match=r"read noise needs .* layer.self_attn.in_proj_weight, .* fused kernels"):
-        on_array(model, LayerSpec(UNLIMITED, Differential(), read_noise=White()))
+    whole = on_array(model, LayerSpec(UNLIMITED, Differential(), read_noise=White()))
+    whole.check_reads(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(whole.digital()(x), model(x), rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(whole.chip(1)(x), whole.digital()(x))
     quiet, noisy = LayerSpec(UNLIMITED, Differential()), LayerSpec(UNLIMITED, Differential(), read_noise=White())
     specs = {name: noisy if "linear" in name else quiet for name in analog_layers(model)}
     network = AnalogNetwork(model, specs)

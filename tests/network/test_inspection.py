@@ -13,7 +13,7 @@ from torch import nn
 from rramsweep.crossbar.mapping import ConstantSum, Differential, Offset
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.devices.device import Device
-from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck
+from rramsweep.effects import Gaussian, Ideal, RelativeDrift, Stuck, WhiteReadNoise
 from rramsweep.network.analog import AnalogNetwork, analog_layers
 from rramsweep.network.inspection import Moments, inspect_layers
 
@@ -248,10 +248,11 @@ def test_layers_out_of_the_ordinary():
     model, x = Odd().eval(), torch.randn(12, 6)
     rows = {row["layer"]: row for row in rows_of(model, spec(CLIP, **STAGES), x)}
     assert list(rows) == ["twice", "named", "unread", "lstm.weight_ih_l0", "lstm.weight_hh_l0"]
-    for name in ("unread", "lstm.weight_ih_l0", "lstm.weight_hh_l0"):
+    # The only step of the recurrent layer begins with a state of zeros.
+    for name in ("unread", "lstm.weight_hh_l0"):
         assert rows[name]["mvm_error"] is rows[name]["mvm_bias"] is rows[name]["mvm_correlation"] is None
         assert 0.05 < rows[name]["weight_error"] < 1
-    for name in ("twice", "named"):
+    for name in ("twice", "named", "lstm.weight_ih_l0"):
         assert 0.05 < rows[name]["mvm_error"] < 1
     # Both calls of the layer count.
     network = AnalogNetwork(model, {"twice": spec(CLIP, **STAGES)})
@@ -260,6 +261,56 @@ def test_layers_out_of_the_ordinary():
         both = torch.cat([x, model.twice(x)])
         error = both @ (network.chip(0).twice.weight - clean).T
     assert rows["twice"]["mvm_error"] == pytest.approx(float(error.norm() / (both @ clean.T).norm()), rel=1e-4)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer and attention, with others before, between and behind."""
+
+    def __init__(self, lstm):
+        super().__init__()
+        self.first, self.lstm, self.between = nn.Linear(6, 5), lstm, nn.Linear(4, 8)
+        self.attn, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        y = self.between(self.lstm(self.first(x))[0])
+        return self.head(self.attn(y, y, y, need_weights=False)[0]).mean(1)
+
+
+class Wrapped(nn.GRU):
+    def forward(self, x):
+        return super().forward(x)
+
+
+def test_products_of_recurrent_layers_and_attention_are_those_of_the_digital_network():
+    x, model = torch.randn(10, 7, 6), Recurrent(nn.GRU(5, 4, batch_first=True))
+    rows = {row["layer"]: row for row in rows_of(model, spec(CLIP, **STAGES), x)}
+    with torch.inference_mode():
+        chip = AnalogNetwork(model, dict.fromkeys(rows, spec(CLIP, **STAGES))).chip(0)
+        first = model.first(x)
+        states = model.lstm(first)[0]
+        before = torch.cat([torch.zeros(10, 1, 4), states[:, :-1]], 1)
+        inputs = {"weight_ih_l0": first, "weight_hh_l0": before, "in_proj_weight": model.between(states)}
+        for name, v in inputs.items():
+            layer = f"attn.{name}" if name == "in_proj_weight" else f"lstm.{name}"
+            clean, own = model.get_parameter(layer), chip.get_parameter(layer)
+            error = (v @ (own - clean).T).norm() / (v @ clean.T).norm()
+            assert rows[layer]["mvm_error"] == pytest.approx(float(error), rel=1e-4)
+    assert 0.05 < rows["attn.out_proj"]["mvm_error"] < 1
+
+
+def test_unfolded_layers_change_no_number_of_another():
+    x, layer_spec = torch.randn(10, 7, 6), spec(CLIP, **STAGES, read_noise=WhiteReadNoise(0.02))
+    model, wrapped = Recurrent(nn.GRU(5, 4, batch_first=True)), Recurrent(Wrapped(5, 4, batch_first=True))
+    wrapped.load_state_dict(model.state_dict())
+    rows, others = ({row["layer"]: row for row in rows_of(net, layer_spec, x)} for net in (model, wrapped))
+    assert list(others) == list(rows)
+    assert all(0.01 < row["by_read_noise"] < row["mvm_error"] for row in rows.values())
+    for name in ("first", "between", "head"):
+        assert others[name] == rows[name]
+    # Of a forward of its own the weights alone are told.
+    for name in ("lstm.weight_ih_l0", "lstm.weight_hh_l0"):
+        assert others[name]["mvm_error"] is others[name]["by_read_noise"] is None
+        assert others[name]["weight_error"] == rows[name]["weight_error"]
 
 
 def test_the_callers_model_is_left_alone():

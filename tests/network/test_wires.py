@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import rramsweep as rs
-from rramsweep.crossbar import ConstantSum, Crossbar, Differential, LayerSpec, Offset, Segments
+from rramsweep.crossbar import ConstantSum, Crossbar, Differential, LayerSpec, Offset, Segments, Sliced
 from rramsweep.crossbar.programming import map_layer, program
 from rramsweep.devices import Device
 from rramsweep.effects import Gaussian, Ideal, WhiteReadNoise
@@ -135,10 +135,18 @@ def test_read_noise_of_a_cell_reaches_the_output_through_its_wires():
             r"wires needs a crossbar, whose size says how long wires are, got tile=none: set tile=crossbar",
         ),
         ({"mapping": Offset()}, r"wires needs pairs of cells.*got mapping=offset: set mapping=differential"),
+        (
+            {"mapping": Sliced("offset")},
+            r"wires needs pairs of cells.*got mapping.base=offset: set mapping.base=differential",
+        ),
         ({"device": Device(1.0, 100.0, edge="none")}, r"wires needs conductances of at least 0, got device.edge=none"),
         (
             {"mapping": Offset(), "wires": Ideal(), "tile": Crossbar(16, 8, arrangement="interleaved")},
-            r"tile.arrangement must be separate for a mapping of one cell a weight, got 'interleaved'",
+            r"tile.arrangement must be separate for a mapping without pairs of cells, got 'interleaved'",
+        ),
+        (
+            {"mapping": Sliced("offset"), "wires": Ideal(), "tile": Crossbar(16, 8, arrangement="interleaved")},
+            r"tile.arrangement must be separate for a mapping without pairs of cells.*mapping.base=differential",
         ),
     ],
 )

@@ -207,3 +207,9 @@ def test_a_metric_without_a_yield_is_bounded_at_the_bad_end_of_its_mean(chips, w
     assert "points below" not in sentence
     assert "nat" in sentence
     assert any("yield_drop=VALUE" in note for note in said(frame).notes)
+
+
+def test_an_axis_is_not_turned_round_by_the_noise_of_its_means():
+    (sentence,) = said(sweep([2, 2, 1])).sentences  # the last mean is higher, well within the intervals
+    assert "drift.relative_drift up to" in sentence or "drift.relative_drift = 0:" in sentence
+    assert "down to" not in sentence
