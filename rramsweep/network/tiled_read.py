@@ -23,13 +23,16 @@ from rramsweep.crossbar.tile import Crossbar
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
-from rramsweep.network.arrays import CONVOLUTIONS, WeightArray
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
 
 # Forward of a layer with a weight as it lies on the array and without its bias.
 Product = Callable[..., Tensor]
 
 # Cells hold digits where they differ by no more than the rounding of float32.
 _WHOLE = 1e-4
+
+# Of an ADC's range: a sum that lies at its end may be rounded beyond.
+_ROUNDING = 1e-5
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -171,7 +174,8 @@ class Patches:
     """Products of some inputs of any layer that is linear in its input, which is unfolded into vectors.
 
     The vectors come from the layer's own forward with weights that each pass one input on, so that a subclass which
-    pads or reshapes keeps doing so.
+    pads or reshapes keeps doing so. A forward that is not torch's own may count on its number of outputs: inputs are
+    passed on so many at a time.
 
     Args:
         array: the layer.
@@ -182,15 +186,21 @@ class Patches:
         weight = array.to_array(array.weight)
         self._product, self._groups, self._shape = product, array.matrices, weight.shape
         self._axes = weight.dim() - 2
-        inputs = weight[0].numel()
-        one_hot = torch.eye(inputs, dtype=weight.dtype, device=weight.device).repeat(self._groups, 1)
-        self._one_hot = one_hot.view(-1, *weight.shape[1:])
+        self._inputs = inputs = weight[0].numel()
+        own = type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+        each = inputs if own else len(weight) // self._groups
+        one_hot = torch.eye(-(-inputs // each) * each, inputs, dtype=weight.dtype, device=weight.device)
+        self._one_hot = [
+            some.repeat(self._groups, 1).view(-1, *weight.shape[1:]) for some in torch.split(one_hot, each)
+        ]
 
     def take(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Vectors (..., groups, inputs of each output)."""
-        y = self._product(x, self._one_hot.to(x.dtype), *args, **kwargs)
-        last = y.movedim(-1 - self._axes, -1)
-        return last.reshape(*last.shape[:-1], self._groups, -1)
+        parts = []
+        for one_hot in self._one_hot:
+            y = self._product(x, one_hot.to(x.dtype), *args, **kwargs).movedim(-1 - self._axes, -1)
+            parts.append(y.reshape(*y.shape[:-1], self._groups, -1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)[..., : self._inputs]
 
     def weight(self, weight: Tensor, rows: slice) -> Tensor:  # noqa: ARG002
         """Weight (outputs, rows) as `product` takes it: (groups, rows, outputs of each)."""
@@ -337,19 +347,20 @@ class TiledRead:
         for number, line in enumerate(lines):
             for rows, tile in self.reads:
                 to_code = (1 + gain[number, tile]) / lsb[number, tile]
-                bias = None if self._adc is None else offset[number, tile] + self._middle
+                bias = None if self._adc is None else (offset[number, tile] + self._middle).to(w_max)
                 factor = line.factor * lsb[number, tile] / common
                 constant -= factor * self._middle
                 digits, top = self._digits(line)
                 if digits is None:
-                    weight, whole = line.weight[:, rows] * (to_code * self._unit).unsqueeze(1), None
+                    weight, whole = line.weight[:, rows] * (to_code * self._unit).to(w_max).unsqueeze(1), None
                 else:
-                    weight, whole = digits[:, rows], self.form.by_output(to_code * (self._unit / top))
+                    weight = digits[:, rows]
+                    whole = self.form.by_output((to_code * (self._unit / top)).to(w_max))
                 same = bool((factor == factor[0]).all())
-                each = factor[0].item() if same else self.form.by_output(factor)
+                each = factor[0].item() if same else self.form.by_output(factor.to(w_max))
                 cells = line.layer.word_lines(rows) if self.spec.noisy_read else None
                 shaped = self.form.weight(weight, rows)
-                self._plan.append(_Read(line, rows, tile, to_code, bias, shaped, whole, each, cells))
+                self._plan.append(_Read(line, rows, tile, to_code.to(w_max), bias, shaped, whole, each, cells))
         scales = w_max * (ranges.x_max * common) * behind
         self._scale, self._constant = self.form.by_output(scales), self.form.by_output(constant * scales)
         self._w_max = torch.where(w_max == 0, 1.0, w_max)
@@ -390,30 +401,33 @@ class TiledRead:
         drive = self._bits(self._codes(vectors, x_max)) if self._by_bits else self._curved(vectors / x_max)
         for read in self._plan:
             weight = self.form.weight(read.lines.weight[:, read.rows], read.rows)
-            yield (
-                read.lines.slice,
-                read.tile,
-                self.form.outputs_first(self.form.product(drive, weight, None, read.rows)),
-            )
+            z = self.form.product(drive, weight, None, read.rows)
+            if self._by_bits and self._analog:
+                z = self._joined(z)
+            yield read.lines.slice, read.tile, self.form.outputs_first(z)
 
     def _take(self, ranges: Ranges) -> None:
         """Set what follows from ranges alone."""
         self._ranges = ranges
-        self._signed_sums = self._adc is None or self._adc.subtraction == "array" or ranges.signed
+        self._signed = ranges.signed and not (self._dac is not None and self._dac.sign == "unsigned")
+        self._signed_sums = self._adc is None or self._adc.subtraction == "array" or self._signed
         self._top = 0.0 if self._adc is None else float(levels_of(self._adc.bits, self._signed_sums) - 1)
         self._middle = self._top / 2 if self._signed_sums else 0.0
         self._cycles, self._code_max = 1, 1.0
         if self._dac is not None:
-            self._cycles = self._dac.bits - 1 if ranges.signed else self._dac.bits
+            self._cycles = self._dac.bits - 1 if self._signed else self._dac.bits
             self._code_max = float(2**self._cycles - 1)
+        # Inputs of one bit, and bits one after the other, are 0 or full.
+        curved = self._dac is not None and self._code_max > 1 and not self._dac.serial
+        self._curve = self.spec.iv if curved and isinstance(self.spec.iv, Sinh) else None
         # Of what drives a line, relative to a full input.
-        quantised = self._dac is not None and not self._by_bits and not isinstance(self.spec.iv, Sinh)
+        quantised = self._dac is not None and not self._by_bits and self._curve is None
         self._unit = 1.0 / self._code_max if quantised else 1.0
 
     def _digits(self, line: BitLines) -> tuple[Tensor | None, int]:
         """Digits of cells without an error, and the largest digit; None where sums are no whole numbers."""
         mapping = self._layer.spec.mapping
-        codes = self._dac is not None and not isinstance(self.spec.iv, Sinh) and not self.spec.noisy_read
+        codes = self._dac is not None and self._curve is None and not self.spec.noisy_read
         if not isinstance(mapping, Sliced) or self._adc is None or not codes:
             return None, 1
         scaled = line.weight * mapping.top
@@ -421,11 +435,11 @@ class TiledRead:
         return (digits if bool((scaled - digits).abs().max() < _WHOLE) else None), mapping.top
 
     def _lsb(self, lines: list[BitLines], like: Tensor) -> Tensor:
-        """LSB of the ADCs, (lines, tiles, outputs); 1 without one."""
+        """LSB of the ADCs, (lines, tiles, outputs), float64 for ties to stay exact; 1 without one."""
         shape = (len(lines), self.tiles, self.outputs)
         if self._adc is None or self._ranges.z_max is None:
-            return like.new_ones(shape)
-        z_max = self._ranges.z_max.to(like)
+            return like.new_ones(shape, dtype=torch.float64)
+        z_max = self._ranges.z_max.to(like.device, torch.float64)
         by_line = z_max[[line.slice for line in lines]] if len(z_max) > 1 else z_max
         return (by_line / (self._middle or self._top)).expand(shape)
 
@@ -504,7 +518,8 @@ class TiledRead:
         if self._adc.output_noise_lsb > 0:
             z.add_(rng.normal(z.shape).to(z), alpha=self._adc.output_noise_lsb)
         if counts:
-            self.clipped.adc += int(((z < 0) | (z > self._top)).sum())
+            beyond = _ROUNDING * self._top
+            self.clipped.adc += int(((z < -beyond) | (z > self._top + beyond)).sum())
             self.clipped.adc_all += z.numel()
         z.round_().clamp_(0.0, self._top)
 
@@ -520,7 +535,7 @@ class TiledRead:
         if self._dac is None:
             return x
         if counts:
-            below = 0.0 if not self._ranges.signed else -x_max
+            below = 0.0 if not self._signed else -x_max
             self.clipped.dac += int(((x < below) | (x > x_max)).sum())
             self.clipped.dac_all += x.numel()
         codes = self._codes(x, x_max)
@@ -528,16 +543,15 @@ class TiledRead:
 
     def _codes(self, x: Tensor, x_max: Tensor | float) -> Tensor:
         """Codes of the DAC, -code_max .. code_max or 0 .. code_max; the rounding of `converters.quantise`."""
-        high = torch.as_tensor(x_max, dtype=x.dtype, device=x.device)
+        high: Any = x_max  # torch clamps between two tensors or two numbers
         scale = self._code_max / high
-        if not self._ranges.signed:
-            return x.clamp(torch.zeros_like(high), high).mul_(scale).round_()
+        if not self._signed:
+            return x.clamp(high * 0.0, high).mul_(scale).round_()
         return x.clamp(-high, high).add_(high).mul_(scale).round_().sub_(self._code_max)
 
     def _curved(self, u: Tensor, full: float = 1.0) -> Tensor:
         """Inputs of linear cells that give the current of cells with the curve of `iv`; `full` is a full input."""
-        iv = self.spec.iv
-        return iv.input((u / full).clamp_(-1.0, 1.0)) if isinstance(iv, Sinh) else u
+        return u if self._curve is None else self._curve.input((u / full).clamp_(-1.0, 1.0))
 
     def _bits(self, codes: Tensor) -> Tensor:
         """Bits of codes with their sign, the least significant first, one after the other along the batch."""
