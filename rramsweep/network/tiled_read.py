@@ -23,7 +23,7 @@ from rramsweep.crossbar.tile import Crossbar
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
-from rramsweep.network.arrays import CONVOLUTIONS, WeightArray
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
 
 # Forward of a layer with a weight as it lies on the array and without its bias.
 Product = Callable[..., Tensor]
@@ -33,6 +33,9 @@ COUNTED = 65_536
 
 # Cells hold digits where they differ by no more than the rounding of float32.
 _WHOLE = 1e-4
+
+# Of an ADC's range: a sum that lies at its end may be rounded beyond.
+_ROUNDING = 1e-5
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -182,7 +185,8 @@ class Patches:
     """Products of some inputs of any layer that is linear in its input, which is unfolded into vectors.
 
     The vectors come from the layer's own forward with weights that each pass one input on, so that a subclass which
-    pads or reshapes keeps doing so.
+    pads or reshapes keeps doing so. A forward that is not torch's own may count on its number of outputs: inputs are
+    passed on so many at a time.
 
     Args:
         array: the layer.
@@ -193,15 +197,21 @@ class Patches:
         weight = array.to_array(array.weight)
         self._product, self._groups, self._shape = product, array.matrices, weight.shape
         self._axes = weight.dim() - 2
-        inputs = weight[0].numel()
-        one_hot = torch.eye(inputs, dtype=weight.dtype, device=weight.device).repeat(self._groups, 1)
-        self._one_hot = one_hot.view(-1, *weight.shape[1:])
+        self._inputs = inputs = weight[0].numel()
+        own = type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+        each = inputs if own else len(weight) // self._groups
+        one_hot = torch.eye(-(-inputs // each) * each, inputs, dtype=weight.dtype, device=weight.device)
+        self._one_hot = [
+            some.repeat(self._groups, 1).view(-1, *weight.shape[1:]) for some in torch.split(one_hot, each)
+        ]
 
     def take(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Vectors (..., groups, inputs of each output)."""
-        y = self._product(x, self._one_hot.to(x.dtype), *args, **kwargs)
-        last = y.movedim(-1 - self._axes, -1)
-        return last.reshape(*last.shape[:-1], self._groups, -1)
+        parts = []
+        for one_hot in self._one_hot:
+            y = self._product(x, one_hot.to(x.dtype), *args, **kwargs).movedim(-1 - self._axes, -1)
+            parts.append(y.reshape(*y.shape[:-1], self._groups, -1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)[..., : self._inputs]
 
     def weight(self, weight: Tensor, rows: slice) -> Tensor:  # noqa: ARG002
         """Weight (outputs, rows) as `product` takes it: (groups, rows, outputs of each)."""
@@ -365,21 +375,22 @@ class TiledRead:
             reads = []
             for number, line in enumerate(lines):
                 to_code = (1 + gain[number, tile]) / lsb[number, tile]
-                offsets = None if self._adc is None else offset[number, tile] + self._middle
+                offsets = None if self._adc is None else (offset[number, tile] + self._middle).to(w_max)
                 whole, values = None, digits[number]
                 if values is None:
-                    weight = line.weight[:, rows] * (to_code * self._unit).unsqueeze(1)
+                    weight = line.weight[:, rows] * (to_code * self._unit).to(w_max).unsqueeze(1)
                 else:
-                    weight, whole = values[0][:, rows], self.form.by_output(to_code * (self._unit / values[1]))
+                    weight = values[0][:, rows]
+                    whole = self.form.by_output((to_code * (self._unit / values[1])).to(w_max))
                 factor = factors[number, tile]
-                each = factor[0].item() if same else self.form.by_output(factor)
+                each = factor[0].item() if same else self.form.by_output(factor.to(w_max))
                 cells = line.layer.word_lines(rows) if self.spec.noisy_read else None
                 shaped = self.form.weight(weight, rows)
-                reads.append(_Read(line, tile, to_code, offsets, shaped, whole, each, cells))
+                reads.append(_Read(line, tile, to_code.to(w_max), offsets, shaped, whole, each, cells))
             self._plan.append((rows, reads))
         scales = w_max * (ranges.x_max * common) * behind
         per_tile = torch.bincount(torch.tensor([tile for _, tile in self.reads])).to(factors)
-        middles = (factors * per_tile.view(1, -1, 1)).sum((0, 1)) * self._middle
+        middles = (factors * per_tile.view(1, -1, 1)).sum((0, 1)).to(w_max) * self._middle
         # A vector with a range of its own is scaled by it before the bias is added.
         self._bias = None if bias is None or not self._per_vector else self.form.by_output(bias)
         added = 0.0 if bias is None or self._per_vector else bias
@@ -406,7 +417,7 @@ class TiledRead:
         # Bits lie along the batch, of which fewer inputs are read at once.
         size = -(-len(vectors) // self._cycles) if self._by_bits else len(vectors)
         split = torch.split(vectors, max(1, size))
-        parts = [self._converted(part, rng.child(str(i)), counts and i == 0) for i, part in enumerate(split)]
+        parts = [self._converted(part, rng.child(str(i)), counts) for i, part in enumerate(split)]
         y = self.form.result(parts[0] if len(parts) == 1 else torch.cat(parts))
         return y.squeeze(0) if alone else y
 
@@ -422,26 +433,32 @@ class TiledRead:
             part = self.form.cut(drive, rows)
             for read in reads:
                 z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
+                if self._by_bits and self._analog:
+                    z = self._joined(z)
                 yield read.lines.slice, read.tile, self.form.outputs_first(z)
 
     def _take(self, ranges: Ranges) -> None:
         """Set what follows from ranges alone."""
         self._ranges = ranges
-        self._signed_sums = self._adc is None or self._adc.subtraction == "array" or ranges.signed
+        self._signed = ranges.signed and not (self._dac is not None and self._dac.sign == "unsigned")
+        self._signed_sums = self._adc is None or self._adc.subtraction == "array" or self._signed
         self._top = 0.0 if self._adc is None else float(levels_of(self._adc.bits, self._signed_sums) - 1)
         self._middle = self._top / 2 if self._signed_sums else 0.0
         self._cycles, self._code_max = 1, 1.0
         if self._dac is not None:
-            self._cycles = self._dac.bits - 1 if ranges.signed else self._dac.bits
+            self._cycles = self._dac.bits - 1 if self._signed else self._dac.bits
             self._code_max = float(2**self._cycles - 1)
+        # Inputs of one bit, and bits one after the other, are 0 or full.
+        curved = self._dac is not None and self._code_max > 1 and not self._dac.serial
+        self._curve = self.spec.iv if curved and isinstance(self.spec.iv, Sinh) else None
         # Of what drives a line, relative to a full input.
-        quantised = self._dac is not None and not self._by_bits and not isinstance(self.spec.iv, Sinh)
+        quantised = self._dac is not None and not self._by_bits and self._curve is None
         self._unit = 1.0 / self._code_max if quantised else 1.0
 
     def _digits(self, line: BitLines) -> tuple[Tensor, int] | None:
         """Digits of cells without an error, and the largest digit; None where sums are no whole numbers."""
         mapping = self._layer.spec.mapping
-        codes = self._dac is not None and not isinstance(self.spec.iv, Sinh) and not self.spec.noisy_read
+        codes = self._dac is not None and self._curve is None and not self.spec.noisy_read
         if not isinstance(mapping, Sliced) or self._adc is None or not codes:
             return None
         scaled = line.weight * mapping.top
@@ -449,11 +466,11 @@ class TiledRead:
         return (digits, mapping.top) if bool((scaled - digits).abs().max() < _WHOLE) else None
 
     def _lsb(self, lines: list[BitLines], like: Tensor) -> Tensor:
-        """LSB of the ADCs, (lines, tiles, outputs); 1 without one."""
+        """LSB of the ADCs, (lines, tiles, outputs), float64 for ties to stay exact; 1 without one."""
         shape = (len(lines), self.tiles, self.outputs)
         if self._adc is None or self._ranges.z_max is None:
-            return like.new_ones(shape)
-        z_max = self._ranges.z_max.to(like)
+            return like.new_ones(shape, dtype=torch.float64)
+        z_max = self._ranges.z_max.to(like.device, torch.float64)
         by_line = z_max[[line.slice for line in lines]] if len(z_max) > 1 else z_max
         return (by_line / (self._middle or self._top)).expand(shape)
 
@@ -538,8 +555,8 @@ class TiledRead:
         if self._adc.output_noise_lsb > 0:
             z.add_(rng.normal(z.shape).to(z), alpha=self._adc.output_noise_lsb)
         if counts:
-            some = _first(z)
-            self.clipped.adc += int(((some < 0) | (some > self._top)).sum())
+            some, beyond = _first(z), _ROUNDING * self._top
+            self.clipped.adc += int(((some < -beyond) | (some > self._top + beyond)).sum())
             self.clipped.adc_all += some.numel()
         z.round_().clamp_(0.0, self._top)
 
@@ -557,30 +574,29 @@ class TiledRead:
         if counts:
             some = _first(x)
             most = x_max if isinstance(x_max, float) else x_max[: len(some)]
-            self.clipped.dac += int(((some < (-most if self._ranges.signed else 0.0)) | (some > most)).sum())
+            self.clipped.dac += int(((some < (-most if self._signed else 0.0)) | (some > most)).sum())
             self.clipped.dac_all += some.numel()
         codes = self._codes(x, x_max)
         return codes if self._by_bits else self._curved(codes, self._code_max)
 
     def _codes(self, x: Tensor, x_max: Tensor | float) -> Tensor:
         """Codes of the DAC, -code_max .. code_max or 0 .. code_max; the rounding of `converters.quantise`."""
-        high = torch.as_tensor(x_max, dtype=x.dtype, device=x.device)
+        high: Any = x_max  # torch clamps between two tensors or two numbers
         scale = self._code_max / high
-        if not self._ranges.signed:
-            return x.clamp(torch.zeros_like(high), high).mul_(scale).round_()
+        if not self._signed:
+            return x.clamp(high * 0.0, high).mul_(scale).round_()
         return x.clamp(-high, high).add_(high).mul_(scale).round_().sub_(self._code_max)
 
     def _curved(self, u: Tensor, full: float = 1.0) -> Tensor:
         """Inputs of linear cells that give the current of cells with the curve of `iv`; `full` is a full input."""
-        iv = self.spec.iv
-        return iv.input((u / full).clamp_(-1.0, 1.0)) if isinstance(iv, Sinh) else u
+        return u if self._curve is None else self._curve.input((u / full).clamp_(-1.0, 1.0))
 
     def _bits(self, codes: Tensor) -> Tensor:
         """Bits of codes with their sign, the least significant first, one after the other along the batch."""
         size = codes.abs().to(torch.uint8 if self._cycles <= 8 else torch.int32)
         places = torch.arange(self._cycles, dtype=size.dtype, device=size.device).view(-1, *[1] * codes.dim())
         bits = ((size.unsqueeze(0) >> places) & 1).to(codes.dtype)
-        return (bits.mul_(codes.sign()) if self._ranges.signed else bits).flatten(0, 1)
+        return (bits.mul_(codes.sign()) if self._signed else bits).flatten(0, 1)
 
     def _joined(self, z: Tensor) -> Tensor:
         """Sum of the reads of all bits, each by its weight."""
