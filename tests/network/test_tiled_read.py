@@ -761,7 +761,8 @@ def test_every_unit_of_a_layer_differs_from_every_other():
         array = find_arrays(nn.Sequential(module))["0"]
         tiled = TiledRead(array, product(array), layer_spec)
         tiled.program(programmed(module, layer_spec, 1), Ranges(z_max=torch.ones(1, 1, 1)), 1)
-        gains = torch.stack(
+        first = tiled._plan[0][1][0].to_code[0]
+        gains = torch.stack([each.to_code / first for _, reads in tiled._plan for each in reads])
             [each.to_code / tiled._plan[0][1][0].to_code[0] for _, reads in tiled._plan for each in reads]
         )
         assert gains.numel() == lines * 3 * 10
