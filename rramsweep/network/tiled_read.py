@@ -7,7 +7,7 @@ product, a rounding and a sum for each tile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -58,6 +58,9 @@ class Clipped:
     dac_all: int = 0
     adc: int = 0
     adc_all: int = 0
+
+    def __add__(self, other: Clipped) -> Clipped:
+        return Clipped(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -329,7 +332,7 @@ class TiledRead:
             return
         w_max = layer.full_scale.flatten(1).expand(self.outputs, -1)[:, 0]
         lines = self.bit_lines(layer)
-        lsb = self._lsb(lines, w_max)
+        self._lsbs = lsb = self._lsb(lines, w_max)
         gain, offset = self._mismatch(layer.name, seed, lsb)
         common = lsb[0, 0, 0].item()
         constant = torch.zeros_like(w_max)
@@ -395,6 +398,19 @@ class TiledRead:
                 read.tile,
                 self.form.outputs_first(self.form.product(drive, weight, None, read.rows)),
             )
+
+    @property
+    def lsb_over_level(self) -> float | None:
+        """LSB, in units of what one level of a cell adds to a sum at full input, mean over the ADCs.
+
+        None without an ADC, or where the device has no levels.
+        """
+        step_uS = self.spec.device.level_step_uS
+        if self._adc is None or step_uS is None:
+            return None
+        line = self._plan[0].lines.layer
+        (gain, *_) = cell_gains(line.spec.mapping, line.g_uS, torch.ones(1), line.spec.device).values()
+        return float(self._lsbs.double().mean()) / (gain.item() * step_uS)
 
     def _take(self, ranges: Ranges) -> None:
         """Set what follows from ranges alone."""

@@ -119,11 +119,11 @@ def test_the_plot_shows_mean_and_range_of_every_layer_on_the_axes_it_is_given():
     assert told.endswith(f"marker: mean of {two_points()['chips'].max()} chips, bar: from the smallest to the largest")
 
 
-def test_one_point_needs_no_legend_and_many_layers_no_more_names_than_fit():
+def test_one_point_has_a_legend_of_causes_and_many_layers_no_more_names_than_fit():
     table = layer_table([({}, [row(f"layer{i}", 0, 0.1) for i in range(60)])])
     ax = Figure().subplots()
     plot_inspect(table, ax)
-    assert ax.get_legend() is None
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["relaxation", "drift"]
     assert len(ax.get_xticks()) == 20
     assert len(artists(ax, "mvm:").get_xdata()) == 60
     assert ax.get_ylabel() == "relative MVM error (%)"
