@@ -29,11 +29,11 @@ STEPS = {
     "by_wires": ("wires", "take smaller tiles, or lower wires.word_line_ohm and wires.bit_line_ohm"),
     "by_dac": ("the DAC", "raise dac.bits, or dac.percentile where it clips (dac_clip_rate)"),
     "by_iv": ("the I-V curve", "lower iv.v_read_V, or apply inputs bit by bit with dac.accumulation=digital"),
+    "by_read_noise": ("read noise", "lower read_noise"),
     "by_adc": (
         "the ADC",
         "raise adc.bits, take adc.per=column or adc.percentile=99, or drive fewer rows at once (tile.rows_active)",
     ),
-    "by_read_noise": ("read noise", "lower read_noise"),
 }
 
 # A step with so large a part of the sum of the steps' squares is named as a cause; else the largest one is.

@@ -34,8 +34,8 @@ from rramsweep.network.unfolding import pad_nested, unfold, unfoldable
 # Inputs a forward pass: the products of a wide convolution are held beside each other.
 BATCH = 16
 
-# Parts of a read, in the order in which their errors are added; read noise is last, as it is seen behind an ADC.
-PARTS = ("dac", "iv", "adc", "read_noise")
+# Parts of a read, in the order in which they act.
+PARTS = ("dac", "iv", "read_noise", "adc")
 
 
 _NONE: Map[str, Ranges] = {}
@@ -114,9 +114,9 @@ def inspect_layers(
     `stuck_share` with at least one stuck cell.
 
     Where the error comes from: `by_mapping` (and quantisation), `by_programming`, ..., `by_faults`, the |dW| / |W|
-    that each step of the chip adds to what stood before it; `by_dac`, `by_iv` and `by_adc`, the |dz| / |y| that each
-    part of a read adds to what stood before it; and `by_read_noise`, |z - z without it| / |y|. Squares of independent
-    steps add up; an edge that clips, or a stuck cell, takes earlier errors away again.
+    that each step of the chip adds to what stood before it; and `by_dac`, `by_iv`, `by_read_noise` and `by_adc`, the
+    |dz| / |y| that each part of a read adds to what stood before it. Squares of independent steps add up; an edge that
+    clips, or a stuck cell, takes earlier errors away again.
 
     Of the array, null where it has no such part: `tiles`, physical crossbars; `tile_use`, the share of their cells that
     hold a weight; `adcs`; `g_eff_mean` and `g_eff_worst`, mean and smallest G_eff / G of the cells that conduct, and
@@ -214,7 +214,7 @@ class Comparison:
         """`by_dac`, ..., `by_read_noise`, the LSB and the clip rates; null of a converter or curve that is ideal."""
         size = math.sqrt(self.moments.yy)
         by = {part: ratio(math.sqrt(self.added.get(part, 0.0)), size) for part in PARTS}
-        by |= dict.fromkeys(part for part in PARTS[:-1] if isinstance(getattr(self.spec, part), Ideal))
+        by |= dict.fromkeys(part for part in ("dac", "iv", "adc") if isinstance(getattr(self.spec, part), Ideal))
         return {
             **{f"by_{part}": error for part, error in by.items()},
             "lsb_over_weight_step": self.lsb_over_level,
@@ -291,7 +291,9 @@ def _reads(array: WeightArray, layer: ProgrammedLayer, seed: int, ranges: Ranges
         own = getattr(layer.spec, part)
         if not isinstance(own, Ideal):
             spec = replace(spec, **{part: own})
-            found[part] = TiledRead(array, product(array), spec)
+            # Noise in front of an ADC is drawn for each of the sums that it reads, by the read of all parts.
+            before_adc = part == "read_noise" and not isinstance(layer.spec.adc, Ideal)
+            found[part] = TiledRead(array, product(array), layer.spec if before_adc else spec, not before_adc)
             found[part].program(layer, ranges, seed)
     return found
 

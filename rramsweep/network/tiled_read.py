@@ -254,11 +254,12 @@ class TiledRead:
         array: the layer.
         product: forward of the layer.
         spec: of the layer.
+        converts: False leaves out what ADCs do to their sums, so that these can be compared in the same read.
     """
 
-    def __init__(self, array: WeightArray, product: Product, spec: LayerSpec) -> None:
+    def __init__(self, array: WeightArray, product: Product, spec: LayerSpec, converts: bool = True) -> None:
         weight = array.to_array(array.weight)
-        self.spec, self.clipped = spec, Clipped()
+        self.spec, self.clipped, self._converts = spec, Clipped(), converts
         self.outputs, self.inputs, self.groups = len(weight), weight[0].numel(), array.matrices
         tile = spec.tile if isinstance(spec.tile, Crossbar) else None
         self.reads = [(slice(0, self.inputs), 0)] if tile is None else tile.reads(self.inputs)
@@ -448,7 +449,7 @@ class TiledRead:
     def _mismatch(self, name: str, seed: int | None, lsb: Tensor) -> tuple[Tensor, Tensor]:
         """Relative gain error and offset in LSB of each ADC, shaped as `lsb`."""
         adc = self._adc
-        if adc is None or seed is None or not adc.mismatched:
+        if adc is None or seed is None or not (adc.mismatched and self._converts):
             return torch.zeros_like(lsb), torch.zeros_like(lsb)
         stream = Stream(seed, (name, "adc"))
         gain = stream.child("gain").normal(lsb.shape).to(lsb) * adc.gain_sigma
@@ -475,7 +476,7 @@ class TiledRead:
             z = self._sum(read, drive, rng.child(str(number)))
             if self._by_bits and self._analog:
                 z = self._joined(z)
-            if self._adc is not None:
+            if self._adc is not None and self._converts:
                 self._convert_(z, rng.child(str(number), "output_noise"), counts)
             if total is None:
                 total = z if isinstance(read.factor, float) and read.factor == 1.0 else z.mul_(read.factor)
