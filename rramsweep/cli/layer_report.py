@@ -56,7 +56,7 @@ _SHOWN = {
     "saturated_share": ("saturated %", "share"),
     "tiles": ("tiles", ",.0f"),
     "tile_use": ("tile use %", "share"),
-    "g_eff_worst": ("worst G_eff/G", ".3f"),
+    "g_eff_worst": ("G_eff/G worst", ".3f"),
     "adcs": ("ADCs", ",.0f"),
     "lsb_over_weight_step": ("LSB/step", ".3g"),
     "dac_clip_rate": ("DAC clips %", "share"),
@@ -188,7 +188,7 @@ def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
     for name in (*by, LAYER):
         printed.add_column(name, overflow="fold")
     printed.add_column(shown["mvm_error"][0], justify="right")
-    printed.add_column("mostly from")
+    printed.add_column("mostly from", no_wrap=True)
     for short, _ in list(shown.values())[1:]:
         printed.add_column(short, justify="right")
     for _, row in table.iterrows():

@@ -126,6 +126,15 @@ def test_squares_of_the_causes_add_up():
     assert row["mvm_error"] == pytest.approx(math.sqrt(sum(cause**2 for cause in causes)), rel=0.05)
 
 
+def test_mismatch_and_noise_of_adcs_are_theirs():
+    layer, x = nn.Linear(64, 50), torch.randn(32, 64)
+    noise = {"dac": DAC, "read_noise": WhiteReadNoise(0.02)}
+    bad = UniformADC(6, offset_sigma_lsb=3.0, gain_sigma=0.1, output_noise_lsb=2.0)
+    good, row = (facts_of(layer, spec(**noise, adc=adc), x) for adc in (ADC, bad))
+    assert row["by_read_noise"] == pytest.approx(good["by_read_noise"], rel=1e-5)
+    assert row["by_adc"] > 5 * good["by_adc"]
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -251,14 +260,22 @@ def test_the_worst_cell_of_a_uniform_tile_is_the_one_that_the_circuit_says(tile,
     assert row["g_eff_mean"] == pytest.approx(1 - float(drops.mean()), rel=1e-6)
 
 
-@pytest.mark.parametrize("groups", [1, 4])
-def test_the_worst_cell_is_found_in_its_tile_and_group(groups):
+@pytest.mark.parametrize(
+    ("groups", "output", "corner"),
+    [
+        (1, 31, "far from driver and sense"),
+        (4, 31, "far from driver and sense"),
+        (4, 24, "near driver, far from sense"),
+        (1, 0, "near driver, far from sense"),
+    ],
+)
+def test_the_worst_cell_is_found_in_its_tile_and_group(groups, output, corner):
     layer = nn.Conv1d(32, 32, 1, groups=groups, bias=False)
     nn.init.constant_(layer.weight, 0.001)
     with torch.no_grad():
-        layer.weight[-1] = 1.0  # conducts, on the bit line that is the farthest from the drivers of the last group
-    row = facts_of(layer, spec(tile=Crossbar(32, 32), wires=Segments(2.0, 2.0)), torch.randn(4, 32, 5))
-    assert row["g_eff_worst_corner"] == "far from driver and sense"
+        layer.weight[output] = 1.0  # the one bit line with much current
+    row = facts_of(layer, spec(tile=Crossbar(32, 32), wires=Segments(0.1, 5.0)), torch.randn(4, 32, 5))
+    assert row["g_eff_worst_corner"] == corner
 
 
 def test_cells_that_do_not_conduct_have_no_share():
