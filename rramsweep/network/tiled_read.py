@@ -402,9 +402,9 @@ class TiledRead:
 
     @property
     def lsb_over_level(self) -> float | None:
-        """LSB, in units of what one level of a cell adds to a sum at full input, mean over the ADCs.
+        """Mean LSB of the ADCs, in levels of a cell at full input.
 
-        None without an ADC, or where the device has no levels.
+        A level adds its part of the conductance window to a sum. None without an ADC, or for a device without levels.
         """
         step_uS = self.spec.device.level_step_uS
         if self._adc is None or step_uS is None:
