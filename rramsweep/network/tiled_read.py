@@ -7,7 +7,7 @@ product, a rounding and a sum for each tile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -64,6 +64,9 @@ class Clipped:
     dac_all: int = 0
     adc: int = 0
     adc_all: int = 0
+
+    def __add__(self, other: Clipped) -> Clipped:
+        return Clipped(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -274,11 +277,12 @@ class TiledRead:
         array: the layer.
         product: forward of the layer.
         spec: of the layer.
+        converts: False leaves out what ADCs do to their sums, so that these can be compared in the same read.
     """
 
-    def __init__(self, array: WeightArray, product: Product, spec: LayerSpec) -> None:
+    def __init__(self, array: WeightArray, product: Product, spec: LayerSpec, converts: bool = True) -> None:
         weight = array.to_array(array.weight)
-        self.spec, self.clipped = spec, Clipped()
+        self.spec, self.clipped, self._converts = spec, Clipped(), converts
         self.outputs, self.inputs, self.groups = len(weight), weight[0].numel(), array.matrices
         tile = spec.tile if isinstance(spec.tile, Crossbar) else None
         self.reads = [(slice(0, self.inputs), 0)] if tile is None else tile.reads(self.inputs)
@@ -314,7 +318,7 @@ class TiledRead:
         ]
 
     def bit_lines(self, layer: ProgrammedLayer) -> list[BitLines]:
-        """What ADCs read: differences of pairs, or each of their cells."""
+        """Sums that ADCs read: differences of pairs, or each of their cells."""
         w_max = torch.where(layer.full_scale == 0, 1.0, layer.full_scale).flatten(1)
         together = self._adc is None or self._adc.subtraction == "array"
         if together and not isinstance(layer.spec.mapping, Sliced):
@@ -364,7 +368,7 @@ class TiledRead:
             return
         w_max = layer.full_scale.flatten(1).expand(self.outputs, -1)[:, 0]
         lines = self.bit_lines(layer)
-        lsb = self._lsb(lines, w_max)
+        self._lsbs = lsb = self._lsb(lines, w_max)
         gain, offset = self._mismatch(layer.name, seed, lsb)
         common = lsb[0, 0, 0].item()
         factors = torch.stack([line.factor * lsb[number] / common for number, line in enumerate(lines)])
@@ -437,6 +441,19 @@ class TiledRead:
                     z = self._joined(z)
                 yield read.lines.slice, read.tile, self.form.outputs_first(z)
 
+    @property
+    def lsb_over_level(self) -> float | None:
+        """Mean LSB of the ADCs, in levels of a cell at full input.
+
+        A level adds its part of the conductance window to a sum. None without an ADC, or for a device without levels.
+        """
+        step_uS = self.spec.device.level_step_uS
+        if self._adc is None or step_uS is None:
+            return None
+        line = self._plan[0][1][0].lines.layer
+        (gain, *_) = cell_gains(line.spec.mapping, line.g_uS, torch.ones(1), line.spec.device).values()
+        return float(self._lsbs.double().mean()) / (gain.item() * step_uS)
+
     def _take(self, ranges: Ranges) -> None:
         """Set what follows from ranges alone."""
         self._ranges = ranges
@@ -477,7 +494,7 @@ class TiledRead:
     def _mismatch(self, name: str, seed: int | None, lsb: Tensor) -> tuple[Tensor, Tensor]:
         """Relative gain error and offset in LSB of each ADC, shaped as `lsb`."""
         adc = self._adc
-        if adc is None or seed is None or not adc.mismatched:
+        if adc is None or seed is None or not (adc.mismatched and self._converts):
             return torch.zeros_like(lsb), torch.zeros_like(lsb)
         stream = Stream(seed, (name, "adc"))
         gain = stream.child("gain").normal(lsb.shape).to(lsb) * adc.gain_sigma
@@ -509,7 +526,7 @@ class TiledRead:
                 z = self._sum(read, drive, rng.child(str(number)))
                 if self._by_bits and self._analog:
                     z = self._joined(z)
-                if self._adc is not None:
+                if self._adc is not None and self._converts:
                     self._convert_(z, rng.child(str(number), "output_noise"), counts)
                 if total is None:
                     total = z if isinstance(read.factor, float) and read.factor == 1.0 else z.mul_(read.factor)
@@ -568,7 +585,7 @@ class TiledRead:
         return x_max.where(x_max > 0, 1.0)
 
     def _drive(self, x: Tensor, x_max: Tensor | float, counts: bool) -> Tensor:
-        """What drives the word lines, in units of `_unit` of a full input."""
+        """Drive of the word lines, in units of `_unit` of a full input."""
         if self._dac is None:
             return x
         if counts:

@@ -763,8 +763,6 @@ def test_every_unit_of_a_layer_differs_from_every_other():
         tiled.program(programmed(module, layer_spec, 1), Ranges(z_max=torch.ones(1, 1, 1)), 1)
         first = tiled._plan[0][1][0].to_code[0]
         gains = torch.stack([each.to_code / first for _, reads in tiled._plan for each in reads])
-            [each.to_code / tiled._plan[0][1][0].to_code[0] for _, reads in tiled._plan for each in reads]
-        )
         assert gains.numel() == lines * 3 * 10
         assert len(gains.flatten().unique()) == gains.numel()
 
