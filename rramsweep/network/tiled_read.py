@@ -201,8 +201,8 @@ class Patches:
         self._product, self._groups, self._shape = product, array.matrices, weight.shape
         self._axes = weight.dim() - 2
         self._inputs = inputs = weight[0].numel()
-        own = type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
-        each = inputs if own else len(weight) // self._groups
+        plain = type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+        each = inputs if plain else len(weight) // self._groups
         one_hot = torch.eye(-(-inputs // each) * each, inputs, dtype=weight.dtype, device=weight.device)
         self._one_hot = [
             some.repeat(self._groups, 1).view(-1, *weight.shape[1:]) for some in torch.split(one_hot, each)
@@ -428,17 +428,17 @@ class TiledRead:
     def sums(self, x: Tensor, *args: Any, **kwargs: Any) -> Iterator[tuple[int, int, Tensor]]:
         """Partial sums before their ADC, unquantised: `(slice, tile, (outputs, all else))`.
 
-        They are in units of one cell at full weight and full input. Bits of a bit-serial input are those of its codes.
+        They are in units of one cell at full weight and full input. Bits of a bit-serial input are those of its codes;
+        added on the bit line, they are the input.
         """
         vectors = self.form.take(x.unsqueeze(0) if x.dim() == self._axes + 1 else x, *args, **kwargs)
         x_max = self._largest(vectors)
-        drive = self._bits(self._codes(vectors, x_max)) if self._by_bits else self._curved(vectors / x_max)
+        apart = self._by_bits and not self._analog
+        drive = self._bits(self._codes(vectors, x_max)) if apart else self._curved(vectors / x_max)
         for rows, reads in self._plan:
             part = self.form.cut(drive, rows)
             for read in reads:
                 z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
-                if self._by_bits and self._analog:
-                    z = self._joined(z)
                 yield read.lines.slice, read.tile, self.form.outputs_first(z)
 
     @property

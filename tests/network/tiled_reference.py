@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -247,5 +248,5 @@ def read(
 def nearest_rank(values: Tensor, percentile: float) -> float:
     """The smallest |value| that `percentile` % do not exceed; 1 in the place of 0."""
     size = np.sort(np.abs(values.double().numpy().ravel()))
-    found = float(size[max(1, math.ceil(percentile / 100 * len(size))) - 1])
+    found = float(size[math.ceil(Fraction(str(percentile)) / 100 * len(size)) - 1])
     return found if found > 0 else 1.0
