@@ -93,7 +93,7 @@ def build(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] 
 
 
 def check_node(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] = ()) -> None:
-    """Refuse a node that `build` would refuse for its targets and arguments; calls nothing.
+    """Check a node as `build` does, its targets and arguments, without calling anything.
 
     Raises:
         ValidationError: what `arguments` refuses of the node or of an argument that is a node itself.

@@ -13,11 +13,16 @@ CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise", "tile", "wires", "iv"
 # Keys of a config that are part of a point.
 POINT_KEYS = (*CELL_GROUPS, "calibration", "analog", "model", "data", "metric", "t_s", "accelerator")
 
-# Config groups of a point, in the order of the table's columns. `technology` only sets the others.
-GROUPS = ("technology", *CELL_GROUPS, "calibration", "model", "data", "metric")
+# Groups whose options only set the others.
+SETTERS = ("technology", "macro")
 
-# Groups that came after the first plans were stored: the option that those plans and their tables have, and its node.
-ADDED = {
+# Config groups of a point, in the order of the table's columns.
+GROUPS = (*SETTERS, *CELL_GROUPS, "calibration", "model", "data", "metric")
+
+# Groups that came after the first plans were stored: the option that those plans and their tables have, and its node,
+# which a setter has none of.
+ADDED: dict[str, tuple[str, dict[str, str] | None]] = {
+    "macro": ("none", None),
     "tile": ("none", {"_target_": "rramsweep.crossbar.Ideal"}),
     "wires": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
     "iv": ("linear", {"_target_": "rramsweep.crossbar.Ideal"}),

@@ -11,6 +11,9 @@ from rramsweep.scale import percent
 
 LAYER = "layer"
 
+# The one fact that is a text: it has no mean, and the chip with the smallest `g_eff_worst` gives it.
+CORNER = "g_eff_worst_corner"
+
 # A limit of ours, not a measured one: PyRRAM-Sim's three placeholder stages give 0.418 (Gaussian weights, W_max = 4
 # std) [D].
 MVM_LIMIT = 0.40
@@ -24,11 +27,20 @@ STEPS = {
     "by_variation": ("variation", "lower variation.sigma"),
     "by_faults": ("stuck cells", "lower the rates of faults"),
     "by_wires": ("wires", "take smaller tiles, or lower wires.word_line_ohm and wires.bit_line_ohm"),
+    "by_dac": ("the DAC", "raise dac.bits, or dac.percentile where it clips (dac_clip_rate)"),
+    "by_iv": ("the I-V curve", "lower iv.v_read_V, or apply inputs bit by bit with dac.accumulation=digital"),
     "by_read_noise": ("read noise", "lower read_noise"),
+    "by_adc": (
+        "the ADC",
+        "raise adc.bits, take adc.per=column or adc.percentile=99, or drive fewer rows at once (tile.rows_active)",
+    ),
 }
 
 # A step with so large a part of the sum of the steps' squares is named as a cause; else the largest one is.
 CAUSE = 0.25
+
+# Steps below this are the rounding of float32.
+ROUNDING = 1e-5
 
 # A percentile of W_max below 99 is seldom meant; 99.9 saturates a thousandth.
 SATURATED_LIMIT = 0.01
@@ -44,16 +56,19 @@ def layer_table(points: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, 
         points: for each point its labels (the swept columns) and the rows of `inspection.inspect_layers`.
 
     Returns:
-        The labels' columns, `layer`, `chips`, the mean of every fact, and behind the two errors their smallest and
-        largest chip (`mvm_error_min`, `mvm_error_max`, `weight_error_min`, `weight_error_max`). `attrs["by"]` names
-        the labels' columns.
+        The labels' columns, `layer`, `chips`, the mean of every fact (`CORNER` is the worst chip's), and behind the two
+        errors their smallest and largest chip (`mvm_error_min`, `mvm_error_max`, `weight_error_min`,
+        `weight_error_max`). `attrs["by"]` names the labels' columns.
     """
     tables = []
     for labels, rows in points:
         facts = pd.DataFrame(list(rows))
-        facts = facts.astype(dict.fromkeys(facts.columns.difference([LAYER, "seed"]), "float64"))
-        by_layer = facts.drop(columns="seed").groupby(LAYER, sort=False)
+        facts = facts.astype(dict.fromkeys(facts.columns.difference([LAYER, "seed", CORNER]), "float64"))
+        by_layer = facts.drop(columns=["seed", CORNER], errors="ignore").groupby(LAYER, sort=False)
         table = by_layer.mean()
+        if CORNER in facts:
+            corners = facts.sort_values("g_eff_worst", kind="stable").groupby(LAYER)[CORNER].first()
+            table.insert(list(table).index("g_eff_worst") + 1, CORNER, corners)
         for error in ("mvm_error", "weight_error"):
             for end in ("max", "min"):
                 table.insert(list(table).index(error) + 1, f"{error}_{end}", by_layer[error].agg(end))
@@ -98,9 +113,20 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
     return found
 
 
+def cause_squares(row: pd.Series[Any]) -> pd.Series[float]:
+    """Squares of the steps that the error of a row comes from, by name; 0 for what has none."""
+    return row.reindex(list(STEPS)).astype("float64").fillna(0.0).pow(2)
+
+
+def main_cause(row: pd.Series[Any]) -> str | None:
+    """The step that adds most to the error of a row, in words; None where all are rounding."""
+    squares = cause_squares(row)
+    return STEPS[str(squares.idxmax())][0] if squares.max() > ROUNDING**2 else None
+
+
 def _causes(row: pd.Series[Any]) -> str:
     """Steps that the error of a row comes from, the largest first, each with its own |dW| / |W|; what helps."""
-    squares = row[list(STEPS)].astype("float64").fillna(0.0).pow(2).sort_values(ascending=False, kind="stable")
+    squares = cause_squares(row).sort_values(ascending=False, kind="stable")
     causes = [str(name) for name in squares.index if squares[name] >= CAUSE * squares.sum()] or [str(squares.index[0])]
     shares = " and ".join(f"{STEPS[name][0]} ({_percent(row[name])})" for name in causes)
     return f", and comes mostly from {shares}: {'; '.join(STEPS[name][1] for name in causes)}"

@@ -19,7 +19,7 @@ import yaml
 
 from rramsweep.construct import FORMER, OWN, inside
 from rramsweep.errors import ValidationError
-from rramsweep.groups import CELL_GROUPS, GROUPS
+from rramsweep.groups import CELL_GROUPS, GROUPS, SETTERS
 from rramsweep.suggest import suggest
 from rramsweep.units import unit_of
 
@@ -32,6 +32,7 @@ CONFIG_NAME = "config"
 MEANINGS = {
     "experiment": "a whole sweep: a question with its axes",
     "technology": "a named combination of device and effects",
+    "macro": "a published array circuit: tile, mapping and converters",
     "device": "conductance window, levels, edge of the cell",
     "mapping": "how a weight becomes cells, and the weight scale",
     "programming": "error of the write",
@@ -216,7 +217,7 @@ class Catalog:
     def roots(self) -> set[str]:
         """First parts of every name that a config can have: groups, keys of the primary config, and of experiments."""
         roots = {*self._primary(), *(group.partition("/")[0] for group in self.groups())}
-        for group in ("technology", "experiment"):
+        for group in (*SETTERS, "experiment"):
             roots.update(key for name in self._files(group) for key in self._document(group, name))
         return roots - {"defaults"}
 
@@ -352,7 +353,7 @@ def components(plan: Plan) -> Iterator[dict[str, Any]]:
     """Facts on every option that the plan's points choose: law, source, tags, and the values that were asked for."""
     for group in GROUPS:
         for name in dict.fromkeys(point.choices[group] for point in plan.points if group in point.choices):
-            if (group, name) == ("technology", "custom"):  # sets nothing
+            if group in SETTERS and CATALOG.defaults()[group] == name:  # sets nothing
                 continue
             points = [point for point in plan.points if point.choices.get(group) == name]
             target = str(points[0].config.get(group, {}).get("_target_", ""))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from rramsweep.cli.catalog import CATALOG, TAGS
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.streams import Stream
-from rramsweep.groups import CELL_GROUPS, GROUPS, STAGES
+from rramsweep.groups import CELL_GROUPS, GROUPS, SETTERS, STAGES
 from rramsweep.network.analog import AnalogNetwork
 from rramsweep.simulation.components import fitting_text
 from rramsweep.simulation.workbench import Workbench
@@ -112,11 +112,11 @@ def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workben
     """
     given = set(given)
     held: dict[str, dict[str, dict[str, None]]] = {}
-    for (name, option, technology, value), ends in _defaults(points, given).items():
+    for (name, option, setters, value), ends in _defaults(points, given).items():
         if any(_acts(points[i], name, workbench) for i in ends):
             text = " ".join(word for word in (f"{name}={_shown(value)}", unit_of(name)) if word)
             tags = held.setdefault(name, {}).setdefault(text, {})
-            tags |= dict.fromkeys(_tags(name, value, option, technology))
+            tags |= dict.fromkeys(_tags(name, value, option, setters))
     return {
         name: ", ".join(f"{text} [{', '.join(tags)}]" if tags else text for text, tags in texts.items())
         for name, texts in held.items()
@@ -138,21 +138,21 @@ def draw_notes(points: Sequence[Point], chips: int, workbench: Workbench) -> lis
     return ["nothing is drawn at random, so every chip of a point is the same one: chips=1 is enough"]
 
 
-def _defaults(points: Sequence[Point], given: set[str]) -> dict[tuple[str, str, str, Any], tuple[int, int]]:
-    """First and last point of each `(name, option, technology, value)` of an error's number or switch nobody gave."""
-    found: dict[tuple[str, str, str, Any], tuple[int, int]] = {}
+def _defaults(points: Sequence[Point], given: set[str]) -> dict[tuple[str, str, tuple[str, ...], Any], tuple[int, int]]:
+    """First and last point of each `(name, option, setters, value)` of an error's number or switch nobody gave."""
+    found: dict[tuple[str, str, tuple[str, ...], Any], tuple[int, int]] = {}
     for group in ERROR_GROUPS:
-        nodes: dict[tuple[str, str, int], tuple[int, int]] = {}  # by id, for points of a plan share nodes
+        nodes: dict[tuple[tuple[str, ...], str, int], tuple[int, int]] = {}  # by id, for points of a plan share nodes
         for i, point in enumerate(points):
-            node = (point.choices["technology"], point.choices[group], id(point.config[group]))
+            node = (tuple(point.choices[setter] for setter in SETTERS), point.choices[group], id(point.config[group]))
             nodes[node] = (nodes[node][0] if node in nodes else i, i)
-        for (technology, option, _), ends in nodes.items():
+        for (setters, option, _), ends in nodes.items():
             for name, value in points[ends[0]].params.items():
                 if name.partition(".")[0] == group and name not in given and _is_strength(value):
-                    both = (*found.get((name, option, technology, value), ends), *ends)
-                    found[name, option, technology, value] = (min(both), max(both))
+                    both = (*found.get((name, option, setters, value), ends), *ends)
+                    found[name, option, setters, value] = (min(both), max(both))
     # What takes several values under one option follows an axis: a config derives it from what is swept.
-    values = Counter((name, option, technology) for name, option, technology, _ in found)
+    values = Counter((name, option, setters) for name, option, setters, _ in found)
     return {key: ends for key, ends in found.items() if values[key[:3]] == 1}
 
 
@@ -192,7 +192,7 @@ def _decides_cells(axis: str) -> bool:
     parts = axis.split(".")
     if parts[:2] == ["analog", "layers"]:
         return len(parts) > 3 and parts[3] in CELL_GROUPS
-    return parts[0] in ("technology", "t_s", *CELL_GROUPS)
+    return parts[0] in (*SETTERS, "t_s", *CELL_GROUPS)
 
 
 def _spread(combinations: Sequence[Any]) -> list[Any]:
@@ -234,7 +234,7 @@ def _level_note(axis: str, tried: Sequence[Sequence[Point]], workbench: Workbenc
 def _remedy(axis: str, point: Point, configs: Sequence[Config], workbench: Workbench) -> str:
     parent, _, leaf = axis.rpartition(".")
     if not parent:
-        if axis in ("device", "mapping", "technology"):
+        if axis in ("device", "mapping", *SETTERS):
             return "choose options that differ, or add an error, such as programming=gaussian"
         return f"none of them acts at these parameters, so give {axis} a strength or leave the axis out"
     option = CATALOG.option(parent, point.choices[parent]) if parent in GROUPS else None
@@ -444,11 +444,11 @@ def _shown(value: Any, axis: str = "") -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
-def _tags(name: str, value: Any, option: str, technology: str) -> list[str]:
+def _tags(name: str, value: Any, option: str, setters: Sequence[str]) -> list[str]:
     """Tags of the comment behind a value, `R2` or `placeholder`: the parameter's own, else those of its option."""
     group, _, short = name.partition(".")
     for source, known_as in (
-        (CATALOG.option("technology", technology), name),
+        *((CATALOG.option(setter, chosen), name) for setter, chosen in zip(SETTERS, setters, strict=True)),
         (CATALOG.option(group, option), short),
     ):
         known = next((p for p in source.parameters if p.name == known_as), None) if source else None

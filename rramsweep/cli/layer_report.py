@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rramsweep.analysis import frames
-from rramsweep.analysis.layer_table import LAYER, layer_table
+from rramsweep.analysis.layer_table import LAYER, layer_table, main_cause
 from rramsweep.arguments import checked_arguments
 from rramsweep.cli.composing import choices, composed_allowed, container
 from rramsweep.cli.hydra_adapter import parse
@@ -42,20 +42,28 @@ INPUTS = 64
 TABLE_FILE = "inspect.csv"
 FIGURE_FILE = "inspect.png"
 
-# Column -> its short name and whether it is a share; what is zero in every row is left out where it may be.
+# Column -> its short name and its format (`share` is in percent).
 _SHOWN = {
-    "mvm_error": ("MVM error %", True),
-    "mvm_bias": ("bias %", True),
-    "mvm_slope": ("slope", False),
-    "mvm_correlation": ("corr.", False),
-    "weight_error": ("|dW|/|W| %", True),
-    "edge_share": ("at edge %", True),
-    "window_used": ("window %", True),
-    "w_max_over_std": ("max/std", False),
-    "stuck_share": ("stuck %", True),
-    "saturated_share": ("saturated %", True),
+    "mvm_error": ("MVM error %", "share"),
+    "mvm_bias": ("bias %", "share"),
+    "mvm_slope": ("slope", ".3f"),
+    "mvm_correlation": ("corr.", ".3f"),
+    "weight_error": ("|dW|/|W| %", "share"),
+    "edge_share": ("at edge %", "share"),
+    "window_used": ("window %", "share"),
+    "w_max_over_std": ("max/std", ".3f"),
+    "stuck_share": ("stuck %", "share"),
+    "saturated_share": ("saturated %", "share"),
+    "tiles": ("tiles", ",.0f"),
+    "tile_use": ("tile use %", "share"),
+    "g_eff_worst": ("G_eff/G worst", ".3f"),
+    "adcs": ("ADCs", ",.0f"),
+    "lsb_over_weight_step": ("LSB/step", ".3g"),
+    "dac_clip_rate": ("DAC clips %", "share"),
+    "adc_clip_rate": ("ADC clips %", "share"),
 }
-_IF_ANY = ("stuck_share", "saturated_share")
+# Left out where it is zero or null in every row.
+_IF_ANY = list(_SHOWN)[list(_SHOWN).index("stuck_share") :]
 
 
 @checked_arguments
@@ -85,7 +93,7 @@ def inspect(what: DictConfig | Sequence[str], *, chips: int | None = None, input
     seen = []
     for point in plan.points:
         model, specs, data = workbench.parts(point)
-        rows = inspect_layers(model, specs, point.config["t_s"], data.x, seeds)
+        rows = inspect_layers(model, specs, point.config["t_s"], data.x, seeds, workbench.ranges(point))
         labels = {**point.choices, **point.params}
         seen.append(({name: labels.get(name) for name in plan.swept}, rows))
     table = layer_table(seen)
@@ -179,18 +187,20 @@ def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
     )
     for name in (*by, LAYER):
         printed.add_column(name, overflow="fold")
-    for short, _ in shown.values():
+    printed.add_column(shown["mvm_error"][0], justify="right")
+    printed.add_column("mostly from", no_wrap=True)
+    for short, _ in list(shown.values())[1:]:
         printed.add_column(short, justify="right")
     for _, row in table.iterrows():
-        cells = [_text(row[name], share) for name, (_, share) in shown.items()]
-        printed.add_row(*(str(row[name]) for name in by), str(row[LAYER]), *cells)
+        error, *cells = [_text(row[name], form) for name, (_, form) in shown.items()]
+        printed.add_row(*(str(row[name]) for name in by), str(row[LAYER]), error, main_cause(row) or "-", *cells)
     show_table(printed, console)
     for sentence in table.attrs["warnings"]:
         console.print(f"warning: {sentence}", soft_wrap=True, markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
 
-def _text(value: Any, share: bool) -> str:
+def _text(value: Any, form: str) -> str:
     if pd.isna(value):
         return "-"
-    return percent(value, 1) if share else f"{value:.3f}"
+    return percent(value, 1) if form == "share" else format(value, form)

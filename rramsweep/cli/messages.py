@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rramsweep.cli.catalog import CATALOG, LAUNCHER, Catalog
 from rramsweep.errors import Sentence, ValidationError
-from rramsweep.groups import GROUPS, POINT_KEYS
+from rramsweep.groups import GROUPS, POINT_KEYS, SETTERS
 from rramsweep.study.folders import check_can_be_folder
 from rramsweep.suggest import nearest, suggest
 
@@ -276,11 +276,11 @@ def _may_have(group: str, name: str, chosen: Mapping[str, Sequence[str] | None],
         chosen: the options that the command names by group, None where they are not known.
         catalog: everything that the command can choose from.
     """
-    if group in ("technology", "experiment", "hydra") or not catalog.is_group(group):
+    if group in (*SETTERS, "experiment", "hydra") or not catalog.is_group(group):
         return True
     setters = [
         option
-        for setter in ("technology", "experiment")
+        for setter in (*SETTERS, "experiment")
         for each in chosen.get(setter) or ()
         if (option := catalog.option(setter, each)) is not None
     ]
@@ -288,7 +288,8 @@ def _may_have(group: str, name: str, chosen: Mapping[str, Sequence[str] | None],
         return True
     owners = catalog.parameters(group).get(f"{group}.{name}", [])
     names = chosen.get(group)
-    if names is None and (group in chosen or "experiment" in chosen or chosen.get("technology", ()) is None):
+    unknown = any(chosen.get(setter, ()) is None for setter in SETTERS)
+    if names is None and (group in chosen or "experiment" in chosen or unknown):
         return bool(owners)  # which option it will be is not known here
     if names is None:
         default = catalog.defaults().get(group, "")

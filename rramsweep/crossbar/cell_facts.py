@@ -1,4 +1,4 @@
-"""Facts of one layer's weights and cells on one chip, and the error that each step from weight to chip adds."""
+"""Facts of one layer's weights, cells and tiles on one chip, and the error that each step from weight to chip adds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rramsweep.crossbar.converters import UniformADC
+from rramsweep.crossbar.mapping import slice_of
 from rramsweep.crossbar.programming import ProgrammedLayer, apply_stage
+from rramsweep.crossbar.tile import Crossbar
+from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Device
 from rramsweep.effects import Ideal
 from rramsweep.groups import STAGES
@@ -73,6 +77,57 @@ def cell_facts(weight: Tensor, layer: ProgrammedLayer, seed: int, t_s: float) ->
         "pushed_share": int((at_edge & requested_inside).sum()) / n_inside if n_inside else 0.0,
         "stuck_share": _stuck_share(layer, seed, t_s),
     }
+
+
+def tile_facts(layer: ProgrammedLayer) -> dict[str, float | None]:
+    """Tiles of a layer, the share of their cells that hold a weight, and its ADCs, the same on every chip."""
+    tile, adc = layer.spec.tile, layer.spec.adc
+    cells = next(iter(layer.g_uS.values())).flatten(1)
+    outputs, inputs = cells.shape
+    tiles = use = adcs = None
+    along_inputs = 1
+    if isinstance(tile, Crossbar):
+        groups, along_inputs, along_outputs = tile.counts(outputs, inputs, layer.groups)
+        arrays = len(layer.g_uS) // (2 if tile.arrangement == "interleaved" else 1)
+        tiles = float(groups * along_inputs * along_outputs * arrays)
+        use = cells.numel() * len(layer.g_uS) / (tiles * tile.rows * tile.columns)
+    if isinstance(adc, UniformADC):
+        slices = len({slice_of(cell) for cell in layer.g_uS})
+        adcs = float(outputs * along_inputs * slices * (2 if adc.subtraction == "digital" else 1))
+    return {"tiles": tiles, "tile_use": use, "adcs": adcs}
+
+
+def wire_facts(layer: ProgrammedLayer) -> dict[str, float | str | None]:
+    """Mean and smallest `G_eff / G` of the cells that conduct, and the corner of its tile where the smallest one lies.
+
+    Null where wires are ideal, or no cell conducts.
+    """
+    if not layer.spec.wired or not any(bool((g_uS > 0).any()) for g_uS in layer.g_uS.values()):
+        return {"g_eff_mean": None, "g_eff_worst": None, "g_eff_worst_corner": None}
+    conducts = torch.stack([g_uS.flatten(1) > 0 for g_uS in layer.g_uS.values()])
+    transfer = torch.stack([layer.transfer[cell].flatten(1) for cell in layer.g_uS])
+    at = int(torch.where(conducts, transfer, math.inf).argmin())
+    return {
+        "g_eff_mean": float(transfer[conducts].double().mean()),
+        "g_eff_worst": float(transfer.flatten()[at]),
+        "g_eff_worst_corner": _corner(layer, *divmod(at % transfer[0].numel(), transfer.shape[2])),
+    }
+
+
+def _corner(layer: ProgrammedLayer, output: int, input_: int) -> str:
+    """Corner of its tile in which a cell lies."""
+    tile, wires = layer.spec.tile, layer.spec.wires
+    assert isinstance(tile, Crossbar)
+    assert isinstance(wires, Segments)
+    outputs, inputs = layer.target_uS["p"].flatten(1).shape
+    row, column, rows, columns = tile.place(output % (outputs // layer.groups), input_, outputs // layer.groups, inputs)
+    from_driver, most = column, columns - 1
+    if wires.drive == "both":
+        from_driver, most = min(column, columns - 1 - column), (columns - 1) // 2
+    far = {"driver": from_driver > most / 2, "sense": rows - 1 - row > (rows - 1) / 2}
+    if far["driver"] == far["sense"]:
+        return f"{'far from' if far['driver'] else 'near'} driver and sense"
+    return ", ".join(f"{'far from' if is_far else 'near'} {end}" for end, is_far in far.items())
 
 
 def _stuck_share(layer: ProgrammedLayer, seed: int, t_s: float) -> float:

@@ -104,6 +104,24 @@ class Crossbar:
         """
         return groups, -(-inputs // self.inputs), -(-(outputs // groups) // self.columns)
 
+    def place(self, output: int, input_: int, outputs: int, inputs: int) -> tuple[int, int, int, int]:
+        """Place of a cell in its tile: `(row, column, rows, columns)`, from the open end and from the drivers.
+
+        Pairs that are interleaved count as one row.
+
+        Args:
+            output: of the cell, in its group.
+            input_: of the cell.
+            outputs: of a group.
+            inputs: of each output.
+        """
+        row, column = input_ % self.inputs, output % self.columns
+        rows = min(self.inputs, inputs - input_ + row)
+        columns = min(self.columns, outputs - output + column)
+        if self.fill == "used":
+            return row, column, rows, columns
+        return row + self.inputs - rows, column, self.inputs, self.columns
+
     def check_pairs(self, paired: bool) -> None:
         """Check that the arrangement suits a mapping.
 

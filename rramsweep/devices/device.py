@@ -99,10 +99,15 @@ class Device:
         """D = g_max - g_min, the conductance that the largest weight of a one-sided pair spans."""
         return self.g_max_uS - self.g_min_uS
 
+    @property
+    def level_step_uS(self) -> float | None:
+        """Distance of neighbouring levels; None is continuous."""
+        return self.span_uS / (self.levels - 1) if self.levels else self.step_uS
+
     def quantise(self, g_uS: Tensor) -> Tensor:
         """Nearest programmable level of each target, inside the window; same shape as `g_uS`."""
         _check_tensor(g_uS)
-        step = self.span_uS / (self.levels - 1) if self.levels else self.step_uS
+        step = self.level_step_uS
         if step is None:
             return g_uS.clamp(self.g_min_uS, self.g_max_uS)
         top = math.floor(self.span_uS / step + 1e-6)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rramsweep.crossbar.cell_facts import cell_facts, program_by_steps, ratio, weight_facts
+from rramsweep.crossbar.cell_facts import (
+    cell_facts,
+    program_by_steps,
+    ratio,
+    tile_facts,
+    weight_facts,
+    wire_facts,
+)
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer, program
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.datasets.inputs import AnyInputs, call
@@ -21,10 +28,17 @@ from rramsweep.errors import ValidationError, no_exit
 from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.read_noise import check_product, product
+from rramsweep.network.tiled_read import Clipped, Ranges, TiledRead
 from rramsweep.network.unfolding import pad_nested, unfold, unfoldable
 
 # Inputs a forward pass: the products of a wide convolution are held beside each other.
 BATCH = 16
+
+# Parts of a read, in the order in which they act.
+PARTS = ("dac", "iv", "read_noise", "adc")
+
+
+_NONE: Map[str, Ranges] = {}
 
 
 @dataclass(eq=False)
@@ -38,13 +52,10 @@ class Moments:
     zz: float = 0.0
     yz: float = 0.0
     dd: float = 0.0
-    noise_dd: float = 0.0
 
-    def add(self, y: Tensor, z: Tensor, quiet: Tensor | None = None) -> None:
-        """Take in the products of one call; `quiet` are the chip's without its read noise, where it has any."""
+    def add(self, y: Tensor, z: Tensor) -> None:
+        """Take in the products of one call."""
         y, z = y.double(), z.double()
-        if quiet is not None:
-            self.noise_dd += float((z - quiet).square().sum())
         self.n += y.numel()
         self.y += float(y.sum())
         self.z += float(z.sum())
@@ -66,22 +77,23 @@ class Moments:
             "mvm_correlation": ratio(covariance, spread),
         }
 
-    def noise(self) -> dict[str, float | None]:
-        """`by_read_noise`, what read noise adds to the relative MVM error."""
-        return {"by_read_noise": ratio(math.sqrt(self.noise_dd), math.sqrt(self.yy))}
-
 
 @no_exit("a network's forward or an effect")
 @fixed_arithmetic()
 @torch.inference_mode()
 def inspect_layers(
-    model: nn.Module, specs: Map[str, LayerSpec], t_s: float, x: AnyInputs, seeds: Iterable[int]
+    model: nn.Module,
+    specs: Map[str, LayerSpec],
+    t_s: float,
+    x: AnyInputs,
+    seeds: Iterable[int],
+    ranges: Map[str, Ranges] = _NONE,
 ) -> list[dict[str, Any]]:
     """Facts of every array of a network on a few chips, one row an array and chip.
 
     The products are compared alone: each layer gets the inputs that it has in the digital network, so that no error
     of a layer before it is counted, and the digital bias is left out of both. `y = W x`, `z = W_chip x` (with
-    the chip's read noise, if any), over all inputs, outputs and calls of a layer:
+    the chip's converters and read noise, if any), over all inputs, outputs and calls of a layer:
 
     - `mvm_error` = |z - y| / |y|, the relative MVM error epsilon;
     - `mvm_bias` = mean(z - y) / rms(y) and `mvm_slope` = cov(z, y) / var(y), its systematic part: 0 and 1 are none;
@@ -89,7 +101,8 @@ def inspect_layers(
 
     The inputs of recurrent layers and attention are those that an unfolded copy of the network has (`unfolding`), whose
     products are torch's to rounding. All four are null for subclasses of these with a forward of their own, and for
-    layers that the network does not call; `weight_error` = |W_chip - W| / |W| is told of all, without read noise.
+    layers that the network does not call; `weight_error` = |W_chip - W| / |W| is told of all, without read noise and
+    converters.
     For independent errors of zero mean and uncorrelated inputs the two agree. Layers of one tied weight are one array,
     compared at the first of them.
 
@@ -101,8 +114,15 @@ def inspect_layers(
     `stuck_share` with at least one stuck cell.
 
     Where the error comes from: `by_mapping` (and quantisation), `by_programming`, ..., `by_faults`, the |dW| / |W|
-    that each step of the chip adds to what stood before it, and `by_read_noise`, |z - z without it| / |y|. Squares of
-    independent steps add up; an edge that clips, or a stuck cell, takes earlier errors away again.
+    that each step of the chip adds to what stood before it; and `by_dac`, `by_iv`, `by_read_noise` and `by_adc`, the
+    |dz| / |y| that each part of a read adds to what stood before it. Squares of independent steps add up; an edge that
+    clips, or a stuck cell, takes earlier errors away again.
+
+    Of the array, null where it has no such part: `tiles`, physical crossbars; `tile_use`, the share of their cells that
+    hold a weight; `adcs`; `g_eff_mean` and `g_eff_worst`, mean and smallest G_eff / G of the cells that conduct, and
+    `g_eff_worst_corner`, the corner of its tile where the smallest one lies; `lsb_over_weight_step`, the LSB of the
+    ADCs in units of what one level of a cell adds to a sum at full input (without a DAC: at an input of 1), null for a
+    device without levels; `dac_clip_rate` and `adc_clip_rate`, over all inputs and calls.
 
     Args:
         model: any PyTorch network; it is copied.
@@ -110,10 +130,20 @@ def inspect_layers(
         t_s: seconds since programming at which the chips are read.
         x: inputs of the network, one tensor or several.
         seeds: the chips.
+        ranges: `{layer: Ranges}` of those with converters, from `AnalogNetwork.fit_ranges`.
 
     Raises:
-        ValueError: a weight is not finite.
+        ValueError: a weight is not finite, or ranges of a layer with converters are missing.
     """
+    missing = [name for name, spec in specs.items() if spec.converted and name not in ranges]
+    if missing:
+        raise ValidationError(
+            "must have a range of each layer with converters",
+            "give AnalogNetwork(model, specs).fit_ranges(x)",
+            value=missing,
+            shown=f"none of {missing[0]}",
+            parameter="ranges",
+        )
     private = private_copy(model).requires_grad_(False)
     pad_nested(private)
     arrays = own_weights(find_arrays(private), specs)
@@ -130,28 +160,67 @@ def inspect_layers(
         for name, array in arrays.items()
     }
     fixed = {name: weight_facts(weights[name], layer) for name, layer in mapped.items()}
+    tiles = {name: tile_facts(layer) for name, layer in mapped.items()}
     rows = []
     for seed in seeds:
         chips = {name: program_by_steps(layer, weights[name], seed, t_s) for name, layer in mapped.items()}
         layers = {name: layer for name, (layer, _) in chips.items()}
-        moments: dict[str, Moments] = {}
+        compared: dict[str, Comparison] = {}
         for network, some in passes:
-            moments |= _products(network, some, weights, layers, x, seed)
+            compared |= _products(network, some, weights, layers, x, seed, ranges)
         for name, (layer, steps) in chips.items():
             error = (layer.weight() - weights[name]).norm()
             rows.append(
                 {
                     "layer": name,
                     "seed": seed,
-                    **moments[name].facts(),
+                    **compared[name].moments.facts(),
                     "weight_error": ratio(float(error), float(weights[name].norm())),
                     **cell_facts(weights[name], layer, seed, t_s),
                     **fixed[name],
                     **steps,
-                    **moments[name].noise(),
+                    **compared[name].facts(),
+                    **tiles[name],
+                    **wire_facts(layer),
                 }
             )
     return rows
+
+
+@dataclass(eq=False)
+class Comparison:
+    """Products of one layer on a chip beside the digital ones.
+
+    Args:
+        spec: of the layer.
+        moments: of all products.
+        clipped: conversions of all products.
+        added: sum of the squares that each of `PARTS` adds to the products.
+        lsb_over_level: see `TiledRead`.
+    """
+
+    spec: LayerSpec
+    moments: Moments = field(default_factory=Moments)
+    clipped: Clipped = field(default_factory=Clipped)
+    added: dict[str, float] = field(default_factory=dict)
+    lsb_over_level: float | None = None
+
+    def add(self, part: str, before: Tensor, after: Tensor) -> Tensor:
+        """Take in what a part of the read makes of products; returns them."""
+        self.added[part] = self.added.get(part, 0.0) + float((after.double() - before).square().sum())
+        return after
+
+    def facts(self) -> dict[str, float | None]:
+        """`by_dac`, ..., `by_read_noise`, the LSB and the clip rates; null of a converter or curve that is ideal."""
+        size = math.sqrt(self.moments.yy)
+        by = {part: ratio(math.sqrt(self.added.get(part, 0.0)), size) for part in PARTS}
+        by |= dict.fromkeys(part for part in ("dac", "iv", "adc") if isinstance(getattr(self.spec, part), Ideal))
+        return {
+            **{f"by_{part}": error for part, error in by.items()},
+            "lsb_over_weight_step": self.lsb_over_level,
+            "dac_clip_rate": ratio(self.clipped.dac, self.clipped.dac_all),
+            "adc_clip_rate": ratio(self.clipped.adc, self.clipped.adc_all),
+        }
 
 
 def _products(
@@ -161,13 +230,14 @@ def _products(
     layers: Map[str, ProgrammedLayer],
     x: AnyInputs,
     seed: int,
-) -> dict[str, Moments]:
+    ranges: Map[str, Ranges],
+) -> dict[str, Comparison]:
     """Run the digital network and compare the products of each layer as it is called."""
-    moments = {name: Moments() for name in arrays}
+    compared = {name: Comparison(layers[name].spec) for name in arrays}
     hooks = []
     for name, array in arrays.items():
         if array.readable:
-            compare = _comparison(array, weights[name], layers[name], seed, moments[name])
+            compare = _comparison(array, weights[name], layers[name], seed, ranges.get(name), compared[name])
             hooks.append(array.module.register_forward_hook(compare, with_kwargs=True))
     try:
         for part in x.split(BATCH):
@@ -175,14 +245,17 @@ def _products(
     finally:
         for hook in hooks:
             hook.remove()
-    return moments
+    return compared
 
 
 def _comparison(
-    array: WeightArray, weight: Tensor, layer: ProgrammedLayer, seed: int, moments: Moments
+    array: WeightArray, weight: Tensor, layer: ProgrammedLayer, seed: int, ranges: Ranges | None, found: Comparison
 ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
     linear, noise, chip_weight = product(array), layer.spec.read_noise, layer.weight()
     stream = Stream(seed, (layer.name, "read_noise"))
+    converted = {} if ranges is None else _reads(array, layer, seed, ranges)
+    if converted:
+        found.lsb_over_level = list(converted.values())[-1].lsb_over_level
     reads = 0
 
     def compare(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:  # noqa: ARG001
@@ -193,16 +266,36 @@ def _comparison(
         def analog(x: Tensor, w: Tensor) -> Tensor:
             return linear(x, w, *others, **given)
 
-        if not reads and not isinstance(noise, Ideal):
+        if not reads and (converted or not isinstance(noise, Ideal)):
             check_product(array, linear, inputs, *others, **given)
-        quiet = analog(inputs, chip_weight)
-        if isinstance(noise, Ideal):
-            moments.add(analog(inputs, weight), quiet)
-        else:
-            moments.add(analog(inputs, weight), noise(analog, inputs, layer, stream.child(str(reads))), quiet)
+        rng = stream.child(str(reads))
+        z = analog(inputs, chip_weight)
+        for part, read in converted.items():
+            read.clipped = Clipped()  # it counts one read alone
+            z = found.add(part, z, read(inputs, rng, *others, **given))
+        if converted:
+            found.clipped += read.clipped
+        elif not isinstance(noise, Ideal):
+            z = found.add("read_noise", z, noise(analog, inputs, layer, rng))
+        found.moments.add(analog(inputs, weight), z)
         reads += 1
 
     return compare
+
+
+def _reads(array: WeightArray, layer: ProgrammedLayer, seed: int, ranges: Ranges) -> dict[str, TiledRead]:
+    """Reads of a layer with converters, each with one part more than the one before it."""
+    spec = replace(layer.spec, iv=Ideal(), dac=Ideal(), adc=Ideal(), read_noise=Ideal())
+    found = {}
+    for part in PARTS:
+        own = getattr(layer.spec, part)
+        if not isinstance(own, Ideal):
+            spec = replace(spec, **{part: own})
+            # Noise in front of an ADC is drawn for each of the sums that it reads, by the read of all parts.
+            before_adc = part == "read_noise" and not isinstance(layer.spec.adc, Ideal)
+            found[part] = TiledRead(array, product(array), layer.spec if before_adc else spec, not before_adc)
+            found[part].program(layer, ranges, seed)
+    return found
 
 
 def tile_drop(model: nn.Module, spec: LayerSpec, layer: str, t_s: float, seed: int, cell: str) -> list[Tensor]:

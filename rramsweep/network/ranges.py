@@ -130,7 +130,7 @@ def _fit_inputs(reads: Mapping[str, TiledRead], run: Run, ranges: Mapping[str, R
     found = {}
     for name, read in reads.items():
         dac, now = read.spec.dac, ranges[name]
-        auto = not isinstance(dac, UniformDAC) or (dac.sign == "auto" and dac.range == "fitted")
+        auto = dac.sign == "auto" and dac.range == "fitted" if isinstance(dac, UniformDAC) else read.spec.fitted
         x_max = float(ranks[name].result()) if isinstance(dac, UniformDAC) and dac.range == "fitted" else now.x_max
         found[name] = Ranges(x_max, name in negative if auto else now.signed)
     return found
@@ -197,10 +197,10 @@ def _designed(read: TiledRead) -> Tensor | None:
     if not isinstance(adc, UniformADC):
         return None
     if adc.z_max is not None:
-        return torch.full((1, 1, 1), adc.z_max)
+        return torch.full((1, 1, 1), adc.z_max, dtype=torch.float64)
     device = read.spec.device
     largest = device.g_max_uS / device.span_uS if adc.subtraction == "digital" else 1.0
-    rows = torch.zeros(read.tiles)
+    rows = torch.zeros(read.tiles, dtype=torch.float64)
     for driven, tile in read.reads:
         rows[tile] = max(float(rows[tile]), driven.stop - driven.start)
     rows = rows.amax(keepdim=True) if adc.per == "layer" else rows

@@ -155,8 +155,9 @@ def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, 
         found = 0.0 if slope is None else float(slope.square().sum())
         if abs(found - float(due.flatten()[i])) > tolerance * abs(float(due.flatten()[i])):
             raise ValueError(
-                f"read noise needs a layer whose forward is a product of its input and its weight, but {array.name!r} "
-                f"({type(array.module).__name__}) changes its weight first: give it {NO_READ_NOISE}, or exclude it"
+                "read noise and converters need a layer whose forward is a product of its input and its weight, but "
+                f"{array.name!r} ({type(array.module).__name__}) changes its weight first: give it {NO_READ_NOISE} "
+                "and ideal converters, or exclude it"
             )
 
 

@@ -7,7 +7,7 @@ product, a rounding and a sum for each tile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from rramsweep.crossbar.tile import Crossbar
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
-from rramsweep.network.arrays import CONVOLUTIONS, WeightArray
+from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
 
 # Forward of a layer with a weight as it lies on the array and without its bias.
 Product = Callable[..., Tensor]
@@ -33,6 +33,9 @@ COUNTED = 65_536
 
 # Cells hold digits where they differ by no more than the rounding of float32.
 _WHOLE = 1e-4
+
+# Of an ADC's range: a sum that lies at its end may be rounded beyond.
+_ROUNDING = 1e-5
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -61,6 +64,9 @@ class Clipped:
     dac_all: int = 0
     adc: int = 0
     adc_all: int = 0
+
+    def __add__(self, other: Clipped) -> Clipped:
+        return Clipped(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,8 @@ class Patches:
     """Products of some inputs of any layer that is linear in its input, which is unfolded into vectors.
 
     The vectors come from the layer's own forward with weights that each pass one input on, so that a subclass which
-    pads or reshapes keeps doing so.
+    pads or reshapes keeps doing so. A forward that is not torch's own may count on its number of outputs: inputs are
+    passed on so many at a time.
 
     Args:
         array: the layer.
@@ -193,15 +200,21 @@ class Patches:
         weight = array.to_array(array.weight)
         self._product, self._groups, self._shape = product, array.matrices, weight.shape
         self._axes = weight.dim() - 2
-        inputs = weight[0].numel()
-        one_hot = torch.eye(inputs, dtype=weight.dtype, device=weight.device).repeat(self._groups, 1)
-        self._one_hot = one_hot.view(-1, *weight.shape[1:])
+        self._inputs = inputs = weight[0].numel()
+        plain = type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+        each = inputs if plain else len(weight) // self._groups
+        one_hot = torch.eye(-(-inputs // each) * each, inputs, dtype=weight.dtype, device=weight.device)
+        self._one_hot = [
+            some.repeat(self._groups, 1).view(-1, *weight.shape[1:]) for some in torch.split(one_hot, each)
+        ]
 
     def take(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Vectors (..., groups, inputs of each output)."""
-        y = self._product(x, self._one_hot.to(x.dtype), *args, **kwargs)
-        last = y.movedim(-1 - self._axes, -1)
-        return last.reshape(*last.shape[:-1], self._groups, -1)
+        parts = []
+        for one_hot in self._one_hot:
+            y = self._product(x, one_hot.to(x.dtype), *args, **kwargs).movedim(-1 - self._axes, -1)
+            parts.append(y.reshape(*y.shape[:-1], self._groups, -1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)[..., : self._inputs]
 
     def weight(self, weight: Tensor, rows: slice) -> Tensor:  # noqa: ARG002
         """Weight (outputs, rows) as `product` takes it: (groups, rows, outputs of each)."""
@@ -264,11 +277,12 @@ class TiledRead:
         array: the layer.
         product: forward of the layer.
         spec: of the layer.
+        converts: False leaves out what ADCs do to their sums, so that these can be compared in the same read.
     """
 
-    def __init__(self, array: WeightArray, product: Product, spec: LayerSpec) -> None:
+    def __init__(self, array: WeightArray, product: Product, spec: LayerSpec, converts: bool = True) -> None:
         weight = array.to_array(array.weight)
-        self.spec, self.clipped = spec, Clipped()
+        self.spec, self.clipped, self._converts = spec, Clipped(), converts
         self.outputs, self.inputs, self.groups = len(weight), weight[0].numel(), array.matrices
         tile = spec.tile if isinstance(spec.tile, Crossbar) else None
         self.reads = [(slice(0, self.inputs), 0)] if tile is None else tile.reads(self.inputs)
@@ -304,7 +318,7 @@ class TiledRead:
         ]
 
     def bit_lines(self, layer: ProgrammedLayer) -> list[BitLines]:
-        """What ADCs read: differences of pairs, or each of their cells."""
+        """Sums that ADCs read: differences of pairs, or each of their cells."""
         w_max = torch.where(layer.full_scale == 0, 1.0, layer.full_scale).flatten(1)
         together = self._adc is None or self._adc.subtraction == "array"
         if together and not isinstance(layer.spec.mapping, Sliced):
@@ -354,7 +368,7 @@ class TiledRead:
             return
         w_max = layer.full_scale.flatten(1).expand(self.outputs, -1)[:, 0]
         lines = self.bit_lines(layer)
-        lsb = self._lsb(lines, w_max)
+        self._lsbs = lsb = self._lsb(lines, w_max)
         gain, offset = self._mismatch(layer.name, seed, lsb)
         common = lsb[0, 0, 0].item()
         factors = torch.stack([line.factor * lsb[number] / common for number, line in enumerate(lines)])
@@ -365,21 +379,22 @@ class TiledRead:
             reads = []
             for number, line in enumerate(lines):
                 to_code = (1 + gain[number, tile]) / lsb[number, tile]
-                offsets = None if self._adc is None else offset[number, tile] + self._middle
+                offsets = None if self._adc is None else (offset[number, tile] + self._middle).to(w_max)
                 whole, values = None, digits[number]
                 if values is None:
-                    weight = line.weight[:, rows] * (to_code * self._unit).unsqueeze(1)
+                    weight = line.weight[:, rows] * (to_code * self._unit).to(w_max).unsqueeze(1)
                 else:
-                    weight, whole = values[0][:, rows], self.form.by_output(to_code * (self._unit / values[1]))
+                    weight = values[0][:, rows]
+                    whole = self.form.by_output((to_code * (self._unit / values[1])).to(w_max))
                 factor = factors[number, tile]
-                each = factor[0].item() if same else self.form.by_output(factor)
+                each = factor[0].item() if same else self.form.by_output(factor.to(w_max))
                 cells = line.layer.word_lines(rows) if self.spec.noisy_read else None
                 shaped = self.form.weight(weight, rows)
-                reads.append(_Read(line, tile, to_code, offsets, shaped, whole, each, cells))
+                reads.append(_Read(line, tile, to_code.to(w_max), offsets, shaped, whole, each, cells))
             self._plan.append((rows, reads))
         scales = w_max * (ranges.x_max * common) * behind
         per_tile = torch.bincount(torch.tensor([tile for _, tile in self.reads])).to(factors)
-        middles = (factors * per_tile.view(1, -1, 1)).sum((0, 1)) * self._middle
+        middles = (factors * per_tile.view(1, -1, 1)).sum((0, 1)).to(w_max) * self._middle
         # A vector with a range of its own is scaled by it before the bias is added.
         self._bias = None if bias is None or not self._per_vector else self.form.by_output(bias)
         added = 0.0 if bias is None or self._per_vector else bias
@@ -406,42 +421,61 @@ class TiledRead:
         # Bits lie along the batch, of which fewer inputs are read at once.
         size = -(-len(vectors) // self._cycles) if self._by_bits else len(vectors)
         split = torch.split(vectors, max(1, size))
-        parts = [self._converted(part, rng.child(str(i)), counts and i == 0) for i, part in enumerate(split)]
+        parts = [self._converted(part, rng.child(str(i)), counts) for i, part in enumerate(split)]
         y = self.form.result(parts[0] if len(parts) == 1 else torch.cat(parts))
         return y.squeeze(0) if alone else y
 
     def sums(self, x: Tensor, *args: Any, **kwargs: Any) -> Iterator[tuple[int, int, Tensor]]:
         """Partial sums before their ADC, unquantised: `(slice, tile, (outputs, all else))`.
 
-        They are in units of one cell at full weight and full input. Bits of a bit-serial input are those of its codes.
+        They are in units of one cell at full weight and full input. Bits of a bit-serial input are those of its codes;
+        added on the bit line, they are the input.
         """
         vectors = self.form.take(x.unsqueeze(0) if x.dim() == self._axes + 1 else x, *args, **kwargs)
         x_max = self._largest(vectors)
-        drive = self._bits(self._codes(vectors, x_max)) if self._by_bits else self._curved(vectors / x_max)
+        apart = self._by_bits and not self._analog
+        drive = self._bits(self._codes(vectors, x_max)) if apart else self._curved(vectors / x_max)
         for rows, reads in self._plan:
             part = self.form.cut(drive, rows)
             for read in reads:
                 z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
                 yield read.lines.slice, read.tile, self.form.outputs_first(z)
 
+    @property
+    def lsb_over_level(self) -> float | None:
+        """Mean LSB of the ADCs, in levels of a cell at full input.
+
+        A level adds its part of the conductance window to a sum. None without an ADC, or for a device without levels.
+        """
+        step_uS = self.spec.device.level_step_uS
+        if self._adc is None or step_uS is None:
+            return None
+        line = self._plan[0][1][0].lines.layer
+        (gain, *_) = cell_gains(line.spec.mapping, line.g_uS, torch.ones(1), line.spec.device).values()
+        return float(self._lsbs.double().mean()) / (gain.item() * step_uS)
+
     def _take(self, ranges: Ranges) -> None:
         """Set what follows from ranges alone."""
         self._ranges = ranges
-        self._signed_sums = self._adc is None or self._adc.subtraction == "array" or ranges.signed
+        self._signed = ranges.signed and not (self._dac is not None and self._dac.sign == "unsigned")
+        self._signed_sums = self._adc is None or self._adc.subtraction == "array" or self._signed
         self._top = 0.0 if self._adc is None else float(levels_of(self._adc.bits, self._signed_sums) - 1)
         self._middle = self._top / 2 if self._signed_sums else 0.0
         self._cycles, self._code_max = 1, 1.0
         if self._dac is not None:
-            self._cycles = self._dac.bits - 1 if ranges.signed else self._dac.bits
+            self._cycles = self._dac.bits - 1 if self._signed else self._dac.bits
             self._code_max = float(2**self._cycles - 1)
+        # Inputs of one bit, and bits one after the other, are 0 or full.
+        curved = self._dac is not None and self._code_max > 1 and not self._dac.serial
+        self._curve = self.spec.iv if curved and isinstance(self.spec.iv, Sinh) else None
         # Of what drives a line, relative to a full input.
-        quantised = self._dac is not None and not self._by_bits and not isinstance(self.spec.iv, Sinh)
+        quantised = self._dac is not None and not self._by_bits and self._curve is None
         self._unit = 1.0 / self._code_max if quantised else 1.0
 
     def _digits(self, line: BitLines) -> tuple[Tensor, int] | None:
         """Digits of cells without an error, and the largest digit; None where sums are no whole numbers."""
         mapping = self._layer.spec.mapping
-        codes = self._dac is not None and not isinstance(self.spec.iv, Sinh) and not self.spec.noisy_read
+        codes = self._dac is not None and self._curve is None and not self.spec.noisy_read
         if not isinstance(mapping, Sliced) or self._adc is None or not codes:
             return None
         scaled = line.weight * mapping.top
@@ -449,18 +483,18 @@ class TiledRead:
         return (digits, mapping.top) if bool((scaled - digits).abs().max() < _WHOLE) else None
 
     def _lsb(self, lines: list[BitLines], like: Tensor) -> Tensor:
-        """LSB of the ADCs, (lines, tiles, outputs); 1 without one."""
+        """LSB of the ADCs, (lines, tiles, outputs), float64 for ties to stay exact; 1 without one."""
         shape = (len(lines), self.tiles, self.outputs)
         if self._adc is None or self._ranges.z_max is None:
-            return like.new_ones(shape)
-        z_max = self._ranges.z_max.to(like)
+            return like.new_ones(shape, dtype=torch.float64)
+        z_max = self._ranges.z_max.to(like.device, torch.float64)
         by_line = z_max[[line.slice for line in lines]] if len(z_max) > 1 else z_max
         return (by_line / (self._middle or self._top)).expand(shape)
 
     def _mismatch(self, name: str, seed: int | None, lsb: Tensor) -> tuple[Tensor, Tensor]:
         """Relative gain error and offset in LSB of each ADC, shaped as `lsb`."""
         adc = self._adc
-        if adc is None or seed is None or not adc.mismatched:
+        if adc is None or seed is None or not (adc.mismatched and self._converts):
             return torch.zeros_like(lsb), torch.zeros_like(lsb)
         stream = Stream(seed, (name, "adc"))
         gain = stream.child("gain").normal(lsb.shape).to(lsb) * adc.gain_sigma
@@ -492,7 +526,7 @@ class TiledRead:
                 z = self._sum(read, drive, rng.child(str(number)))
                 if self._by_bits and self._analog:
                     z = self._joined(z)
-                if self._adc is not None:
+                if self._adc is not None and self._converts:
                     self._convert_(z, rng.child(str(number), "output_noise"), counts)
                 if total is None:
                     total = z if isinstance(read.factor, float) and read.factor == 1.0 else z.mul_(read.factor)
@@ -538,8 +572,8 @@ class TiledRead:
         if self._adc.output_noise_lsb > 0:
             z.add_(rng.normal(z.shape).to(z), alpha=self._adc.output_noise_lsb)
         if counts:
-            some = _first(z)
-            self.clipped.adc += int(((some < 0) | (some > self._top)).sum())
+            some, beyond = _first(z), _ROUNDING * self._top
+            self.clipped.adc += int(((some < -beyond) | (some > self._top + beyond)).sum())
             self.clipped.adc_all += some.numel()
         z.round_().clamp_(0.0, self._top)
 
@@ -551,36 +585,35 @@ class TiledRead:
         return x_max.where(x_max > 0, 1.0)
 
     def _drive(self, x: Tensor, x_max: Tensor | float, counts: bool) -> Tensor:
-        """What drives the word lines, in units of `_unit` of a full input."""
+        """Drive of the word lines, in units of `_unit` of a full input."""
         if self._dac is None:
             return x
         if counts:
             some = _first(x)
             most = x_max if isinstance(x_max, float) else x_max[: len(some)]
-            self.clipped.dac += int(((some < (-most if self._ranges.signed else 0.0)) | (some > most)).sum())
+            self.clipped.dac += int(((some < (-most if self._signed else 0.0)) | (some > most)).sum())
             self.clipped.dac_all += some.numel()
         codes = self._codes(x, x_max)
         return codes if self._by_bits else self._curved(codes, self._code_max)
 
     def _codes(self, x: Tensor, x_max: Tensor | float) -> Tensor:
         """Codes of the DAC, -code_max .. code_max or 0 .. code_max; the rounding of `converters.quantise`."""
-        high = torch.as_tensor(x_max, dtype=x.dtype, device=x.device)
+        high: Any = x_max  # torch clamps between two tensors or two numbers
         scale = self._code_max / high
-        if not self._ranges.signed:
-            return x.clamp(torch.zeros_like(high), high).mul_(scale).round_()
+        if not self._signed:
+            return x.clamp(high * 0.0, high).mul_(scale).round_()
         return x.clamp(-high, high).add_(high).mul_(scale).round_().sub_(self._code_max)
 
     def _curved(self, u: Tensor, full: float = 1.0) -> Tensor:
         """Inputs of linear cells that give the current of cells with the curve of `iv`; `full` is a full input."""
-        iv = self.spec.iv
-        return iv.input((u / full).clamp_(-1.0, 1.0)) if isinstance(iv, Sinh) else u
+        return u if self._curve is None else self._curve.input((u / full).clamp_(-1.0, 1.0))
 
     def _bits(self, codes: Tensor) -> Tensor:
         """Bits of codes with their sign, the least significant first, one after the other along the batch."""
         size = codes.abs().to(torch.uint8 if self._cycles <= 8 else torch.int32)
         places = torch.arange(self._cycles, dtype=size.dtype, device=size.device).view(-1, *[1] * codes.dim())
         bits = ((size.unsqueeze(0) >> places) & 1).to(codes.dtype)
-        return (bits.mul_(codes.sign()) if self._ranges.signed else bits).flatten(0, 1)
+        return (bits.mul_(codes.sign()) if self._signed else bits).flatten(0, 1)
 
     def _joined(self, z: Tensor) -> Tensor:
         """Sum of the reads of all bits, each by its weight."""

@@ -137,7 +137,7 @@ class _Kernels(TorchFunctionMode):
 
 
 class _Recurrent(Unfolded):
-    """What a recurrent layer and its cell share: torch's forward looks after shapes, packing and initial states."""
+    """Common part of a recurrent layer and its cell: torch's forward looks after shapes, packing and initial states."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with _Kernels(self):

@@ -1,10 +1,12 @@
 """The x axis of a plot: where its values stand, numbers and categories alike, and what they are called."""
 
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from rramsweep.analysis.schema import CHOICES, TIME
 from rramsweep.units import NAME_UNITS, in_words
@@ -75,12 +77,30 @@ def name_of(value: Any, column: str = "") -> str:
     return text if column in CHOICES or not column or ", " in column else f"{column} = {text}"
 
 
+def joined_title(group: str | None, room: int) -> str | None:
+    """Title of a legend whose entries are the values of several joined columns, in lines of `room` letters.
+
+    None for a single column, and for choices alone, whose options say what they are.
+    """
+    names = [] if group is None else group.split(", ")
+    if len(names) < 2 or set(names) <= set(CHOICES):
+        return None
+    return fill(", ".join(names), room, break_long_words=False, break_on_hyphens=False)
+
+
 def label_of(name: str) -> str:
     """A column's name for an axis, with its unit or what it is a fraction of."""
     for ending, words in (NAME_UNITS | OF_WHAT).items():
         if name.endswith(ending):
             return f"{name.removesuffix(ending) if ending in NAME_UNITS else name} ({words})"
     return LABELS.get(name, name)
+
+
+def whole_ticks(ax: Axes, values: "pd.Series[Any]") -> None:
+    """Set ticks at whole numbers alone where the values of a linear x axis are whole."""
+    locator = ax.xaxis.get_major_locator()
+    if pd.api.types.is_integer_dtype(values) and isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
 
 
 def name_places(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, x: str, room: int) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from rramsweep.analysis.comparison import check_baseline, compare, equal_to
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.arguments import checked_arguments
-from rramsweep.reporting.axis import label_of, name_of, name_places, text_of
+from rramsweep.reporting.axis import joined_title, label_of, name_of, name_places, text_of, whole_ticks
 from rramsweep.reporting.curves import draw_means, drawn, of_what, placed
 from rramsweep.reporting.style import axes_or_new, legend_above, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
@@ -72,13 +72,14 @@ def plot_differences(
     if not table["curve"].all():
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))
+    whole_ticks(ax, table[x])
     name_times(ax, x, table[x])
     unit = f" ({metric.distance})" if metric.distance else ""
     ax.set_ylabel(f"{metric.name}\nless the baseline's{unit}")
     if group is None:
         for line in ax.get_lines():
             line.set_label("difference" if str(line.get_label()) == "mean" else str(line.get_label()))
-    legend_above(ax)
+    legend_above(ax, joined_title(group, room(ax)))
     over = f"mean with paired 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
     if table["n"].max() == 1:
         over = f"one chip {of_what(chips)}, so no interval"

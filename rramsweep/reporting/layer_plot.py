@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rramsweep.analysis.layer_table import LAYER
+from rramsweep.analysis.layer_table import LAYER, STEPS, cause_squares
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import name_of
 from rramsweep.reporting.style import (
@@ -24,13 +24,19 @@ from rramsweep.reporting.style import (
 # More names than this cannot be read beside each other in one column of a journal.
 _NAMES = 24
 
+# A step with a smaller part of the squares of each layer is one of the others.
+_NAMED_PART = 0.05
+_OTHERS = "#bbbbbb"
+_OVER_COLUMNS = "#000000"
+
 
 @checked_arguments
 @styled()
 def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the relative MVM error of every layer: mean over the chips (marker) and their range (bar), in percent.
 
-    Layers stand in the network's order. Each combination of the swept columns has a colour and a marker. A layer whose
+    Layers stand in the network's order. Each combination of the swept columns has a colour and a marker. Of one point
+    alone columns show where the error comes from: each step's part of the sum of the squares of all. A layer whose
     product cannot be had (a recurrent layer with a forward of its own) shows its weight error, by an open marker.
 
     Args:
@@ -39,7 +45,7 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     Returns:
         The Axes. Its artists have a gid: ``mvm:`` and ``weights:`` before the group's name for the markers, ``range:``
-        for the bars.
+        for the bars, ``cause:`` before the column's name (`by_drift`) for the columns.
 
     Raises:
         ValueError: the frame is no table of `inspect`.
@@ -51,9 +57,11 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     layers = list(dict.fromkeys(table[LAYER]))
     parts = table.groupby(by, sort=False, dropna=False) if by else [((), table)]
     groups = [(", ".join(map(name_of, key)), part) for key, part in parts]
+    if not by:
+        _draw_causes(ax, table, layers)
     for index, (name, part) in enumerate(groups):
         at = part[LAYER].map(layers.index) + 0.7 * ((index + 0.5) / len(groups) - 0.5)
-        _draw(ax, part, at, name, colour_of(index), marker_of(index))
+        _draw(ax, part, at, name, colour_of(index) if by else _OVER_COLUMNS, marker_of(index))
     ax.set_ylim(bottom=0)
     step = -(-len(layers) // _NAMES)
     ax.set_xticks(np.arange(0, len(layers), step), layers[::step], rotation=40, ha="right", rotation_mode="anchor")
@@ -64,11 +72,33 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if by:
         title = ", ".join(name.rpartition(".")[2] for name in by)
         legend_above(ax, title, columns_for([name for name, _ in groups]))
+    else:
+        legend_above(ax, "error from", 3)
     chips = int(table["chips"].max())
     of = "error of the analog product to the digital one, with the layer's digital inputs"
     over = "one chip" if chips == 1 else f"marker: mean of {chips} chips, bar: from the smallest to the largest"
-    write_caption(ax, [of, over])
+    sources = [] if by else ["colours: parts of the steps in the sum of their squares"]
+    write_caption(ax, [of, over, *sources])
     return ax
+
+
+def _draw_causes(ax: Axes, table: pd.DataFrame, layers: list[str]) -> None:
+    """Draw a column for each layer up to its error, with the parts of its steps from the largest step upwards."""
+    squares = pd.DataFrame([cause_squares(row) for _, row in table.iterrows()])
+    parts = squares.div(squares.sum(axis=1), axis=0).fillna(0.0)
+    small = [name for name in parts if parts[name].max() < _NAMED_PART]
+    others, parts = parts[small].sum(axis=1), parts.drop(columns=small)
+    parts = parts[parts.sum().sort_values(ascending=False, kind="stable").index]
+    drawn = [(str(name), STEPS[str(name)][0], colour_of(i), parts[name]) for i, name in enumerate(parts)]
+    if others.any():
+        drawn.append(("others", "others", _OTHERS, others))
+    error = 100 * table["mvm_error"].fillna(table["weight_error"]).fillna(0.0).to_numpy()
+    at, low = table[LAYER].map(layers.index).to_numpy(), np.zeros(len(table))
+    for name, words, colour, part in drawn:
+        height = error * part.to_numpy()
+        for bar in ax.bar(at, height, 0.7, low, color=colour, alpha=0.75, linewidth=0, zorder=1, label=words):
+            bar.set_gid(f"cause:{name}")
+        low += height
 
 
 def _draw(ax: Axes, part: pd.DataFrame, at: pd.Series[float], name: str, colour: str, marker: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
 from rramsweep.analysis.summary import allowed_drop, summarize
 from rramsweep.arguments import checked_arguments
-from rramsweep.reporting.axis import data_at, label_of, name_places
+from rramsweep.reporting.axis import data_at, joined_title, label_of, name_places, whole_ticks
 from rramsweep.reporting.curves import crowded, draw_means, drawn, flat, of_what, placed
 from rramsweep.reporting.style import REFERENCE_LINES, axes_or_new, colour_of, legend_above, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
@@ -98,9 +98,10 @@ def plot_robustness(
     if not table["curve"].all():
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))
+    whole_ticks(ax, table[x])
     name_times(ax, x, table[x])
     ax.set_ylabel(metric.label)
-    legend_above(ax)
+    legend_above(ax, joined_title(group, room(ax)))
     write_caption(ax, [*_caption(table, chips, every), *notes], left_out)
     return ax
 

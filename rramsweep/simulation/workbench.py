@@ -222,20 +222,8 @@ class Workbench:
         node, in_flight = point.config, execution.chips_in_flight
         data, metric = self._parts.data(node["data"]), self._against_digital(node)
         specs = self._specs(node, point.choices)
-        method = self._method(node)
-        pool = None if method is None else self._parts.fitting(node["data"])
-        network, *others = (
-            AnalogNetwork(
-                self._parts.folded(node),
-                specs,
-                node["t_s"],
-                self._parts.folds(node),
-                execution.format,
-                self._accelerator(node),
-                ChipCalibration(method, pool.x) if method is not None and pool is not None else None,
-            )
-            for _ in range(in_flight if chips is None else max(1, min(chips, in_flight)))
-        )
+        count = in_flight if chips is None else max(1, min(chips, in_flight))
+        network, *others = (self._network(node, specs, execution) for _ in range(count))
         ranges = self._ranges(network, node)
         for each in (network, *others):
             each.set_ranges(ranges)
@@ -251,6 +239,13 @@ class Workbench:
         )
         chance = self._chance(node)
         return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
+
+    def _network(self, node: Mapping[str, Any], specs: Mapping[str, LayerSpec], execution: Execution) -> AnalogNetwork:
+        folded, folds, accelerator = self._parts.folded(node), self._parts.folds(node), self._accelerator(node)
+        method = self._method(node)
+        pool = None if method is None else self._parts.fitting(node["data"])
+        calibrate = ChipCalibration(method, pool.x) if method is not None and pool is not None else None
+        return AnalogNetwork(folded, specs, node["t_s"], folds, execution.format, accelerator, calibrate)
 
     def kind(self, point: Point) -> str:
         """Text of all that decides how a point's network is run: the network's shape and that of its inputs."""
@@ -299,6 +294,14 @@ class Workbench:
         """A point's network (not to be changed), the spec of each weight on the array, and the data."""
         node = point.config
         return self._parts.folded(node), self._specs(node, point.choices), self._parts.data(node["data"])
+
+    @_prepared
+    def ranges(self, point: Point) -> Mapping[str, Ranges]:
+        """Ranges of the converters of a point's layers, those of its chips."""
+        node, specs = point.config, self._specs(point.config, point.choices)
+        if not any(spec.converted for spec in specs.values()):
+            return {}
+        return self._ranges(self._network(node, specs, self.execution(point)), node)
 
     @_prepared
     def fitting(self, point: Point) -> Data | None:

@@ -186,7 +186,7 @@ def _point(entry: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> Po
     config = {
         name: _part(key, parts, f"{where}.config.{name}") for name, key in _map(entry.get("config"), where).items()
     }
-    config |= {group: node for group, (_, node) in ADDED.items() if group not in config}
+    config |= {group: node for group, (_, node) in ADDED.items() if node is not None and group not in config}
     choices = {**choices, **{group: option for group, (option, _) in ADDED.items() if group not in choices}}
     for name, node in config.items():
         if name == "t_s":

@@ -548,7 +548,7 @@ def test_a_chip_under_two_names_counts_once_in_a_cell():
     [
         (["drift.relative_drft"], "got 'drift.relative_drft': did you mean drift.relative_drift"),
         (["relative_drift"], "did you mean drift.relative_drift"),
-        (["qqq"], "there are technology, device"),
+        (["qqq"], "there are technology, macro, device"),
         (["accuracy"], "got 'accuracy', an outcome"),
     ],
 )

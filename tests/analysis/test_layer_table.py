@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from rramsweep.analysis.layer_table import STEPS, layer_table
+from rramsweep.analysis.layer_table import STEPS, layer_table, main_cause
 from rramsweep.reporting.layer_plot import plot_inspect
 from rramsweep.reporting.style import COLOURS
 
@@ -73,6 +73,11 @@ def test_a_sensible_setting_has_no_warning():
         ),
         ([row("a", 0, 0.42, by_faults=0.9)], r"from stuck cells \(90 %\): lower the rates", "rates of faults"),
         ([row("a", 0, 0.42, by_read_noise=2.0)], r"from read noise \(200 %\)", "lower read_noise"),
+        ([row("a", 0, 0.42, by_wires=0.9)], r"from wires \(90 %\)", "smaller tiles"),
+        ([row("a", 0, 0.42, by_dac=0.9)], r"from the DAC \(90 %\): raise dac.bits", "dac.percentile"),
+        ([row("a", 0, 0.42, by_iv=0.9)], r"from the I-V curve \(90 %\)", "lower iv.v_read_V"),
+        ([row("a", 0, 0.42, by_adc=0.9)], r"from the ADC \(90 %\): raise adc.bits", "adc.per=column"),
+        ([row("a", 0, 0.42, by_adc=0.9)], "drive fewer rows", "tile.rows_active"),
         ([row("a", 0, None, 0.6)], "the relative MVM error of layer a is 60 %", "measured device"),
         ([row("a", 0, 0.5), row("b", 0, 0.6)], "layer b is 60 %, above 40 % .* in 2 of 2 rows", "measured device"),
         ([row("a", 0, 0.1, saturated_share=0.05)], "5 % of the weights of layer a", "raise mapping.percentile"),
@@ -89,6 +94,28 @@ def test_what_makes_little_sense_is_one_sentence_with_its_remedy(rows, says, rem
 def test_a_warning_names_the_worst_point():
     (text,) = two_points().attrs["warnings"]
     assert "layer fc1 at drift.relative_drift=0.2 mapping=x is 70 %" in text
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_step_that_adds_most_is_the_main_cause(step):
+    ideal = dict.fromkeys(("by_dac", "by_iv", "by_adc"))
+    table = layer_table([({}, [row("a", 0, 0.42, **ideal | {step: 0.5}), row("a", 1, 0.42, **ideal | {step: 0.7})])])
+    assert main_cause(table.iloc[0]) == STEPS[step][0]
+
+
+def test_an_ideal_layer_has_no_cause():
+    rounding = dict.fromkeys(STEPS, 1e-7) | {"by_adc": None}
+    assert main_cause(layer_table([({}, [row("a", 0, 1e-7, **rounding)])]).iloc[0]) is None
+
+
+def test_the_corner_is_that_of_the_worst_chip_and_null_without_wires():
+    def chips(layer, *worst):
+        found = zip(worst, ("near", "far", "near"), strict=False)
+        return [row(layer, i, 0.1, g_eff_worst=g, g_eff_worst_corner=g and c) for i, (g, c) in enumerate(found)]
+
+    table = layer_table([({}, [*chips("a", 0.9, 0.7, 0.8), *chips("b", None, None), *chips("c", 0.6, 0.9)])])
+    assert table["g_eff_worst"].tolist() == pytest.approx([0.8, float("nan"), 0.75], nan_ok=True)
+    assert table["g_eff_worst_corner"].fillna("-").tolist() == ["far", "-", "near"]
 
 
 def artists(ax, gid):
@@ -119,14 +146,41 @@ def test_the_plot_shows_mean_and_range_of_every_layer_on_the_axes_it_is_given():
     assert told.endswith(f"marker: mean of {two_points()['chips'].max()} chips, bar: from the smallest to the largest")
 
 
-def test_one_point_needs_no_legend_and_many_layers_no_more_names_than_fit():
+def test_one_point_has_a_legend_of_causes_and_many_layers_no_more_names_than_fit():
     table = layer_table([({}, [row(f"layer{i}", 0, 0.1) for i in range(60)])])
     ax = Figure().subplots()
     plot_inspect(table, ax)
-    assert ax.get_legend() is None
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["relaxation", "drift"]
     assert len(ax.get_xticks()) == 20
     assert len(artists(ax, "mvm:").get_xdata()) == 60
     assert ax.get_ylabel() == "relative MVM error (%)"
+
+
+def test_one_point_has_a_column_for_each_layer_with_the_part_of_each_cause():
+    steps = {"by_relaxation": 0.0, "by_drift": 0.0, "by_wires": 0.03, "by_adc": 0.04}
+    rows = [row("a", 0, 0.06, **steps), row("b", 0, None, 0.5, **steps | {"by_wires": 0.0, "by_dac": 0.004})]
+    ax = Figure().subplots()
+    plot_inspect(layer_table([({}, rows)]), ax)
+    bars = {}
+    for bar in ax.patches:
+        bars.setdefault(bar.get_gid(), []).append(bar)
+    heights = {gid: [bar.get_height() for bar in found] for gid, found in bars.items()}
+    dac = 50 * 0.004**2 / (0.04**2 + 0.004**2)
+    assert list(heights) == ["cause:by_adc", "cause:by_wires", "cause:others"]
+    assert heights["cause:by_adc"] == pytest.approx([6 * 16 / 25, 50 - dac])
+    assert heights["cause:by_wires"] == pytest.approx([6 * 9 / 25, 0])
+    assert heights["cause:others"] == pytest.approx([0, dac])
+    assert bars["cause:others"][0].get_y() == pytest.approx(6)  # each on top of the one before
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["the ADC", "wires", "others"]
+    assert ax.get_legend().get_title().get_text() == "error from"
+    assert artists(ax, "mvm:").get_color() == "#000000"
+    assert "colours: parts of the steps" in " ".join(artists(ax, "caption").get_text().split())
+
+
+def test_several_points_have_no_columns():
+    ax = Figure().subplots()
+    plot_inspect(two_points(), ax)
+    assert not ax.patches
 
 
 def test_another_frame_is_refused():

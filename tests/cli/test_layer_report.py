@@ -11,7 +11,10 @@ import pandas as pd
 import pytest
 
 import rramsweep as rs
+from rramsweep.cli import layer_report
 from rramsweep.cli.main import main
+from rramsweep.network.analog import AnalogNetwork
+from rramsweep.network.inspection import inspect_layers
 from rramsweep.study.plan import Plan
 
 POINT = ["model=digits_mlp", "data=digits"]
@@ -106,6 +109,72 @@ def test_the_verb_prints_and_writes(workdir, capsys):
     table = pd.read_csv(folder / "inspect.csv")
     assert list(table["layer"]) == ["fc1", "fc2"] * 2
     assert "mvm_error" in table
+
+
+ARRAY = [*POINT, "tile=crossbar", "tile.rows=32", "dac=uniform", "adc=uniform"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "cause", "shown"),
+    [
+        (PYRRAM, "relaxation", ["MVM error %", "mostly from"]),
+        ([*ARRAY, "adc.bits=4"], "the ADC", ["tiles", "tile use", "ADCs", "LSB/step"]),
+        ([*ARRAY, "dac.bits=2"], "the DAC", ["tiles"]),
+        ([*POINT, "tile=crossbar", "wires=segments", "wires.word_line_ohm=20"], "wires", ["worst", "G_eff/G"]),
+        ([*POINT, "drift=ideal", "device.step_uS=null"], "-", ["mostly from"]),
+        # The widest table keeps the words whole.
+        (
+            [*ARRAY, "technology=pyrram", "wires=segments", "wires.word_line_ohm=1", "faults=stuck"],
+            "stuck cells",
+            ["stuck", "G_eff/G", "LSB/step"],
+        ),
+    ],
+)
+def test_the_terminal_names_the_largest_cause_of_each_layer(workdir, capsys, overrides, cause, shown):
+    main(["inspect", *overrides, "chips=1"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(("warning", "files"))]
+    layers = [line for line in lines if line.startswith("fc")]
+    assert len(layers) == 2
+    assert all(f"  {cause}  " in line for line in layers)
+    heads = " ".join(" ".join(lines[1:-2]).split())
+    assert all(word in heads for name in shown for word in name.split())
+    if overrides == PYRRAM:
+        assert not {"tiles", "ADCs", "LSB/step", "G_eff/G"} & set(heads.split())
+
+
+def test_columns_of_the_array_are_in_the_file(workdir, capsys):
+    wires = ["wires=segments", "wires.word_line_ohm=1", "wires.bit_line_ohm=1"]
+    main(["inspect", *ARRAY, *wires, "adc.percentile=99", "chips=2"])
+    folder = Path(capsys.readouterr().out.strip().rpartition("files: ")[2])
+    table = pd.read_csv(folder / "inspect.csv")
+    # 128 outputs of 64 inputs and 10 of 128 in pairs, tiles of 32 x 128.
+    assert table["tiles"].tolist() == [4, 8]
+    assert table["tile_use"].tolist() == pytest.approx([1, 10 / 128])
+    assert table["adcs"].tolist() == [256, 40]
+    assert table["g_eff_worst_corner"].str.contains("far from").all()
+    assert table["g_eff_worst"].between(0.5, 0.999).all()
+    assert (table["g_eff_worst"] < table["g_eff_mean"]).all()
+    assert table["adc_clip_rate"].between(0.001, 0.03).all()
+    assert (table[["by_dac", "by_adc", "by_wires", "lsb_over_weight_step"]] > 0).all().all()
+    assert table["by_iv"].isna().all()
+
+
+def test_inspect_reads_with_the_ranges_of_the_sweep(monkeypatch, workdir):
+    used = []
+    original = AnalogNetwork.set_ranges
+    monkeypatch.setattr(AnalogNetwork, "set_ranges", lambda self, found: (used.append(found), original(self, found))[1])
+    cfg = rs.compose([*ARRAY, "adc.per=tile", "dac.percentile=99.9"])
+    rs.run(cfg)
+    seen = []
+    monkeypatch.setattr(
+        layer_report, "inspect_layers", lambda *given: (seen.append(given[5]), inspect_layers(*given))[1]
+    )
+    rs.inspect(cfg, chips=1, inputs=5)
+    (ranges,) = seen
+    assert list(ranges) == list(used[0]) == ["fc1", "fc2"]
+    for name, found in ranges.items():
+        assert (found.x_max, found.signed) == (used[0][name].x_max, used[0][name].signed)
+        assert found.z_max.equal(used[0][name].z_max)
 
 
 def test_the_verbs_help_and_flags(workdir, capfd):

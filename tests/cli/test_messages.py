@@ -58,7 +58,7 @@ REFUSED = {
     "-m drft.relative_drift=0,1": "drft.relative_drift is not there to be swept: did you mean drift.relative_drift?",
     "-m drft=1,2": "drft is not there to be swept: did you mean drift?",
     "-m drft=1": "drft is not there to be set: did you mean drift?",
-    "foo=[1,2]": "foo is not there to be set: it has technology, device",
+    "foo=[1,2]": "foo is not there to be set: it has technology, macro, device",
     # torn words
     "drift.relative_drift 0.1": "without blanks, got drift.relative_drift 0.1: write drift.relative_drift=0.1",
     "-m drift.relative_drift=0, 0.1": "write drift.relative_drift=0,0.1",

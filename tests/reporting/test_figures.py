@@ -13,6 +13,7 @@ import rramsweep as rs
 from rramsweep.analysis.frames import join
 from rramsweep.analysis.schema import COUNTED
 from rramsweep.intervals import ecdf_band, wilson
+from rramsweep.reporting.axis import joined_title
 from rramsweep.reporting.figures import choose, figures_for, joined
 from rramsweep.reporting.style import COLOURS, STYLE
 from tests.analysis.test_frames import facts, failed, ok, point
@@ -417,7 +418,24 @@ def test_three_axes_are_drawn_with_two_of_them_joined():
     frame.attrs["swept"] = [DRIFT, STEP, "programming.sigma_uS"]
     found = figures_for(frame)
     assert list(found) == ["robustness", "differences"]
-    assert legend(found["robustness"].axes[0])[:2] == ["1, 0", "5, 0"]
+    for name in found:
+        assert legend(found[name].axes[0])[:2] == ["1, 0", "5, 0"]
+        assert found[name].axes[0].get_legend().get_title().get_text() == f"{STEP}, programming.sigma_uS"
+
+
+@pytest.mark.parametrize(
+    ("group", "room", "title"),
+    [
+        (None, 40, None),
+        ("adc.bits", 40, None),
+        ("mapping, drift", 40, None),
+        ("mapping, mapping.scale", 40, "mapping, mapping.scale"),
+        ("adc.per, adc.percentile", 20, "adc.per,\nadc.percentile"),
+        ("tile.rows, adc.range", 4, "tile.rows,\nadc.range"),
+    ],
+)
+def test_a_legend_of_joined_columns_names_them(group, room, title):
+    assert joined_title(group, room) == title
 
 
 def test_no_figures_where_no_chip_finished():

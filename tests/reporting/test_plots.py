@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from rramsweep.analysis.frames import join
 from rramsweep.effects import RelativeDrift
+from rramsweep.reporting.difference_plot import plot_differences
 from rramsweep.reporting.report import save_figure
 from rramsweep.reporting.robustness_plot import plot_robustness
 from rramsweep.reporting.style import COLOURS
@@ -324,6 +325,19 @@ def test_axis_labels_carry_units(ax, column, label):
     plot_robustness(sweep([1.0, 2.0], column=column), column, "technology", ax=ax)
     assert ax.get_xlabel() == label
     assert ax.get_ylabel() == "top-1 accuracy (%)"
+
+
+@pytest.mark.parametrize("draw", ["robustness", "differences"])
+@pytest.mark.parametrize(("levels", "whole"), [([3, 4, 5, 6], True), ([1, 2, 4], True), ([3.0, 4.0, 5.5, 6.0], False)])
+def test_whole_numbers_have_no_ticks_between_them(ax, draw, levels, whole):
+    frame = sweep(levels, column="adc.bits")
+    if draw == "robustness":
+        plot_robustness(frame, "adc.bits", "technology", ax=ax)
+    else:
+        plot_differences(frame, {"adc.bits": levels[0]}, "adc.bits", "technology", ax=ax)
+    ticks = ax.get_xticks()
+    assert len(ticks) > 1
+    assert bool((ticks % 1 == 0).all()) == whole
 
 
 def test_the_caption_says_what_the_interval_is_over(ax):

@@ -191,7 +191,7 @@ def test_a_network_is_analog_to_100_percent_only_where_all_of_it_is(parameters, 
 
 @pytest.mark.parametrize(("share", "table", "warning"), [(0.9997, ">99.9", ">99.9 %"), (1.0, "100.0", "100 %")])
 def test_shares_of_cells_too(share, table, warning):
-    assert layer_report._text(share, True) == table
+    assert layer_report._text(share, "share") == table
     assert _percent(share) == warning
 
 

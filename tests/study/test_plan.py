@@ -19,7 +19,8 @@ from rramsweep.study.settings import Settings
 
 def point(name="a", **params):
     scale = Scale("top-1 accuracy", FRACTION, True).columns
-    config = {"drift": {"_target_": "x", **params}, "t_s": 0.0, **{group: node for group, (_, node) in ADDED.items()}}
+    nodes = {group: node for group, (_, node) in ADDED.items() if node is not None}
+    config = {"drift": {"_target_": "x", **params}, "t_s": 0.0, **nodes}
     choices = {"drift": name, **{group: option for group, (option, _) in ADDED.items()}}
     return Point(digest(name), f"text {name}", choices, {**params, **scale}, config)
 
