@@ -92,6 +92,29 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
     return found
 
 
+def check_tied(arrays: Map[str, WeightArray], specs: Map[str, LayerSpec]) -> None:
+    """Check that layers whose weights are tied, and so are one set of cells, lie on one kind of crossbar.
+
+    Args:
+        arrays: of the network, by name.
+        specs: `{array name: LayerSpec}`.
+
+    Raises:
+        ValidationError: names two layers whose tiles or wires differ.
+    """
+    first: dict[int, str] = {}
+    for name, spec in specs.items():
+        carrier = first.setdefault(id(arrays[name].weight), name)
+        for slot in ("tile", "wires"):
+            if getattr(specs[carrier], slot) != getattr(spec, slot):
+                raise ValidationError(
+                    "must be the same for layers that share a weight, whose cells are one",
+                    "give both the same rule",
+                    shown=f"others for {carrier} and {name}",
+                    slot=slot,
+                )
+
+
 class AnalogNetwork:
     """A private copy of a network whose analog layers take the weights of one chip at a time.
 
@@ -110,8 +133,8 @@ class AnalogNetwork:
         accelerator: where the copy runs, and where its chips are drawn.
 
     Raises:
-        ValueError: read noise for a recurrent layer or attention with a forward of its own, or a weight that is not
-            finite.
+        ValueError: read noise for a recurrent layer or attention with a forward of its own, a weight that is not
+            finite, or tied layers on different crossbars.
     """
 
     @checked_arguments
@@ -137,6 +160,7 @@ class AnalogNetwork:
                 value=unknown[0],
                 parameter="specs",
             )
+        check_tied(arrays, specs)
         read = [name for name in specs if specs[name].wrapped]
         if read:
             unfold(self._model, read)
