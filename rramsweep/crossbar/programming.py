@@ -275,9 +275,10 @@ class ProgrammedLayer:
         target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
         return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
 
-    def only(self, cells: Collection[str]) -> ProgrammedLayer:
-        """Restrict the layer to some of its arrays of cells."""
-        return self._restricted({cell: g_uS for cell, g_uS in self.g_uS.items() if cell in cells}, lambda g: g)
+    def only(self, cells: Collection[str], spec: LayerSpec, full_scale: Tensor) -> ProgrammedLayer:
+        """Restrict the layer to some of its arrays of cells, read by the mapping of another spec."""
+        part = self._restricted([cell for cell in self.g_uS if cell in cells], lambda g: g)
+        return replace(part, spec=spec, full_scale=full_scale)._with_effective(part.effective_uS)
 
     def word_lines(self, inputs: slice) -> ProgrammedLayer:
         """Restrict the layer to some inputs; weights are then (outputs, inputs), in the order of the array."""

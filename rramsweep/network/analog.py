@@ -20,6 +20,7 @@ from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
 from rramsweep.errors import ValidationError
+from rramsweep.groups import STAGES
 from rramsweep.models.eager import eager
 from rramsweep.network.accelerator import CPU, Accelerator, together
 from rramsweep.network.arrays import ANALOG_TYPES, WeightArray, find_arrays, own_weights, private_copy
@@ -103,6 +104,29 @@ class Calibrated:
     seconds: float
 
 
+def check_tied(arrays: Map[str, WeightArray], specs: Map[str, LayerSpec]) -> None:
+    """Check that layers whose weights are tied, and so are one set of cells, have cells and crossbars of one kind.
+
+    Args:
+        arrays: of the network, by name.
+        specs: `{array name: LayerSpec}`.
+
+    Raises:
+        ValidationError: names two layers whose parts differ, other than those of a read.
+    """
+    first: dict[int, str] = {}
+    for name, spec in specs.items():
+        carrier = first.setdefault(id(arrays[name].weight), name)
+        for slot in ("device", "mapping", *STAGES, "tile", "wires"):
+            if getattr(specs[carrier], slot) != getattr(spec, slot):
+                raise ValidationError(
+                    "must be the same for layers that share a weight, whose cells are one",
+                    "give both the same rule",
+                    shown=f"others for {carrier} and {name}",
+                    slot=slot,
+                )
+
+
 class AnalogNetwork:
     """A private copy of a network whose analog layers take the weights of one chip at a time.
 
@@ -123,8 +147,8 @@ class AnalogNetwork:
             norms then stay as they are, because the chip is fitted before them.
 
     Raises:
-        ValueError: read noise for a recurrent layer or attention with a forward of its own, or a weight that is not
-            finite.
+        ValueError: read noise for a recurrent layer or attention with a forward of its own, a weight that is not
+            finite, or tied layers on different crossbars.
     """
 
     @checked_arguments
@@ -151,6 +175,7 @@ class AnalogNetwork:
                 value=unknown[0],
                 parameter="specs",
             )
+        check_tied(arrays, specs)
         read = [name for name in specs if specs[name].wrapped]
         if read:
             unfold(self._model, read)

@@ -334,8 +334,8 @@ class TiledRead:
         for (number, sign), cells in read.items():
             current = Current(together, 0.0 if paired else zero[cells[0]].item())
             # The mean of the copies of a cell counts, so that each of them carries its part of W_max.
-            part, copies = layer.only(cells), copies_of(mapping)
-            line = replace(part, spec=replace(layer.spec, mapping=current), full_scale=layer.full_scale / copies)
+            copies = copies_of(mapping)
+            line = layer.only(cells, replace(layer.spec, mapping=current), layer.full_scale / copies)
             factor = gains[cells[0]].item() * copies * device.span_uS * (sign or 1)
             found.append(BitLines(number, factor, line.weight().flatten(1) / w_max, line))
         return found

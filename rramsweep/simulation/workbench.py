@@ -29,8 +29,8 @@ from rramsweep.intervals import ALPHA, binomial_tail
 from rramsweep.metrics.scoring import Metric, against, chance_accuracy, compares, identity, scale_of
 from rramsweep.models.forward import described
 from rramsweep.network.accelerator import CPU, Accelerator
-from rramsweep.network.analog import AnalogNetwork
-from rramsweep.network.arrays import private_copy
+from rramsweep.network.analog import AnalogNetwork, check_tied
+from rramsweep.network.arrays import find_arrays, private_copy
 from rramsweep.network.batch_norm import fused
 from rramsweep.network.determinism import check_steady, idle_inputs, idle_weights
 from rramsweep.network.forking import refuse_after_fork
@@ -333,7 +333,10 @@ class Workbench:
         """Specs of every weight on the array, their notes taken; layers under the same rules share one."""
         rules = self._rules(node)
         specs = {labels: self._spec(node, labels, choices) for labels in dict.fromkeys(rules.values())}
-        return {name: specs[labels] for name, labels in rules.items()}
+        found = {name: specs[labels] for name, labels in rules.items()}
+        if len(specs) > 1:
+            check_tied(find_arrays(self._parts.network(node["model"])[0]), found)
+        return found
 
     def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
         groups = self._groups(node, labels)
@@ -449,7 +452,7 @@ class Workbench:
             raise ValidationError(
                 "must name inputs to fit the ranges of converters on, none of which is scored",
                 "set data.fitting=SPLIT or PATH, or give ranges by dac.range=given and adc.range=given",
-                value=None,
+                shown="null",
                 slot="data",
                 parameter="fitting",
             )

@@ -768,6 +768,17 @@ def test_every_unit_of_a_layer_differs_from_every_other():
 
 
 @torch.inference_mode()
+def test_gain_and_offset_of_a_unit_have_nothing_in_common():
+    module = nn.Linear(40, 200)
+    layer_spec = spec(tile=Crossbar(4), adc=UniformADC(16, gain_sigma=0.1, offset_sigma_lsb=5.0, **FINE))
+    array = find_arrays(nn.Sequential(module))["0"]
+    tiled = TiledRead(array, product(array), layer_spec)
+    tiled.program(programmed(module, layer_spec, 1), Ranges(z_max=torch.ones(1, 1, 1)), 1)
+    gain, offset = (torch.cat([getattr(each, name) for each in tiled._plan]) for name in ("to_code", "bias"))
+    assert abs(torch.corrcoef(torch.stack([gain, offset]))[0, 1]) < SIGMAS / 2000**0.5
+
+
+@torch.inference_mode()
 def test_mismatch_is_frozen_and_paired_over_other_parameters():
     x = inputs(20, 48)
     adc = UniformADC(8, "given", 3.0, offset_sigma_lsb=5.0, gain_sigma=0.05)
