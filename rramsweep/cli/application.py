@@ -19,6 +19,7 @@ from rramsweep.cli.composing import (
     allowed,
     by_group,
     check_job_keys,
+    check_setters,
     command_line,
     container,
     point_plan,
@@ -124,6 +125,7 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
     else:
         refuse_axes(hydra_config.sweeper)
     chosen = by_group(hydra_config.runtime.choices)
+    check_setters(config, chosen)
     plan, workbench = point_plan(config, chosen, overrides, command_line(), allowed(config, overrides))
     plan = described(plan, given_by(overrides), workbench)
     shards = plan.settings.shards

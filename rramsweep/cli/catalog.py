@@ -222,7 +222,9 @@ class Catalog:
         return roots - {"defaults"}
 
     def parameters(self, group: str) -> dict[str, list[str]]:
-        """Parameters of a group under their override names, and the options that have each."""
+        """Parameters of a group under their override names, and the options that have each; a setter has none."""
+        if group in SETTERS:
+            return {}
         owners: dict[str, list[str]] = {}
         for name in sorted(self._files(group)):
             for key in self.keys(group, name):

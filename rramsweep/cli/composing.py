@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +20,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from rramsweep import limits
 from rramsweep.arguments import brief
 from rramsweep.cli import hydra_adapter
-from rramsweep.cli.catalog import CONFIG_NAME, conf_dir
+from rramsweep.cli.catalog import CATALOG, CONFIG_NAME, conf_dir
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.yaml_files import check_resolved
 from rramsweep.construct import OWN, fit
 from rramsweep.errors import Sentence, ValidationError
-from rramsweep.groups import GROUPS, POINT_KEYS
+from rramsweep.groups import GROUPS, POINT_KEYS, SETTERS
 from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.layer_rules import check_keys
 from rramsweep.simulation.workbench import Workbench
@@ -123,7 +124,47 @@ def container(cfg: DictConfig) -> dict[str, Any]:
     masked._set_parent(cfg._get_parent())
     # With Hydra's node, to which an interpolation may lead too.
     check_resolved(cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=False)))
-    return cast("dict[str, Any]", OmegaConf.to_container(masked, resolve=True, throw_on_missing=True))
+    config = cast("dict[str, Any]", OmegaConf.to_container(masked, resolve=True, throw_on_missing=True))
+    chosen = cfg.hydra.runtime.choices if "hydra" in cfg else cfg.get("choices")
+    if chosen is not None:
+        check_setters(config, chosen)
+    return config
+
+
+def check_setters(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    """Check that no parameter of a technology or macro is left to an option which has none of that name.
+
+    Raises:
+        ValidationError: another option is chosen than the one whose parameters it sets; says how to take them away.
+    """
+    for setter in SETTERS:
+        preset = str(chosen.get(setter))
+        for group, names in _set_by(setter, preset).items():
+            known = _parameters(group, str(chosen.get(group)))
+            left = [] if known is None else [name for name in names if name in config[group] and name not in known]
+            if left:
+                away = " ".join(f"'~{group}.{name}'" for name in left)
+                raise ValidationError(
+                    Sentence(f"{setter}={preset} sets {group}.{left[0]}, which {group}={chosen[group]} does not have"),
+                    f"leave out {group}={chosen[group]}, or write {away} beside it",
+                )
+
+
+@cache
+def _set_by(setter: str, preset: str) -> dict[str, list[str]]:
+    """Parameters that a preset of the package sets, of the groups whose option it chooses."""
+    option = CATALOG.option(setter, preset)
+    if option is None:
+        return {}
+    groups = [one.partition("=")[0] for one in option.sets]
+    names = [p.name.partition(".") for p in option.parameters]
+    return {group: [name for parent, _, name in names if parent == group] for group in groups}
+
+
+@cache
+def _parameters(group: str, option: str) -> frozenset[str] | None:
+    """Names of the parameters of an option of the package, None for another."""
+    return None if CATALOG.option(group, option) is None else frozenset(CATALOG.keys(group, option))
 
 
 def choices(cfg: DictConfig) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 import rramsweep as rs
 from rramsweep.cli.catalog import CATALOG, conf_dir, read_yaml
 from rramsweep.cli.composing import choices, compose, container
+from rramsweep.cli.main import main
 from rramsweep.cli.planning import plan_of
 from rramsweep.construct import build
 from rramsweep.crossbar import Crossbar, Ideal, Sliced, UniformDAC
@@ -101,6 +102,46 @@ def test_values_of_the_command_line_and_of_an_axis_come_after_a_preset():
     assert found == [("prime", 5, 32, 6), ("prime", 7, 32, 6), ("aihwkit", 5, 32, 7), ("aihwkit", 7, 32, 7)]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["macro=isaac", "adc=ideal"],
+            "macro=isaac sets adc.bits, which adc=ideal does not have: leave out adc=ideal, or write '~adc.bits' "
+            "'~adc.range' '~adc.z_max' beside it",
+        ),
+        (
+            ["macro=isaac", "mapping=offset"],
+            "macro=isaac sets mapping.base, which mapping=offset does not have: leave out mapping=offset, or write "
+            "'~mapping.base' '~mapping.bits_per_cell' '~mapping.slices' beside it",
+        ),
+        (
+            ["technology=mnsim_default", "programming=ideal"],
+            "technology=mnsim_default sets programming.alpha_ind, which programming=ideal does not have: leave out "
+            "programming=ideal, or write '~programming.alpha_ind' '~programming.alpha_prop' beside it",
+        ),
+    ],
+)
+def test_another_option_than_a_presets_says_how_to_take_its_parameters_away(words, says):
+    for composed in (compose, lambda words: plan_of([*words, *TINY], "test")):
+        with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+            composed(words)
+    away = [word.strip("'") for word in says.split() if word.startswith("'~")]
+    (point,) = plan_of([*words, *away, *TINY], "test")[0].points
+    group, _, option = words[1].partition("=")
+    assert point.choices[group] == option
+
+
+def test_an_option_with_the_same_parameters_keeps_those_of_a_preset():
+    config = container(compose(["technology=mnsim_default", "faults=stuck_outside"]))
+    assert (config["faults"]["p_stuck_lrs"], config["faults"]["p_stuck_hrs"]) == (0.001, 0.001)
+
+
+@pytest.mark.parametrize("setter", SETTERS)
+def test_a_group_that_only_sets_others_has_no_parameters(setter):
+    assert CATALOG.parameters(setter) == {}
+
+
 def test_presets_have_the_numbers_of_their_sources():
     isaac, prime, neurram, crosssim, aihwkit = (
         spec(f"macro={name}") for name in ("isaac", "prime", "neurram", "crosssim", "aihwkit")
@@ -152,3 +193,10 @@ def test_an_experiment_takes_presets(workdir):
 def test_the_default_of_a_group_that_sets_others_sets_nothing(setter):
     default = CATALOG.defaults()[setter]
     assert read_yaml(conf_dir() / setter / f"{default}.yaml") == {}
+
+
+@pytest.mark.parametrize("words", [["macro=isaac", "adc=ideal"], ["-m", "macro=isaac", "adc=ideal,uniform"]])
+def test_the_command_line_says_it_too(words, workdir, capsys):
+    with pytest.raises(SystemExit, match="^1$"):
+        main(words)
+    assert "macro=isaac sets adc.bits, which adc=ideal does not have: leave out" in capsys.readouterr().err
