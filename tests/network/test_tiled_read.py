@@ -774,7 +774,8 @@ def test_gain_and_offset_of_a_unit_have_nothing_in_common():
     array = find_arrays(nn.Sequential(module))["0"]
     tiled = TiledRead(array, product(array), layer_spec)
     tiled.program(programmed(module, layer_spec, 1), Ranges(z_max=torch.ones(1, 1, 1)), 1)
-    gain, offset = (torch.cat([getattr(each, name) for each in tiled._plan]) for name in ("to_code", "bias"))
+    reads = [each for _, together in tiled._plan for each in together]
+    gain, offset = (torch.cat([getattr(each, name) for each in reads]) for name in ("to_code", "bias"))
     assert abs(torch.corrcoef(torch.stack([gain, offset]))[0, 1]) < SIGMAS / 2000**0.5
 
 
