@@ -163,7 +163,7 @@ class AnalogNetwork:
         calibrate: Callable[[AnalogNetwork, int], Corrections] | None = None,
     ) -> None:
         self.t_s, self.accelerator, self._calibrate = t_s, accelerator, calibrate
-        self._specs = specs
+        self.specs = specs
         self._model = private_copy(eager(model, "model")).requires_grad_(False)
         arrays = find_arrays(self._model)
         unknown = [name for name in specs if name not in arrays]
@@ -246,20 +246,34 @@ class AnalogNetwork:
                 self._cells.program(unit, seed, t_s, self._write)
 
         in_parallel(self._cells.units, put)
+        self._read_from(kept, seed, purpose)
+        return self._model
+
+    def holding(self, layers: Map[str, ProgrammedLayer], seed: int) -> nn.Module:
+        """The network on a chip whose cells are given, such as measured ones; `seed` is that of its reads.
+
+        Args:
+            layers: of every weight on the array.
+            seed: the chip, for mismatch and noise of reads.
+        """
+        self._with(lambda name: layers[name].weight())
+        self._read_from(layers, seed)
+        return self._model
+
+    def _read_from(self, layers: Map[str, ProgrammedLayer], seed: int, purpose: tuple[str, ...] = ()) -> None:
         for name, slot in self._slots.items():
-            layer = kept[slot.carrier]
+            layer = layers[slot.carrier]
             if name != slot.carrier:
-                layer = replace(layer, spec=replace(layer.spec, read_noise=self._specs[name].read_noise))
+                layer = replace(layer, spec=replace(layer.spec, read_noise=self.specs[name].read_noise))
             device = self.accelerator.at
             stream = Stream(seed, (name, "read_noise", *purpose), self.accelerator.draws_at, device)
             slot.read(layer.to(device), stream, seed)
-        return self._model
 
     def written(self, seed: int) -> nn.Module:
         """The network on chip `seed` right after the write: without relaxation, drift and read noise."""
 
         def weight(name: str) -> Tensor:
-            spec = replace(self._specs[name], relaxation=Ideal(), drift=Ideal())
+            spec = replace(self.specs[name], relaxation=Ideal(), drift=Ideal())
             return program(replace(self._cells.ideal(name), spec=spec), seed).weight()
 
         return self._with(weight)
@@ -312,7 +326,7 @@ class AnalogNetwork:
     @property
     def wires_kernel(self) -> str | None:
         """The kernel that solves wires, None where all are ideal."""
-        return kernel_of(self.accelerator.draws_at) if any(spec.wired for spec in self._specs.values()) else None
+        return kernel_of(self.accelerator.draws_at) if any(spec.wired for spec in self.specs.values()) else None
 
     @property
     def clipped(self) -> dict[str, Clipped]:

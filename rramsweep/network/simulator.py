@@ -14,10 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from rramsweep.arguments import brief, checked_arguments
 from rramsweep.crossbar import conductances
+from rramsweep.crossbar.converters import UniformADC, UniformDAC
+from rramsweep.crossbar.current_voltage import Sinh
 from rramsweep.crossbar.mapping import Differential, Mapping, Offset
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, apply_stage, map_layer
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
+from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.inputs import Inputs
 from rramsweep.datasets.samples import from_dataset
 from rramsweep.devices.device import Device
@@ -26,7 +29,7 @@ from rramsweep.errors import ValidationError
 from rramsweep.groups import STAGES
 from rramsweep.limits import SEED_LIMIT
 from rramsweep.models.eager import eager
-from rramsweep.network.analog import analog_layers
+from rramsweep.network.analog import AnalogNetwork, analog_layers
 from rramsweep.network.arrays import WeightArray, check_weights, find_arrays, own_weights, private_copy
 from rramsweep.network.batch_norm import Fold, find_folds
 from rramsweep.network.corrections import (
@@ -38,6 +41,7 @@ from rramsweep.network.corrections import (
 )
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
+from rramsweep.network.ranges import FITTING_INPUTS
 from rramsweep.network.recording import record
 
 FAULT_MODELS = ("state_independent", "state_proportional", "both")
@@ -73,6 +77,11 @@ class FastPyTorchRRAM:
         tile: size and arrangement of the crossbars, e.g. `rramsweep.crossbar.Crossbar(128, 128)`.
         wires: their resistances, e.g. `rramsweep.crossbar.Segments(1.0, 1.0)`; they act on what
             `get_noisy_model_for_inference` returns, not on `conductances`.
+        iv: current-voltage curve of the cells, e.g. `rramsweep.crossbar.Sinh(0.2, 0.25)`; acts likewise.
+        dac, adc: converters, e.g. `rramsweep.crossbar.UniformDAC(8)` and `UniformADC(8)`; they act likewise.
+        fitting: inputs on which ranges of converters are fitted, and that are scored nowhere: a tensor with a batch
+            axis, `Inputs`, a `Dataset` or a `DataLoader` with labels, which are not looked at. 64 of them are taken,
+            evenly spaced. Needed where a range is fitted.
         include, exclude: shell patterns of the layers that go on the array.
         seed: the chip; None draws one from torch's global generator. `seed` holds it afterwards.
 
@@ -97,6 +106,10 @@ class FastPyTorchRRAM:
         faults: Effect | None = None,
         tile: Crossbar | None = None,
         wires: Segments | None = None,
+        iv: Sinh | None = None,
+        dac: UniformDAC | None = None,
+        adc: UniformADC | None = None,
+        fitting: Dataset[Any] | DataLoader[Any] | Tensor | Inputs | None = None,
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
         seed: int | None = None,
@@ -127,12 +140,31 @@ class FastPyTorchRRAM:
         step_uS = None if G_step is None or levels is not None else _microsiemens(G_step)
         device = Device(_microsiemens(G_min), _microsiemens(G_max), step_uS, levels, edge)
         mapping = mapping or (Differential() if differential else Offset())
-        spec = LayerSpec(device, mapping, tile=tile or Ideal(), wires=wires or Ideal())
+        spec = LayerSpec(
+            device,
+            mapping,
+            tile=tile or Ideal(),
+            wires=wires or Ideal(),
+            iv=iv or Ideal(),
+            dac=dac or Ideal(),
+            adc=adc or Ideal(),
+        )
+        if spec.fitted and fitting is None:
+            raise ValidationError(
+                "must hold inputs to fit the ranges of converters on",
+                "give fitting=INPUTS, or ranges by range='given'",
+                value=None,
+                parameter="fitting",
+            )
         self._faults = faults or Ideal()
         self._model = eager(pretrained_model, "pretrained_model")
         check_weights(self._model)
         self._names = analog_layers(pretrained_model, include, exclude)
         self._mapped = {}
+        self._converted: AnalogNetwork | None = None
+        if spec.converted:
+            self._converted = AnalogNetwork(self._model, dict.fromkeys(self._names, spec))
+            self._ranges = self._converted.fit_ranges(_spread(fitting) if spec.fitted else None)
         for name, array in own_weights(find_arrays(private_copy(pretrained_model)), self._names).items():
             weight = array.to_array(array.weight).cpu()
             self._mapped[name] = map_layer(name, weight, spec, array.parts, groups=array.matrices)
@@ -210,11 +242,18 @@ class FastPyTorchRRAM:
 
         Its state dict loads into the caller's own class, with two exceptions. Layers whose weight is computed (weight
         norm, pruning) hold the chip's weight as a plain parameter. Where a digital embedding was tied to an analog
-        layer, the two now hold different numbers, and a class that ties them again takes one for both.
+        layer, the two now hold different numbers, and a class that ties them again takes one for both. Converters are
+        no part of a state dict, and split recurrent layers and attention into their products.
 
         This is the only place where conductances become weights. Two calls give equal models. Corrections of
         `calibrate` are in its weights, biases and batch norms; those of layers that are more than a product are hooks.
         """
+        if self._converted is not None:
+            network = AnalogNetwork(self._model, self._converted.specs)
+            network.set_ranges(self._ranges)
+            model = network.holding({name: self._stuck(name) for name in self._layers}, self.seed)
+            setattr(model, ANALOG, tuple(self._names))
+            return model
         model = private_copy(self._model)
         arrays = find_arrays(model)
         carriers = own_weights(arrays, self._names)
@@ -243,6 +282,12 @@ class FastPyTorchRRAM:
         Raises:
             ValueError: not such inputs, or the method does not take so few, or the network.
         """
+        if self._converted is not None:
+            raise ValidationError(
+                "is not there for chips with converters",
+                "calibrate them in a sweep, by calibration=METHOD",
+                parameter="calibrate",
+            )
         x = loader if isinstance(loader, Tensor | Inputs) else from_dataset(loader).x
         model = private_copy(self._model)
         arrays = find_arrays(model)
@@ -339,6 +384,13 @@ def _gaussian(alpha_ind: float, fault_model: str, alpha_prop: float, clamp_noise
         if fault_model == law and value != 0:
             raise ValueError(f"fault_model={law!r} does not use {name}, got {value}: leave it out or use 'both'")
     return Gaussian(alpha_ind, alpha_prop, CLAMP if clamp_noise else None)
+
+
+def _spread(fitting: Dataset[Any] | DataLoader[Any] | Tensor | Inputs | None) -> Tensor | Inputs:
+    """Inputs for ranges, as a sweep takes them: evenly spaced over all."""
+    assert fitting is not None
+    x = fitting if isinstance(fitting, Tensor | Inputs) else from_dataset(fitting).x
+    return Data(x, torch.zeros(len(x), dtype=torch.long), "fitting", 1).spread(FITTING_INPUTS).x
 
 
 def _microsiemens(siemens: float) -> float:
