@@ -148,7 +148,7 @@ def _defaults(points: Sequence[Point], given: set[str]) -> dict[tuple[str, str, 
             nodes[node] = (nodes[node][0] if node in nodes else i, i)
         for (setters, option, _), ends in nodes.items():
             for name, value in points[ends[0]].params.items():
-                if name.partition(".")[0] == group and name not in given and _is_strength(value):
+                if name.partition(".")[0] == group and name not in given and _is_strength(name, value):
                     both = (*found.get((name, option, setters, value), ends), *ends)
                     found[name, option, setters, value] = (min(both), max(both))
     # What takes several values under one option follows an axis: a config derives it from what is swept.
@@ -432,8 +432,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_strength(value: object) -> bool:
-    return value is True or (_is_number(value) and value != 0)
+def _is_strength(name: str, value: object) -> bool:
+    neutral = 100 if name.endswith(".percentile") else 0  # 100 % of the values clips none
+    return value is True or (_is_number(value) and value != neutral)
 
 
 def _shown(value: Any, axis: str = "") -> str:
