@@ -49,7 +49,7 @@ def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
         rng: the stream of this read.
 
     The variance is right for a forward that is a product and pads, reshapes or repeats. Others, which would scale it by
-    s instead of s^2, are refused by `network.read_noise.check_product`.
+    s instead of s^2, are refused by `network.products.check_product`.
 
     Raises:
         ValueError: a variance is negative, so the layer's forward is not a plain product.

@@ -27,8 +27,9 @@ from rramsweep.network.arrays import ANALOG_TYPES, WeightArray, find_arrays, own
 from rramsweep.network.batch_norm import Fold, fuse, multiply
 from rramsweep.network.corrections import Corrections, Installation, correctable_layers
 from rramsweep.network.parallel import in_parallel
+from rramsweep.network.products import NO_READ_NOISE
 from rramsweep.network.ranges import fit_ranges
-from rramsweep.network.read_noise import NO_READ_NOISE, Observer, ReadSlot
+from rramsweep.network.read_slot import Observer, ReadSlot
 from rramsweep.network.tiled_read import Clipped, Ranges
 from rramsweep.network.unfolding import pad_nested, unfold
 from rramsweep.suggest import nearest

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rramsweep.datasets.inputs import AnyInputs
 from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray, find_arrays, is_transposed_linear
 from rramsweep.network.batch_norm import NORMS, Fold
-from rramsweep.network.read_noise import product
+from rramsweep.network.products import product
 
 
 @dataclass(frozen=True, eq=False)

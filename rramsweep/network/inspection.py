@@ -27,7 +27,7 @@ from rramsweep.effects import Ideal
 from rramsweep.errors import ValidationError, no_exit
 from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.network.numerics import fixed_arithmetic
-from rramsweep.network.read_noise import check_product, product
+from rramsweep.network.products import check_product, product
 from rramsweep.network.tiled_read import Clipped, Ranges, TiledRead
 from rramsweep.network.unfolding import pad_nested, unfold, unfoldable
 

@@ -6,14 +6,13 @@ product, a rounding and a sum for each tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from rramsweep.crossbar.converters import UniformADC, UniformDAC, levels_of
 from rramsweep.crossbar.current_voltage import Sinh
@@ -23,10 +22,8 @@ from rramsweep.crossbar.tile import Crossbar
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
-from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
-
-# Forward of a layer with a weight as it lies on the array and without its bias.
-Product = Callable[..., Tensor]
+from rramsweep.network.arrays import WeightArray
+from rramsweep.network.products import Direct, Patches, Product
 
 # Conversions of a layer and chip in which those outside the range are counted.
 COUNTED = 65_536
@@ -36,8 +33,6 @@ _WHOLE = 1e-4
 
 # Of an ADC's range: a sum that lies at its end may be rounded beyond.
 _ROUNDING = 1e-5
-
-_CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,133 +108,6 @@ class BitLines:
     factor: float
     weight: Tensor
     layer: ProgrammedLayer
-
-
-class Direct:
-    """Products of some inputs of a plain linear layer or convolution: the input's channels are cut, not unfolded.
-
-    Args:
-        array: the layer.
-    """
-
-    def __init__(self, array: WeightArray) -> None:
-        self._module, self._weight, self._groups = array.module, array.weight, array.matrices
-        self._axes = array.weight.dim() - 2
-        self._taps = self._weight[0, 0].numel() if self._axes else 1
-
-    @staticmethod
-    def takes(module: nn.Module) -> bool:
-        """True for layers whose forward is known: no subclass, and zeros as padding."""
-        return type(module) is nn.Linear or (type(module) in CONVOLUTIONS and module.padding_mode == "zeros")
-
-    def take(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Inputs as `product` takes them."""
-        return x
-
-    def weight(self, weight: Tensor, rows: slice) -> Tensor:
-        """Weight (outputs, rows) as `product` takes it: taps of other rows of the channels that it touches are 0."""
-        if not self._axes:
-            return weight.contiguous()
-        channels = self._channels(rows)
-        whole = weight.new_zeros(len(weight), (channels.stop - channels.start) * self._taps)
-        first = rows.start - channels.start * self._taps
-        whole[:, first : first + weight.shape[1]] = weight
-        shaped = whole.view(len(weight), -1, *self._weight.shape[2:])
-        # By the strides, since one channel is contiguous in both formats; `to` sets them, `contiguous` would not.
-        last = self._axes == 2 and self._weight.is_contiguous(memory_format=torch.channels_last)
-        last = last and self._weight.stride(1) == 1
-        return shaped.to(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-    def cut(self, x: Tensor, rows: slice) -> Tensor:
-        """Inputs of some rows, and of the other taps of their channels."""
-        if not self._axes:
-            return x[..., rows]
-        channels = self._channels(rows)
-        if channels == slice(0, self._weight.shape[1]):
-            return x
-        if self._groups == 1:
-            return x[:, channels]
-        return x.view(len(x), self._groups, -1, *x.shape[2:])[:, :, channels].flatten(1, 2)
-
-    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Sums of every output over the inputs of `cut`, plus a bias."""
-        if not self._axes:
-            return functional.linear(x, weight, bias)
-        module, convolve = self._module, _CONVOLVE[self._axes]
-        return convolve(x, weight, bias, module.stride, module.padding, module.dilation, self._groups)
-
-    def by_output(self, values: Tensor) -> Tensor:
-        """A number for each output, to broadcast against `product`."""
-        return values.view(-1, *[1] * self._axes)
-
-    def outputs_first(self, y: Tensor) -> Tensor:
-        """Sums as (outputs, all else)."""
-        return y.movedim(1 if self._axes else -1, 0).flatten(1)
-
-    def result(self, y: Tensor) -> Tensor:
-        """Sums as the layer's own forward gives them."""
-        return y
-
-    def _channels(self, rows: slice) -> slice:
-        return slice(rows.start // self._taps, -(-rows.stop // self._taps))
-
-
-class Patches:
-    """Products of some inputs of any layer that is linear in its input, which is unfolded into vectors.
-
-    The vectors come from the layer's own forward with weights that each pass one input on, so that a subclass which
-    pads or reshapes keeps doing so. A forward that is not torch's own may count on its number of outputs: inputs are
-    passed on so many at a time.
-
-    Args:
-        array: the layer.
-        product: its forward.
-    """
-
-    def __init__(self, array: WeightArray, product: Product) -> None:
-        weight = array.to_array(array.weight)
-        self._product, self._groups, self._shape = product, array.matrices, weight.shape
-        self._axes = weight.dim() - 2
-        self._inputs = inputs = weight[0].numel()
-        plain = type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
-        each = inputs if plain else len(weight) // self._groups
-        one_hot = torch.eye(-(-inputs // each) * each, inputs, dtype=weight.dtype, device=weight.device)
-        self._one_hot = [
-            some.repeat(self._groups, 1).view(-1, *weight.shape[1:]) for some in torch.split(one_hot, each)
-        ]
-
-    def take(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Vectors (..., groups, inputs of each output)."""
-        parts = []
-        for one_hot in self._one_hot:
-            y = self._product(x, one_hot.to(x.dtype), *args, **kwargs).movedim(-1 - self._axes, -1)
-            parts.append(y.reshape(*y.shape[:-1], self._groups, -1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)[..., : self._inputs]
-
-    def weight(self, weight: Tensor, rows: slice) -> Tensor:  # noqa: ARG002
-        """Weight (outputs, rows) as `product` takes it: (groups, rows, outputs of each)."""
-        return weight.view(self._groups, -1, weight.shape[1]).mT.contiguous()
-
-    def cut(self, x: Tensor, rows: slice) -> Tensor:
-        """Inputs of some rows."""
-        return x[..., rows]
-
-    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Sums of every output over the inputs of `cut`, (..., outputs), plus a bias."""
-        y = torch.matmul(x.unsqueeze(-2), weight).flatten(-3)
-        return y if bias is None else y.add_(bias)
-
-    def by_output(self, values: Tensor) -> Tensor:
-        """A number for each output, to broadcast against `product`."""
-        return values
-
-    def outputs_first(self, y: Tensor) -> Tensor:
-        """Sums as (outputs, all else)."""
-        return y.movedim(-1, 0).flatten(1)
-
-    def result(self, y: Tensor) -> Tensor:
-        """Sums as the layer's own forward gives them."""
-        return y.movedim(-1, -1 - self._axes)
 
 
 @dataclass(frozen=True, eq=False)

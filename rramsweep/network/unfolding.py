@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from rramsweep.errors import ValidationError
 from rramsweep.network.arrays import Unfolded, find_arrays
-from rramsweep.network.read_noise import NO_READ_NOISE
+from rramsweep.network.products import NO_READ_NOISE
 
 State = tuple[Tensor, ...]
 

@@ -34,8 +34,8 @@ from rramsweep.effects import Gaussian, WhiteReadNoise
 from rramsweep.network.analog import AnalogNetwork, analog_layers
 from rramsweep.network.arrays import find_arrays
 from rramsweep.network.batch_norm import find_folds
-from rramsweep.network.read_noise import product
-from rramsweep.network.tiled_read import Direct, Patches, Ranges, TiledRead
+from rramsweep.network.products import Direct, Patches, product
+from rramsweep.network.tiled_read import Ranges, TiledRead
 from tests.laws import SIGMAS, moments_match
 from tests.network import test_architectures as architectures
 from tests.network.tiled_reference import by_vector, patches, programmed, read

@@ -1,30 +1,18 @@
-"""The read slot: where read noise wraps the analog product of a layer."""
+"""The read slot: where read noise and converters wrap the analog product of a layer."""
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
-from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
+from rramsweep.network.arrays import WeightArray
+from rramsweep.network.products import check_product, product, without_hooks
 from rramsweep.network.tiled_read import Ranges, TiledRead
-
-# How a layer is kept from read noise, for messages.
-NO_READ_NOISE = (
-    "no read noise (+analog.layers.NAME.match='LAYER' +analog.layers.NAME.read_noise._target_=rramsweep.effects.Ideal)"
-)
-
-# Sums of squares in single precision agree to this part of them.
-_SAME = 1e-3
-
 
 # Takes a layer's read, and what its forward is called with.
 Observer = Callable[[str, TiledRead, Tensor, tuple[object, ...], dict[str, object]], None]
@@ -111,58 +99,3 @@ class ReadSlot:
 
 def _seen(module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     return None
-
-
-def product(array: WeightArray) -> Callable[..., Tensor]:
-    """`linear(x, W, ...)`: a layer's own forward with other weights, as on the array, and no bias."""
-    plain, bias = without_hooks(array.module), cast("Tensor | None", array.module.bias)
-
-    def linear(x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        swapped = {array.parameter: array.from_array(weight)}
-        if bias is not None:
-            swapped["bias"] = bias.new_zeros(len(weight))
-        return cast(Tensor, functional_call(plain, swapped, (x, *args), kwargs))
-
-    return linear
-
-
-@torch.inference_mode(False)
-@torch.enable_grad()
-def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> None:
-    """Check that each cell of a subclass meets one input, as it is: read noise would be another otherwise.
-
-    Laws of read noise take the variance of an output from the layer's own forward of x^2, which is right if the output
-    is a sum of weights times inputs: then `sum over the weights of (dy / dw)^2` is that forward with weights of 1. It
-    is not where a forward scales the weight or takes its mean away (weight standardisation, equalised learning rates).
-
-    Args:
-        array: the layer.
-        linear: its `product`.
-        x: what it is called with, likewise the rest.
-
-    Raises:
-        ValueError: names the layer.
-    """
-    if type(array.module) in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED):
-        return
-    x = x.detach().clone()
-    tolerance = _SAME + 16 * torch.finfo(x.dtype).eps
-    weight = array.to_array(array.weight.detach().clone()).requires_grad_()
-    y, due = linear(x, weight, *args, **kwargs), linear(x.square(), torch.ones_like(weight), *args, **kwargs)
-    # The outputs that meet the most input: padding may leave others without any.
-    for i in due.detach().flatten().topk(min(3, due.numel())).indices.tolist():
-        (slope,) = torch.autograd.grad(y.flatten()[i], weight, retain_graph=True, allow_unused=True)
-        found = 0.0 if slope is None else float(slope.square().sum())
-        if abs(found - float(due.flatten()[i])) > tolerance * abs(float(due.flatten()[i])):
-            raise ValueError(
-                "read noise and converters need a layer whose forward is a product of its input and its weight, but "
-                f"{array.name!r} ({type(array.module).__name__}) changes its weight first: give it {NO_READ_NOISE} "
-                "and ideal converters, or exclude it"
-            )
-
-
-def without_hooks(module: nn.Module) -> nn.Module:
-    """A shallow copy to be called in the place of a layer's forward or in a hook of it: its hooks act once, there."""
-    plain = copy.copy(module)
-    plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
-    return plain
