@@ -42,6 +42,8 @@ from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Time
 from rramsweep.effects.protocol import declared
 from rramsweep.errors import Sentence, ValidationError, placed
 from rramsweep.groups import STAGES
+from rramsweep.limits import MEMORY_SHARE
+from rramsweep.npz import available_memory
 
 # The errors that follow a write, in time.
 _ERRORS = STAGES[:3]
@@ -116,6 +118,8 @@ class LayerSpec:
                 shown="device.edge=none",
                 slot="wires",
             )
+        if self.tile.fill == "whole":  # a tile of used cells is no larger than its layer
+            _check_memory(self.tile)
 
     def _check_converters(self) -> None:
         adc, dac = self.adc, self.dac
@@ -331,6 +335,18 @@ class ProgrammedLayer:
     def transfer(self) -> Map[str, Tensor]:
         """`G_eff / G` of each cell, by cell name; 0 for a cell that does not conduct."""
         return {cell: torch.where(g_uS > 0, self.effective_uS[cell] / g_uS, 0.0) for cell, g_uS in self.g_uS.items()}
+
+
+def _check_memory(tile: Crossbar) -> None:
+    """Check that the wires of a whole tile can be solved in the memory of this machine."""
+    needed, free = Segments.memory_bytes(tile.inputs, tile.columns), available_memory()
+    if needed > MEMORY_SHARE.value * free:
+        raise ValidationError(
+            f"must be solved within {100 * MEMORY_SHARE.value:g} % of the memory available, {free / 1e9:.3g} GB",
+            "take smaller tiles or tile.fill=used",
+            shown=f"{tile.rows} x {tile.columns} lines, which take {needed / 1e9:.3g} GB",
+            slot="tile",
+        )
 
 
 def full_scale(name: str, weight: Tensor, spec: LayerSpec, parts: int = 1) -> Tensor:

@@ -83,6 +83,11 @@ class Segments:
         """True where every resistance is 0."""
         return not any((self.word_line_ohm, self.bit_line_ohm, self.driver_ohm, self.sense_ohm))
 
+    @staticmethod
+    def memory_bytes(rows: int, columns: int) -> int:
+        """Memory that the solution of one tile takes."""
+        return 8 * (rows * columns * _A_CELL + columns**2 * _A_PAIR)
+
     def effective(self, g_uS: Tensor) -> Tensor:
         """Compute `G_eff` of crossbars, in uS: the current into output j of 1 V at input i, all else at 0 V.
 

@@ -185,3 +185,12 @@ def test_inspection_names_wires_as_a_cause(workdir):
     assert (table["by_drift"] == 0).all()
     ideal = rs.inspect(["model=digits_mlp", "data=digits", "chips=2"])
     assert (ideal["by_wires"] == 0).all()
+
+
+def test_a_whole_tile_that_memory_cannot_solve_is_refused_and_one_of_used_cells_is_not(monkeypatch):
+    monkeypatch.setattr("rramsweep.crossbar.programming.available_memory", lambda: 1_000_000_000)
+    parts = {"tile": Crossbar(4096, 4096, fill="whole"), "wires": Segments(1.0, 1.0)}
+    with pytest.raises(ValueError, match=r"tile must be solved within 80 % of the memory available, 1 GB, got 4096 x"):
+        LayerSpec(Device(1.0, 100.0), Differential(), **parts)
+    LayerSpec(Device(1.0, 100.0), Differential(), **{**parts, "tile": Crossbar(4096, 4096)})
+    LayerSpec(Device(1.0, 100.0), Differential(), **{**parts, "tile": Crossbar(512, 512, fill="whole")})
