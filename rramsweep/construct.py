@@ -21,6 +21,9 @@ from rramsweep.suggest import nearest, suggest
 
 OWN = "rramsweep"
 
+# Packages that name the null part `Ideal`.
+_IDEALS = (f"{OWN}.effects", f"{OWN}.crossbar")
+
 # Modules that a YAML or a stored plan may name as they were before the layout of 0.1.0 -> where their names are now.
 FORMER = {
     "rramsweep.device": "rramsweep.devices",
@@ -50,7 +53,9 @@ class Kind:
         The module within the package may be named too, `rramsweep.effects.stuck.Stuck`; nothing else is imported.
         """
         module, _, last = name.rpartition(".")
-        if last not in self.names or not inside(FORMER.get(module, module), (self.package,)):
+        # `Ideal` is one class, by whichever package it is named.
+        packages = (self.package, *_IDEALS) if last == "Ideal" else (self.package,)
+        if last not in self.names or not inside(FORMER.get(module, module), packages):
             return None
         return getattr(importlib.import_module(self.package), last)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -26,19 +26,26 @@ SHARED_BY = ("layer", "tile", "column")
 SUBTRACTIONS = ("array", "digital")
 
 
-def quantise(v: Tensor, low: float, high: float, levels: int) -> Tensor:
-    """Round to the nearest of equally spaced levels: `clamp(v, low, high) - low, x s, round, / s, + low`.
+def codes(v: Tensor, low: Any, high: Any, levels: int) -> Tensor:
+    """Codes 0 .. levels - 1 of the nearest of equally spaced levels: `clamp(v, low, high) - low, x s, round`.
 
     `s = (levels - 1) / (high - low)`, ties to the even code. Written in this order it is bit-equal to CrossSim's
     quantiser [R2]; `round(v / step)` differs on exact ties.
 
     Args:
         v: values, any shape.
-        low, high: ends of the range, low < high.
+        low, high: ends of the range, low < high: numbers, or tensors that broadcast against `v`.
         levels: at least 2.
     """
-    s = (levels - 1) / (high - low)
-    return v.clamp(low, high).sub_(low).mul_(s).round_().div_(s).add_(low)
+    inside = v.clamp(low, high)
+    if not (isinstance(low, float) and low == 0):
+        inside.sub_(low)
+    return inside.mul_((levels - 1) / (high - low)).round_()
+
+
+def quantise(v: Tensor, low: float, high: float, levels: int) -> Tensor:
+    """Round to the nearest of equally spaced levels: `codes / s + low`. Arguments: see `codes`."""
+    return codes(v, low, high, levels).div_((levels - 1) / (high - low)).add_(low)
 
 
 def levels_of(bits: int, signed: bool) -> int:
@@ -120,7 +127,8 @@ class UniformADC:
         range: `fitted`, z_max is the `percentile` of |z| over the fitting inputs on the ideal chip, with wires and
             without converters; `given`, z_max as given; `full`, the largest sum that the driven rows of a tile can
             give.
-        z_max: for `range=given`. Without a DAC the unit of an input is the layer's own.
+        z_max: for `range=given`. Without a DAC the unit of an input is the layer's own. A full weight of
+            `mapping=offset` is half the window, from the reference to its end.
         per: what shares a range: the `layer`, a `tile` or a `column` (bit line of a tile). Each slice of a weight has
             ranges of its own.
         percentile: of |z| by nearest rank; 100 is the largest. Read by `range=fitted` alone.

@@ -208,6 +208,11 @@ class LayerSpec:
                 run_check(slot, effect, partial(effect.check_time, t_s))
 
     @property
+    def has_unread_tile(self) -> bool:
+        """True where nothing depends on the size of the tile: wires and ADCs are ideal."""
+        return isinstance(self.tile, Crossbar) and not self.wired and isinstance(self.adc, Ideal)
+
+    @property
     def noisy_read(self) -> bool:
         """True where a read has noise of the cells: read noise of strength zero is none."""
         return not declared(self.read_noise, "silent")
@@ -232,11 +237,7 @@ class LayerSpec:
         return [*own, *retention_notes(errors, t_s), *levels, *time, *self._array_notes()]
 
     def _array_notes(self) -> list[Sentence]:
-        if not self.wired:
-            unread = isinstance(self.tile, Crossbar) and isinstance(self.adc, Ideal)
-            text = "where wires and ADCs are ideal, the size of a tile changes no score"
-            return [Sentence(text)] if unread else []
-        if self.noisy_read:
+        if self.wired and self.noisy_read:
             return [
                 Sentence(
                     "read noise under wires is scaled cell by cell with (G_eff/G)^2, which neglects what a noisy cell "

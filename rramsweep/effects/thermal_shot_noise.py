@@ -43,8 +43,8 @@ class ThermalShotNoise(EffectBase):
     Args:
         bandwidth_Hz: noise bandwidth B of the read, at least 0; 0 is no noise.
         temperature_K: T of the cells, at least 0.
-        v_read_V: read voltage for an activation of 1, above 0. There is no model of the input converter yet: with
-            activations up to x_max, the largest voltage is `v_read_V x_max`.
+        v_read_V: read voltage of a full input behind a DAC, above 0. Without one (`dac=ideal`) it is that of an
+            activation of 1: with activations up to x_max, the largest voltage is `v_read_V x_max`.
 
     Raises:
         ValueError: a value is negative or not finite, or v_read_V is 0.

@@ -19,7 +19,8 @@ Product = Callable[..., Tensor]
 
 # How a layer is kept from read noise, for messages.
 NO_READ_NOISE = (
-    "no read noise (+analog.layers.NAME.match='LAYER' +analog.layers.NAME.read_noise._target_=rramsweep.effects.Ideal)"
+    "no read noise (+analog.layers.NAME.match='LAYER' +analog.layers.NAME.read_noise._target_=rramsweep.effects.Ideal) "
+    "and ideal converters (likewise dac and adc, by rramsweep.crossbar.Ideal)"
 )
 
 # Sums of squares in single precision agree to this part of them.
@@ -71,8 +72,8 @@ def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, 
         if abs(found - float(due.flatten()[i])) > tolerance * abs(float(due.flatten()[i])):
             raise ValueError(
                 "read noise and converters need a layer whose forward is a product of its input and its weight, but "
-                f"{array.name!r} ({type(array.module).__name__}) changes its weight first: give it {NO_READ_NOISE} "
-                "and ideal converters, or exclude it"
+                f"{array.name!r} ({type(array.module).__name__}) changes its weight first: give it {NO_READ_NOISE}, "
+                "or exclude it"
             )
 
 

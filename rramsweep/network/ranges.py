@@ -176,7 +176,7 @@ def _fit_sums(reads: Mapping[str, TiledRead], run: Run) -> dict[str, Tensor]:
     found = {}
     for name, read in reads.items():
         slices = 1 + max(row for row, _ in ranks[name]) // read.tiles
-        z_max = torch.ones(slices, read.tiles, read.outputs)
+        z_max = torch.ones(slices, read.tiles, read.outputs, dtype=torch.float64)
         for (row, block), rank in ranks[name].items():
             number, tile = divmod(row, read.tiles)
             adc = read.spec.adc

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rramsweep.crossbar.converters import UniformADC, UniformDAC, levels_of
+from rramsweep.crossbar.converters import UniformADC, UniformDAC, codes, levels_of
 from rramsweep.crossbar.current_voltage import Sinh
 from rramsweep.crossbar.mapping import Sliced, cell_gains, copies_of, is_paired, sign_of, slice_of
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
@@ -29,7 +29,7 @@ from rramsweep.network.products import Direct, Patches, Product
 COUNTED = 65_536
 
 # Cells hold digits where they differ by no more than the rounding of float32.
-_WHOLE = 1e-4
+_DIGIT_ERROR = 1e-4
 
 # Of an ADC's range: a sum that lies at its end may be rounded beyond.
 _ROUNDING = 1e-5
@@ -118,8 +118,8 @@ class _Read:
         lines: what is read.
         to_code: codes a unit of the sum, (outputs,).
         bias: added to a code, likewise.
-        weight: as the form of the product takes it, of a sum in codes or in units of `whole`.
-        whole: codes a unit of sums that are whole numbers: folded into weights, it would round exact ties.
+        weight: as the form of the product takes it, of a sum in codes or in digits.
+        per_digit: codes a unit of sums that are whole numbers: folded into weights, it would round exact ties.
         factor: of a code in the total of the layer.
         cells: of these rows, for laws of read noise.
     """
@@ -129,7 +129,7 @@ class _Read:
     to_code: Tensor
     bias: Tensor | None
     weight: Tensor
-    whole: Tensor | None
+    per_digit: Tensor | None
     factor: Tensor | float
     cells: ProgrammedLayer | None
 
@@ -164,11 +164,13 @@ class TiledRead:
         self._analog = accumulation == "analog"
         self._by_bits = accumulation != "none" if spec.noisy_read else accumulation == "digital"
         # No sum is looked at on the way, and no vector or bit has a read of its own.
-        self._whole = self._adc is None and not self._per_vector and not (self._by_bits and spec.noisy_read)
-        self._by_bits = self._by_bits and not self._whole
+        self._undivided = self._adc is None and not self._per_vector and not (self._by_bits and spec.noisy_read)
+        self._by_bits = self._by_bits and not self._undivided
         direct = Direct.takes(array.module) and not spec.noisy_read and not self._per_vector
         self.form: Direct | Patches = Direct(array) if direct else Patches(array, product)
+        self._top_digit = spec.mapping.top if isinstance(spec.mapping, Sliced) else 1
         self._plan: list[tuple[slice, list[_Read]]] = []
+        self._bias: Tensor | None = None
         self._take(Ranges())
 
     @property
@@ -228,7 +230,7 @@ class TiledRead:
         self._take(ranges)
         self._layer, self.clipped = layer, Clipped()
         behind = torch.ones(self.outputs, device=layer.full_scale.device) if scale is None else scale
-        if self._whole:
+        if self._undivided:
             # Laws of read noise take the weights from the cells, and have no batch norm folded.
             folded = behind.view(-1, *[1] * (self._axes + 1)) * (self._unit * ranges.x_max)
             self._weight = layer.weight() * folded
@@ -248,17 +250,17 @@ class TiledRead:
             for number, line in enumerate(lines):
                 to_code = (1 + gain[number, tile]) / lsb[number, tile]
                 offsets = None if self._adc is None else (offset[number, tile] + self._middle).to(w_max)
-                whole, values = None, digits[number]
+                per_digit, values = None, digits[number]
                 if values is None:
                     weight = line.weight[:, rows] * (to_code * self._unit).to(w_max).unsqueeze(1)
                 else:
-                    weight = values[0][:, rows]
-                    whole = self.form.by_output((to_code * (self._unit / values[1])).to(w_max))
+                    weight = values[:, rows]
+                    per_digit = self.form.by_output((to_code * (self._unit / self._top_digit)).to(w_max))
                 factor = factors[number, tile]
                 each = factor[0].item() if same else self.form.by_output(factor.to(w_max))
                 cells = line.layer.word_lines(rows) if self.spec.noisy_read else None
                 shaped = self.form.weight(weight, rows)
-                reads.append(_Read(line, tile, to_code.to(w_max), offsets, shaped, whole, each, cells))
+                reads.append(_Read(line, tile, to_code.to(w_max), offsets, shaped, per_digit, each, cells))
             self._plan.append((rows, reads))
         scales = w_max * (ranges.x_max * common) * behind
         per_tile = torch.bincount(torch.tensor([tile for _, tile in self.reads])).to(factors)
@@ -282,8 +284,8 @@ class TiledRead:
             args, kwargs: the rest of its arguments.
         """
         counts = self.clipped.dac_all == self.clipped.adc_all == 0
-        if self._whole:
-            return self._read_whole(x, rng, counts, *args, **kwargs)
+        if self._undivided:
+            return self._read_undivided(x, rng, counts, *args, **kwargs)
         alone = x.dim() == self._axes + 1  # without a batch axis
         vectors = self.form.take(x.unsqueeze(0) if alone else x, *args, **kwargs)
         # Bits lie along the batch, of which fewer inputs are read at once.
@@ -306,7 +308,10 @@ class TiledRead:
         for rows, reads in self._plan:
             part = self.form.cut(drive, rows)
             for read in reads:
-                z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
+                if apart and read.per_digit is not None:  # exactly, as they are read
+                    z = self.form.product(part, read.weight, None).double() / self._top_digit
+                else:
+                    z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
                 yield read.lines.slice, read.tile, self.form.outputs_first(z)
 
     @property
@@ -319,7 +324,9 @@ class TiledRead:
         if self._adc is None or step_uS is None:
             return None
         line = self._plan[0][1][0].lines.layer
-        (gain, *_) = cell_gains(line.spec.mapping, line.g_uS, torch.ones(1), line.spec.device).values()
+        # Copies share a weight: of `Current` by its W_max, of other mappings by their gains.
+        w_max = torch.ones(1) / (copies_of(self.spec.mapping) if isinstance(line.spec.mapping, Current) else 1)
+        (gain, *_) = cell_gains(line.spec.mapping, line.g_uS, w_max, line.spec.device).values()
         return float(self._lsbs.double().mean()) / (gain.item() * step_uS)
 
     def _take(self, ranges: Ranges) -> None:
@@ -340,15 +347,14 @@ class TiledRead:
         quantised = self._dac is not None and not self._by_bits and self._curve is None
         self._unit = 1.0 / self._code_max if quantised else 1.0
 
-    def _digits(self, line: BitLines) -> tuple[Tensor, int] | None:
-        """Digits of cells without an error, and the largest digit; None where sums are no whole numbers."""
-        mapping = self._layer.spec.mapping
-        codes = self._dac is not None and self._curve is None and not self.spec.noisy_read
-        if not isinstance(mapping, Sliced) or self._adc is None or not codes:
+    def _digits(self, line: BitLines) -> Tensor | None:
+        """Digits of cells without an error; None where sums are no whole numbers."""
+        coded = self._dac is not None and self._curve is None and not self.spec.noisy_read
+        if not isinstance(self.spec.mapping, Sliced) or self._adc is None or not coded:
             return None
-        scaled = line.weight * mapping.top
+        scaled = line.weight * self._top_digit
         digits = scaled.round()
-        return (digits, mapping.top) if bool((scaled - digits).abs().max() < _WHOLE) else None
+        return digits if bool((scaled - digits).abs().max() < _DIGIT_ERROR) else None
 
     def _lsb(self, lines: list[BitLines], like: Tensor) -> Tensor:
         """LSB of the ADCs, (lines, tiles, outputs), float64 for ties to stay exact; 1 without one."""
@@ -368,15 +374,16 @@ class TiledRead:
         gain = stream.child("gain").normal(lsb.shape).to(lsb) * adc.gain_sigma
         return gain, stream.child("offset").normal(lsb.shape).to(lsb) * adc.offset_sigma_lsb
 
-    def _read_whole(self, x: Tensor, rng: Stream, counts: bool, *args: Any, **kwargs: Any) -> Tensor:
+    def _read_undivided(self, x: Tensor, rng: Stream, counts: bool, *args: Any, **kwargs: Any) -> Tensor:
         def linear(x: Tensor, weight: Tensor) -> Tensor:
             return self._product(x, weight.to(x.dtype), *args, **kwargs)
 
         x_max = self._ranges.x_max
         drive = self._drive(x, x_max, counts)
         if self.spec.noisy_read:
-            seen = drive if self._dac is None else drive.mul_(self._unit * x_max)
-            y = self._noise(linear, seen, self._layer, rng)
+            # Laws with a read voltage take it at an input of 1, which behind a DAC is a full one.
+            y = self._noise(linear, drive if self._dac is None else drive.mul_(self._unit), self._layer, rng)
+            y = y if self._dac is None else y.mul_(x_max)
         else:
             y = linear(drive, self._weight)
         return y if self._bias is None else y + self._bias
@@ -413,20 +420,18 @@ class TiledRead:
 
     def _sum(self, read: _Read, drive: Tensor, rng: Stream) -> Tensor:
         """Sums of one read in codes, before they are rounded."""
-        if read.cells is None and read.whole is None:
+        if read.cells is None and read.per_digit is None:
             return self.form.product(drive, read.weight, read.bias)
         if read.cells is None:
-            assert read.whole is not None
+            assert read.per_digit is not None
             assert read.bias is not None
             z = self.form.product(drive, read.weight, None)
-            return z.mul_(read.whole).add_(self.form.by_output(read.bias))
+            return z.mul_(read.per_digit).add_(self.form.by_output(read.bias))
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
             return self.form.product(x, self.form.weight(weight.to(x.dtype), slice(None)), None)
 
-        x_max = self._ranges.x_max
-        z = self._noise(linear, drive * (self._unit * x_max), read.cells, rng)
-        z = z.mul_(read.to_code / (self._w_max * x_max))
+        z = self._noise(linear, drive * self._unit, read.cells, rng).mul_(read.to_code / self._w_max)
         return z if read.bias is None else z.add_(read.bias)
 
     def _noise(self, linear: Product, x: Tensor, layer: ProgrammedLayer, rng: Stream) -> Tensor:
@@ -461,27 +466,26 @@ class TiledRead:
             most = x_max if isinstance(x_max, float) else x_max[: len(some)]
             self.clipped.dac += int(((some < (-most if self._signed else 0.0)) | (some > most)).sum())
             self.clipped.dac_all += some.numel()
-        codes = self._codes(x, x_max)
-        return codes if self._by_bits else self._curved(codes, self._code_max)
+        coded = self._codes(x, x_max)
+        return coded if self._by_bits else self._curved(coded, self._code_max)
 
     def _codes(self, x: Tensor, x_max: Tensor | float) -> Tensor:
-        """Codes of the DAC, -code_max .. code_max or 0 .. code_max; the rounding of `converters.quantise`."""
-        high: Any = x_max  # torch clamps between two tensors or two numbers
-        scale = self._code_max / high
+        """Codes of the DAC, -code_max .. code_max or 0 .. code_max."""
         if not self._signed:
-            return x.clamp(high * 0.0, high).mul_(scale).round_()
-        return x.clamp(-high, high).add_(high).mul_(scale).round_().sub_(self._code_max)
+            low = 0.0 if isinstance(x_max, float) else torch.zeros_like(x_max)
+            return codes(x, low, x_max, int(self._code_max) + 1)
+        return codes(x, -x_max, x_max, 2 * int(self._code_max) + 1).sub_(self._code_max)
 
     def _curved(self, u: Tensor, full: float = 1.0) -> Tensor:
         """Inputs of linear cells that give the current of cells with the curve of `iv`; `full` is a full input."""
         return u if self._curve is None else self._curve.input((u / full).clamp_(-1.0, 1.0))
 
-    def _bits(self, codes: Tensor) -> Tensor:
+    def _bits(self, inputs: Tensor) -> Tensor:
         """Bits of codes with their sign, the least significant first, one after the other along the batch."""
-        size = codes.abs().to(torch.uint8 if self._cycles <= 8 else torch.int32)
-        places = torch.arange(self._cycles, dtype=size.dtype, device=size.device).view(-1, *[1] * codes.dim())
-        bits = ((size.unsqueeze(0) >> places) & 1).to(codes.dtype)
-        return (bits.mul_(codes.sign()) if self._signed else bits).flatten(0, 1)
+        size = inputs.abs().to(torch.uint8 if self._cycles <= 8 else torch.int32)
+        places = torch.arange(self._cycles, dtype=size.dtype, device=size.device).view(-1, *[1] * inputs.dim())
+        bits = ((size.unsqueeze(0) >> places) & 1).to(inputs.dtype)
+        return (bits.mul_(inputs.sign()) if self._signed else bits).flatten(0, 1)
 
     def _joined(self, z: Tensor) -> Tensor:
         """Sum of the reads of all bits, each by its weight."""

@@ -31,7 +31,14 @@ def unfold(model: nn.Module, names: Collection[str]) -> None:
     Raises:
         ValidationError: a subclass with a forward of its own.
     """
+    check_unfolding(model, names)
     arrays = find_arrays(model)
+    for holder in dict.fromkeys(_holders(model, names).values()):
+        _convert(holder, [array.parameter for array in arrays.values() if array.module is holder])
+
+
+def check_unfolding(model: nn.Module, names: Iterable[str]) -> None:
+    """Check that `unfold` can make these arrays readable; arguments and errors as there."""
     holders = _holders(model, names)
     refused = [name for name, holder in holders.items() if _torch_kind(holder) is None]
     if refused:
@@ -42,8 +49,6 @@ def unfold(model: nn.Module, names: Collection[str]) -> None:
             shown=", ".join(f"{name} of {type(holders[name]).__name__}" for name in refused[:3])
             + (", ..." if len(refused) > 3 else ""),
         )
-    for holder in dict.fromkeys(holders.values()):
-        _convert(holder, [array.parameter for array in arrays.values() if array.module is holder])
 
 
 def unfoldable(model: nn.Module, names: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict
     - several chips a point: distribution and yield for each value of the main axis, a panel for each value of ``group``
       where there are at most three
     - several chips and a baseline with the same seeds: paired differences, to the first option of a choice that was
-      swept beside one other axis, else to the lowest (or first) value of the main axis
+      swept beside one other axis, else to the lowest value of the main axis, the highest where scores are better
+      there (bits, levels), or the first
     """
     several = bool((frame["status"] == "ok").groupby(frame["point_id"]).sum().max() > 1)
     if not swept:
@@ -110,7 +112,7 @@ def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict
         chosen["yield"] = Choice(plot_yield, {"group": x}, group)
     of = group if group is not None and group in swept and not is_number(frame[group]) else x
     values = frame[of].dropna()
-    baseline = {of: values.min() if is_number(values) else values.iloc[0]}
+    baseline = {of: _good_end(frame, of) if is_number(values) else values.iloc[0]}
     if several and _paired(frame, baseline, [name for name in (group, x) if name is not None]):
         chosen["differences"] = Choice(plot_differences, {"baseline": baseline, "x": x, "group": group})
     return chosen
@@ -132,6 +134,16 @@ def joined(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str | None, pd.Da
     first = frame.iloc[np.unique(number, return_index=True)[1]][others].astype("object")
     texts = first.map(name_of).agg(", ".join, axis=1).to_numpy()
     return label, frame.assign(**{label: texts[number]})
+
+
+def _good_end(frame: pd.DataFrame, axis: str) -> Any:
+    """The lowest value of a numeric axis, or the highest where scores there are better by more than their noise."""
+    done = frame.loc[frame["status"] == "ok"]
+    low, high = (frame[axis].agg(end) for end in ("min", "max"))
+    at_low, at_high = (done.loc[done[axis] == end, "score"] for end in (low, high))
+    gain = at_high.mean() - at_low.mean()
+    gain = gain if Scale.of(frame.iloc[0]).higher_is_better else -gain
+    return high if gain > 2 * math.hypot(at_low.sem(), at_high.sem()) else low
 
 
 def _words(part: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> str:

@@ -21,6 +21,7 @@ from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.datasets import Data
 from rramsweep.datasets.inputs import AnyInputs, sizes
 from rramsweep.devices.streams import STREAMS_VERSION
+from rramsweep.effects import Ideal
 from rramsweep.effects.protocol import declared
 from rramsweep.errors import ValidationError, no_exit
 from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, STAGES
@@ -38,6 +39,7 @@ from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import describe_shares, shares, stacked_weights
 from rramsweep.network.ranges import FITTING_INPUTS
 from rramsweep.network.tiled_read import Ranges
+from rramsweep.network.unfolding import check_unfolding
 from rramsweep.scale import chance_words
 from rramsweep.simulation.components import SAMPLE_INPUTS, Components, folds_batchnorm, not_accepted, untrained
 from rramsweep.simulation.execution import BATCH, Execution, ExecutionSettings, choose
@@ -334,8 +336,15 @@ class Workbench:
         rules = self._rules(node)
         specs = {labels: self._spec(node, labels, choices) for labels in dict.fromkeys(rules.values())}
         found = {name: specs[labels] for name, labels in rules.items()}
+        model = node["model"]
         if len(specs) > 1:
-            check_tied(find_arrays(self._parts.network(node["model"])[0]), found)
+            check_tied(find_arrays(self._parts.network(model)[0]), found)
+        read = [name for name, spec in found.items() if spec.wrapped]
+        if read:
+            self._parts.keep("readable", lambda: check_unfolding(self._parts.network(model)[0], read), model, read)
+        unread = [spec for spec in specs.values() if spec.has_unread_tile]
+        if unread and all(spec.has_unread_tile or isinstance(spec.tile, Ideal) for spec in specs.values()):
+            self._notes["where wires and ADCs are ideal, the size of a tile changes no score"] = None
         return found
 
     def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:

@@ -440,3 +440,16 @@ def test_a_legend_of_joined_columns_names_them(group, room, title):
 
 def test_no_figures_where_no_chip_finished():
     assert figures_for(join([point("a", {DRIFT: 0.1})], facts(failed("a", 0)), [DRIFT])) == {}
+
+
+def test_differences_are_to_the_end_of_an_axis_at_which_scores_are_better():
+    def axis(better_at_high):
+        levels, rows = (4.0, 8.0), []
+        for level in levels:
+            base = 70 if (level == 8.0) != better_at_high else 80
+            rows += [ok(f"b{level}", seed, base + seed % 2, images=100, digital=81) for seed in range(6)]
+        return join([point(f"b{level}", {"adc.bits": level}) for level in levels], facts(*rows), ["adc.bits"])
+
+    for better_at_high, baseline in ((True, 8.0), (False, 4.0)):
+        chosen = choose(axis(better_at_high), ["adc.bits"], None)
+        assert chosen["differences"].columns["baseline"] == {"adc.bits": baseline}
