@@ -57,7 +57,7 @@ class FineTuning:
     clip_sigma: float = 2.5
     clip_percentile: float = 99.5
     output_noise: float = 0.0
-    distillation: float = 0.0
+    distillation: float = 0.5
     temperature: float = 2.0
     held_out: float = 0.2
     chips: int = 8
