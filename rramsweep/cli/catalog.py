@@ -50,8 +50,8 @@ MEANINGS = {
     "metric": "what scores a chip",
     "accelerator": "what computes: the CPU or a GPU",
     "stopping": "how many chips a point gets",
-    "finetune": "settings of `rramsweep finetune`, which trains the network on chips; no sweep takes them",
     "hydra/launcher": "where a sweep's shards run",
+    "finetune": "settings of `rramsweep finetune`, which trains the network on chips; no sweep takes them",
 }
 
 LAUNCHER = "hydra/launcher"

@@ -277,7 +277,7 @@ class Workbench:
         return self._parts.metric(point.config["metric"])
 
     def accelerator(self, point: Point) -> Accelerator:
-        """Where a point's networks run."""
+        """Machine on which a point's networks run."""
         return self._accelerator(point.config)
 
     def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from rramsweep.crossbar.converters import UniformDAC
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer, program
@@ -143,8 +145,8 @@ class ChipNetwork:
     - for an edge that clips and for stuck cells, where the derivative on this chip is 0, the step of the other chips.
 
     W_max is a constant in it. It is the same on every law, so that no law needs to be differentiable, a user's own
-    neither. Batch norms keep their running statistics, dropout is off: the network runs as a sweep runs it, and small
-    batches behind a noisy layer would give statistics of one chip. Scale and shift of a norm are trained.
+    neither. The network is in eval mode, dropout is off: it runs as a sweep runs it, but for batch norms within
+    `batch_statistics`.
 
     Args:
         model: any network; it is copied.
@@ -184,6 +186,7 @@ class ChipNetwork:
                 parameter="a network",
                 shown=f"{type(model).__name__}, all of whose weights are frozen",
             )
+        self._batch_norms = [m for m in self.model.modules() if isinstance(m, BatchNorm)]
         norms = {fold.layer: self.model.get_submodule(fold.norm) for fold in folds}
         fused = [name for name in specs if not find_arrays(self.model)[name].readable]
         if fused:
@@ -212,6 +215,21 @@ class ChipNetwork:
         """Set the ranges of converters, `{layer: Ranges}`."""
         for name, found in ranges.items():
             self.layers[name].set_ranges(found)
+
+    @contextmanager
+    def batch_statistics(self) -> Iterator[None]:
+        """Let batch norms work as in any training: by the statistics of the batch, of which a running mean is kept.
+
+        A running mean over steps is one over chips, whose larger variances are what a chip needs. ResNet-20 that was
+        trained with the statistics of the digital network fell to 20 %, digital and chips, within three epochs.
+        """
+        for norm in self._batch_norms:
+            norm.train()
+        try:
+            yield
+        finally:
+            for norm in self._batch_norms:
+                norm.eval()
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""

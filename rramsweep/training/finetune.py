@@ -149,6 +149,8 @@ def finetune(
     difference stands in its place. A fixed part of the inputs is held out: after each epoch chips that are never
     trained on are scored on it, and the epoch with the best mean counts, whatever the noise of the steps was.
 
+    Batch norms take the statistics of each batch, so of a chip, and keep their running mean for the scores.
+
     Training is deterministic for a number of threads: the order of epoch e and the chip of step k have named streams
     of their own, so that nothing but weights, optimiser and scores must be kept between two epochs.
 
@@ -193,11 +195,12 @@ def finetune(
         started, number = time.perf_counter(), len(progress.epochs)
         losses = []
         order = torch.randperm(len(train), generator=_stream(settings, "order", str(number)).generator())
-        for i, rows in enumerate(torch.split(order, settings.batch_size)):
+        for i, rows in enumerate(order.tensor_split(steps)):  # no batch of a single input, which has no statistics
             step = (number - 1) * steps + i
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step, steps * settings.epochs)
-            outputs = one_tensor(call(_running(network, settings, step), task.accelerator.take(train.x[rows])))
+            with network.batch_statistics():
+                outputs = one_tensor(call(_running(network, settings, step), task.accelerator.take(train.x[rows])))
             loss = _loss(outputs, train.y[rows], teacher[rows], settings)
             if not loss.isfinite():
                 raise ValidationError(

@@ -212,12 +212,19 @@ def test_state_has_the_names_of_the_network_and_loads_into_it():
         torch.testing.assert_close(model(x), y)
 
 
-def test_statistics_of_batch_norms_stay_and_their_scale_is_trained():
+def test_batch_norms_take_the_statistics_of_a_batch_where_it_is_trained_alone():
     model, x = pictures()
     network = ChipNetwork(model, dict.fromkeys(rs.analog_layers(model), NOISY))
-    network.chip(0)(x).sum().backward()
+    network.chip(0)(x)
     assert torch.equal(network.state()["norm.running_mean"], model.norm.running_mean)
+    with network.batch_statistics():
+        network.chip(0)(x).sum().backward()
+    chip = rs.AnalogNetwork(model, dict.fromkeys(rs.analog_layers(model), NOISY)).chip(0)
+    with torch.no_grad():
+        mean = chip.conv(x).mean((0, 2, 3))
+    torch.testing.assert_close(network.state()["norm.running_mean"], 0.9 * model.norm.running_mean + 0.1 * mean)
     assert network.model.norm.weight.grad is not None
+    assert not any(module.training for module in network.model.modules())
 
 
 @dataclass(frozen=True)
