@@ -47,7 +47,7 @@ from rramsweep.intervals import t_interval
 from rramsweep.reporting.report import save_figure
 from rramsweep.reporting.terminal import plain
 from rramsweep.reporting.training_plot import plot_training
-from rramsweep.scale import Scale
+from rramsweep.scale import FRACTION, Scale
 from rramsweep.simulation.components import folds_batchnorm
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.folders import OUTPUTS, check_can_be_folder
@@ -145,7 +145,7 @@ def finetune(what: DictConfig | Sequence[str], settings: FineTuning | None = Non
         run = _of_config(what, settings) if isinstance(what, DictConfig) else _of_overrides(what, settings)
         task = run.task()
         for note in run.workbench.notes:
-            warnings.warn(note, UserWarning, stacklevel=4)
+            warnings.warn(note, UserWarning, stacklevel=3)
         folder = _folder(run, task)
         return _trained(run, task, folder)
 
@@ -173,7 +173,7 @@ def run(arguments: Sequence[str], console: Console) -> None:
 
     def show(epoch: Epoch) -> None:
         epochs.append(epoch)
-        row = _table([epoch]).iloc[0]
+        row = _table([epoch], scale).iloc[0]
         loss = "" if epoch.loss is None else f"loss {epoch.loss:.4f}, "
         console.print(
             f"epoch {epoch.epoch}/{training.epochs}: {loss}digital {scale.text(epoch.digital)}, "
@@ -247,7 +247,7 @@ def _trained(
         progress = train(task, run.training, folder, on_step, on_epoch)
     finally:
         torch.set_num_threads(threads)
-    table = _table(progress.epochs)
+    table = _table(progress.epochs, run.scale)
     table["best"] = table["epoch"] == progress.best_epoch
     held_out = len(split(task.data, run.training.held_out)[1])
     table.attrs = {"scale": run.scale, "held_out": held_out}
@@ -260,12 +260,12 @@ def _trained(
     return table
 
 
-def _table(epochs: Sequence[Epoch]) -> pd.DataFrame:
+def _table(epochs: Sequence[Epoch], scale: Scale) -> pd.DataFrame:
     scores = [np.array(each.chips) for each in epochs]
     n = np.array([len(each) for each in scores])
     mean = np.array([each.chip_mean for each in epochs])
     sem = np.array([each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.nan for each in scores])
-    low, high = t_interval(mean, sem, n)
+    low, high = t_interval(mean, sem, n, *((0.0, 1.0) if scale.unit == FRACTION else ()))
     return pd.DataFrame(
         {
             "epoch": [each.epoch for each in epochs],

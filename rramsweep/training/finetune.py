@@ -165,64 +165,65 @@ def finetune(
         ValidationError: what `check_task` refuses, or a loss that is not finite.
     """
     check_task(task, settings)
-    train, held_out = split(task.data, settings.held_out)
-    network = _network(task)
-    optimizer = torch.optim.AdamW(network.parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    teacher = _outputs(network.digital(), train.x, task.accelerator)
-    metric = task.metric
-    if compares(metric):  # with the network as it came
-        metric = against(metric, _outputs(network.digital(), held_out.x, task.accelerator))
-    steps = -(-len(train) // settings.batch_size)
+    with task.accelerator.arithmetic():
+        train, held_out = split(task.data, settings.held_out)
+        network = _network(task)
+        optimizer = torch.optim.AdamW(network.parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+        teacher = _outputs(network.digital(), train.x, task.accelerator)
+        metric = task.metric
+        if compares(metric):  # with the network as it came
+            metric = against(metric, _outputs(network.digital(), held_out.x, task.accelerator))
+        steps = -(-len(train) // settings.batch_size)
 
-    def score(epoch: int, loss: float | None, started: float) -> Epoch:
-        _fit_ranges(task, network)
-        digital = _score(network.digital(), held_out, metric, task.accelerator)
-        chips = [_score(network.chip(seed), held_out, metric, task.accelerator) for seed in settings.stopped_chips]
-        return Epoch(epoch, epoch * steps, loss, digital, tuple(chips), time.perf_counter() - started)
+        def score(epoch: int, loss: float | None, started: float) -> Epoch:
+            _fit_ranges(task, network)
+            digital = _score(network.digital(), held_out, metric, task.accelerator)
+            chips = [_score(network.chip(seed), held_out, metric, task.accelerator) for seed in settings.stopped_chips]
+            return Epoch(epoch, epoch * steps, loss, digital, tuple(chips), time.perf_counter() - started)
 
-    started = time.perf_counter()
-    if (folder / CHECKPOINT_FILE).exists():
-        progress = Progress.read(folder / CHECKPOINT_FILE)
-        network.load(progress.weights)
-        if progress.optimizer:
-            optimizer.load_state_dict(progress.optimizer)
-        _fit_ranges(task, network)
-    else:
-        progress = Progress([score(0, None, started)], network.state(), network.state())
-    for epoch in progress.epochs:
-        on_epoch(epoch)
-    while len(progress.epochs) <= settings.epochs and not _is_over(progress, settings):
-        started, number = time.perf_counter(), len(progress.epochs)
-        losses = []
-        order = torch.randperm(len(train), generator=_stream(settings, "order", str(number)).generator())
-        for i, rows in enumerate(order.tensor_split(steps)):  # no batch of a single input, which has no statistics
-            step = (number - 1) * steps + i
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step, steps * settings.epochs)
-            with network.batch_statistics():
-                outputs = one_tensor(call(_running(network, settings, step), task.accelerator.take(train.x[rows])))
-            loss = _loss(outputs, train.y[rows], teacher[rows], settings)
-            if not loss.isfinite():
-                raise ValidationError(
-                    Sentence(f"the loss must be finite, but is {float(loss.detach())} at step {step + 1}"),
-                    "lower finetune.lr, or begin with less noise",
-                )
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            if settings.clip != "none":
-                value = settings.clip_sigma if settings.clip == "sigma" else settings.clip_percentile
-                network.clip(settings.clip, value)
-            losses.append(float(loss.detach()))
-            on_step(step + 1, steps * settings.epochs)
-        progress.epochs.append(score(number, math.fsum(losses) / len(losses), started))
-        progress.weights, progress.optimizer = network.state(), copy.deepcopy(optimizer.state_dict())
-        if _is_better(progress.epochs[-1], progress.epochs[progress.best_epoch], task.metric):
-            progress.best, progress.best_epoch = progress.weights, number
-        progress.write(folder / CHECKPOINT_FILE)
-        on_epoch(progress.epochs[-1])
-    _write_weights(task.model, progress.best, folder / WEIGHTS_FILE)
-    return progress
+        started = time.perf_counter()
+        if (folder / CHECKPOINT_FILE).exists():
+            progress = Progress.read(folder / CHECKPOINT_FILE)
+            network.load(progress.weights)
+            if progress.optimizer:
+                optimizer.load_state_dict(progress.optimizer)
+            _fit_ranges(task, network)
+        else:
+            progress = Progress([score(0, None, started)], network.state(), network.state())
+        for epoch in progress.epochs:
+            on_epoch(epoch)
+        while len(progress.epochs) <= settings.epochs and not _is_over(progress, settings):
+            started, number = time.perf_counter(), len(progress.epochs)
+            losses = []
+            order = torch.randperm(len(train), generator=_stream(settings, "order", str(number)).generator())
+            for i, rows in enumerate(order.tensor_split(steps)):  # no batch of a single input, which has no statistics
+                step = (number - 1) * steps + i
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.rate(step, steps * settings.epochs)
+                with network.batch_statistics():
+                    outputs = one_tensor(call(_running(network, settings, step), task.accelerator.take(train.x[rows])))
+                loss = _loss(outputs, train.y[rows], teacher[rows], settings)
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                if settings.clip != "none":
+                    value = settings.clip_sigma if settings.clip == "sigma" else settings.clip_percentile
+                    network.clip(settings.clip, value)
+                if not all(each.isfinite().all() for each in (loss, *network.parameters)):
+                    raise ValidationError(
+                        Sentence(f"the loss and all weights must stay finite, but one is not at step {step + 1}"),
+                        "lower finetune.lr, or train on less noise first",
+                    )
+                losses.append(float(loss.detach()))
+                on_step(step + 1, steps * settings.epochs)
+            progress.epochs.append(score(number, math.fsum(losses) / len(losses), started))
+            progress.weights, progress.optimizer = network.state(), copy.deepcopy(optimizer.state_dict())
+            if _is_better(progress.epochs[-1], progress.epochs[progress.best_epoch], task.metric):
+                progress.best, progress.best_epoch = progress.weights, number
+            progress.write(folder / CHECKPOINT_FILE)
+            on_epoch(progress.epochs[-1])
+        _write_weights(task.model, progress.best, folder / WEIGHTS_FILE)
+        return progress
 
 
 def check_task(task: Task, settings: FineTuning) -> None:

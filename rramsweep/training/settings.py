@@ -27,7 +27,7 @@ class FineTuning:
             a normal error of the rms that the step's chip has in that layer; `none`, ordinary training, the control.
         epochs: passes over the training inputs, at least 1.
         batch_size: inputs a step, and so a chip.
-        lr: largest learning rate of AdamW.
+        lr: largest learning rate of AdamW, above 0 and up to 1.
         schedule: `cosine`, from `lr` to 0 over all steps; or `constant`.
         weight_decay: of AdamW, which is decoupled: a weight shrinks by `lr weight_decay` of itself a step.
         clip: weights on the array are confined after each step, layer by layer: `none`; `sigma`, to `clip_sigma`
@@ -75,9 +75,8 @@ class FineTuning:
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be at least 1", "give a larger integer")
         self._check("seed", 0 <= self.seed < MOST_SEEDS, f"must lie in 0..{MOST_SEEDS - 1}", "0 is the default")
-        for name in ("lr", "temperature"):
-            value = getattr(self, name)
-            self._check(name, 0 < value < math.inf, "must be finite and above 0", "give a positive number")
+        self._check("lr", 0 < self.lr <= 1, "must lie above 0 and up to 1", "0.001 is common for AdamW")
+        self._check("temperature", 0 < self.temperature < math.inf, "must be finite and above 0", "2 is the default")
         for name in ("weight_decay", "output_noise"):
             value = getattr(self, name)
             self._check(name, 0 <= value < math.inf, "must be finite and at least 0", "0 leaves it out")

@@ -47,6 +47,7 @@ def test_weights_are_swept_by_the_command_that_is_printed(workdir, capsys):
     assert table["epoch"].tolist() == [0, 1, 2]
     assert table["steps"].tolist() == [0, 4, 8]
     assert (table["chip_low"] < table["chip_score"]).all()
+    assert (table["chip_high"] <= 1).all(), "no share of right inputs is above 1"
     assert int(table["best"].sum()) == 1
     words = shlex.split(out.rpartition("sweep with it: ")[2])
     assert words[:2] == ["rramsweep", "-m"]

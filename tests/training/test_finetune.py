@@ -18,6 +18,7 @@ from rramsweep.metrics import Agreement, MeanSquaredError, Top1
 from rramsweep.models import digits_mlp
 from rramsweep.models.checkpoint import embedded_path, load_checkpoint
 from rramsweep.training import FineTuning
+from rramsweep.training import finetune as finetuning
 from rramsweep.training.chip_network import ChipNetwork
 from rramsweep.training.finetune import CHECKPOINT_FILE, Progress, Task, finetune, split
 
@@ -243,7 +244,9 @@ def test_refuses_before_any_chip(tmp_path, monkeypatch, changed, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_loss_that_is_not_finite_ends_the_training(tmp_path):
-    settings = replace(SHORT, lr=1e30, clip="none")
-    with pytest.raises(ValueError, match=r"must be finite"):
-        finetune(task(), settings, tmp_path)
+def test_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):
+    loss = finetuning._loss
+    monkeypatch.setattr(finetuning, "_loss", lambda *given: loss(*given) * float("nan"))
+    message = "^the loss and all weights must stay finite, but one is not at step 1: lower finetune.lr, or train on"
+    with pytest.raises(ValueError, match=message):
+        finetune(task(), SHORT, tmp_path)
