@@ -147,6 +147,16 @@ def test_weights_that_the_window_cuts_off_get_no_gradient():
     assert gradient.tolist() == [[1.0, 1.0, 1.0, 1.0, 1.0, 0.0]]
 
 
+def test_weights_that_the_window_cuts_off_are_told_apart_as_they_are_mapped():
+    model = nn.Sequential(linear([0.1], [0.2], [0.3], [0.4], [5.0], [6.0]), nn.BatchNorm1d(6)).eval()
+    model[1].weight.data = torch.tensor([90.0, 1.0, 1.0, 1.0, 1.0, 0.001])  # the first is the largest on the array
+    spec = replace(NOISY, mapping=Differential(w_max="percentile", percentile=70.0))
+    network = ChipNetwork(model, {"0": spec}, folds=find_folds(model, torch.ones(2, 1)))
+    network.chip(0)(torch.ones(2, 1)).sum().backward()
+    gradient = network.parameters[0].grad.flatten()
+    assert (gradient != 0).tolist() == [False, True, True, True, True, True]
+
+
 def test_inputs_beyond_the_range_of_a_dac_get_no_gradient():
     layer, spec = linear([0.5, -1.0, 0.25]), rs.LayerSpec(IDEAL, Differential(), **GIVEN)
     network = ChipNetwork(layer, {"": spec})

@@ -79,6 +79,35 @@ def test_training_raises_the_score_of_chips_that_were_not_trained_on(tmp_path):
     model = digits_mlp()
     load_checkpoint(model, tmp_path / "weights.pt")
     assert all(torch.equal(tensor, progress.best[name]) for name, tensor in model.state_dict().items())
+    held_out = split(task().data, SHORT.held_out)[1]
+    assert float(Top1().correct(model(held_out.x), held_out.y).double().mean()) == best.digital
+    with torch.no_grad():
+        chips = [ChipNetwork(model, task().specs).chip(seed)(held_out.x) for seed in SHORT.stopped_chips]
+    assert [float(Top1().correct(y, held_out.y).double().mean()) for y in chips] == list(best.chips)
+
+
+def test_weights_are_those_of_the_best_epoch_and_not_of_the_last(tmp_path, monkeypatch):
+    means = iter([0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.5, 0.5, 0.5])  # of three chips at each of three epochs
+    chip, digital, kind = ChipNetwork.chip, ChipNetwork.digital, []
+    monkeypatch.setattr(ChipNetwork, "chip", lambda self, *given: kind.append("chip") or chip(self, *given))
+    monkeypatch.setattr(ChipNetwork, "digital", lambda self: kind.append("digital") or digital(self))
+    monkeypatch.setattr(finetuning, "_score", lambda *given: next(means) if kind[-1] == "chip" else 1.0)
+    progress = finetune(task(), replace(SHORT, epochs=2), tmp_path)
+    assert progress.best_epoch == 1
+    assert not torch.equal(progress.best["fc1.weight"], progress.weights["fc1.weight"])
+    assert not torch.equal(progress.best["fc1.weight"], task().model.fc1.weight)
+    assert torch.equal(weights(tmp_path)["fc1.weight"], progress.best["fc1.weight"])
+
+
+def test_statistics_of_batch_norms_are_trained(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10)).eval()
+    given = task(model=model, specs={"1": SPEC, "4": SPEC})
+    progress = finetune(given, replace(SHORT, epochs=1, batch_size=49), tmp_path)  # 240 inputs: one would be left over
+    mean = progress.weights["2.running_mean"]
+    assert not torch.equal(mean, model[2].running_mean)
+    assert mean.isfinite().all()
+    assert int(progress.weights["2.num_batches_tracked"]) == 5
 
 
 @pytest.mark.parametrize("changed", [{}, {"noise": "gaussian"}, {"noise": "none"}, {"output_noise": 0.1}], ids=str)
