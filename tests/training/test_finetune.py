@@ -103,11 +103,11 @@ def test_statistics_of_batch_norms_are_trained(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10)).eval()
     given = task(model=model, specs={"1": SPEC, "4": SPEC})
-    progress = finetune(given, replace(SHORT, epochs=1, batch_size=49), tmp_path)  # 240 inputs: one would be left over
+    progress = finetune(given, replace(SHORT, epochs=1, batch_size=239), tmp_path)  # of 240: one would be left
     mean = progress.weights["2.running_mean"]
     assert not torch.equal(mean, model[2].running_mean)
     assert mean.isfinite().all()
-    assert int(progress.weights["2.num_batches_tracked"]) == 5
+    assert int(progress.weights["2.num_batches_tracked"]) == 2
 
 
 @pytest.mark.parametrize("changed", [{}, {"noise": "gaussian"}, {"noise": "none"}, {"output_noise": 0.1}], ids=str)
