@@ -40,7 +40,7 @@ class StraightThrough(torch.autograd.Function):
 
 
 class ChipLayer:
-    """Stands in for a layer's forward: the product with a chip's weight, under autograd.
+    """Forward of a layer with a chip's weight in it, under autograd.
 
     Where the layer has converters or read noise, its output is bit for bit that of the `ReadSlot` of a sweep, and the
     gradient that of the plain product of the chip's weight and the input: straight through every rounding, through the
@@ -96,9 +96,10 @@ class ChipLayer:
         if self._slot is not None and cells is not None:
             if scale is not None:
                 self._scale = scale.flatten().view(-1, *[1] * (self.array.weight.dim() - 2))
-            spec = replace(cells.spec, read_noise=self.spec.read_noise)  # tied layers have their own
+            if self.carrier != self.array.name:  # of tied layers each has read noise of its own
+                cells = replace(cells, spec=replace(cells.spec, read_noise=self.spec.read_noise))
             with torch.no_grad():
-                self._slot.read(replace(cells, spec=spec), rng.child("read_noise"), rng.seed)
+                self._slot.read(cells, rng.child("read_noise"), rng.seed)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.weight is None:
