@@ -17,6 +17,8 @@ _MODULES = {
     "run": "rramsweep.cli.api",
     "sweep": "rramsweep.cli.api",
     "inspect": "rramsweep.cli.layer_report",
+    "finetune": "rramsweep.cli.fine_tuning",
+    "FineTuning": "rramsweep.training",
     "load": "rramsweep.reporting.report",
     "summarize": "rramsweep.analysis.summary",
     "compare": "rramsweep.analysis.comparison",

@@ -53,6 +53,8 @@ CALLS = {
     "run": (rs.run, {"cfg": None}),
     "sweep": (rs.sweep, {"overrides": None}),
     "inspect": (rs.inspect, {"what": OVERRIDES, "chips": 1, "inputs": 4}),
+    "finetune": (rs.finetune, {"what": None, "settings": None}),
+    "FineTuning": (rs.FineTuning, {"noise": "chips", "epochs": 1, "lr": 0.1, "patience": None, "held_out": 0.2}),
     "load": (rs.load, {"folder": "nowhere"}),
     "summarize": (rs.summarize, {"frame": FRAME, "by": [DRIFT], "yield_drop": 0.02}),
     "compare": (rs.compare, {"frame": FRAME, "baseline": {DRIFT: 0.0}, "by": [DRIFT]}),
@@ -165,7 +167,10 @@ WRONG = [
     SPEC,
 ]
 # What has no call that works without a sweep, or writes.
-ONLY_WRONG = ("run", "sweep", "load", "plot_inspect", "export_conductances", "import_conductances", "npz", "Table")
+ONLY_WRONG = (
+    *("run", "sweep", "finetune", "load", "plot_inspect"),
+    *("export_conductances", "import_conductances", "npz", "Table"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -337,7 +342,7 @@ def test_what_a_frame_carries_is_what_a_sweep_left(attrs, message):
         ("++preview=true", "preview is of the command line alone"),
     ],
 )
-@pytest.mark.parametrize("call", [rs.sweep, rs.compose, rs.inspect], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("call", [rs.sweep, rs.compose, rs.inspect, rs.finetune], ids=lambda call: call.__name__)
 def test_an_override_that_a_call_would_not_heed_is_refused(call, override, message):
     with pytest.raises(ValueError, match=message):
         call([*OVERRIDES, override])
@@ -368,13 +373,13 @@ def test_an_experiment_that_chooses_a_launcher_is_refused_from_python_unless_ove
 def test_a_config_that_was_edited_is_refused_by_the_key(key, value, message):
     cfg = copy.deepcopy(rs.compose(OVERRIDES))
     OmegaConf.update(cfg, key, value, merge=False)
-    for call in (rs.run, rs.inspect):
+    for call in (rs.run, rs.inspect, rs.finetune):
         with pytest.raises(ValueError, match=message):
             call(cfg)
 
 
 def test_a_config_from_elsewhere_is_refused():
-    for call in (rs.run, rs.inspect):
+    for call in (rs.run, rs.inspect, rs.finetune):
         with pytest.raises(
             ValueError, match=r"a config must come from compose\(\), but this one lacks device, mapping"
         ):
@@ -398,7 +403,7 @@ def test_a_folder_that_is_none_is_asked_for_as_a_path(call, value):
         call(value)
 
 
-@pytest.mark.parametrize("call", [rs.sweep, rs.compose, rs.inspect])
+@pytest.mark.parametrize("call", [rs.sweep, rs.compose, rs.inspect, rs.finetune])
 @pytest.mark.parametrize("flag", ["-m", "--multirun", "--cfg", "--config-dir=x", "-h"])
 def test_a_flag_of_the_command_line_is_not_taken_from_python(call, flag):
     with pytest.raises(

@@ -53,6 +53,7 @@ MEANINGS = {
     "accelerator": "what computes: the CPU or a GPU",
     "stopping": "how many chips a point gets",
     "hydra/launcher": "where a sweep's shards run",
+    "finetune": "settings of `rramsweep finetune`, which trains the network on chips; no sweep takes them",
 }
 
 LAUNCHER = "hydra/launcher"

@@ -1,4 +1,4 @@
-"""The verbs of the command line beside a sweep itself: inspect, list, report, store, explain.
+"""The verbs of the command line beside a sweep itself: inspect, finetune, list, report, store, explain.
 
 Each verb imports what it needs when it is called, since torch, pandas and Hydra take seconds that another does without.
 """
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from rramsweep.cli import help as screens
 from rramsweep.cli.catalog import CATALOG
-from rramsweep.cli.messages import SWEEPS, check_names
+from rramsweep.cli.messages import SWEEPS, check_names, of_training
 
 if TYPE_CHECKING:
     from rramsweep.study.store import Store
@@ -51,12 +51,8 @@ def inspect_verb(arguments: Sequence[str], console: Console) -> None:
     little sense; writes inspect.csv and inspect.png.
     """
     overrides = [argument for argument in arguments if argument not in SWEEPS]
-    if {"-h", "--help"} & set(overrides):
-        console.print(cleandoc(inspect_verb.__doc__ or ""), markup=False)
+    if not _are_overrides(overrides, inspect_verb, console):
         return
-    flags = [argument for argument in overrides if argument.startswith("-")]
-    if flags:
-        raise ValueError(f"rramsweep inspect takes NAME=VALUE as a sweep does, but got {flags[0]}: leave it out")
     check_names(["-m", *overrides])
     from rramsweep.cli import layer_report
     from rramsweep.cli.overrides import command_errors
@@ -67,6 +63,36 @@ def inspect_verb(arguments: Sequence[str], console: Console) -> None:
         folder = layer_report.new_folder()
         layer_report.write(table, folder)
     layer_report.show(table, folder, console)
+
+
+def finetune_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep finetune [OVERRIDES]`: trains the network on chips of one point, a new one each step.
+
+    Takes what `rramsweep` takes for one point, and finetune.NAME=VALUE (`rramsweep list finetune`). Trains on the
+    inputs that data.fitting names; writes weights.pt, finetune.csv and finetune.png, and says how to sweep with the
+    weights. Ended early, the same command goes on after the last whole epoch.
+    """
+    if not _are_overrides(arguments, finetune_verb, console):
+        return
+    check_names([argument for argument in arguments if not of_training(argument)])
+    from rramsweep.cli import fine_tuning
+    from rramsweep.cli.overrides import command_errors
+
+    end_imports()
+    with command_errors():
+        fine_tuning.run(arguments, console)
+
+
+def _are_overrides(arguments: Sequence[str], verb: Callable[..., None], console: Console) -> bool:
+    """Print the help of a verb and return False where it is asked for; refuse other flags."""
+    if {"-h", "--help"} & set(arguments):
+        console.print(cleandoc(verb.__doc__ or ""), markup=False)
+        return False
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if flags:
+        name = verb.__name__.removesuffix("_verb")
+        raise ValueError(f"rramsweep {name} takes NAME=VALUE as a sweep does, but got {flags[0]}: leave it out")
+    return True
 
 
 def list_verb(arguments: Sequence[str], console: Console) -> None:
@@ -143,6 +169,7 @@ def _existing(folder: str) -> Store:
 
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "inspect": inspect_verb,
+    "finetune": finetune_verb,
     "list": list_verb,
     "report": report_verb,
     "store": store_verb,

@@ -22,6 +22,9 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 OVERRIDE_FORM = "an override is NAME=VALUE without blanks"
 
+# Verb, and the group of the settings that it alone has.
+TRAINING = "finetune"
+
 # Devices that a message names.
 DEVICES = 2
 
@@ -159,6 +162,26 @@ def check_option(group: str, value: object, catalog: Catalog = CATALOG) -> None:
     raise ValidationError(Sentence(f"{group} has no option {given}"), remedy)
 
 
+def of_training(word: str) -> bool:
+    """True for an override of the settings of `rramsweep finetune`."""
+    return re.split(r"[.=@]", word.lstrip("+~"), maxsplit=1)[0] == TRAINING
+
+
+def refuse_training(words: Sequence[str]) -> None:
+    """Check that no setting of a fine-tuning is given to what trains nothing.
+
+    Raises:
+        ValidationError: names it.
+    """
+    for i in positions(words):
+        if of_training(words[i]):
+            raise ValidationError(
+                Sentence(f"settings of {TRAINING} are of `rramsweep {TRAINING}` and rs.{TRAINING} alone"),
+                "leave it out, or train with it and sweep over model.checkpoint",
+                value=words[i],
+            )
+
+
 def positions(words: Sequence[str]) -> Iterator[int]:
     """Places of the words that are overrides: flags, and what follows one of Hydra's, are left to Hydra."""
     for i, word in enumerate(words):
@@ -210,6 +233,7 @@ def check_names(words: Sequence[str], catalog: Catalog = CATALOG) -> None:
         ValidationError: torn words, an unknown option, parameter or setting.
     """
     refuse_torn(words)
+    refuse_training(words)
     given = _given(words)
     if given is None or _has_unknown_plugin():
         return

@@ -93,17 +93,20 @@ def _in_our_words(cause: BaseException) -> ValidationError | None:
     return None
 
 
-def check(words: Sequence[str], single: str = "") -> None:
+def check(words: Sequence[str], single: str = "", trains: bool = False) -> None:
     """Check that words are overrides, and that no number stands where a group's option belongs.
 
     Args:
         words: flags and what follows one of Hydra's are left to Hydra.
         single: of one point, where values to sweep over are refused too: how several are swept.
+        trains: they may be settings of a fine-tuning.
 
     Raises:
         ValueError: names the word and how to write it.
     """
     messages.refuse_torn(words)
+    if not trains:
+        messages.refuse_training(words)
     for word in (words[i] for i in positions(words)):
         try:
             (override,) = parse([word])

@@ -310,6 +310,20 @@ class Workbench:
         """The inputs on which parts of a point's chips are fitted, none of them scored; None where it names none."""
         return self._parts.fitting(point.config["data"])
 
+    @_prepared
+    def network(self, point: Point) -> nn.Module:
+        """A point's network as its checkpoint has it, batch norms not folded (not to be changed)."""
+        return self._parts.network(point.config["model"])[0]
+
+    @_prepared
+    def metric(self, point: Point) -> Metric:
+        """A point's metric."""
+        return self._parts.metric(point.config["metric"])
+
+    def accelerator(self, point: Point) -> Accelerator:
+        """Machine on which a point's networks run."""
+        return self._accelerator(point.config)
+
     def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
         """Specs of each weight on the array under a point's config or a change of it; takes no notes.
 

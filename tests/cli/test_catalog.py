@@ -35,7 +35,7 @@ def conf(tmp_path):
 
 def test_every_group_is_listed_with_its_options():
     found = CATALOG.groups()
-    assert set(GROUPS) | {"experiment", "accelerator", "stopping", "hydra/launcher"} == set(found)
+    assert set(GROUPS) | {"experiment", "accelerator", "stopping", "hydra/launcher", "finetune"} == set(found)
     assert next(iter(found)) == "experiment"
     for group, names in found.items():
         assert names == sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
