@@ -22,7 +22,8 @@ from rramsweep.models.eager import deep_copy
 from rramsweep.network.accelerator import CPU, Accelerator
 from rramsweep.network.arrays import WeightArray, find_arrays, private_copy
 from rramsweep.network.batch_norm import Fold, scale_and_shift
-from rramsweep.network.read_noise import ReadSlot, without_hooks
+from rramsweep.network.products import without_hooks
+from rramsweep.network.read_slot import ReadSlot
 from rramsweep.network.tiled_read import Ranges
 from rramsweep.network.unfolding import pad_nested, unfold
 
