@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -35,7 +36,11 @@ def recovery_table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]] | N
         return None
     table = recovered(frame)
     by = [name for name in table.attrs["by"] if name != ENDED]
-    return by, [[*(text_of(row[name], name) for name in by), *_numbers(row)] for row in table.to_dict("records")]
+    return by, [[*_values(row, by), *_numbers(row)] for row in table.to_dict("records")]
+
+
+def _values(row: dict[Any, Any], by: Sequence[str]) -> list[str]:
+    return ["-" if pd.isna(row[name]) else text_of(row[name], name) for name in by]
 
 
 def _numbers(row: dict[Any, Any]) -> list[str]:
