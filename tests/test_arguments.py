@@ -19,6 +19,7 @@ from rramsweep.crossbar.mapping import Differential
 from rramsweep.datasets import Data, digits, npz
 from rramsweep.effects import Gaussian, OneOverF, PowerLawDrift, RelativeDrift, Stuck, Table
 from tests.analysis.test_frames import sweep
+from tests.analysis.test_recovery import two
 
 DRIFT = "drift.relative_drift"
 OVERRIDES = ["model=digits_mlp", "data=digits", "data.limit=10", "chips=2"]
@@ -58,6 +59,7 @@ CALLS = {
     "load": (rs.load, {"folder": "nowhere"}),
     "summarize": (rs.summarize, {"frame": FRAME, "by": [DRIFT], "yield_drop": 0.02}),
     "compare": (rs.compare, {"frame": FRAME, "baseline": {DRIFT: 0.0}, "by": [DRIFT]}),
+    "recovered": (rs.recovered, {"frame": FRAME, "by": [DRIFT], "baseline": {DRIFT: 0.0}}),
     "time_to_failure": (rs.time_to_failure, {"frame": TIMES, "by": [DRIFT], "yield_target": 0.5, "yield_drop": 0.02}),
     "plot_robustness": (
         rs.plot_robustness,
@@ -70,6 +72,10 @@ CALLS = {
     "plot_differences": (
         rs.plot_differences,
         {"frame": FRAME, "baseline": {DRIFT: 0.0}, "x": DRIFT, "group": None, "ax": None},
+    ),
+    "plot_recovered": (
+        rs.plot_recovered,
+        {"frame": two([20, 24, 40], [5, 6, 9]), "x": "calibration", "group": None, "ax": None},
     ),
     "figures_for": (rs.figures_for, {"frame": FRAME}),
     "plot_inspect": (rs.plot_inspect, {"table": None, "ax": None}),
@@ -283,6 +289,7 @@ READERS = {
     "summarize": lambda frame: rs.summarize(frame, [DRIFT]),
     "compare": lambda frame: rs.compare(frame, {DRIFT: 0.0}),
     "time_to_failure": rs.time_to_failure,
+    "recovered": lambda frame: rs.recovered(frame, [DRIFT], {DRIFT: 0.0}),
     "plot_ecdf": lambda frame: rs.plot_ecdf(frame, DRIFT),
     "plot_robustness": lambda frame: rs.plot_robustness(frame, DRIFT),
     "figures_for": rs.figures_for,

@@ -15,11 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from rramsweep.analysis.comparison import equal_to
 from rramsweep.analysis.grouping import group_numbers, need_facts, resolve_by
+from rramsweep.analysis.recovery import has_recovered, recovered
 from rramsweep.analysis.schema import ENDED, METRIC, TIME
 from rramsweep.reporting.axis import is_number, name_of
 from rramsweep.reporting.difference_plot import plot_differences
 from rramsweep.reporting.ecdf_plot import plot_ecdf
 from rramsweep.reporting.heatmap_plot import plot_heatmap
+from rramsweep.reporting.recovery_plot import plot_recovered
 from rramsweep.reporting.robustness_plot import plot_robustness
 from rramsweep.reporting.style import STYLE, PrintFigure, styled
 from rramsweep.reporting.time_plot import plot_over_time
@@ -35,6 +37,7 @@ CAPTIONS = {
     "ecdf": "How the chips are distributed",
     "yield": "The share of good chips over the loss that a good chip may have",
     "differences": "How much each loses against the baseline, chip by chip",
+    "recovered": "How much of what is lost each calibration recovers",
 }
 
 
@@ -54,8 +57,8 @@ def figures_for(frame: pd.DataFrame) -> dict[str, PrintFigure]:
         frame: a results frame, of one metric or several.
 
     Returns:
-        Figures by name: `robustness`, `over_time`, `heatmap`, `ecdf`, `yield`, `differences`; with several metrics each
-        name ends in the metric's, as in `ecdf-top-1-accuracy`. Empty where no chip finished.
+        Figures by name: `robustness`, `over_time`, `heatmap`, `ecdf`, `yield`, `recovered`, `differences`; with several
+        metrics each name ends in the metric's, as in `ecdf-top-1-accuracy`. Empty where no chip finished.
 
     Raises:
         ValueError: not a results frame, or two points that no swept column tells apart.
@@ -94,6 +97,7 @@ def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict
     - several chips and a baseline with the same seeds: paired differences, to the first option of a choice that was
       swept beside one other axis, else to the lowest value of the main axis, the highest where scores are better
       there (bits, levels), or the first
+    - chips without and with a calibration, and a loss beyond its interval: the share of it that is recovered
     """
     several = bool((frame["status"] == "ok").groupby(frame["point_id"]).sum().max() > 1)
     if not swept:
@@ -110,6 +114,8 @@ def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict
     if several and (group is None or frame[group].nunique(dropna=False) <= _PANELS):
         chosen["ecdf"] = Choice(plot_ecdf, {"group": x}, group)
         chosen["yield"] = Choice(plot_yield, {"group": x}, group)
+    if has_recovered(frame) and recovered(frame)["recovered_share"].notna().any():
+        chosen["recovered"] = Choice(plot_recovered, {"x": x, "group": group})
     of = group if group is not None and group in swept and not is_number(frame[group]) else x
     values = frame[of].dropna()
     baseline = {of: _good_end(frame, of) if is_number(values) else values.iloc[0]}

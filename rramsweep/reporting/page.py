@@ -18,6 +18,7 @@ from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import at_chance, tail_heading, tail_text
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.findings import Findings, mixed_executions
+from rramsweep.reporting.recovery_table import NUMBERS, WORDS, recovery_table
 from rramsweep.reporting.request import request
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import LeftOut
@@ -72,6 +73,7 @@ def render(
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
         left_out=left_out or {},
+        recovery=_recovery(frame),
         head=_head(summary),
         rows=_rows(summary),
         components=[c for c in used if c["option"] != "ideal"],
@@ -114,6 +116,14 @@ def _baselines(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
         "head": [*groups, *axes, "metric", inputs_word(frame) if len(frame) else "inputs", "digital", "ideal chip"],
         "rows": shown,
     }
+
+
+def _recovery(frame: pd.DataFrame) -> dict[str, Any] | None:
+    found = recovery_table(frame)
+    if found is None:
+        return None
+    by, rows = found
+    return {"words": WORDS, "head": [*by, *NUMBERS], "rows": rows, "names": len(by)}
 
 
 def _head(summary: pd.DataFrame) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.figures import caption_of, figures_for
 from rramsweep.reporting.findings import few_chips, findings, guessing, mixed_executions, unseen
 from rramsweep.reporting.page import PAGE_FILE
+from rramsweep.reporting.recovery_table import NUMBERS, TITLE, WORDS, recovery_table
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import styled
 from rramsweep.reporting.terminal import show_table
@@ -205,10 +206,27 @@ def show(
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     for sentence in unseen(summary):
         console.print(sentence, markup=False)
+    _show_recovered(frame, console)
     beyond = [note for note in beyond_source(frame) if note not in printed]
     for note in [*few_chips(summary), *mixed_executions(frame), *beyond]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
+
+
+def _show_recovered(frame: pd.DataFrame, console: Console) -> None:
+    found = recovery_table(frame)
+    if found is None:
+        return
+    by, rows = found
+    table = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+    for name in by:
+        table.add_column(name, overflow="fold")
+    for name in NUMBERS:
+        table.add_column(name, justify="right", no_wrap=name != "interval")
+    for row in rows:
+        table.add_row(*row)
+    show_table(table, console)
+    console.print(WORDS, markup=False)
 
 
 def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:

@@ -52,3 +52,14 @@ def test_the_time_of_a_refresh_follows_from_its_experiment(workdir):
     table = rs.time_to_failure(frame, yield_target=0.9)
     assert table["mapping.scale"].tolist() == ["per_tensor", "per_channel"]
     assert (table["n"] == 5).all()
+
+
+def test_the_experiments_of_calibration_say_what_is_recovered(workdir):
+    frame = rs.sweep(["experiment=recalibration_interval", *FAST, "chips=3", "t_s=1s,1h"])
+    table = rs.recovered(frame)
+    assert table[["calibration.at_s", "t_s"]].fillna(0).to_numpy().tolist() == [[0, 1], [0, 3600], [1, 1], [1, 3600]]
+    # Fitted and read at one second is fitted afresh, and no chip of another time is its baseline.
+    afresh, kept = table.iloc[0], table.iloc[2]
+    assert afresh[["lost_mean", "recovered_mean"]].equals(kept[["lost_mean", "recovered_mean"]])
+    frame = rs.sweep(["experiment=calibration_images", *FAST, "calibration.images=choice(10,20)"])
+    assert rs.recovered(frame)["images"].tolist() == [10, 20] * 3
