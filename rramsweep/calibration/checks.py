@@ -55,6 +55,13 @@ def check_calibration(
     """
     if pool is None:
         raise ValidationError("needs inputs to fit on", "set data.fitting=SPLIT or PATH", slot=SLOT)
+    if not (method.fits_layers or method.fits_norms):
+        raise ValidationError(
+            "must fit layers or batch norms",
+            "define fit_layer or fit_norm",
+            shown=type(method).__name__,
+            slot=SLOT,
+        )
     if method.images > pool:
         raise ValidationError(
             f"must be at most the {pool} inputs of data.fitting",
@@ -113,7 +120,9 @@ def _check_images(
         images = -(-needed // positions) * (2 if method.gate else 1)
         rows = f"{layer.name!r} has {inputs} inputs and {positions} output position{'s' * (positions > 1)} an image"
         if method.ridge == 0:
-            why, other = "without a ridge", f"calibration.ridge={RIDGE:g}"
+            least = -(-method.rank // positions) * (2 if method.gate else 1)
+            more = f" with calibration.images={least}" if fitted * positions < method.rank else ""
+            why, other = "without a ridge", f"calibration.ridge={RIDGE:g}{more}"
         else:
             why, other = f"for rank {method.rank}", "a lower calibration.rank"
         raise ValidationError(

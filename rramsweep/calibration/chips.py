@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rramsweep.calibration.fitting import changed, versions
 from rramsweep.calibration.protocol import PROGRAMMED, Calibration
 from rramsweep.datasets.inputs import AnyInputs
 from rramsweep.devices.streams import Stream
@@ -42,4 +43,8 @@ class ChipCalibration:
             reference = network.written(seed) if method.reference == PROGRAMMED else network.digital()
             recordings = record(reference, network.layers, parts)
             chip = network.programmed(seed, network.t_s if method.at_s is None else method.at_s, ("calibration",))
-            return method.calibrate(chip, recordings, network.layers)
+            before = versions(chip)
+            corrections = method.calibrate(chip, recordings, network.layers)
+        if versions(chip) != before:  # a method of its own may do so around the fit, too
+            raise changed(method, "the chip's weights")
+        return corrections

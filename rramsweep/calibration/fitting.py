@@ -55,13 +55,13 @@ def fit_chip(
     Raises:
         ValidationError: the method changed a weight of the chip, or a sample, in place.
     """
-    before = _versions(chip)
+    before = versions(chip)
     whole, *parts = recordings
     corrections, _ = _Pass(method, chip, layers).run(whole)
     if parts and not _passes_gate(method, chip, layers, parts):
         corrections = NO_CORRECTIONS
-    if _versions(chip) != before:
-        raise _changed(method, "the chip's weights")
+    if versions(chip) != before:
+        raise changed(method, "the chip's weights")
     return corrections
 
 
@@ -171,7 +171,7 @@ class _Pass:
         versions = [x._version, rows._version, samples.target._version]
         correction = self._method.fit_layer(samples)
         if [x._version, rows._version, samples.target._version] != versions:
-            raise _changed(self._method, "its samples")
+            raise changed(self._method, "its samples")
         if correction is None:
             return None
         if not isinstance(correction, LayerCorrection):
@@ -221,7 +221,7 @@ def _kinds(method: Calibration) -> str:
     return " or ".join(kinds)
 
 
-def _changed(method: object, what: str) -> ValidationError:
+def changed(method: object, what: str) -> ValidationError:
     remedy = "return new tensors (x * y for x.mul_(y))"
     return ValidationError(Sentence(f"calibration={type(method).__name__} must leave {what} alone"), remedy)
 
@@ -231,7 +231,8 @@ def _wrong(method: object, call: str, kind: type, made: object) -> ValidationErr
     return ValidationError(Sentence(must), "correct it", shown=type(made).__name__)
 
 
-def _versions(model: nn.Module) -> list[int]:
+def versions(model: nn.Module) -> list[int]:
+    """Count what was done in place to each parameter."""
     return [parameter._version for parameter in model.parameters()]
 
 

@@ -84,6 +84,13 @@ class Run:
     words: Sequence[str]
 
     @property
+    @property
+    def notes(self) -> list[str]:
+        """Notes on the point, and on a part of it that training leaves out."""
+        option = self.point.choices["calibration"]
+        left_out = f"calibration={option} takes no part in training, where chips are scored without it"
+        return [*self.workbench.notes, *([] if option == "none" else [left_out])]
+
     def scale(self) -> Scale:
         """Name, unit and direction of the scores."""
         return Scale.of(self.point.params)
@@ -144,7 +151,7 @@ def finetune(what: DictConfig | Sequence[str], settings: FineTuning | None = Non
     with one_line():
         run = _of_config(what, settings) if isinstance(what, DictConfig) else _of_overrides(what, settings)
         task = run.task()
-        for note in run.workbench.notes:
+        for note in run.notes:
             warnings.warn(note, UserWarning, stacklevel=3)
         folder = _folder(run, task)
         return _trained(run, task, folder)
@@ -167,7 +174,7 @@ def run(arguments: Sequence[str], console: Console) -> None:
         soft_wrap=True,
         markup=False,
     )
-    for note in run.workbench.notes:
+    for note in run.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     epochs: list[Epoch] = []
 

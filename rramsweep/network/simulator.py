@@ -288,6 +288,13 @@ class FastPyTorchRRAM:
                 "calibrate them in a sweep, by calibration=METHOD",
                 parameter="calibrate",
             )
+        if getattr(method, "reference", "digital") != "digital":
+            raise ValidationError(
+                "must be the digital network for one chip in Python",
+                "calibrate in a sweep for another, by calibration=drift_compensation",
+                value=getattr(method, "reference", None),
+                parameter="reference",
+            )
         x = loader if isinstance(loader, Tensor | Inputs) else from_dataset(loader).x
         model = private_copy(self._model)
         arrays = find_arrays(model)

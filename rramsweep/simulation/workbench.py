@@ -527,6 +527,8 @@ def _node(config: Mapping[str, Any]) -> dict[str, Any]:
         value = config[key]
         if key == "t_s":
             node[key] = seconds(value)
+        elif key == "calibration" and isinstance(value, Mapping) and isinstance(value.get("at_s"), str):
+            node[key] = {**value, "at_s": seconds(value["at_s"])}
         elif isinstance(value, Mapping):
             node[key] = value
         else:

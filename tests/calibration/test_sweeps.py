@@ -12,7 +12,7 @@ from torch import nn
 import rramsweep as rs
 from rramsweep import FastPyTorchRRAM
 from rramsweep.analysis.schema import CALIBRATION
-from rramsweep.calibration import BatchNorm, Calibration, DoRA, LayerCorrection, LowRank, Moments
+from rramsweep.calibration import BatchNorm, Calibration, DoRA, DriftCompensation, LayerCorrection, LowRank, Moments
 from rramsweep.calibration.checks import check_calibration
 from rramsweep.errors import ValidationError
 from rramsweep.groups import ADDED
@@ -140,6 +140,31 @@ class Reaching(Half):
 
     def fit_layer(self, samples):
         self.weights[0].mul_(2)
+
+
+class Around(Half):
+    """A user's own that changes the chip outside of the fit of a layer."""
+
+    def calibrate(self, chip, recordings, layers):
+        next(chip.parameters()).zero_()
+        return super().calibrate(chip, recordings, layers)
+
+
+class Nothing(Calibration):
+    """A user's own that fits nothing."""
+
+
+def test_a_method_that_changes_the_chip_around_its_fit_fails_its_trials(workdir):
+    target = "calibration._target_=tests.calibration.test_sweeps.Around"
+    with pytest.warns(UserWarning):
+        frame = rs.sweep([*DIGITS, "calibration=custom", target, "allow_targets=[tests]", "chips=1"])
+    assert frame["status"].tolist() == ["failed"]
+    assert "calibration=Around must leave the chip's weights alone" in frame["error"].iloc[0]
+
+
+def test_a_time_of_the_fit_has_units(workdir):
+    made, _ = point("calibration=moments", "calibration.at_s=1h", "t_s=1d")
+    assert made.params["calibration.at_s"] == 3600
 
 
 CUSTOM = ["calibration=custom", "calibration._target_=tests.calibration.test_sweeps.Half", "allow_targets=[tests]"]
@@ -298,6 +323,14 @@ def test_fields_out_of_range_are_refused(fields, message):
         (["calibration=moments", "calibration.images=5000"], "calibration.images must be at most the 1447 inputs"),
         (["calibration=moments", "calibration.reference=digital"], "calibration.reference"),
         (["calibration=custom", "calibration._target_=torch.nn.Linear"], "calibration"),
+        (
+            [
+                "calibration=custom",
+                "calibration._target_=tests.calibration.test_sweeps.Nothing",
+                "allow_targets=[tests]",
+            ],
+            "calibration must fit layers or batch norms, got Nothing: define fit_layer or fit_norm",
+        ),
         (["calibration._target_=rramsweep.effects.Gaussian"], "calibration"),
     ],
 )
@@ -317,6 +350,8 @@ def test_the_simulator_of_one_chip_takes_a_method():
     data = torch.utils.data.TensorDataset(POOL[:50], torch.zeros(50, dtype=torch.int64))
     found = sim.calibrate(torch.utils.data.DataLoader(data, batch_size=8), DoRA(rank=2))
     assert found.extra_parameters > 0
+    with pytest.raises(ValidationError, match="reference must be the digital network for one chip in Python"):
+        sim.calibrate(POOL[:8], DriftCompensation(reference="programmed"))
     calibrated = sim.get_noisy_model_for_inference()
     assert distance(calibrated, model) < 0.5 * distance(plain, model)
     assert torch.equal(sim.conductances["stem"]["p"], conductances)
