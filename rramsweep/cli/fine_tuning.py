@@ -84,13 +84,13 @@ class Run:
     words: Sequence[str]
 
     @property
-    @property
     def notes(self) -> list[str]:
         """Notes on the point, and on a part of it that training leaves out."""
         option = self.point.choices["calibration"]
         left_out = f"calibration={option} takes no part in training, where chips are scored without it"
         return [*self.workbench.notes, *([] if option == "none" else [left_out])]
 
+    @property
     def scale(self) -> Scale:
         """Name, unit and direction of the scores."""
         return Scale.of(self.point.params)
