@@ -80,6 +80,11 @@ def test_a_config_and_its_overrides_train_the_same(workdir):
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+def test_a_calibration_is_said_to_take_no_part(workdir):
+    with pytest.warns(UserWarning, match="calibration=moments takes no part in training, where chips are scored"):
+        rs.finetune([*SHORT, "calibration=moments"])
+
+
 def test_settings_change_no_identity(workdir):
     point = fine_tuning._of_overrides([*SHORT, "finetune.lr=0.1"], None).point
     sweep = rs.sweep([*POINT, "chips=1"])
