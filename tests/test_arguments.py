@@ -54,7 +54,7 @@ CALLS = {
     "run": (rs.run, {"cfg": None}),
     "sweep": (rs.sweep, {"overrides": None}),
     "inspect": (rs.inspect, {"what": OVERRIDES, "chips": 1, "inputs": 4}),
-    "finetune": (rs.finetune, {"what": None, "settings": None}),
+    "finetune": (rs.finetune, {"what": None, "settings": rs.FineTuning(epochs=1, chips=2)}),
     "FineTuning": (rs.FineTuning, {"noise": "chips", "epochs": 1, "lr": 0.1, "patience": None, "held_out": 0.2}),
     "load": (rs.load, {"folder": "nowhere"}),
     "summarize": (rs.summarize, {"frame": FRAME, "by": [DRIFT], "yield_drop": 0.02}),

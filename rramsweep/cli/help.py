@@ -15,6 +15,9 @@ from rramsweep.groups import CELL_GROUPS
 # Columns of a default on the screen; longer ones (lists of numbers) go on below.
 MOST_OF_A_DEFAULT = 20
 
+# Options of a group that shares its line with the next one.
+FEW_OPTIONS = 2
+
 _TITLE = "rramsweep: how much accuracy a PyTorch network keeps on resistive-memory (RRAM) compute-in-memory chips"
 
 _USES = (
@@ -60,14 +63,22 @@ def show_help(verbs: Mapping[str, Callable[..., None]], console: Console) -> Non
 
 
 def show_groups(console: Console, catalog: Catalog = CATALOG) -> None:
-    """Print every group with its options, the default first."""
+    """Print every group with its options, the default first; short groups that follow each other share a line."""
     default = catalog.defaults()
     table = _table()
     table.add_column("group", no_wrap=True, style="bold")
     table.add_column("options")
+    rows: list[tuple[str, list[str], bool]] = []
     for group, names in catalog.groups().items():
         first = [name for name in names if name == default.get(group)]
-        table.add_row(Text(group), Text(", ".join([*(f"{n}*" for n in first), *(n for n in names if n not in first)])))
+        options = ", ".join([*(f"{n}*" for n in first), *(n for n in names if n not in first)])
+        short = len(names) <= FEW_OPTIONS
+        if short and rows and rows[-1][2]:
+            rows[-1][1].append(f"{group}: {options}")
+        else:
+            rows.append((group, [options], short))
+    for group, parts, _ in rows:
+        table.add_row(Text(group), Text("   ".join(parts)))
     console.print(table)
     console.print("* the default. GROUP=OPTION chooses; `rramsweep list GROUP` says what each option is.", markup=False)
 
