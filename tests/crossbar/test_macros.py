@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 
@@ -68,12 +69,16 @@ def test_no_preset_names_a_group_that_a_technology_sets(name):
     assert not declared(name) & of_technologies
 
 
+@cache
+def composed(override):
+    return container(compose([override]))
+
+
 @pytest.mark.parametrize("technology", TECHNOLOGIES)
 @pytest.mark.parametrize("name", MACROS)
 def test_a_preset_goes_with_every_technology(name, technology):
     both = container(compose([f"technology={technology}", f"macro={name}"]))
-    cells = container(compose([f"technology={technology}"]))
-    array = container(compose([f"macro={name}"]))
+    cells, array = composed(f"technology={technology}"), composed(f"macro={name}")
     for group in CELL_GROUPS:
         assert both[group] == (array if group in declared(name) else cells)[group]
     spec(f"technology={technology}", f"macro={name}")

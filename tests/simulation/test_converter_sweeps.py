@@ -238,7 +238,7 @@ RULE = "analog.layers.late"
 NAMED = "must name inputs to fit the ranges of converters on, none of which is scored, got null: set data.fitting="
 
 
-@pytest.mark.parametrize("flags", [[], ["-m"]], ids=["single", "multirun"])
+@pytest.mark.parametrize("flags", [["-m"]], ids=["multirun"])
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
