@@ -29,8 +29,8 @@ from rramsweep.network.corrections import Corrections, Installation, correctable
 from rramsweep.network.parallel import in_parallel
 from rramsweep.network.products import NO_READ_NOISE
 from rramsweep.network.ranges import fit_ranges
-from rramsweep.network.read_slot import Observer, ReadSlot
-from rramsweep.network.tiled_read import Clipped, Ranges
+from rramsweep.network.read_slot import ReadSlot
+from rramsweep.network.tiled_read import Clipped, Observer, Ranges, TiledRead
 from rramsweep.network.unfolding import pad_nested, unfold
 from rramsweep.suggest import nearest
 
@@ -287,7 +287,12 @@ class AnalogNetwork:
     @property
     def converts(self) -> bool:
         """True where a layer has a converter."""
-        return any(slot.tiled is not None for slot in self._slots.values())
+        return bool(self._tiled)
+
+    @property
+    def _tiled(self) -> dict[str, TiledRead]:
+        """Reads of the layers with converters."""
+        return {name: slot.tiled for name, slot in self._slots.items() if slot.tiled is not None}
 
     @property
     def fits_ranges(self) -> bool:
@@ -301,20 +306,19 @@ class AnalogNetwork:
         Args:
             x: batch of inputs that ranges are fitted on; None where no range is.
         """
-        slots = {name: slot for name, slot in self._slots.items() if slot.tiled is not None}
-        reads = {name: slot.tiled for name, slot in slots.items() if slot.tiled is not None}
+        reads = self._tiled
         self._with(lambda name: self._cells.ideal(name).weight())
         for name, read in reads.items():
-            read.program(self._cells.ideal(slots[name].carrier).to(self.accelerator.at), Ranges(), None)
+            read.program(self._cells.ideal(self._slots[name].carrier).to(self.accelerator.at), Ranges(), None)
 
         def run(observe: Observer) -> None:
             try:
-                for slot in slots.values():
+                for slot in self._slots.values():
                     slot.observe(observe)
                 for part in () if x is None else x.split(FITTING_BATCH):
                     call(self._model, self.accelerator.take(part))
             finally:
-                for slot in slots.values():
+                for slot in self._slots.values():
                     slot.observe(None)
 
         return fit_ranges(reads, None if x is None else run)
@@ -332,7 +336,7 @@ class AnalogNetwork:
     @property
     def clipped(self) -> dict[str, Clipped]:
         """Conversions outside their range on the chip of now, by layer with converters, each in its first read."""
-        return {name: slot.tiled.clipped for name, slot in self._slots.items() if slot.tiled is not None}
+        return {name: read.clipped for name, read in self._tiled.items()}
 
     def _scale_behind(self, name: str) -> Tensor | None:
         scale = self._scales.get(name)

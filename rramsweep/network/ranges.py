@@ -13,14 +13,13 @@ from torch import Tensor
 
 from rramsweep.crossbar.converters import UniformADC, UniformDAC
 from rramsweep.errors import ValidationError
-from rramsweep.network.tiled_read import Ranges, TiledRead
+from rramsweep.network.tiled_read import Observer, Ranges, TiledRead
 
 # Inputs that ranges are fitted on, evenly spaced over the fitting data.
 FITTING_INPUTS = 64
 
-# Runs the fitting inputs through the network; `observe(name, tiled, input, args, kwargs)` is called at each read.
-Observe = Callable[[str, "TiledRead", Tensor, tuple[object, ...], dict[str, object]], None]
-Run = Callable[[Observe], None]
+# Runs the fitting inputs through the network, and shows the observer each read.
+Run = Callable[[Observer], None]
 
 
 class NearestRank:
@@ -156,7 +155,7 @@ def _fit_sums(reads: Mapping[str, TiledRead], run: Run) -> dict[str, Tensor]:
             return tile, [z]
         return tile, [z[block].reshape(1, -1) for block in blocks[name]]
 
-    def observer(take: Callable[[NearestRank, Tensor], None]) -> Observe:
+    def observer(take: Callable[[NearestRank, Tensor], None]) -> Observer:
         def observe(name: str, read: TiledRead, x: Tensor, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             if name not in reads:
                 return

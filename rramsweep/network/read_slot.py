@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -12,10 +11,7 @@ from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
 from rramsweep.network.arrays import WeightArray
 from rramsweep.network.products import check_product, product, without_hooks
-from rramsweep.network.tiled_read import Ranges, TiledRead
-
-# Takes a layer's read, and what its forward is called with.
-Observer = Callable[[str, TiledRead, Tensor, tuple[object, ...], dict[str, object]], None]
+from rramsweep.network.tiled_read import Observer, Ranges, TiledRead
 
 
 class ReadSlot:

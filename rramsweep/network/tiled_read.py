@@ -6,7 +6,7 @@ product, a rounding and a sum for each tile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar
@@ -499,3 +499,7 @@ class TiledRead:
 def _first(x: Tensor) -> Tensor:
     """The first inputs, in which conversions are counted: enough for a share, and few enough to cost nothing."""
     return x[: max(1, COUNTED * len(x) // max(1, x.numel()))]
+
+
+# Takes the name of a layer, its read, and what its forward is called with.
+Observer = Callable[[str, TiledRead, Tensor, tuple[object, ...], dict[str, object]], None]
