@@ -27,6 +27,9 @@ UNIT = "uS"
 METADATA = "metadata"
 FULL_SCALE = "full_scale"
 
+# Begins the names of what a file holds beside the cells. No layer has such a name, since parts of one are not empty.
+CORRECTIONS = ".corrections/"
+
 # An array whose largest conductance is less than this part of the window's end is in siemens, not dead.
 _SIEMENS = 1e-5
 
@@ -39,26 +42,31 @@ _CONDUCTING, _OTHER_UNIT = 0.1, 100.0
 _CELLS, _OPPOSITE = 16, -0.5
 
 
-def save(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> None:
+def save(
+    path: str | PathLike[str], layers: Map[str, ProgrammedLayer], corrections: Map[str, NDArray[Any]] | None = None
+) -> None:
     """Write the conductances of a chip; read them with `numpy.load(path)`.
 
     Entries of the file: `LAYER/CELL`, conductances in uS, float32, in the shape of the layer's weight, for every cell
     array (`p`, `n`; of slices `p_1`, ...); `LAYER/full_scale`, W_max, which broadcasts against the weight; and
     `metadata`, a JSON text with `format`, `unit` and `layers: {LAYER: {shape, cells, g_min_uS, g_max_uS}}`. float32 is
-    exact for networks in float32 and narrower; conductances of a float64 network are rounded.
+    exact for networks in float32 and narrower; conductances of a float64 network are rounded. Digital corrections of
+    the chip are `.corrections/NAME` each.
 
     Args:
         path: of the file, replaced whole if it exists.
         layers: `{layer name: cells}`.
+        corrections: arrays of the chip's digital corrections, `{name: array}`, as `load_corrections` returns them.
 
     Raises:
         OSError: the file cannot be written.
     """
-    arrays: dict[str, NDArray[np.float32]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, layer in layers.items():
         arrays |= {f"{name}/{cell}": _float32(g_uS) for cell, g_uS in layer.g_uS.items()}
         arrays[f"{name}/{FULL_SCALE}"] = _float32(layer.full_scale)
     described = {name: _described(layer) for name, layer in layers.items()}
+    arrays |= {f"{CORRECTIONS}{name}": array for name, array in (corrections or {}).items()}
     metadata = json.dumps({"format": FORMAT, "unit": UNIT, "layers": described})
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{METADATA: np.array(metadata), **arrays})
@@ -86,6 +94,7 @@ def load(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> dict[s
         OSError: the file cannot be read.
     """
     metadata, arrays = _read(path)
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(CORRECTIONS)}
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} must have format {FORMAT}, got {metadata.get('format')!r}: export it again")
     if metadata.get("unit") != UNIT:
@@ -111,6 +120,20 @@ def load(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> dict[s
                 "mapping and window"
             )
     return {name: _filled(path, name, layer, arrays) for name, layer in layers.items()}
+
+
+def load_corrections(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a chip's digital corrections; none where the file has none.
+
+    Args:
+        path: a file that `load` takes.
+
+    Raises:
+        ValueError: not such a file.
+        OSError: it cannot be read.
+    """
+    _, arrays = _read(path)
+    return {name.removeprefix(CORRECTIONS): a for name, a in arrays.items() if name.startswith(CORRECTIONS)}
 
 
 def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

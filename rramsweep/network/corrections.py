@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rramsweep.datasets.inputs import AnyInputs
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray, find_arrays, is_transposed_linear
 from rramsweep.network.batch_norm import NORMS, Fold
 from rramsweep.network.products import product
@@ -158,6 +161,19 @@ class CorrectableLayer:
         shape = self.array.to_array(self.array.weight).shape
         return shape[0] // self.array.matrices, shape[1:].numel()
 
+    def fits(self, parts: Map[str, Tensor]) -> bool:
+        """True where the tensors of a `LayerCorrection` have the shapes that this layer takes."""
+        (m, n), groups = self.matrix_shape(), self.array.matrices
+        shapes = {key: tuple(part.shape) for key, part in parts.items()}
+        rank = (shapes.get("left") or (0, 0, 0))[-1]
+        return (
+            shapes.get("scale", (1,)) in ((1,), (m * groups,))
+            and shapes.get("offset", (m * groups,)) == (m * groups,)
+            and ("left" in shapes) == ("right" in shapes)
+            and shapes.get("left", (groups, m, rank)) == (groups, m, rank)
+            and shapes.get("right", (groups, rank, n)) == (groups, rank, n)
+        )
+
     def without_bias(self, y: Tensor) -> Tensor:
         """The product in the layer's output."""
         return y if self.bias is None else y - self.bias.view(-1, *[1] * self.spatial)
@@ -218,6 +234,66 @@ def correctable_layers(
 def norms_of(model: nn.Module) -> dict[str, nn.Module]:
     """Batch norms with running statistics, by name."""
     return {n: m for n, m in model.named_modules() if isinstance(m, NORMS) and m.running_mean is not None}
+
+
+# Fields of the records that are tensors.
+_OF_LAYERS, _OF_NORMS = ("scale", "offset", "left", "right"), ("mean", "var")
+
+
+def to_arrays(corrections: Corrections) -> dict[str, NDArray[Any]]:
+    """Arrays of corrections, for a file.
+
+    `LAYER/scale`, `LAYER/offset`, `LAYER/left` and `LAYER/right` as far as there are such, `LAYER/counts` (outputs,
+    positions, 1 where a batch norm takes scale and offset), `NORM/mean` and `NORM/var`.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, layer in corrections.layers.items():
+        parts = {key: getattr(layer, key) for key in _OF_LAYERS}
+        arrays |= {f"{name}/{key}": part.detach().cpu().numpy() for key, part in parts.items() if part is not None}
+        arrays[f"{name}/counts"] = np.array([layer.outputs, layer.positions, int(layer.folds)])
+    for name, norm in corrections.norms.items():
+        arrays |= {f"{name}/{key}": getattr(norm, key).detach().cpu().numpy() for key in _OF_NORMS}
+    return arrays
+
+
+def from_arrays(arrays: Map[str, NDArray[Any]], layers: Sequence[CorrectableLayer], model: nn.Module) -> Corrections:
+    """Corrections of the arrays that `to_arrays` made.
+
+    Args:
+        arrays: of a file.
+        layers: those of the network that can be corrected.
+        model: the network.
+
+    Raises:
+        ValidationError: they are not corrections of this network.
+    """
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, array in arrays.items():
+        name, _, part = key.rpartition("/")
+        parts.setdefault(name, {})[part] = array
+    by_name, norms = {layer.name: layer for layer in layers}, norms_of(model)
+    corrected, statistics = {}, {}
+    for name, found in parts.items():
+        tensors = {part: torch.from_numpy(array) for part, array in found.items() if part != "counts"}
+        if name in norms and set(found) == set(_OF_NORMS):
+            fits = all(tensor.shape == cast(Tensor, norms[name].running_mean).shape for tensor in tensors.values())
+            statistics[name] = NormStatistics(**tensors)
+        elif fits := name in by_name and {"counts"} <= set(found) <= {"counts", *_OF_LAYERS}:
+            fits = found["counts"].shape == (3,) and by_name[name].fits(tensors)
+            if fits:
+                outputs, positions, folds = found["counts"].tolist()
+                corrected[name] = LayerCorrection(
+                    **tensors, outputs=int(outputs), positions=int(positions), folds=bool(folds)
+                )
+        if not fits or not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ValidationError(
+                Sentence(
+                    "corrections must be finite and of this network's layers and batch norms, but those of "
+                    f"{name!r} are not"
+                ),
+                "use the file of the same network, include and exclude",
+            )
+    return Corrections(corrected, statistics)
 
 
 class Installation:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -38,6 +40,8 @@ from rramsweep.network.corrections import (
     Installation,
     Method,
     correctable_layers,
+    from_arrays,
+    to_arrays,
 )
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
@@ -53,6 +57,9 @@ PLAUSIBLE_G_MAX_S = (1e-8, 0.1)
 CLAMP = 3.0
 
 _KEEP = object()
+
+# Entry of a file beside corrections: the batch norm that follows a layer, by name, as JSON.
+_FOLDS = "folds"
 
 # Attribute of a noisy model with the names of its analog weights, which `validate` looks at with its first batch.
 ANALOG = "_analog_weights"
@@ -325,13 +332,18 @@ class FastPyTorchRRAM:
     def export_conductances(self, path: str | PathLike[str]) -> None:
         """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.crossbar.conductances.save`).
 
+        The corrections of `calibrate` are written beside them.
+
         Raises:
             ValueError: the path names no file.
             OSError: the file cannot be written.
         """
         if not Path(path).name or Path(path).is_dir():
             raise ValidationError("must name a file", "give chip.npz, say", value=str(path), parameter="path")
-        conductances.save(path, {name: self._stuck(name) for name in self._layers})
+        beside = to_arrays(self.corrections)
+        if beside:
+            beside[_FOLDS] = np.array(json.dumps({fold.layer: fold.norm for fold in self._folds}))
+        conductances.save(path, {name: self._stuck(name) for name in self._layers}, beside)
 
     @checked_arguments
     @fixed_arithmetic()
@@ -339,7 +351,7 @@ class FastPyTorchRRAM:
         """Make the conductances of a file the chip's state, e.g. those measured on a real chip.
 
         They are the whole chip: a file does not say which errors it holds already, so that no stage may follow, and
-        `faults` are not applied. `reset()` goes back to the simulated chip.
+        `faults` are not applied. Digital corrections in the file act again. `reset()` goes back to the simulated chip.
 
         Args:
             path: an `.npz` that `export_conductances` wrote of this network, device and mapping, or one of its form
@@ -353,9 +365,19 @@ class FastPyTorchRRAM:
             raise ValidationError(
                 "must be an existing file of conductances", "check it", value=str(path), parameter="path"
             )
-        self._layers = conductances.load(path, self._mapped)
-        self._imported = True
-        self.corrections = NO_CORRECTIONS
+        layers = conductances.load(path, self._mapped)
+        self.corrections, self._folds = self._imported_corrections(path)
+        self._layers, self._imported = layers, True
+
+    def _imported_corrections(self, path: str | PathLike[str]) -> tuple[Corrections, list[Fold]]:
+        beside = conductances.load_corrections(path)
+        if not beside:
+            return NO_CORRECTIONS, []
+        modules, arrays = dict(self._model.named_modules()), find_arrays(self._model)
+        folds = json.loads(str(beside.pop(_FOLDS, "{}")))
+        known = [Fold(layer, norm) for layer, norm in folds.items() if layer in arrays and norm in modules]
+        layers = correctable_layers(self._model, arrays, self._names, known)
+        return from_arrays(beside, layers, self._model), known
 
     def _stuck(self, name: str) -> ProgrammedLayer:
         if self._imported:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from rramsweep import FastPyTorchRRAM
 from rramsweep.calibration import DoRA, Moments
 from rramsweep.datasets.inputs import Inputs, call
 from rramsweep.effects import WhiteReadNoise
@@ -21,7 +23,7 @@ from rramsweep.network.corrections import (
     correctable_layers,
 )
 from rramsweep.network.recording import POSITIONS, input_rows, product_rows
-from tests.calibration.lab import DRIFTED, IDEAL, METHODS, TEST, net, network
+from tests.calibration.lab import DRIFTED, IDEAL, METHODS, POOL, TEST, net, network
 
 CASES = [
     ("linear", nn.Linear(5, 6), torch.randn(4, 7, 5)),
@@ -216,3 +218,50 @@ def test_corrections_leave_conductances_and_the_callers_network_alone():
     analog = network(model, DRIFTED, METHODS["dora"])
     analog.chip(0)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("key", [key for key in METHODS if key != "drift_compensation_programmed"])
+def test_a_file_holds_the_corrections_of_its_chip(tmp_path, key):
+    chip = FastPyTorchRRAM(net(), 1e-6, 100e-6, G_step=None, seed=3)
+    chip.apply_relative_drift(0.2)
+    chip.calibrate(POOL[:40], METHODS[key])
+    fitted = chip.get_noisy_model_for_inference()
+    chip.export_conductances(tmp_path / "chip.npz")
+    other = FastPyTorchRRAM(net(), 1e-6, 100e-6, G_step=None, seed=4)
+    other.import_conductances(tmp_path / "chip.npz")
+    assert (other.corrections.extra_parameters, other.corrections.extra_macs) == (
+        chip.corrections.extra_parameters,
+        chip.corrections.extra_macs,
+    )
+    read, expected = other.get_noisy_model_for_inference().state_dict(), fitted.state_dict()
+    assert list(read) == list(expected)
+    assert all(torch.equal(read[name], tensor) for name, tensor in expected.items())
+    other.reset()
+    assert other.corrections.layers == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "array"),
+    [
+        ("stem/scale", np.ones(7, np.float32)),
+        ("stem/left", np.ones((1, 8, 2), np.float32)),
+        ("stem/offset", np.full(8, np.nan, np.float32)),
+        ("norm1/scale", np.ones(8, np.float32)),
+        ("elsewhere/scale", np.ones(8, np.float32)),
+    ],
+)
+def test_corrections_of_another_network_are_refused(tmp_path, entry, array):
+    chip = FastPyTorchRRAM(net(), 1e-6, 100e-6, seed=3)
+    chip.calibrate(POOL[:40], Moments(gate=False))
+    path = tmp_path / "chip.npz"
+    chip.export_conductances(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {f".corrections/{entry}": array})
+    before = chip.conductances
+    with pytest.raises(
+        ValueError, match=f"of this network's layers .*{entry.split('/')[0]}.* are not: use the file of"
+    ):
+        chip.import_conductances(path)
+    assert chip.conductances.keys() == before.keys()
+    chip.apply_programming_error(0.01)  # the chip is as it was: nothing was imported
