@@ -211,6 +211,11 @@ class Catalog:
         chosen = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
         return {group: option for group, option in chosen if option}
 
+    def axes(self, experiment: str) -> list[str]:
+        """Names that an experiment sweeps over."""
+        sweeper = (self._document("experiment", experiment).get("hydra") or {}).get("sweeper") or {}
+        return list(sweeper.get("params") or {})
+
     def settings(self) -> list[str]:
         """Names that are set beside the groups."""
         return [*(key for key in self._primary() if key not in _NOT_SETTINGS), "experiment"]

@@ -115,11 +115,7 @@ def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> Validati
     unknown_key = f"{key} is not there to be {what}"
     if key in owners:
         others = " or ".join(f"{group}={option}" for option in owners[key])
-        several = f", and where several options of {group} are swept write '{key}=choice(VALUE)' for those that have it"
-        return ValidationError(
-            Sentence(f"{unknown_key}, because it is a parameter of {others}"),
-            f"choose that too{several if group in POINT_KEYS else ''}",
-        )
+        return ValidationError(Sentence(f"{unknown_key}, because it is a parameter of {others}"), "choose that too")
     if owners:
         if group == "model":
             near = nearest(key, owners, ALMOST)

@@ -128,6 +128,33 @@ def check(words: Sequence[str], single: str = "", trains: bool = False) -> None:
             check_option(override.key_or_group, override.value())
 
 
+def for_those_that_have_it(words: Sequence[str]) -> list[str]:
+    """Overrides in which a parameter that only some of a group's swept options have is set for those alone.
+
+    Hydra sets what is not swept before it chooses among the options, so that `calibration=none,moments
+    calibration.images=10` is refused by the default; as `choice(10)` it is set where it can be.
+
+    Args:
+        words: checked by `check`.
+    """
+    at = set(positions(words))
+    parsed = {i: parse([word])[0] for i, word in enumerate(words) if i in at}
+    swept = {override.key_or_group for override in parsed.values() if override.is_sweep_override()}
+    for override in parsed.values():
+        if override.key_or_group == "experiment" and isinstance(experiment := override.value(), str):
+            swept |= {*CATALOG.axes(experiment)}
+    defaults = CATALOG.defaults()
+    rewritten = list(words)
+    for i, override in parsed.items():
+        key = override.get_key_element()
+        group = key.partition(".")[0]
+        if override.is_sweep_override() or override.is_delete() or group not in swept or group not in defaults:
+            continue
+        if key in CATALOG.parameters(group) and key.partition(".")[2] not in CATALOG.keys(group, defaults[group]):
+            rewritten[i] = f"{key}=choice({override.get_value_element_as_str()})"
+    return rewritten
+
+
 def refuse_flags(words: Sequence[str], call: str, instead: str) -> None:
     """Check that a call from Python has overrides alone, no flags of the command line.
 

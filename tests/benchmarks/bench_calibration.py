@@ -36,6 +36,12 @@ DEFAULTS = [
     [f"calibration={name}"] for name in ("moments", "affine", "low_rank", "dora", "batchnorm", "drift_compensation")
 ]
 
+# All but batchnorm leave a chip without errors as it is.
+EXACT = [method for method in DEFAULTS if method != ["calibration=batchnorm"]]
+# 8-bit converters on tiles of 128 rows with wires, and read noise.
+ARRAY = ["tile=crossbar", "wires=segments", "dac=uniform", "adc=uniform", "read_noise=white"]
+RELAXING = ["technology=neurram_relaxing"]
+
 # Condition -> its overrides; methods with the share that is to be recovered at least, None where there is none.
 CONDITIONS: dict[str, tuple[list[str], list[tuple[list[str], float | None]]]] = {
     "drift 0.2": ([*DRIFT, "drift.relative_drift=0.2"], [(MOMENTS, 0.70), ([*DORA_1, *FEW], 0.78)]),
@@ -45,7 +51,20 @@ CONDITIONS: dict[str, tuple[list[str], list[tuple[list[str], float | None]]]] = 
     ),
     "drift 0.3": ([*DRIFT, "drift.relative_drift=0.3"], [([*DORA_4, *FEW], 0.83), (DORA_4, 0.87)]),
     "drift 0.1": ([*DRIFT, "drift.relative_drift=0.1"], [(method, None) for method in DEFAULTS]),
-    "chain, per tensor": (CHAIN, []),
+    "chain, per tensor": (CHAIN, [(MOMENTS, None), (DORA_4, None)]),
+    "noise-free": (["technology=drift_alone", "drift.relative_drift=0"], [(method, None) for method in EXACT]),
+    "array parts, chain, per channel": (
+        [*CHAIN, "mapping.scale=per_channel", *ARRAY],
+        [(MOMENTS, None), (DORA_1, None)],
+    ),
+    # Cells refreshed at t_s are those of one second after the write: the accuracy that refreshing gives.
+    "refreshed": ([*RELAXING, "t_s=1s"], []),
+} | {
+    f"relaxed for {t_s}": (
+        [*RELAXING, f"t_s={t_s}"],
+        [([*DORA_1, "calibration.at_s=1s"], None), (DORA_1, None)],
+    )
+    for t_s in ("1h", "1d", "1y")
 }
 COLUMNS = [
     "calibration",

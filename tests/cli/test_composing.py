@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 import rramsweep as rs
 from rramsweep.cli.catalog import conf_dir
 from rramsweep.cli.composing import allowed, choices, compose, container, loader, read_settings
+from rramsweep.cli.overrides import for_those_that_have_it, one_line
+from rramsweep.cli.planning import plan_of
 from rramsweep.construct import import_name
 from rramsweep.groups import CELL_GROUPS, GROUPS
 from rramsweep.models.forward import FORWARD_KEYS
@@ -204,3 +206,32 @@ def test_an_app_of_ones_own_on_hydra_composes_and_sweeps_inside_its_task(workdir
     assert done.returncode == 0, done.stderr
     assert OmegaConf.to_yaml(rs.compose(overrides)) in done.stdout
     assert done.stdout.splitlines()[-1] == "OWN 3 app ['+mine=3'] 2", "the app's own config is as it was"
+
+
+@pytest.mark.parametrize(
+    ("words", "rewritten"),
+    [
+        ("calibration=none,moments calibration.images=10", "calibration.images=choice(10)"),
+        ("calibration=none,dora calibration.layers=[a,b]", "calibration.layers=choice([a,b])"),
+        ("experiment=calibration_methods calibration.images=10", "calibration.images=choice(10)"),
+        ("wires=ideal,segments wires.word_line_ohm=2.5", "wires.word_line_ohm=choice(2.5)"),
+        # The default has it, or nothing is swept, or it is swept already.
+        ("drift=ideal,relative drift.relative_drift=0.1", "drift.relative_drift=0.1"),
+        ("calibration=moments calibration.images=10", "calibration.images=10"),
+        ("calibration=none,dora calibration.rank=1,2", "calibration.rank=1,2"),
+    ],
+)
+def test_a_parameter_of_some_swept_options_is_set_for_those_alone(words, rewritten):
+    *first, last = words.split()
+    assert for_those_that_have_it(["-m", *first, last]) == ["-m", *first, rewritten]
+
+
+def test_one_value_of_some_swept_options_is_planned_for_those_that_have_it(workdir):
+    def points(*calibration: str) -> list[str]:
+        words = ["model=digits_mlp", "data=digits", *calibration, "chips=1"]
+        return [point.point_id for point in plan_of(words, "rramsweep.sweep")[0].points]
+
+    both = points("calibration=none,moments", "calibration.images=10")
+    assert both == points("calibration=none") + points("calibration=moments", "calibration.images=10")
+    with pytest.raises(ValueError, match="calibration.rank is not there"), one_line():
+        points("calibration=none,moments", "calibration.rank=2")

@@ -37,7 +37,7 @@ REFUSED = {
     # a parameter
     "drift.relative_drft=1": "drift.relative_drft is not there to be set: did you mean drift.relative_drift?",
     "-m drift.relative_drft=0,1": "drift.relative_drft is not there to be set: did you mean drift.relative_drift?",
-    "drift.nu_mean=1": "not there to be set, because it is a parameter of drift=power_law: choose that too, and where",
+    "drift.nu_mean=1": "not there to be set, because it is a parameter of drift=power_law: choose that too",
     "stopping.half_width=0.1": "because it is a parameter of stopping=interval: choose that too",
     "device=neurram drift=ideal drift.relative_drift=0": "is a parameter of drift=relative: choose that too",
     "technology=drift_alone programming.alpha_ind=0.1": "is a parameter of programming=gaussian",
