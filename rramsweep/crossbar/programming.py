@@ -278,7 +278,12 @@ class ProgrammedLayer:
         if self.full_scale.device == device:
             return self
         target_uS, g_uS = ({cell: g.to(device) for cell, g in cells.items()} for cells in (self.target_uS, self.g_uS))
-        return replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
+        moved = replace(self, full_scale=self.full_scale.to(device), target_uS=target_uS, g_uS=g_uS)
+        return self._keep_effective(moved, lambda g: g.to(device))
+
+    def read_by(self, read_noise: ReadEffect | Ideal) -> ProgrammedLayer:
+        """The same cells under another read noise."""
+        return self._keep_effective(replace(self, spec=replace(self.spec, read_noise=read_noise)), lambda g: g)
 
     def only(self, cells: Collection[str], spec: LayerSpec, full_scale: Tensor) -> ProgrammedLayer:
         """Restrict the layer to some of its arrays of cells, read by the mapping of another spec."""
@@ -298,6 +303,11 @@ class ProgrammedLayer:
             g_uS={cell: part(self.g_uS[cell]) for cell in chosen},
         )
         return restricted._with_effective({cell: part(self.effective_uS[cell]) for cell in chosen})
+
+    def _keep_effective(self, changed: ProgrammedLayer, part: Callable[[Tensor], Tensor]) -> ProgrammedLayer:
+        """Keep effective conductances that are known already, since solving wires takes time."""
+        known = vars(self).get("effective_uS")
+        return changed if known is None else changed._with_effective({cell: part(g) for cell, g in known.items()})
 
     def _with_effective(self, effective_uS: Map[str, Tensor]) -> ProgrammedLayer:
         """Set effective conductances that are known: wires of a part alone would give others."""

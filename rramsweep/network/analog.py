@@ -265,7 +265,7 @@ class AnalogNetwork:
         for name, slot in self._slots.items():
             layer = layers[slot.carrier]
             if name != slot.carrier:
-                layer = replace(layer, spec=replace(layer.spec, read_noise=self.specs[name].read_noise))
+                layer = layer.read_by(self.specs[name].read_noise)
             device = self.accelerator.at
             stream = Stream(seed, (name, "read_noise", *purpose), self.accelerator.draws_at, device)
             slot.read(layer.to(device), stream, seed)

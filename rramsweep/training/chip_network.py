@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -98,7 +97,7 @@ class ChipLayer:
             if scale is not None:
                 self._scale = scale.flatten().view(-1, *[1] * (self.array.weight.dim() - 2))
             if self.carrier != self.array.name:  # of tied layers each has read noise of its own
-                cells = replace(cells, spec=replace(cells.spec, read_noise=self.spec.read_noise))
+                cells = cells.read_by(self.spec.read_noise)
             with torch.no_grad():
                 self._slot.read(cells, rng.child("read_noise"), rng.seed)
 

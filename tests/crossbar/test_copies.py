@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rramsweep.crossbar import ConstantSum, Crossbar, Differential, LayerSpec, Offset, Segments, Sliced, UniformADC
-from rramsweep.crossbar.mapping import cell_names, cell_weights, copies_of, is_paired, original, slice_of
+from rramsweep.crossbar.mapping import cell_names, copies_of, is_paired, original, slice_of
 from rramsweep.crossbar.programming import map_layer, program
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
@@ -14,6 +14,7 @@ from rramsweep.effects import Gaussian, RandomTelegraphNoise, WhiteReadNoise
 from rramsweep.effects.reads import weight_variance
 from rramsweep.errors import ValidationError
 from rramsweep.network.analog import AnalogNetwork
+from tests.crossbar.parts import cell_weights
 
 OPEN = Device(1.0, 100.0, edge="none")
 MAPPINGS = {

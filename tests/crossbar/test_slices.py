@@ -18,10 +18,8 @@ from rramsweep.crossbar.mapping import (
     Sliced,
     cell_gains,
     cell_names,
-    cell_weights,
     is_paired,
     sign_of,
-    slice_factors,
     slice_of,
 )
 from rramsweep.crossbar.programming import map_layer, program
@@ -29,6 +27,7 @@ from rramsweep.devices import Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Gaussian, Stuck, WhiteReadNoise
 from rramsweep.identity import describe
+from tests.crossbar.parts import cell_weights, slice_factors
 from tests.laws import SIGMAS
 
 OPEN = Device(1.0, 100.0, edge="none")

@@ -14,6 +14,7 @@ from rramsweep.effects import Gaussian, Ideal, WhiteReadNoise
 from rramsweep.network.arrays import find_arrays
 
 DEVICE = Device(1.0, 100.0)
+NOISE = WhiteReadNoise(0.02)
 TILE, WIRES = Crossbar(16, 8), Segments(20.0, 10.0, 100.0, 50.0)
 
 
@@ -194,3 +195,13 @@ def test_a_whole_tile_that_memory_cannot_solve_is_refused_and_one_of_used_cells_
         LayerSpec(Device(1.0, 100.0), Differential(), **parts)
     LayerSpec(Device(1.0, 100.0), Differential(), **{**parts, "tile": Crossbar(4096, 4096)})
     LayerSpec(Device(1.0, 100.0), Differential(), **{**parts, "tile": Crossbar(512, 512, fill="whole")})
+
+
+@pytest.mark.parametrize("moved", [lambda layer: layer.to(torch.device("meta")), lambda layer: layer.read_by(NOISE)])
+def test_wires_that_are_solved_are_not_solved_again_for_the_same_cells(monkeypatch, moved):
+    layer = program(map_layer("fc", torch.randn(6, 20), spec()), 0)
+    solved = layer.effective_uS
+    monkeypatch.setattr(Crossbar, "effective_uS", lambda *args: pytest.fail("solved again"))
+    kept = moved(layer)
+    assert kept.effective_uS.keys() == solved.keys()
+    assert all(kept.effective_uS[cell].device == kept.g_uS[cell].device for cell in solved)
