@@ -1,4 +1,4 @@
-"""Every command and Python block of README.md, wherever it stands there.
+"""Every command and Python block of README.md and of those beside what they describe.
 
 Commands run in this process in a fast form: the same words, then fewer chips, inputs and images. Composed only, without
 running, are those with a launcher: Slurm and a Ray cluster are not to be had in CI, and tests/cli/test_launchers.py
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import re
 import shlex
 import sys
@@ -31,7 +30,13 @@ from rramsweep.cli.planning import plan_of
 from rramsweep.models import resnet20
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The first page, then those of the folders.
+PAGES = {
+    path.parent: path.read_text(encoding="utf-8")
+    for pattern in ("README.md", "conf/README.md", "rramsweep/*/README.md", "notebooks/README.md", "tests/README.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+README = "\n".join(PAGES.values())
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 PROSE = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in FENCES if language == "python"]
@@ -212,13 +217,30 @@ def test_every_experiment_is_named():
     assert set(re.findall(r"experiment=(\w+)", README)) <= names
 
 
-def test_every_file_that_is_pointed_at_is_there():
-    linked = re.findall(r"\]\(([^):]+)\)", README) + re.findall(
-        r"`((?:notebooks|tests|conf|rramsweep)/[^`* ]*)`", README
-    )
-    assert linked
-    missing = [name for name in linked if not os.path.exists(ROOT / name.partition("#")[0]) and "<" not in name]
+@pytest.mark.parametrize("folder", PAGES, ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_every_file_and_heading_that_is_pointed_at_is_there(folder):
+    linked = [(folder, *link.partition("#")[::2]) for link in re.findall(r"\]\(([^):]+)\)", PAGES[folder])]
+    linked += [
+        (ROOT, name, "")
+        for name in re.findall(r"`((?:notebooks|tests|conf|rramsweep)/[^`* ]*)`", PAGES[folder])
+        if "<" not in name
+    ]
+    missing = [name for where, name, _ in linked if not (where / name).exists()]
     assert not missing
+    for where, name, heading in linked:
+        if heading:
+            page = where / name if name else where / "README.md"
+            assert heading in _anchors(page.read_text(encoding="utf-8")), (name, heading)
+
+
+def _anchors(text):
+    """Anchors of a page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_the_first_page_is_short():
+    assert len(PAGES[ROOT].splitlines()) <= 250
 
 
 def test_papers_beside_the_readme_name_the_version_of_the_package():

@@ -15,7 +15,7 @@ from rramsweep.groups import GROUPS
 from rramsweep.scale import HIGHER, NAME, UNIT
 from rramsweep.study import facts
 
-# What each of them means stands in the README, column by column.
+# What each of them means stands in the README.md of this folder, column by column.
 FACTS: Mapping[str, pa.DataType] = MappingProxyType({field.name: field.type for field in facts.FACTS})
 CHOICES = GROUPS
 METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: pa.string(), HIGHER: pa.bool_()})

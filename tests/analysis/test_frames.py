@@ -376,7 +376,7 @@ def test_the_schema_is_what_the_readme_says():
         **{"accelerator": text, "wires_kernel": text, "dac_clip_rate": real, "adc_clip_rate": real},
         **{"calibration.extra_parameters": whole, "calibration.extra_macs": whole, "calibration.seconds": real},
     }
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "rramsweep/analysis/README.md").read_text()
     assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))
 
 
