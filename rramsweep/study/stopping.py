@@ -58,7 +58,8 @@ class Interval:
 
     n is the first batch boundary, counted from the first seed, at which `t(0.975, n-1) s / sqrt(n) <= half_width`;
     it depends on these chips alone, never on what else the store holds or on the number of workers. Looking more
-    than once costs coverage, up to three points of the nominal 95 % for a skewed metric (rramsweep/study/README.md has the table).
+    than once costs coverage, up to three points of the nominal 95 % for a skewed metric (the table is in README.md of
+    this folder).
     Chips that all agree say little about the spread, so zero variance does not stop a point before twice
     `min_chips`.
 
