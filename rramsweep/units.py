@@ -8,6 +8,9 @@ import re
 # A year of 365.25 days, as astronomers count.
 UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400.0}
 
+# Units that are read beside them; a time is shown in days.
+_READ_S = {**UNITS_S, "w": 7 * 86400.0}
+
 # What the name of a parameter or column ends in -> its unit.
 NAME_UNITS = {
     "_uS_per_decade": "µS a decade",
@@ -39,7 +42,7 @@ def seconds(value: object, name: str = "t_s") -> float:
     """Parse a time in seconds from a number or from a text such as `10ms`, `1h`, `1d`, `10y`.
 
     Args:
-        value: seconds, or a number and one of the units us, ms, s, min, h, d, y.
+        value: seconds, or a number and one of the units us, ms, s, min, h, d, w, y.
         name: of the setting, for messages.
 
     Raises:
@@ -48,15 +51,15 @@ def seconds(value: object, name: str = "t_s") -> float:
     number: float | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = float(value)
-    elif isinstance(value, str) and (match := _TEXT.fullmatch(value)) and match[2] in UNITS_S:
+    elif isinstance(value, str) and (match := _TEXT.fullmatch(value)) and match[2] in _READ_S:
         try:
-            number = float(match[1]) * UNITS_S[match[2]]
+            number = float(match[1]) * _READ_S[match[2]]
         except ValueError:
             number = None
     if number is None or not 0 <= number < math.inf:
         raise ValueError(
             f"{name} must be a time in seconds >= 0, got {value!r}: give seconds since programming, or a number with "
-            f"one of {', '.join(UNITS_S)}, like 1h"
+            f"one of {', '.join(_READ_S)}, like 1h"
         )
     return number
 

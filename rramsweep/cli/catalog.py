@@ -244,6 +244,14 @@ class Catalog:
         inherited = [key for base in bases if base != name for key in self.keys(group, base)]
         return list(dict.fromkeys([*inherited, *(key for key in document if key not in _NOT_PARAMETERS)]))
 
+    def node(self, group: str, name: str) -> dict[str, Any]:
+        """Config node of an option, with what the options that it begins with set."""
+        document = self._document(group, name)
+        bases = [entry for entry in document.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+        inherited = [self.node(group, base) for base in bases if base != name]
+        own = {key: value for key, value in document.items() if key != "defaults"}
+        return {key: value for node in (*inherited, own) for key, value in node.items()}
+
     def first_parameter(self, group: str) -> str | None:
         """Override name of the first parameter of the group's default option, None where that has none."""
         default = self.defaults().get(group, "")

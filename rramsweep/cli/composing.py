@@ -22,10 +22,12 @@ from rramsweep.arguments import brief
 from rramsweep.cli import hydra_adapter
 from rramsweep.cli.catalog import CATALOG, CONFIG_NAME, conf_dir
 from rramsweep.cli.hydra_adapter import parse
+from rramsweep.cli.messages import no_option
+from rramsweep.cli.overrides import as_hydra_takes_them
 from rramsweep.cli.yaml_files import check_resolved
 from rramsweep.construct import OWN, fit
 from rramsweep.errors import Sentence, ValidationError
-from rramsweep.groups import GROUPS, POINT_KEYS, SETTERS
+from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, SETTERS
 from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.layer_rules import check_keys
 from rramsweep.simulation.workbench import Workbench
@@ -85,7 +87,8 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """
     if isinstance(overrides, str):
         raise ValueError(f"compose takes a list of overrides, got the string {overrides!r}: put it in brackets")
-    cfg = loader().load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
+    overrides = as_hydra_takes_them(overrides, several=False)
+    cfg = loader().load_configuration(CONFIG_NAME, overrides, RunMode.RUN, from_shell=False)
     refuse_axes(cfg.hydra.sweeper)
     # Code may be named in compose() as on the command line: checked here, where the overrides are still known.
     config = container(cfg)
@@ -128,7 +131,23 @@ def container(cfg: DictConfig) -> dict[str, Any]:
     chosen = cfg.hydra.runtime.choices if "hydra" in cfg else cfg.get("choices")
     if chosen is not None:
         check_setters(config, chosen)
+    analog = config.get("analog")
+    if isinstance(analog, dict) and isinstance(analog.get("layers"), dict):
+        config["analog"] = {**analog, "layers": {label: _rule(rule) for label, rule in analog["layers"].items()}}
     return config
+
+
+def _rule(rule: Any) -> Any:
+    """A rule of some layers, in which an option of the package stands for its node: `device: neurram`."""
+    if not isinstance(rule, dict):
+        return rule
+    nodes = {}
+    for group, option in rule.items():
+        if group in CELL_GROUPS and isinstance(option, str):
+            if CATALOG.option(group, option) is None:
+                raise no_option(group, option)
+            nodes[group] = CATALOG.node(group, option)
+    return {**rule, **nodes}
 
 
 def check_setters(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:

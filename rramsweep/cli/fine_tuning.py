@@ -38,7 +38,7 @@ from rramsweep.cli.composing import (
     refuse_axes,
 )
 from rramsweep.cli.messages import TRAINING, CommandError, of_training
-from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
+from rramsweep.cli.overrides import as_hydra_takes_them, check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.signals import ended_by
 from rramsweep.construct import Kind, build
 from rramsweep.errors import Sentence, ValidationError
@@ -231,7 +231,8 @@ def _of_overrides(words: Sequence[str], settings: FineTuning | None) -> Run:
     if not any(word.lstrip("+").startswith(f"{TRAINING}=") for word in own):
         added = [f"+{TRAINING}=default", *added]
     rest = [word for word in words if not of_training(word)]
-    cfg = loader().load_configuration(CONFIG_NAME, [*added, *rest], RunMode.RUN, from_shell=False)
+    words = as_hydra_takes_them([*added, *rest], several=False)
+    cfg = loader().load_configuration(CONFIG_NAME, words, RunMode.RUN, from_shell=False)
     refuse_axes(cfg.hydra.sweeper)
     config = container(cfg)
     node = config.pop(TRAINING)

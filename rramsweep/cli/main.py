@@ -80,12 +80,12 @@ def _run(arguments: Sequence[str]) -> None:
     check_names(arguments)
     # Here and not above: first Hydra's parser, then torch and the rest, which take seconds that most mistakes, and the
     # verbs, do without.
-    from rramsweep.cli.overrides import check, command_errors, for_those_that_have_it
+    from rramsweep.cli.overrides import as_hydra_takes_them, check, command_errors
 
     several = set(SWEEPS) & set(arguments) or any(argument.startswith("hydra.mode=") for argument in arguments)
     with command_errors():
         check(arguments, single="" if several else "add -m to sweep over them")
-        arguments = for_those_that_have_it(arguments) if several else arguments
+        arguments = as_hydra_takes_them(arguments, bool(several))
     from rramsweep.cli import application
 
     end_imports()

@@ -28,6 +28,7 @@ _UNHEEDED = {
     "shards": "run it as rramsweep -m to split it over jobs",
 }
 _AS_BY_DEFAULT = {"preview": False, "plan": None, "shard": 0, "shards": 1}
+_LAYER_RULES = "analog.layers."
 # No group has so many options: what follows in a range is refused as its first value is.
 _FEW = 1000
 
@@ -128,31 +129,35 @@ def check(words: Sequence[str], single: str = "", trains: bool = False) -> None:
             check_option(override.key_or_group, override.value())
 
 
-def for_those_that_have_it(words: Sequence[str]) -> list[str]:
-    """Overrides in which a parameter that only some of a group's swept options have is set for those alone.
+def as_hydra_takes_them(words: Sequence[str], several: bool = True) -> list[str]:
+    """Rewrite overrides of which Hydra asks for more than a user need know.
 
-    Hydra sets what is not swept before it chooses among the options, so that `calibration=none,moments
-    calibration.images=10` is refused by the default; as `choice(10)` it is set where it can be.
+    - A rule of some layers is new, which Hydra wants to be told: `analog.layers.NAME...` becomes `++analog.layers...`.
+    - Hydra sets what is not swept before it chooses among swept options, so that `calibration=none,moments
+      calibration.images=10` is refused by the default; as `choice(10)` it is set for the options that have it.
 
     Args:
         words: checked by `check`.
+        several: they are swept.
     """
     at = set(positions(words))
+    words = [f"++{word}" if i in at and word.startswith(_LAYER_RULES) else word for i, word in enumerate(words)]
+    if not several:
+        return words
     parsed = {i: parse([word])[0] for i, word in enumerate(words) if i in at}
     swept = {override.key_or_group for override in parsed.values() if override.is_sweep_override()}
     for override in parsed.values():
         if override.key_or_group == "experiment" and isinstance(experiment := override.value(), str):
             swept |= {*CATALOG.axes(experiment)}
     defaults = CATALOG.defaults()
-    rewritten = list(words)
     for i, override in parsed.items():
         key = override.get_key_element()
         group = key.partition(".")[0]
         if override.is_sweep_override() or override.is_delete() or group not in swept or group not in defaults:
             continue
         if key in CATALOG.parameters(group) and key.partition(".")[2] not in CATALOG.keys(group, defaults[group]):
-            rewritten[i] = f"{key}=choice({override.get_value_element_as_str()})"
-    return rewritten
+            words[i] = f"{key}=choice({override.get_value_element_as_str()})"
+    return words
 
 
 def refuse_flags(words: Sequence[str], call: str, instead: str) -> None:

@@ -27,7 +27,7 @@ from rramsweep.cli.composing import allowed, choices, container, kept, read_sett
 from rramsweep.cli.composing import loader as own_loader
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.messages import no_name
-from rramsweep.cli.overrides import check, for_those_that_have_it, missing_key
+from rramsweep.cli.overrides import as_hydra_takes_them, check, missing_key
 from rramsweep.construct import fit
 from rramsweep.errors import ValidationError
 from rramsweep.groups import GROUPS, POINT_KEYS
@@ -54,7 +54,7 @@ def plan_of(overrides: Sequence[str], command: str, inputs: int | None = None) -
         raise ValueError(f"{name} takes a list of overrides, got the string {overrides!r}: put it in brackets")
     config_loader = own_loader()
     check(overrides)
-    overrides = for_those_that_have_it(overrides)
+    overrides = as_hydra_takes_them(overrides)
     master = config_loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.MULTIRUN, from_shell=False)
     params = {str(k): str(v) for k, v in (master.hydra.sweeper.params or {}).items()}
     return compose_plan(config_loader, master, params, overrides, command, inputs)

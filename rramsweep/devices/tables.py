@@ -7,8 +7,9 @@ import hashlib
 import math
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from rramsweep.npz import array_names, check_memory, holds_one_array, read_array
 AXES = ("g_uS", "t_s")
 VALUES = ("mu_uS", "sigma_uS")
 NEEDED = ("g_uS", *VALUES)
+
+# What may stand between the columns of a CSV, and its name.
+DELIMITERS = {",": "','", ";": "';'", "\t": "tabulators"}
 
 # Python reads more than this as a number: digits with underscores between them, and those of other scripts.
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -93,7 +97,7 @@ class Grid:
         return sha.hexdigest()[:32]
 
 
-def read_grid(path: str) -> Grid:
+def read_grid(path: str, delimiter: str = ",", decimal: str = ".") -> Grid:
     """Read a table from a file.
 
     CSV: a header that names the columns `g_uS, mu_uS, sigma_uS` and, where the table is one over times, `t_s`; one
@@ -102,13 +106,23 @@ def read_grid(path: str) -> Grid:
 
     Args:
         path: the file, relative to where the command runs.
+        delimiter: between the columns of a CSV, one character: `,`, `;` or a tabulator.
+        decimal: mark of a CSV's numbers, `.` or `,`.
 
     Raises:
-        ValueError: no such file or another kind, a column or array missing or unknown, a cell that is no number, a
-            grid with gaps or repeats, and what `Grid` refuses.
+        ValueError: no such file or another kind, a delimiter or mark that cannot be, a column or array missing or
+            unknown, a cell that is no number, a grid with gaps or repeats, and what `Grid` refuses.
     """
     file = Path(path)
-    readers = {".csv": _read_csv, ".npz": _read_npz}
+    if decimal not in (".", ",") or delimiter not in DELIMITERS or delimiter == decimal:
+        raise ValueError(
+            f"delimiter must be one of {', '.join(DELIMITERS.values())} and decimal another one of '.' and ',', got "
+            f"delimiter={delimiter!r} and decimal={decimal!r}: a table with decimal commas has delimiter=';'"
+        )
+    readers: dict[str, Callable[[Path], Grid]] = {
+        ".csv": partial(_read_csv, delimiter=delimiter, decimal=decimal),
+        ".npz": _read_npz,
+    }
     if file.suffix.lower() not in readers:
         raise ValueError(f"path must name a .csv or .npz table, got {path}: save it as one of them")
     if not file.is_file():
@@ -121,19 +135,20 @@ def read_grid(path: str) -> Grid:
         raise ValueError(f"{error} (in {path})") from error
 
 
-def _read_csv(file: Path) -> Grid:
+def _read_csv(file: Path, delimiter: str, decimal: str) -> Grid:
     check_memory(file.stat().st_size, file, "text")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("a .csv must be text in UTF-8, this one is not: save it again") from None
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    rows = list(csv.reader(lines, skipinitialspace=True))
+    _check_delimiter(lines, delimiter)
+    rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     header = [name.strip() for name in rows[0]] if rows else []
     _check_names(header, "columns")
     values = []
     for n, row in enumerate(rows[1:], start=1):
-        numbers = [_number(cell, n, row) for cell in row]
+        numbers = [_number(cell if decimal == "." else _with_point(cell, n), n, row) for cell in row]
         if len(numbers) != len(header):
             raise ValueError(f"a row must hold {len(header)} numbers, row {n} has {len(numbers)}: correct it")
         values.append(numbers)
@@ -169,6 +184,32 @@ def _read_npz(file: Path) -> Grid:
         raise ValueError(f"an .npz must be whole, this one cannot be read ({error}): save it again") from None
     values = [arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name] for name in VALUES]
     return Grid(arrays["g_uS"], arrays.get("t_s"), *values)
+
+
+def _check_delimiter(lines: list[str], delimiter: str) -> None:
+    """Check that the columns are not separated by another character than is expected.
+
+    Raises:
+        ValueError: names it, and how to read the file.
+    """
+    if not lines or delimiter in lines[0]:
+        return
+    for other, name in DELIMITERS.items():
+        if other in lines[0] and {*NEEDED} <= {part.strip() for part in lines[0].split(other)}:
+            value = "\\t" if other == "\t" else other
+            comma = " and decimal=','" if other != "," and any("," in line for line in lines[1:]) else ""
+            raise ValueError(
+                f"columns must be separated by {DELIMITERS[delimiter]}, those of this table are by {name}: set "
+                f"delimiter='{value}'{comma} beside its path"
+            )
+
+
+def _with_point(cell: str, n: int) -> str:
+    if "." in cell or cell.count(",") > 1:
+        raise ValueError(
+            f"a number must have a comma alone as its decimal mark, row {n} has {cell.strip()!r}: correct it"
+        )
+    return cell.replace(",", ".")
 
 
 def _number(cell: str, n: int, row: list[str]) -> float:

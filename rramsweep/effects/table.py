@@ -46,6 +46,7 @@ class Table(EffectBase):
 
     Args:
         path: the file, relative to where the command runs.
+        delimiter, decimal: between the columns and in the numbers of a CSV, `,` and `.`, or `;` (a tabulator) and `,`.
         kind: `total`, the error against the target, or `increment`, a change of what stands.
         at_s: of a total without times: seconds after the write at which it was read.
         t0_s: of an increment: seconds after the write from which it counts.
@@ -66,6 +67,8 @@ class Table(EffectBase):
     t0_s: float = 0.0
     outside: str = "refuse"
     strength: float = 1.0
+    delimiter: str = field(default=",", repr=False, compare=False)
+    decimal: str = field(default=".", repr=False, compare=False)
     sha256: str = field(init=False)
     grid: Grid = field(init=False, repr=False, compare=False)
 
@@ -74,7 +77,7 @@ class Table(EffectBase):
         one_of("kind", self.kind, KINDS)
         for name in ("at_s", "t0_s", "strength"):
             not_negative(name, getattr(self, name))
-        grid = read_grid(self.path)
+        grid = read_grid(self.path, self.delimiter, self.decimal)
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "sha256", grid.digest())
         self.coverage  # noqa: B018 - an unknown `outside` is refused

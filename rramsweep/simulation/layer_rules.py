@@ -6,7 +6,7 @@ Patterns become names here; nothing below sees a pattern.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -21,29 +21,26 @@ def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[
 
     Args:
         model: the network.
-        analog: `include` and `exclude`, lists of patterns, `fold_batchnorm`, and `layers`, named rules
+        analog: `include` and `exclude`, patterns or one of them, `fold_batchnorm`, and `layers`, named rules
             `{match, exclude, GROUP: node}`.
 
     Raises:
         ValueError: an unknown key, a pattern that matches no layer, a change that is none, or no analog layer left.
     """
     check_keys(analog, ("include", "exclude", "fold_batchnorm", "layers"), "analog.")
-    include, exclude = (fit(analog[key], list[str], f"analog.{key}") for key in ("include", "exclude"))
+    include, exclude = (_patterns(analog[key], f"analog.{key}") for key in ("include", "exclude"))
     names = analog_layers(model, include, exclude)
     acting: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
     rules = analog.get("layers") or {}
     if not isinstance(rules, Mapping):
-        raise ValueError(f"analog.layers must hold named rules, got {rules!r}: give +analog.layers.NAME.match=PATTERN")
+        raise ValueError(f"analog.layers must hold named rules, got {rules!r}: give analog.layers.NAME.match=PATTERN")
     for label, rule in rules.items():
         where = f"analog.layers.{label}"
         if not isinstance(rule, Mapping) or "match" not in rule:
             raise ValueError(f"{where} needs a pattern of layer names, got {rule!r}: give {where}.match=PATTERN")
         check_keys(rule, ("match", "exclude", *CELL_GROUPS), f"{where}.")
         _check_changes(rule, where)
-        patterns = (
-            [rule["match"]] if isinstance(rule["match"], str) else fit(rule["match"], list[str], f"{where}.match")
-        )
-        matched = matching(names, patterns, f"{where}.match")
+        matched = matching(names, _patterns(rule["match"], f"{where}.match"), f"{where}.match")
         if fit(rule.get("exclude", False), bool, f"{where}.exclude"):
             acting = {name: labels for name, labels in acting.items() if name not in matched}
         else:
@@ -54,6 +51,13 @@ def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[
             f"{', '.join(names)}: exclude fewer"
         )
     return acting
+
+
+def _patterns(value: Any, where: str) -> list[str]:
+    """One pattern or several; layers of a `Sequential` have numbers for names."""
+    several = value if isinstance(value, list) else [value]
+    named = [str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in several]
+    return cast("list[str]", fit(named, list[str], where))
 
 
 def changed(

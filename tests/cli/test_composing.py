@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 import rramsweep as rs
 from rramsweep.cli.catalog import conf_dir
 from rramsweep.cli.composing import allowed, choices, compose, container, loader, read_settings
-from rramsweep.cli.overrides import for_those_that_have_it, one_line
+from rramsweep.cli.overrides import as_hydra_takes_them, one_line
 from rramsweep.cli.planning import plan_of
 from rramsweep.construct import import_name
 from rramsweep.groups import CELL_GROUPS, GROUPS
@@ -215,6 +215,7 @@ def test_an_app_of_ones_own_on_hydra_composes_and_sweeps_inside_its_task(workdir
         ("calibration=none,dora calibration.layers=[a,b]", "calibration.layers=choice([a,b])"),
         ("experiment=calibration_methods calibration.images=10", "calibration.images=choice(10)"),
         ("wires=ideal,segments wires.word_line_ohm=2.5", "wires.word_line_ohm=choice(2.5)"),
+        ("analog.layers.a.match=fc1 analog.layers.a.device=neurram", "++analog.layers.a.device=neurram"),
         # The default has it, or nothing is swept, or it is swept already.
         ("drift=ideal,relative drift.relative_drift=0.1", "drift.relative_drift=0.1"),
         ("calibration=moments calibration.images=10", "calibration.images=10"),
@@ -223,10 +224,11 @@ def test_an_app_of_ones_own_on_hydra_composes_and_sweeps_inside_its_task(workdir
 )
 def test_a_parameter_of_some_swept_options_is_set_for_those_alone(words, rewritten):
     *first, last = words.split()
-    assert for_those_that_have_it(["-m", *first, last]) == ["-m", *first, rewritten]
+    *_, taken = as_hydra_takes_them(["-m", *first, last])
+    assert taken == rewritten
 
 
-def test_one_value_of_some_swept_options_is_planned_for_those_that_have_it(workdir):
+def test_one_value_of_some_swept_options_is_planned_as_hydra_takes_them(workdir):
     def points(*calibration: str) -> list[str]:
         words = ["model=digits_mlp", "data=digits", *calibration, "chips=1"]
         return [point.point_id for point in plan_of(words, "rramsweep.sweep")[0].points]
@@ -235,3 +237,18 @@ def test_one_value_of_some_swept_options_is_planned_for_those_that_have_it(workd
     assert both == points("calibration=none") + points("calibration=moments", "calibration.images=10")
     with pytest.raises(ValueError, match="calibration.rank is not there"), one_line():
         points("calibration=none,moments", "calibration.rank=2")
+
+
+def test_a_rule_takes_an_option_by_its_name(workdir):
+    def point(*rule: str) -> str:
+        cfg = rs.compose(["model=digits_mlp", "data=digits", "analog.layers.a.match=fc1", *rule])
+        return Workbench().point(container(cfg), choices(cfg)).point_id
+
+    by_name = point("analog.layers.a.device=neurram", "analog.layers.a.programming=gaussian")
+    node = {**yaml.safe_load((conf_dir() / "device/neurram.yaml").read_text())}
+    by_value = [f"+analog.layers.a.device.{key}={'null' if value is None else value}" for key, value in node.items()]
+    gaussian = yaml.safe_load((conf_dir() / "programming/gaussian.yaml").read_text())
+    by_value += [f"+analog.layers.a.programming.{key}={value}" for key, value in gaussian.items()]
+    assert by_name == point(*(word.replace("=None", "=null") for word in by_value)) != point()
+    with pytest.raises(ValueError, match="device has no option 'neuram': did you mean neurram"), one_line():
+        point("analog.layers.a.device=neuram")

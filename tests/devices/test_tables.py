@@ -140,3 +140,33 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path, cell):
 @pytest.mark.parametrize("cell", ["010", "+10", "10.", "1e1", "1.0E+01", "10.0"])
 def test_usual_ways_of_writing_ten_are_ten(tmp_path, cell):
     assert read_grid(text(tmp_path, f"{HEAD}{cell},0,1\n20,0,1\n")).g_uS.tolist() == [10.0, 20.0]
+
+
+@pytest.mark.parametrize(("delimiter", "decimal"), [(";", ","), (";", "."), ("\t", ","), ("\t", ".")])
+def test_a_table_of_another_locale_is_read_when_told(tmp_path, delimiter, decimal):
+    content = (HEAD + "1.5,-0.25,3e-1\n20,0,1\n").replace(",", delimiter).replace(".", decimal)
+    grid = read_grid(text(tmp_path, content), delimiter, decimal)
+    assert (grid.g_uS.tolist(), grid.mu_uS[:, 0].tolist()) == ([1.5, 20.0], [-0.25, 0.0])
+    assert grid.digest() == read_grid(text(tmp_path, HEAD + "1.5,-0.25,0.3\n20,0,1\n")).digest()
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "message"),
+    [
+        (
+            "g_uS;mu_uS;sigma_uS\n1;0;1\n",
+            {},
+            r"by ',', those of this table are by ';': set delimiter=';' beside",
+        ),
+        ("g_uS;mu_uS;sigma_uS\n1,5;0;1\n", {}, r"set delimiter=';' and decimal=',' beside"),
+        ("g_uS\tmu_uS\tsigma_uS\n1\t0\t1\n", {}, r"are by tabulators: set delimiter='\\t' beside"),
+        (HEAD + "1,0,1\n", {"delimiter": ";"}, r"by ';', those of this table are by ',': set delimiter=','"),
+        ("g_uS;mu_uS;sigma_uS\n1.5;0;1\n", {"delimiter": ";", "decimal": ","}, r"a comma alone as its decimal mark"),
+        ("g_uS;mu_uS;sigma_uS\n1,5;0;1\n", {"delimiter": ";"}, r"a row must hold numbers"),
+        (HEAD + "1,0,1\n", {"decimal": ","}, r"a table with decimal commas has delimiter=';'"),
+        (HEAD + "1,0,1\n", {"delimiter": "|"}, r"delimiter must be one of"),
+    ],
+)
+def test_a_table_of_another_locale_is_refused_by_its_delimiter(tmp_path, content, given, message):
+    with pytest.raises(ValueError, match=message):
+        read_grid(text(tmp_path, content), **given)
