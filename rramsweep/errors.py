@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 
@@ -217,3 +218,10 @@ def one_of(parameter: str, value: str, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise ValidationError(f"must be one of {', '.join(known)}", "pick one", value=value, parameter=parameter)
+
+
+def install(extra: str) -> str:
+    """Command that installs an extra of this package, as it was installed itself: from a clone or from a wheel."""
+    clone = Path(__file__).parents[1]
+    editable = (clone / "pyproject.toml").is_file()
+    return f"pip install -e '{clone}[{extra}]'" if editable else f"pip install 'rramsweep[{extra}]'"

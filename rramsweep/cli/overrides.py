@@ -18,7 +18,7 @@ from rramsweep.cli import hydra_adapter, messages
 from rramsweep.cli.catalog import CATALOG, CONFIG_NAME, EXTRAS, LAUNCHER, conf_dir
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.messages import CommandError, causes, check_option, no_name, no_option, positions, with_devices
-from rramsweep.errors import Sentence, ValidationError
+from rramsweep.errors import Sentence, ValidationError, install
 
 # What is set for a command as a whole -> what to do instead from Python.
 _UNHEEDED = {
@@ -84,7 +84,7 @@ def _in_our_words(cause: BaseException) -> ValidationError | None:
         if group == LAUNCHER and option in EXTRAS:
             return ValidationError(
                 Sentence(f"the launcher {option} must be installed to be chosen, but its plugin is not"),
-                f"pip install 'rramsweep[{EXTRAS[option]}]'",
+                install(EXTRAS[option]),
             )
         return no_option(group, option) if group else None
     if isinstance(cause, MissingMandatoryValue):

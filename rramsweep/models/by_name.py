@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from rramsweep.errors import install
 from rramsweep.suggest import suggest
 
 # Arguments with which the collections fetch or read weights themselves.
@@ -59,7 +60,7 @@ def timm_model(name: str, num_classes: int | None = None, **arguments: Any) -> n
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
-        raise ValueError("model=timm needs timm, which is not installed: pip install 'rramsweep[timm]'") from None
+        raise ValueError(f"model=timm needs timm, which is not installed: {install('timm')}") from None
     known = timm.list_models()
     architecture = name.split(".")[0]
     if architecture not in known:

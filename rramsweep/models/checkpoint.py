@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from rramsweep.errors import ValidationError
+from rramsweep.errors import ValidationError, install
 from rramsweep.models.eager import deep_copy
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -139,7 +139,7 @@ def _read_safetensors(path: Path) -> object:
         from safetensors.torch import load_file
     except ModuleNotFoundError:
         raise ValueError(
-            f"checkpoint {path} needs safetensors to be read, which is not installed: pip install 'rramsweep[timm]'"
+            f"checkpoint {path} needs safetensors to be read, which is not installed: {install('timm')}"
         ) from None
     try:
         return load_file(path)

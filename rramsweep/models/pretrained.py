@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from rramsweep.errors import ValidationError
+from rramsweep.errors import ValidationError, install
 from rramsweep.suggest import suggest
 
 # Arguments with which transformers would run code of a folder, or place or pack weights elsewhere than a chip needs.
@@ -60,7 +60,7 @@ def transformers_model(
             raise
         raise ValidationError(
             "needs transformers, which is not installed",
-            "pip install 'rramsweep[transformers]'",
+            install("transformers"),
             parameter="model=transformers",
         ) from None
     known = [name for name in dir(transformers) if name.startswith("AutoModel")]

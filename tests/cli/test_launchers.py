@@ -384,7 +384,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra(tmp_path):
     lines = done.stderr.splitlines()
     assert len(lines) == len(wanted), done.stderr
     for line, extra in zip(lines, wanted.values(), strict=True):
-        assert line.endswith(f"pip install 'rramsweep[{extra}]'")
+        assert line.endswith(f"pip install -e '{Path(__file__).parents[2]}[{extra}]'")
     assert not list(tmp_path.iterdir()), "nothing has begun"
 
 
