@@ -286,6 +286,19 @@ class Catalog:
 CATALOG = Catalog((conf_dir(),))
 
 
+def with_folder(folder: str | None) -> Catalog:
+    """The catalog with a user's own folder of config groups before it, as of `--config-dir`.
+
+    Raises:
+        ValidationError: there is no such folder.
+    """
+    if folder is None:
+        return CATALOG
+    if not Path(folder).is_dir():
+        raise ValidationError("must be a folder of config groups", "check it", value=folder, parameter="--config-dir")
+    return Catalog((Path(folder), *CATALOG.folders))
+
+
 def _header(text: str) -> list[str]:
     """Lines of the comment with which a YAML file begins, without their `#`."""
     lines = []

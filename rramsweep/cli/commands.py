@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 
 from rramsweep.cli import help as screens
-from rramsweep.cli.catalog import CATALOG
+from rramsweep.cli.catalog import with_folder
 from rramsweep.cli.messages import SWEEPS, check_names, of_training
 
 if TYPE_CHECKING:
@@ -99,14 +99,16 @@ def list_verb(arguments: Sequence[str], console: Console) -> None:
     """`rramsweep list [GROUP]`: the groups with their options; of a group every option with parameters and source."""
     parser = _Parser("rramsweep list", description=list_verb.__doc__)
     parser.add_argument("group", nargs="?", metavar="GROUP", help="such as device, drift or technology")
-    group = parser.parse_args(arguments).group
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="with the groups of a folder of your own")
+    given = parser.parse_args(arguments)
+    group, catalog = given.group, with_folder(given.config_dir)
     if group is None:
-        screens.show_groups(console)
+        screens.show_groups(console, catalog)
     else:
         name = group.partition("=")[0]
-        if name != group and name in CATALOG.groups():
+        if name != group and name in catalog.groups():
             raise ValueError(f"a group is listed with all of its options, got {group!r}: write rramsweep list {name}")
-        screens.show_group(name, console)
+        screens.show_group(name, console, catalog)
 
 
 def report_verb(arguments: Sequence[str], console: Console) -> None:

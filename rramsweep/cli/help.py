@@ -41,12 +41,13 @@ _LAST = (
 )
 
 
-def show_help(verbs: Mapping[str, Callable[..., None]], console: Console) -> None:
+def show_help(verbs: Mapping[str, Callable[..., None]], console: Console, catalog: Catalog = CATALOG) -> None:
     """Print the uses of the command, its verbs, five commands to copy, and the groups with their options.
 
     Args:
         verbs: by name; the first line of each docstring is `CALL`: MEANING.
         console: where to print.
+        catalog: of the groups.
     """
     console.print(Text(_TITLE, style="bold"))
     uses = _table()
@@ -58,7 +59,7 @@ def show_help(verbs: Mapping[str, Callable[..., None]], console: Console) -> Non
     for command in _TO_COPY:
         console.print(Text(f"  {command}"), soft_wrap=True)
     console.print(Text("groups", style="bold"))
-    show_groups(console)
+    show_groups(console, catalog)
     console.print(Text(_LAST))
 
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 from yaml import YAMLError
 
 from rramsweep import __version__
-from rramsweep.cli.catalog import CONFIG_NAME, conf_dir
+from rramsweep.cli.catalog import CONFIG_NAME, conf_dir, with_folder
 from rramsweep.cli.commands import VERBS, end_imports, see_users_packages
 from rramsweep.cli.help import show_help
 from rramsweep.cli.messages import SWEEPS, CommandError, check_names, explain, full_error, refuse_torn
@@ -19,6 +19,7 @@ from rramsweep.groups import GROUPS
 from rramsweep.reporting import terminal
 from rramsweep.suggest import suggest
 
+_CONFIG_DIR = ("--config-dir", "-cd")
 _COMPLETIONS = ("-sc", "--shell-completion")
 
 
@@ -52,7 +53,7 @@ def _command(arguments: Sequence[str]) -> None:
         others = ", ".join(f"{name} {version(name)}" for name in ("hydra-core", "torch"))
         print(f"rramsweep {__version__} ({others})")
     elif not arguments or (verb not in VERBS and {"-h", "--help"} & set(arguments)):
-        show_help(VERBS, terminal.console())
+        show_help(VERBS, terminal.console(), with_folder(_config_dir(arguments)))
     elif verb in VERBS:
         VERBS[verb](arguments[1:], terminal.console())
     elif set(_COMPLETIONS) & set(arguments):
@@ -69,6 +70,16 @@ def _command(arguments: Sequence[str]) -> None:
         )
     else:
         _run(arguments)
+
+
+def _config_dir(arguments: Sequence[str]) -> str | None:
+    """Folder of a user's own groups that a command names."""
+    for word, value in zip(arguments, [*arguments[1:], None], strict=True):
+        if word in _CONFIG_DIR:
+            return value
+        if word.startswith("--config-dir="):
+            return word.partition("=")[2]
+    return None
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -233,3 +233,19 @@ def test_hydras_own_help_stays():
     command = [sys.executable, "-m", "rramsweep", "--hydra-help"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "--hydra-help" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["list", "device"], ["list"], ["--help"]])
+def test_a_folder_of_groups_of_ones_own_is_listed_with_the_packages(tmp_path, capsys, words):
+    (tmp_path / "device").mkdir()
+    own = "# A cell of ours, measured last week.\n_target_: rramsweep.devices.Device\ng_min_uS: 2\ng_max_uS: 20\n"
+    (tmp_path / "device/ours.yaml").write_text(own)
+    main([*words, "--config-dir", str(tmp_path)])
+    listed = capsys.readouterr().out
+    assert "ours" in listed
+    assert "neurram" in listed
+    if words == ["list", "device"]:
+        assert "A cell of ours, measured last week." in listed
+    with pytest.raises(SystemExit):
+        main([*words, "--config-dir", str(tmp_path / "nowhere")])
+    assert "--config-dir must be a folder of config groups" in capsys.readouterr().err
