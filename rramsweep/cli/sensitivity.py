@@ -349,12 +349,13 @@ def run(arguments: Sequence[str], target: Target | None, console: Console) -> No
         show(table, console)
         if target is not None:
             _choose(variants, target, limit, table, folder, console)
-        _print(console, f"files: {folder}")
     except KeyboardInterrupt as error:
         words, code = ended_by(error)
         raise CommandError(f"{words}, with every finished chip kept: run the same command to go on", code) from error
     finally:
-        if not any(folder.iterdir()):
+        if any(folder.iterdir()):
+            _print(console, f"files: {folder}")
+        else:
             folder.rmdir()
     if variants.failed:
         raise CommandError(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rramsweep.analysis.layer_table import LAYER
 from rramsweep.arguments import checked_arguments
@@ -66,7 +67,8 @@ def plot_sensitivity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylim(len(drawn) - 0.4, -0.6)
     ax.set_ylabel("layer")
     ax.set_xlabel(f"loss of {scale.name}{f' ({scale.distance})' if scale.distance else ''}")
-    ax.figure.draw_without_rendering()  # long names make the Axes narrow, within which legend and caption stay
+    if isinstance(ax.figure, Figure):
+        ax.figure.draw_without_rendering()  # long names make the Axes narrow, within which legend and caption stay
     legend_above(ax)
     over = f"mean with paired 95 % t interval over {int(whole['all_n'])} chips {table.attrs.get('of', '')}".rstrip()
     left = len(table) - len(drawn)
