@@ -105,6 +105,14 @@ class Variants:
         return Scale.of(self.point.params)
 
     @property
+    def failure(self) -> str:
+        """Sentence on the trials that failed."""
+        return (
+            f"{len(self.failed)} trials failed, the first with {next(iter(self.failed.values()))!r}, and are left out: "
+            "retry_failed=true runs them again"
+        )
+
+    @property
     def sets(self) -> dict[str, frozenset[str]]:
         """`{variant: layers that are digital}` of the table: all on the array, each alone, all but each."""
         every = frozenset(self.sizes)
@@ -309,6 +317,8 @@ def sensitivity(overrides: Sequence[str]) -> pd.DataFrame:
         ValueError: several points, fewer than two layers, a target that no set of layers meets, or what `sweep`
             refuses.
     """
+    if isinstance(overrides, str):
+        raise ValueError(f"sensitivity takes a list of overrides, got the string {overrides!r}: put it in brackets")
     with one_line():
         words, target = split_target(overrides)
         variants = Variants(words)
@@ -320,6 +330,8 @@ def sensitivity(overrides: Sequence[str]) -> pd.DataFrame:
         choice = Choice(variants, target, limit, table)
         chosen = choice.find()
         table.attrs |= {"digital_layers": chosen, "steps": choice.steps.to_dict("records")}
+    if variants.failed:
+        warnings.warn(variants.failure, UserWarning, stacklevel=3)
     return table
 
 
@@ -358,10 +370,7 @@ def run(arguments: Sequence[str], target: Target | None, console: Console) -> No
         else:
             folder.rmdir()
     if variants.failed:
-        raise CommandError(
-            f"{len(variants.failed)} trials failed, the first with {next(iter(variants.failed.values()))!r}, and are "
-            "left out: retry_failed=true runs them again"
-        )
+        raise CommandError(variants.failure)
 
 
 def _limit(variants: Variants, target: Target | None) -> float:
