@@ -233,7 +233,7 @@ class Choice:
         limit: float,
         table: pd.DataFrame,
         folder: Path | None = None,
-        report: Callable[[Mapping[str, Any]], None] = lambda step: None,  # noqa: ARG005
+        report: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._variants, self._target, self._limit, self._table = variants, target, limit, table.set_index(LAYER)
         self._folder, self._report = folder, report
@@ -279,7 +279,8 @@ class Choice:
             chips = {"seed_first": seeds[0], "seed_last": seeds[-1], "fresh": seeds == self._fresh}
             self._steps[key] = {"digital": list(digital), **chips, **self._judged(digital, seeds)}
             self._steps[key] |= {str(name): float(share) for name, share in shares.items()}
-            self._report(self._steps[key])
+            if self._report is not None:
+                self._report(self._steps[key])
         return self._steps[key]
 
     def _unreachable(self) -> ValidationError:

@@ -71,13 +71,17 @@ def test_rows_are_the_sweeps_of_the_same_layers(workdir, runs):
 
 
 def test_the_whole_is_the_sum_of_its_parts(workdir):
-    table = rs.sensitivity(CNN)
+    words = [*CNN, "metric=cross_entropy"]  # lower is better: a loss is a larger score
+    table = rs.sensitivity(words)
+    assert table["all_mean"].iloc[0] == pytest.approx(-losses(rs.sweep(words)).mean(), abs=1e-12)
+    assert table["all_mean"].iloc[0] > table["alone_mean"].max() > 0
     assert table[["cells_share", "macs_share"]].sum().tolist() == pytest.approx([1, 1])
     assert dict(zip(table["layer"], table["macs"], strict=True)) == {"conv1": 9216, "conv2": 73728, "fc": 1280}
     assert dict(zip(table["layer"], table["cells"], strict=True)) == {"conv1": 288, "conv2": 9216, "fc": 2560}
     assert table["sensitivity"].is_monotonic_decreasing
-    assert (table["gain_low"] <= table["gain_mean"]).all()
-    assert (table["gain_mean"] <= table["gain_high"]).all()
+    for kind in ("alone", "gain", "all"):
+        low, mean, high = (table[f"{kind}_{end}"] for end in ("low", "mean", "high"))
+        assert ((low < mean) & (mean < high)).all()
 
 
 @pytest.mark.parametrize("noisy", ["conv1", "conv2", "fc"])
