@@ -59,7 +59,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
         allow = composed_allowed(cfg)
         given = ["allow_targets=[]"]  # checked above, where it came from
         plan, workbench = point_plan(container(cfg), choices(cfg), given, "rramsweep.run", allow)
-        _refuse_unheeded_settings(plan)
+        refuse_unheeded_settings(plan)
     return _compute(plan, workbench)
 
 
@@ -81,11 +81,11 @@ def sweep(overrides: Sequence[str]) -> pd.DataFrame:
             check(overrides)
             refuse_unheeded(overrides, "sweep computes every trial in this process")
         plan, workbench = plan_of(overrides, "rramsweep.sweep")
-        _refuse_unheeded_settings(plan)
+        refuse_unheeded_settings(plan)
     return _compute(plan, workbench)
 
 
-def _refuse_unheeded_settings(plan: Plan) -> None:
+def refuse_unheeded_settings(plan: Plan) -> None:
     """Check that a config file sets nothing that a call from Python does not do.
 
     Raises:

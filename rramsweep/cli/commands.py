@@ -1,4 +1,4 @@
-"""The verbs of the command line beside a sweep itself: inspect, finetune, list, report, store, explain.
+"""The verbs of the command line beside a sweep itself: inspect, sensitivity, finetune, list, report, store, explain.
 
 Each verb imports what it needs when it is called, since torch, pandas and Hydra take seconds that another does without.
 """
@@ -63,6 +63,28 @@ def inspect_verb(arguments: Sequence[str], console: Console) -> None:
         folder = layer_report.new_folder()
         layer_report.write(table, folder)
     layer_report.show(table, folder, console)
+
+
+def sensitivity_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep sensitivity [OVERRIDES]`: which layers cost the most, and which to leave digital for a target.
+
+    Takes what `rramsweep` takes for one point. Each layer alone on the array, and all but each, on the same chips;
+    prints a row a layer, writes sensitivity.csv and sensitivity.png. target.drop=0.02 (mean loss of accuracy against
+    digital) or target.yield=0.9 (share of chips that lose at most target.drop) chooses a small set of layers to leave
+    digital, and verifies it on fresh chips. Chips are kept in the store: the same command goes on where it was ended.
+    """
+    from rramsweep.analysis.target import split_target
+
+    words, target = split_target(arguments)
+    if not _are_overrides(words, sensitivity_verb, console):
+        return
+    check_names(words)
+    from rramsweep.cli import sensitivity
+    from rramsweep.cli.overrides import command_errors
+
+    end_imports()
+    with command_errors():
+        sensitivity.run(words, target, console)
 
 
 def finetune_verb(arguments: Sequence[str], console: Console) -> None:
@@ -171,6 +193,7 @@ def _existing(folder: str) -> Store:
 
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "inspect": inspect_verb,
+    "sensitivity": sensitivity_verb,
     "finetune": finetune_verb,
     "list": list_verb,
     "report": report_verb,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,8 +13,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.rnn import PackedSequence
 
+from rramsweep.crossbar.programming import LayerSpec, map_layer
 from rramsweep.datasets.inputs import AnyInputs, call
-from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, find_arrays, is_transposed_linear
+from rramsweep.network.arrays import (
+    CONVOLUTIONS,
+    TRANSPOSED,
+    find_arrays,
+    is_transposed_linear,
+    own_weights,
+    private_copy,
+)
 from rramsweep.scale import percent as shown_percent
 
 BIAS = "bias"
@@ -42,6 +51,44 @@ class Share:
     layers: int
     parameters: int
     macs: int
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """One weight on the array.
+
+    Args:
+        layers: names of the arrays that it is the weight of: one, or several that are tied.
+        cells: that hold it, those of every slice and copy.
+        macs: multiply-accumulates with it, for one input.
+    """
+
+    layers: tuple[str, ...]
+    cells: int
+    macs: int
+
+
+@torch.inference_mode()
+def layer_sizes(model: nn.Module, specs: Map[str, LayerSpec], x: AnyInputs) -> list[LayerSize]:
+    """Sizes of the weights on the array, in the network's order.
+
+    Args:
+        model: any PyTorch network; it is copied.
+        specs: `{array name: LayerSpec}` for every weight on the array.
+        x: one input with its batch axis; MACs are counted in its forward pass.
+    """
+    private = private_copy(model)
+    macs = _count_macs(private, x)
+    arrays = find_arrays(private)
+    carriers = own_weights(arrays, specs)
+    found = []
+    for name, array in carriers.items():
+        tied = tuple(other for other in specs if arrays[other].weight is array.weight)
+        mapped = map_layer(name, array.to_array(array.weight), specs[name], array.parts, groups=array.matrices)
+        cells = sum(target_uS.numel() for target_uS in mapped.target_uS.values())
+        modules = [(id(arrays[other].module), arrays[other].parameter) for other in tied]
+        found.append(LayerSize(tied, cells, sum(macs.get(key, 0) for key in modules)))
+    return found
 
 
 @torch.inference_mode()
@@ -101,13 +148,17 @@ def stacked_weights(model: nn.Module) -> list[str]:
 
 
 def describe_shares(found: list[Share]) -> str:
-    """One line: how much is analog, and what stays digital."""
+    """One line: how much is analog, and what stays digital.
+
+    Multiplications are those with a weight. Products of two activations, such as Q K^T and A V of an attention, belong
+    to no weight: they stay digital and are not counted.
+    """
     parameters, macs = sum(s.parameters for s in found), sum(s.macs for s in found)
 
     def percent(some: list[Share]) -> str:
         counts = (sum(s.parameters for s in some) / parameters, sum(s.macs for s in some) / max(macs, 1))
         of_parameters, of_macs = (shown_percent(share, significant=3) for share in counts)
-        return f"{of_parameters} % of parameters, {of_macs} % of multiplications"
+        return f"{of_parameters} % of parameters, {of_macs} % of multiplications with weights"
 
     analog = [s for s in found if s.analog]
     digital = [f"{s.kind}{f' x {s.layers}' if s.kind != BIAS else ''} ({percent([s])})" for s in found if not s.analog]

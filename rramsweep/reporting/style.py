@@ -164,8 +164,8 @@ def room(ax: Axes) -> int:
     return max(20, int(width / (0.5 * mpl.rcParams["legend.fontsize"])))
 
 
-def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = ()) -> None:
-    """Write what the drawn is below the Axes."""
+def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = (), letters: int | None = None) -> None:
+    """Write what the drawn is below the Axes, in lines of so many letters, by default as many as have `room`."""
     parts = [*parts, *(left.words for left in left_out)]
     if isinstance(ax.figure, PrintFigure):
         ax.figure.left_out.extend(left_out)
@@ -173,4 +173,4 @@ def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = 
     below = (ax.transAxes, ax.xaxis.label)
     style: dict[str, Any] = {"fontsize": mpl.rcParams["legend.fontsize"], "color": "#444444", "va": "top", "ha": "left"}
     style |= {"textcoords": "offset points", "xycoords": below, "gid": "caption"}
-    ax.annotate(textwrap.fill("; ".join(parts), room(ax)), (0, 0), xytext=(0, -3), **style)
+    ax.annotate(textwrap.fill("; ".join(parts), letters or room(ax)), (0, 0), xytext=(0, -3), **style)

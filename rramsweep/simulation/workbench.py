@@ -36,7 +36,7 @@ from rramsweep.network.batch_norm import fused
 from rramsweep.network.determinism import check_steady, idle_inputs, idle_weights
 from rramsweep.network.forking import refuse_after_fork
 from rramsweep.network.numerics import fixed_arithmetic
-from rramsweep.network.partition import describe_shares, shares, stacked_weights
+from rramsweep.network.partition import LayerSize, describe_shares, layer_sizes, shares, stacked_weights
 from rramsweep.network.ranges import FITTING_INPUTS
 from rramsweep.network.tiled_read import Ranges
 from rramsweep.network.unfolding import check_unfolding
@@ -283,6 +283,12 @@ class Workbench:
             return describe_shares(shares(model, self._rules(node), self._parts.data(node["data"]).x[:1]))
 
         return self._parts.keep("shares", count, node["model"], node["data"], list(self._rules(node)))
+
+    @_prepared
+    def sizes(self, point: Point) -> list[LayerSize]:
+        """Cells and multiplications of each weight of a point's network that is on the array."""
+        model, specs, data = self.parts(point)
+        return layer_sizes(model, specs, data.x[:1])
 
     @_prepared
     def draws(self, point: Point) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from rramsweep.crossbar.mapping import Differential, Offset
+from rramsweep.crossbar.programming import LayerSpec
+from rramsweep.devices.device import Device
 from rramsweep.models import digits_cnn, lenet5
 from rramsweep.network.analog import analog_layers
-from rramsweep.network.partition import describe_shares, shares, stacked_weights
+from rramsweep.network.partition import LayerSize, describe_shares, layer_sizes, shares, stacked_weights
+
+DEVICE = Device(2.0, 52.0)
 
 
 def by_kind(model, x, names=None):
@@ -58,6 +64,39 @@ def test_one_line_says_it_all():
     assert line.startswith("analog: 98.")
     assert "BatchNorm2d x 2 (" in line
     assert "% of multiplications" in line
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (digits_cnn(), torch.zeros(1, 1, 8, 8)),
+        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), torch.zeros(1, 5, 8)),
+    ],
+    ids=["convolutions", "attention"],
+)
+def test_multiplications_are_those_with_weights(model, x):
+    """Q K^T and A V multiply activations: no share of a network's multiplications is said to count them."""
+    line = describe_shares(shares(model.eval(), analog_layers(model), x))
+    assert line.count("% of multiplications with weights") == line.count("% of multiplications")
+
+
+def test_sizes_of_layers_by_hand():
+    model, pair, single = lenet5().eval(), LayerSpec(DEVICE, Differential()), LayerSpec(DEVICE, Offset())
+    names = analog_layers(model)
+    sizes = layer_sizes(model, {name: single if name == "fc3" else pair for name in names}, torch.zeros(1, 1, 28, 28))
+    assert sizes[0] == LayerSize(("conv1",), 2 * 6 * 25, 6 * 28 * 28 * 25)
+    assert sizes[-1] == LayerSize(("fc3",), 84 * 10, 84 * 10)
+    assert [size.layers for size in sizes] == [(name,) for name in names]
+    analog = [s for s in shares(model, names, torch.zeros(1, 1, 28, 28)) if s.analog]
+    assert sum(size.macs for size in sizes) == sum(s.macs for s in analog)
+
+
+def test_tied_layers_are_one_entry_that_multiplies_twice():
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 4))
+    model[1].weight = model[0].weight
+    spec = LayerSpec(DEVICE, Differential())
+    found = layer_sizes(model.eval(), dict.fromkeys("012", spec), torch.zeros(1, 6))
+    assert found == [LayerSize(("0", "1"), 72, 72), LayerSize(("2",), 48, 24)]
 
 
 class Experts(nn.Module):

@@ -1,0 +1,529 @@
+"""Layers that cost the most: one point with other sets of layers on the array, their chips, table and words."""
+
+from __future__ import annotations
+
+import glob
+import shlex
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra.errors import HydraException
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from rramsweep import limits
+from rramsweep.analysis import frames
+from rramsweep.analysis.layer_table import LAYER
+from rramsweep.analysis.sensitivity import ALL, ALONE, WITHOUT, by_variant, fewest_digital, judged, sensitivities
+from rramsweep.analysis.target import Target, split_target
+from rramsweep.arguments import checked_arguments
+from rramsweep.cli.api import refuse_unheeded_settings
+from rramsweep.cli.composing import allowed, choices, compose, container, point_plan
+from rramsweep.cli.hydra_adapter import parse
+from rramsweep.cli.messages import CommandError
+from rramsweep.cli.monitor import Monitor
+from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
+from rramsweep.cli.signals import ended_by
+from rramsweep.errors import Sentence, ValidationError
+from rramsweep.files import write_atomic
+from rramsweep.reporting.curves import of_what
+from rramsweep.reporting.report import results, save_figure
+from rramsweep.reporting.sensitivity_plot import height_for, plot_sensitivity
+from rramsweep.reporting.terminal import show_table
+from rramsweep.scale import Bound, Scale, percent
+from rramsweep.simulation.shard import Work, choose_executions, run_shard
+from rramsweep.simulation.workbench import Workbench
+from rramsweep.study.folders import OUTPUTS, check_can_be_folder
+from rramsweep.study.plan import Plan, Point
+from rramsweep.study.progress import ProgressFile
+from rramsweep.study.settings import Settings
+from rramsweep.study.stopping import Fixed
+from rramsweep.study.store import Store
+
+TABLE_FILE, STEPS_FILE, FIGURE_FILE = "sensitivity.csv", "digital_layers.csv", "sensitivity.png"
+
+# Named rule of the layers that a variant leaves digital, where rules stand beside it.
+_RULE = "digital"
+
+# Between the names of layers that share one weight.
+_TIED = "+"
+
+_EXCLUDE = "analog.exclude="
+_ENDS: tuple[Bound, ...] = ("low", "high")
+
+
+class Variants:
+    """One point with other sets of its layers on the array, each chip of which is computed once and kept in the store.
+
+    Args:
+        overrides: of one point, without a target.
+
+    Raises:
+        ValidationError: several points, settings that are not heeded, or fewer than two layers to tell apart.
+    """
+
+    def __init__(self, overrides: Sequence[str]) -> None:
+        refuse_flags(overrides, "sensitivity", "sensitivity takes one point")
+        check(overrides, single="sensitivity is of one point, run it for each value")
+        refuse_unheeded(overrides, "sensitivity computes every trial in this process")
+        cfg = compose(overrides)
+        config = container(cfg)
+        allow = allowed(config, overrides)
+        plan, self.workbench = point_plan(config, choices(cfg), overrides, "rramsweep.sensitivity", allow)
+        refuse_unheeded_settings(plan)
+        self.settings: Settings = plan.settings
+        if not isinstance(self.settings.stopping, Fixed):
+            raise ValidationError(
+                "must be fixed, since all sets of layers are compared on the same chips",
+                "leave it out and give chips=N",
+                shown="another rule",
+                parameter="stopping",
+            )
+        self.point, self.overrides = plan.points[0], list(overrides)
+        self.notes = list(self.workbench.notes)
+        self.sizes = {_TIED.join(size.layers): size for size in self.workbench.sizes(self.point)}
+        if len(self.sizes) < 2:
+            raise ValidationError(
+                Sentence("a sensitivity by layer needs at least two weights on the array (tied layers share one)"),
+                "use a network with more layers, or exclude fewer",
+                shown=" and ".join(self.sizes),
+            )
+        self._points: dict[frozenset[str], Point] = {frozenset(): self.point}
+        # (point_id, seed) -> error of each trial that failed.
+        self.failed: dict[tuple[str, int], str] = {}
+
+    @property
+    def scale(self) -> Scale:
+        """Name, unit and direction of the scores."""
+        return Scale.of(self.point.params)
+
+    @property
+    def failure(self) -> str:
+        """Sentence on the trials that failed."""
+        return (
+            f"{len(self.failed)} trials failed, the first with {next(iter(self.failed.values()))!r}, and are left out: "
+            "retry_failed=true runs them again"
+        )
+
+    @property
+    def sets(self) -> dict[str, frozenset[str]]:
+        """`{variant: layers that are digital}` of the table: all on the array, each alone, all but each."""
+        every = frozenset(self.sizes)
+        alone = {f"{ALONE}{layer}": every - {layer} for layer in self.sizes}
+        return {ALL: frozenset(), **alone, **{f"{WITHOUT}{layer}": frozenset({layer}) for layer in self.sizes}}
+
+    def point_of(self, digital: Iterable[str]) -> Point:
+        """The point with these layers digital."""
+        key = frozenset(digital)
+        if key not in self._points:
+            analog = self.point.config["analog"]
+            config = {**self.point.config, "analog": {**analog, **self._change(key)}}
+            self._points[key] = self.workbench.point(config, self.point.choices)
+        return self._points[key]
+
+    def _change(self, digital: Iterable[str]) -> dict[str, Any]:
+        """Keys of `analog` that leave these layers digital, beside those that the point has."""
+        analog, patterns = self.point.config["analog"], self._patterns(digital)
+        rules = analog.get("layers") or {}
+        if not rules:
+            return {"exclude": [*analog["exclude"], *patterns]}
+        # A rule of excluded layers alone would be refused, as one that matches nothing: a last rule excludes them.
+        return {"layers": {**rules, self._rule(rules): {"match": patterns, "exclude": True}}}
+
+    def _patterns(self, digital: Iterable[str]) -> list[str]:
+        chosen = set(digital)
+        return [glob.escape(name) for label, size in self.sizes.items() if label in chosen for name in size.layers]
+
+    @staticmethod
+    def _rule(rules: Mapping[str, Any]) -> str:
+        return next(name for i in range(len(rules) + 1) if (name := f"{_RULE}{i or ''}") not in rules)
+
+    def override(self, digital: Iterable[str]) -> str:
+        """The override that leaves these layers digital; empty for none."""
+        chosen = list(digital)
+        if not chosen:
+            return ""
+        change = self._change(chosen)
+        if "exclude" in change:
+            return f"{_EXCLUDE}[{_listed(change['exclude'])}]"
+        name = list(change["layers"])[-1]
+        return f"+analog.layers.{name}={{match:[{_listed(self._patterns(chosen))}],exclude:true}}"
+
+    def command(self, digital: Iterable[str]) -> str:
+        """The command that runs the point with these layers digital."""
+        override = self.override(digital)
+        words = [word for word in self.overrides if not (override and word.startswith(_EXCLUDE))]
+        return shlex.join(["rramsweep", *words, *([override] if override else [])])
+
+    def chips(self, sets: Sequence[Iterable[str]], seeds: Sequence[int], folder: Path | None = None) -> pd.DataFrame:
+        """The chips of these sets of digital layers, those that the store lacks computed.
+
+        Args:
+            sets: of layers that are digital.
+            seeds: of the chips.
+            folder: where progress is kept while they run; without one none is shown.
+        """
+        points = list({point.point_id: point for point in map(self.point_of, sets)}.values())
+        limits.TRIALS.check(len(points) * len(seeds), "trials", remedy="ask for fewer chips")
+        plan = Plan(points, [seeds] * len(points), (), self.settings)
+        store = Store(Path(self.settings.store))
+        work = Work(plan, store, self.settings.retry_failed)
+        if left := work.left():
+            store.prepare()
+            choose_executions(plan, store, self.workbench)
+            if folder is None:
+                run_shard(work, store, self.workbench)
+            else:
+                _run_shown(work, store, self.workbench, folder, left)
+        frame = results(plan, store)
+        bad = frame[frame["status"] == "failed"]
+        self.failed |= dict(zip(zip(bad["point_id"], bad["seed"], strict=True), bad["error"], strict=True))
+        return frame
+
+
+def _run_shown(work: Work, store: Store, workbench: Workbench, folder: Path, left: int) -> None:
+    """Run trials under a progress bar."""
+    progress = ProgressFile(folder, 0)
+    try:
+        with Monitor(folder, left):
+            try:
+                run_shard(work, store, workbench, progress)
+            finally:
+                progress.write()
+    finally:
+        ProgressFile.clear(folder)
+
+
+def _listed(patterns: Iterable[str]) -> str:
+    """Patterns as the elements of a list in an override, in quotes where they would be read as anything else."""
+
+    def element(pattern: str) -> str:
+        try:
+            plain = parse([f"{_EXCLUDE}[{pattern}]"])[0].value() == [pattern]
+        except HydraException:
+            plain = False
+        return pattern if plain else "'" + pattern.replace("'", "\\'") + "'"
+
+    return ",".join(map(element, patterns))
+
+
+class Choice:
+    """The search for a small set of digital layers.
+
+    Args:
+        variants: of the point.
+        target: to be met.
+        limit: largest loss in the metric's unit.
+        table: sensitivities of the layers.
+        folder: see `Variants.chips`.
+        report: called with each step as it is measured.
+    """
+
+    def __init__(
+        self,
+        variants: Variants,
+        target: Target,
+        limit: float,
+        table: pd.DataFrame,
+        folder: Path | None = None,
+        report: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self._variants, self._target, self._limit, self._table = variants, target, limit, table.set_index(LAYER)
+        self._folder, self._report = folder, report
+        self._steps: dict[tuple[frozenset[str], int], dict[str, Any]] = {}
+        self._seeds = variants.settings.seeds()
+        # As many chips that no step was chosen on.
+        self._fresh = range(self._seeds.stop, self._seeds.stop + len(self._seeds))
+
+    @property
+    def steps(self) -> pd.DataFrame:
+        """A row for each set of digital layers that was measured, in order; see `_measure`."""
+        return pd.DataFrame(list(self._steps.values()))
+
+    def find(self) -> dict[str, Any]:
+        """Choose on the chips of the table, and verify on fresh ones.
+
+        Returns:
+            The step on fresh chips, with `override`.
+
+        Raises:
+            ValidationError: no set short of all reaches the target.
+        """
+        every = list(self._table.index)
+        alone = [layer for layer in every if self._judged([one for one in every if one != layer], self._seeds)["met"]]
+        chosen = fewest_digital(every, alone, lambda digital: bool(self._measure(digital, self._seeds)["met"]))
+        if chosen is None:
+            raise self._unreachable()
+        return {**self._measure(chosen, self._fresh), "override": self._variants.override(chosen)}
+
+    def _judged(self, digital: Sequence[str], seeds: range) -> dict[str, Any]:
+        return judged(self._variants.chips([digital], seeds, self._folder), self._target, self._limit)
+
+    def _measure(self, digital: Sequence[str], seeds: range) -> dict[str, Any]:
+        """Hold a set of digital layers to the target.
+
+        Returns:
+            `digital`; `seed_first`, `seed_last`; `fresh`, False for the chips that the choice is made on; the columns
+            of `judged`; and `cells_share` and `macs_share` that leave the array.
+        """
+        key = (frozenset(digital), seeds.start)
+        if key not in self._steps:
+            shares = self._table.loc[list(digital), ["cells_share", "macs_share"]].sum()
+            chips = {"seed_first": seeds[0], "seed_last": seeds[-1], "fresh": seeds == self._fresh}
+            self._steps[key] = {"digital": list(digital), **chips, **self._judged(digital, seeds)}
+            self._steps[key] |= {str(name): float(share) for name, share in shares.items()}
+            if self._report is not None:
+                self._report(self._steps[key])
+        return self._steps[key]
+
+    def _unreachable(self) -> ValidationError:
+        best = self._table.sort_values("alone_mean", kind="stable").iloc[0]
+        scale = self._variants.scale
+        return ValidationError(
+            Sentence(
+                f"a target must be one that a set of digital layers short of all meets, but even {best.name} alone on "
+                f"the array loses {_loss(best, 'alone', scale)} over chips {_span(self._seeds)}, against a target of "
+                f"{self._target.words(self._limit, scale)}"
+            ),
+            "give a larger target.drop, lower the errors of the cells, or give more chips",
+        )
+
+
+@checked_arguments
+def sensitivity(overrides: Sequence[str]) -> pd.DataFrame:
+    """Measure which layers of a network cost the most on the array, as `rramsweep sensitivity` does.
+
+    Each layer alone on the array against the digital network, and all layers but it against all of them, on the same
+    chips: a layer's conductances depend on seed and layer alone, so they are the same whichever others are on the
+    array. Chips are kept in the store, and a second call computes nothing.
+
+    Args:
+        overrides: of one point. `target.drop=0.02`, `target.yield=0.9` or both ask for a small set of layers to leave
+            digital, see `analysis.target.Target`.
+
+    Returns:
+        A row a layer, the most sensitive first: the columns of `analysis.sensitivity.sensitivities`; `plot_sensitivity`
+        draws it. With a target, `attrs["digital_layers"]` is the set that was chosen, as measured on fresh chips
+        (`seed + chips` onwards): `digital`, `met`, `loss_mean`, `macs_share`, `override`, ...; and `attrs["steps"]`
+        lists the sets that were measured on the way.
+
+    Raises:
+        ValueError: several points, fewer than two layers, a target that no set of layers meets, or what `sweep`
+            refuses.
+    """
+    if isinstance(overrides, str):
+        raise ValueError(f"sensitivity takes a list of overrides, got the string {overrides!r}: put it in brackets")
+    with one_line():
+        words, target = split_target(overrides)
+        variants = Variants(words)
+        limit = _limit(variants, target)
+    for note in variants.notes:
+        warnings.warn(note, UserWarning, stacklevel=3)
+    table = _table(variants, None)
+    if target is not None:
+        choice = Choice(variants, target, limit, table)
+        chosen = choice.find()
+        table.attrs |= {"digital_layers": chosen, "steps": choice.steps.to_dict("records")}
+    if variants.failed:
+        warnings.warn(variants.failure, UserWarning, stacklevel=3)
+    return table
+
+
+def run(arguments: Sequence[str], target: Target | None, console: Console) -> None:
+    """Do what `rramsweep sensitivity` is asked for.
+
+    Args:
+        arguments: overrides of one point.
+        target: of the set of digital layers; None chooses none.
+        console: where to print.
+
+    Raises:
+        CommandError: ended by a signal, or some trials failed; every finished chip is kept.
+    """
+    variants = Variants(arguments)
+    limit, settings = _limit(variants, target), variants.settings
+    folder = _new_folder(settings)
+    _print(
+        console,
+        f"{settings.name}: {len(variants.sizes)} layers of {variants.point.choices['model']}, each alone on the array "
+        f"and each alone digital, on the same {settings.chips} chips ({_span(settings.seeds())})",
+        *(f"note: {note}" for note in variants.notes),
+    )
+    try:
+        table = _table(variants, folder)
+        write(table, folder)
+        show(table, console)
+        if target is not None:
+            _choose(variants, target, limit, table, folder, console)
+    except KeyboardInterrupt as error:
+        words, code = ended_by(error)
+        raise CommandError(f"{words}, with every finished chip kept: run the same command to go on", code) from error
+    finally:
+        if any(folder.iterdir()):
+            _print(console, f"files: {folder}")
+        else:
+            folder.rmdir()
+    if variants.failed:
+        raise CommandError(variants.failure)
+
+
+def _limit(variants: Variants, target: Target | None) -> float:
+    """Largest loss that a target allows; checks that the chips can show it."""
+    if target is None:
+        return 0.0
+    settings = variants.settings
+    target.check_chips(settings.chips)
+    replace(settings, seed=settings.seed + settings.chips)  # refuses fresh chips beyond the last seed
+    return target.limit(variants.scale, settings.yield_drop)
+
+
+def _table(point: Variants, folder: Path | None) -> pd.DataFrame:
+    """Sensitivities of the layers of a point."""
+    sets = point.sets
+    rows = point.chips(list(sets.values()), point.settings.seeds(), folder)
+    ids = {name: point.point_of(digital).point_id for name, digital in sets.items()}
+    for name, point_id in ids.items():
+        own = rows[rows["point_id"] == point_id]
+        if not (own["status"] == "ok").any():
+            raise ValidationError(
+                Sentence(f"each set of layers must have a finished chip, but with {name} on the array all failed"),
+                "correct the cause, then retry_failed=true runs them again",
+                value=own["error"].iloc[0],
+            )
+    table = sensitivities(
+        by_variant(rows, ids), {layer: (size.cells, size.macs) for layer, size in point.sizes.items()}
+    )
+    table.attrs = {"of": of_what(rows[rows["status"] == "ok"])}
+    return table
+
+
+def _choose(
+    variants: Variants, target: Target, limit: float, table: pd.DataFrame, folder: Path, console: Console
+) -> None:
+    """Choose layers to leave digital, print each step and the result, and write `digital_layers.csv`."""
+    scale = variants.scale
+
+    def show_step(step: Mapping[str, Any]) -> None:
+        which = "fresh chips" if step["fresh"] else "chips"
+        _print(
+            console,
+            f"{which} {step['seed_first']}..{step['seed_last']}, digital: {', '.join(step['digital']) or 'none'}: "
+            f"{_outcome(step, target, scale)}",
+        )
+
+    _print(console, f"target: {target.words(limit, scale)}")
+    choice = Choice(variants, target, limit, table, folder, show_step)
+    try:
+        found = choice.find()
+    finally:
+        steps = choice.steps
+        if len(steps):
+            steps["digital"] = steps["digital"].map(" ".join)
+            write_atomic(folder / STEPS_FILE, frames.csv(steps))
+    digital = found["digital"]
+    if not digital:
+        _print(console, "no layer needs to be digital: all of them on the array meet the target")
+    else:
+        cells, macs = (percent(found[name], significant=3) for name in ("cells_share", "macs_share"))
+        _print(
+            console,
+            f"leave digital: {', '.join(digital)} ({len(digital)} of {len(table)} layers, by {found['override']}); "
+            f"{macs} % of the multiplications with weights on the array leave it, and {cells} % of its cells",
+        )
+    confirmed = "confirm it" if found["met"] else "do not confirm it: give more chips, or a smaller target.drop"
+    _print(
+        console,
+        f"the choice was made on chips {_span(variants.settings.seeds())}; as many fresh ones, "
+        f"{found['seed_first']}..{found['seed_last']}, {confirmed}",
+        f"run it: {variants.command(digital)}",
+    )
+
+
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """Write `sensitivity.csv` and `sensitivity.png`."""
+    write_atomic(folder / TABLE_FILE, frames.csv(table))
+    figure = Figure(figsize=(3.5, height_for(table)), layout="constrained")
+    FigureCanvasAgg(figure)
+    plot_sensitivity(table, figure.subplots())
+    save_figure(figure, folder / FIGURE_FILE)
+
+
+def show(table: pd.DataFrame, console: Console) -> None:
+    """Print the table, and what all layers cost together."""
+    first = table.iloc[0]
+    scale = Scale.of(first)
+    unit = f" ({scale.distance})" if scale.distance else ""
+    printed = Table(
+        title=f"loss of {scale.name}{unit}, mean with 95 % interval over {first['all_n']} chips {table.attrs['of']}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    printed.add_column(LAYER, overflow="fold")
+    for name in ("alone on the array", "interval", "gain if digital", "interval", "cells %", "multiplications %"):
+        printed.add_column(name, justify="right", no_wrap=True)
+    for _, row in table.iterrows():
+        texts = (text for prefix in ("alone", "gain") for text in _texts(row, prefix, scale))
+        shares = (percent(row[f"{of}_share"], 1) for of in ("cells", "macs"))
+        printed.add_row(row[LAYER], *texts, *shares)
+    show_table(printed, console)
+    total = scale.number(table["alone_mean"].sum())
+    _print(
+        console,
+        "rows are in the order of the mean of loss alone and gain; shares are of all cells, and of all multiplications "
+        "with weights, that are on the array",
+        f"digital {scale.text(first['digital_score'])}; all layers together lose {_loss(first, 'all', scale)}, the "
+        f"losses of each alone add up to {total}",
+    )
+    if not ((table["alone_low"] > 0) | (table["gain_low"] > 0)).any():
+        _print(console, "no layer's loss is above 0 beyond its interval: more chips may tell the layers apart")
+
+
+def _texts(row: Any, prefix: str, scale: Scale) -> tuple[str, str]:
+    """A mean and its interval, rounded toward caution."""
+    low, high = (scale.number(row[f"{prefix}_{end}"], bound=end) for end in _ENDS)
+    return scale.number(row[f"{prefix}_mean"]), "-" if low == "-" else f"{low}..{high}"
+
+
+def _loss(row: Any, prefix: str, scale: Scale) -> str:
+    mean, interval = _texts(row, prefix, scale)
+    return f"{mean}{'' if interval == '-' else f' ({interval})'} {scale.distance}".rstrip()
+
+
+def _outcome(step: Mapping[str, Any], target: Target, scale: Scale) -> str:
+    """A step in words."""
+    share = ""
+    if target.yield_ is not None:
+        bound = percent(step["yield_bound"], 1, "low")
+        share = f", yield {percent(step['good_share'])} % (at least {bound} %)"
+    return f"loses {_loss(step, 'loss', scale)}{share}: {'met' if step['met'] else 'not met'}"
+
+
+def _span(seeds: range) -> str:
+    return f"{seeds[0]}..{seeds[-1]}"
+
+
+def _print(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _new_folder(settings: Settings) -> Path:
+    """A new folder for the files of one command."""
+    root = Path(OUTPUTS) / settings.name / "sensitivity"
+    check_can_be_folder(root, f"the folder of name={settings.name}", "give another name")
+    folder = root / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    number = 2
+    while folder.exists():
+        folder = folder.with_name(f"{folder.name.partition('.')[0]}.{number}")
+        number += 1
+    folder.mkdir(parents=True)
+    return folder
