@@ -9,9 +9,10 @@ TESTABLE := $(VENV)/.testable
 HYDRA14 := .venv-hydra14
 HYDRA14_PACKAGES := hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 hydra-joblib-launcher==1.4.0rc3 \
 	hydra-submitit-launcher==1.4.0rc3 hydra-ray-launcher==1.4.0rc3
-# Without the tests of signals and of damaged files, which take minutes and do not touch Hydra.
+# Without the tests of signals, of damaged folders and of what files say, which do not touch Hydra.
 HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.py untrusted.py launchers.py) \
-	-k 'not (workers or ray_local or killed or interrupt or goes_on or one_thread or memory or plan_that)'
+	-k 'not (workers or ray_local or killed or interrupt or goes_on or one_thread or memory or plan_that or folder_builds \
+	or trillion or 64_bits or no_others or says)'
 # What `make bench-peers` compares with. They take long to make, so `make clean` leaves them.
 AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning
@@ -21,14 +22,15 @@ LIGHTNING := .venv-lightning
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
-# One thread a worker: with as many workers as cores, more threads wait for each other.
+# One thread a worker: with as many workers as cores, more threads wait for each other. Each worker begins with a run of
+# files, whose fixtures it makes once, and takes from another when it is done.
 test: $(TESTABLE) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 	$(MAKE) test-hydra14
 
 test-hydra14: $(HYDRA14)/.installed
 	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -c 'import hydra; assert hydra.__version__.startswith("1.4."), hydra'
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -n auto -m 'not slow' $(HYDRA14_TESTS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow' $(HYDRA14_TESTS)
 
 lint: $(TESTABLE)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 
 import pytest
@@ -15,6 +16,12 @@ for module in ("application", "fine_tuning", "layer_report", "sensitivity"):
 # Timings on a shared machine say nothing, and a run must not fail on luck: examples are the same every time.
 settings.register_profile("rramsweep", deadline=None, derandomize=True)
 settings.load_profile("rramsweep")
+
+
+def pytest_collection_finish():
+    """Keep what is imported by now out of every later garbage collection: nothing of it goes before the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

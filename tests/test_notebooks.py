@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -13,7 +14,10 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs(path, workdir):
+    """With four chips a point where it has ten or more: those make its figures smoother, and run no other line."""
     notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.source = re.sub(r"\bchips=\d\d+", "chips=4", cell.source)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(workdir)}}).execute()
 
 

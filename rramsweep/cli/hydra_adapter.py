@@ -78,14 +78,27 @@ _LOGGING = ("hydra_logging", "job_logging")
 _IN_SCRIPTS = ("hydra.launcher", "hydra.job.name", "hydra.sweep.dir", "hydra.sweep.subdir")
 
 
+# What Hydra made of a file, and the text that it made it of: a process composes the same files again for every sweep.
+_READ: dict[tuple[str, str, str], tuple[bytes, ConfigResult | None]] = {}
+
+
 class _Repository(ConfigRepository):
-    """Hydra's repository, whose files are checked before they are read."""
+    """Hydra's repository, whose files are checked before they are read, and parsed again only once they change."""
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
-        if source is not None and source.scheme() == "file":
-            check_file(Path(source.path) / source._normalize_file_name(config_path))
-        return super().load_config(config_path)
+        if source is None or source.scheme() not in ("file", "pkg"):
+            return super().load_config(config_path)
+        text = b""  # of a package's file, which does not change
+        if source.scheme() == "file":
+            path = Path(source.path) / source._normalize_file_name(config_path)
+            check_file(path)
+            text = path.read_bytes()
+        key = (source.provider, source.path, config_path)
+        known = _READ.get(key)
+        if known is None or known[0] != text:
+            known = _READ[key] = text, super().load_config(config_path)
+        return copy.deepcopy(known[1])  # Hydra merges its nodes into the config that it returns
 
 
 class _Loader(ConfigLoaderImpl):

@@ -160,7 +160,8 @@ def resolve_all(
         chosen = dict(zip(keys, combination, strict=True))
         rest = tuple(chosen[key].input_line for key in others)
         if rest not in composed:
-            cfg, missing = _compose(loader, master, chosen)
+            is_master = not composed and _is_first(master, axes, in_place)
+            cfg, missing = (master, {}) if is_master else _compose(loader, master, chosen)
             composed[rest] = _Composed(cfg, [key for key in in_place if key not in missing], list(missing))
             refused = missing if len(composed) == 1 else {k: e for k, e in refused.items() if k in missing}
         base = composed[rest]
@@ -168,6 +169,21 @@ def resolve_all(
             yield base.resolved(chosen), base.choices
     for error in refused.values():
         raise error
+
+
+def _is_first(master: DictConfig, axes: Mapping[str, Axis], in_place: Sequence[str]) -> bool:
+    """True where the multirun's own config is that of the first combination, but for values that are set in place.
+
+    Composing is most of what a small sweep takes before its first chip.
+    """
+    lines = [str(line) for line in master.hydra.overrides.task]
+    heads = {line.partition("=")[0] for line in lines}
+    return (
+        len(heads) == len(lines) == len(axes)
+        and all(key in heads if key in in_place else axis.values[0].input_line in lines for key, axis in axes.items())
+        and "???" not in master.hydra.runtime.choices.values()  # an option that a multirun may leave to its points
+        and not _interpolates(master)  # to the swept text
+    )
 
 
 class _Composed:

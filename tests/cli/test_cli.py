@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -37,14 +40,27 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(facts(one), facts(other), check_exact=True)
 
 
+@pytest.fixture(scope="module")
+def first_quickstart(tmp_path_factory):
+    """The folder of one quickstart and what it printed: standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(tmp_path_factory.mktemp("quickstart"))
+        folder = run("-m", "experiment=quickstart", "chips=3", "data.limit=100")
+    return folder, out.getvalue(), err.getvalue()
+
+
 @pytest.fixture
-def quickstart(workdir, capsys):
-    folder = run("-m", "experiment=quickstart", "chips=3", "data.limit=100")
-    return folder, capsys.readouterr()
+def quickstart(first_quickstart, workdir):
+    """A copy of the quickstart's folder, with its store, for this test alone."""
+    folder = first_quickstart[0]
+    outputs = folder.parents[1]
+    shutil.copytree(outputs, workdir / "outputs")
+    return workdir / "outputs" / folder.relative_to(outputs)
 
 
-def test_quickstart_leaves_plan_tables_figures_and_page(quickstart):
-    folder, printed = quickstart
+def test_quickstart_leaves_plan_tables_figures_and_page(first_quickstart):
+    folder, out, err = first_quickstart
     tables = {"plan.json", "run.json", "results.parquet", "summary.csv"}
     figures = {"robustness.png", "ecdf.png", "yield.png", "differences.png"}
     assert {p.name for p in folder.iterdir()} == tables | figures | {"report.html"}
@@ -61,14 +77,14 @@ def test_quickstart_leaves_plan_tables_figures_and_page(quickstart):
     summary = pd.read_csv(folder / "summary.csv")
     assert len(summary) == 12
     assert list(summary.columns[:3]) == ["technology", "drift.relative_drift", "n"]
-    assert "digital" in printed.out
-    assert "ideal chip" in printed.out
-    assert "36/36 trials" in printed.err
-    assert str(folder) in printed.out
+    assert "digital" in out
+    assert "ideal chip" in out
+    assert "36/36 trials" in err
+    assert str(folder) in out
 
 
 def test_quickstart_without_drift_is_the_ideal_chip(quickstart):
-    frame = rs.load(quickstart[0])
+    frame = rs.load(quickstart)
     ideal = frame[(frame.technology == "drift_alone") & (frame["drift.relative_drift"] == 0)]
     assert (ideal.accuracy == ideal.ideal_accuracy).all()
     assert ideal.accuracy.iloc[0] > 0.7, "LeNet-5 has learnt Fashion-MNIST"
@@ -77,7 +93,7 @@ def test_quickstart_without_drift_is_the_ideal_chip(quickstart):
 
 
 def test_report_makes_the_tables_again_from_the_folder_alone(quickstart, tmp_path, capsys):
-    folder, _ = quickstart
+    folder = quickstart
     before = rs.load(folder)
     summary = (folder / "summary.csv").read_bytes()
     (folder / "summary.csv").unlink()
@@ -110,26 +126,26 @@ def test_more_stored_than_asked_reports_what_is_asked(workdir):
 def test_every_way_to_ask_gives_the_same_rows(workdir):
     """Our sweeper, Hydra's own, the seed as an axis, a single point, shards, `run` and `sweep` from Python."""
     ways = {
-        "ours": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=4", "store=s1", "name=n1")),
-        "hydra": lambda: rs.load(run("-m", "hydra/sweeper=basic", *DIGITS, LEVELS, "chips=4", "store=s2", "name=n2")),
-        "axis": lambda: rs.load(run("-m", *DIGITS, LEVELS, "seed=range(0,4)", "store=s3", "name=n3")),
+        "ours": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=2", "store=s1", "name=n1")),
+        "hydra": lambda: rs.load(run("-m", "hydra/sweeper=basic", *DIGITS, LEVELS, "chips=2", "store=s2", "name=n2")),
+        "axis": lambda: rs.load(run("-m", *DIGITS, LEVELS, "seed=range(0,2)", "store=s3", "name=n3")),
         "hydra axis": lambda: rs.load(
-            run("-m", "hydra/sweeper=basic", *DIGITS, LEVELS, "seed=range(0,4)", "store=s8", "name=n8")
+            run("-m", "hydra/sweeper=basic", *DIGITS, LEVELS, "seed=range(0,2)", "store=s8", "name=n8")
         ),
-        "shards": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=4", "shards=3", "store=s4", "name=n4")),
-        "sweep": lambda: rs.sweep([*DIGITS, LEVELS, "chips=4", "store=s5"]),
+        "shards": lambda: rs.load(run("-m", *DIGITS, LEVELS, "chips=2", "shards=3", "store=s4", "name=n4")),
+        "sweep": lambda: rs.sweep([*DIGITS, LEVELS, "chips=2", "store=s5"]),
         "run": lambda: pd.concat(
-            rs.run(rs.compose([*DIGITS, f"drift.relative_drift={r}", "chips=4", "store=s6"])) for r in (0, 0.2)
+            rs.run(rs.compose([*DIGITS, f"drift.relative_drift={r}", "chips=2", "store=s6"])) for r in (0, 0.2)
         ),
         "one by one": lambda: pd.concat(
             rs.run(rs.compose([*DIGITS, f"drift.relative_drift={r}", "chips=1", f"seed={s}", f"store=s7{r}{s}"]))
             for r in (0, 0.2)
-            for s in (3, 1, 0, 2)
+            for s in (1, 0)
         ),
     }
     frames_ = {name: make() for name, make in ways.items()}
     for name, frame in frames_.items():
-        assert len(frame) == 8, name
+        assert len(frame) == 4, name
         same(frame, frames_["ours"])
     assert frames_["hydra"].attrs["swept"] == ["drift.relative_drift"]
 
@@ -379,6 +395,6 @@ def test_bad_input_is_one_line(workdir, capfd, arguments, says):
 
 
 def test_the_plan_says_how_to_repeat_it(quickstart):
-    settings = json.loads((quickstart[0] / "plan.json").read_text())["settings"]
+    settings = json.loads((quickstart / "plan.json").read_text())["settings"]
     assert settings["command"].startswith("rramsweep ")
     assert settings["chips"] == 3

@@ -26,6 +26,7 @@ import rramsweep as rs
 from rramsweep.analysis import frames, schema
 from rramsweep.cli.catalog import CONFIG_NAME, EXTRAS, conf_dir
 from rramsweep.cli.composing import loader
+from rramsweep.cli.main import main
 from rramsweep.cli.sweeper import register
 
 for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
@@ -193,6 +194,23 @@ def run(start):
     return run
 
 
+@pytest.fixture
+def run_here(package, monkeypatch, capfd):
+    """Run the command in this process, where no other one takes part: exit code, standard output, standard error."""
+
+    def run_here(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(package)
+        monkeypatch.syspath_prepend(str(package))
+        code = 0
+        try:
+            main(["-m", *SWEEP, *arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        return code, *capfd.readouterr()
+
+    return run_here
+
+
 @pytest.fixture(scope="module")
 def reference(package):
     """The rows of the sweep, from this process."""
@@ -240,8 +258,8 @@ def test_every_launcher_gives_the_same_rows(package, reference, run, launcher):
     assert "Traceback" not in out + err
 
 
-def test_hydras_own_sweeper_gives_the_same_rows(package, reference, run):
-    code, _, err = run(*CHIPS, "hydra/sweeper=basic", "store=hydra", "name=hydra")
+def test_hydras_own_sweeper_gives_the_same_rows(package, reference, run_here):
+    code, _, err = run_here(*CHIPS, "hydra/sweeper=basic", "store=hydra", "name=hydra")
     assert code == 0, err
     same(table(package, "hydra"), reference)
 
@@ -358,16 +376,16 @@ def test_an_interrupt_ends_the_workers_too_and_keeps_what_they_did(package, star
     assert gone(process.pid), "no worker goes on computing"
 
 
-def test_workers_take_one_thread_each_unless_told_otherwise(package, run):
-    for name, more, threads in (("one", WORKERS, 1), ("own", [], None)):
-        code, _, err = run("threads=null", "chips=1", "shards=2", *more, "store=t", f"name={name}")
+def test_workers_take_one_thread_each_unless_told_otherwise(package, run, run_here):
+    for command, name, more, threads in ((run, "one", WORKERS, 1), (run_here, "own", [], None)):
+        code, _, err = command("threads=null", "chips=1", "shards=2", *more, "store=t", f"name={name}")
         assert code == 0, err
         (plan,) = (package / "outputs" / name).rglob("plan.json")
         assert json.loads(plan.read_text())["settings"]["threads"] == threads
 
 
-def test_more_shards_than_trials_is_refused_in_one_line(run):
-    code, _, err = run("chips=3", "shards=7", *WORKERS, "store=none", "name=none")
+def test_more_shards_than_trials_is_refused_in_one_line(run_here):
+    code, _, err = run_here("chips=3", "shards=7", *WORKERS, "store=none", "name=none")
     assert code == 1
     assert err == (
         "rramsweep: shards must be at most the number of trials, got 7 for 6: lower shards or ask for more chips\n"

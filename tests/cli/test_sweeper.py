@@ -6,12 +6,13 @@ import itertools
 import re
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
 import rramsweep as rs
-from rramsweep.cli import planning
+from rramsweep.cli import hydra_adapter, planning
 from rramsweep.cli.catalog import CONFIG_NAME
 from rramsweep.cli.composing import choices, compose, container, loader, parse
 from rramsweep.cli.planning import compose_plan
@@ -294,3 +295,36 @@ def test_an_axis_over_maps_is_each_parameter_that_differs(axes, columns, workdir
     assert len(rs.summarize(frame)) == frame["point_id"].nunique()
     for name in columns:
         assert frame[name].nunique(dropna=False) > 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "composed"),
+    [
+        (["drift.relative_drift=0,0.1", "t_s=1s"], 1),
+        (["drift.relative_drift=0.1", "chips=2"], 1),
+        (["drift.relative_drift=0,0.1", "seed=range(0,2)"], 2),
+        (["drift.relative_drift=0.1", "drift.relative_drift=0.2"], 2),
+        (["tile=crossbar", "tile.rows=32,64", "tile.columns=${tile.rows}"], 2),
+        (["mapping=differential,offset"], 3),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else None,
+)
+def test_what_the_multirun_itself_composes_is_the_first_point_where_it_may_be(monkeypatch, overrides, composed):
+    load, calls = ConfigLoaderImpl.load_configuration, []
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "load_configuration", lambda *given, **more: (calls.append(1), load(*given, **more))[1]
+    )
+    plan_of(*DIGITS, *overrides)
+    assert len(calls) == composed
+
+
+def test_a_file_is_read_again_once_it_has_changed(tmp_path):
+    def value():
+        config = hydra_adapter.loader(tmp_path).load_configuration("own", [], RunMode.RUN, from_shell=False)
+        found = dict(config.map)
+        config.map.a = "changed by who got it"
+        return found
+
+    for text in ("map: {a: 1}", "map: {a: 2}"):
+        (tmp_path / "own.yaml").write_text(text)
+        assert value() == value() == {"a": int(text[-2])}
