@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from typing import Any, cast
 import hydra
 import hydra.conf
 from hydra import version
+from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -156,13 +158,25 @@ def start(
     sys.argv = [argv[0], *arguments]
     os.environ[FULL_ERROR] = "1"
     try:
-        hydra.main(config_path=str(conf_dir), config_name=config_name, **_main_options(allow))(task)()
+        with _files_read_once():
+            hydra.main(config_path=str(conf_dir), config_name=config_name, **_main_options(allow))(task)()
     finally:
         sys.argv = argv
         if full is None:
             del os.environ[FULL_ERROR]
         else:
             os.environ[FULL_ERROR] = full
+
+
+@contextmanager
+def _files_read_once() -> Iterator[None]:
+    """Let Hydra's own loader take files as `_Repository` does: it composes a command twice, and each job of a sweep."""
+    module, name = config_loader_impl, ConfigRepository.__name__
+    setattr(module, name, _Repository)
+    try:
+        yield
+    finally:
+        setattr(module, name, ConfigRepository)
 
 
 def parse(overrides: Sequence[str], config_loader: ConfigLoader | None = None) -> list[Any]:
