@@ -106,13 +106,16 @@ def compare(
     scores = chips["score"].to_numpy(dtype=np.float64)
     columns = _statistics(scores[paired], scores[partner], d, group[paired], n, higher, most)
     p_value = t_p_value(columns["difference_mean"], columns["difference_std"] / np.sqrt(n), n)
+    is_base = base == np.arange(len(base))
     if interval == ANYTIME:
         common = chips["seed"].to_numpy()[paired]
         ends = anytime_interval(d, common, group[paired], failed + failed[base], -1.0, 1.0)
-        columns |= {"difference_low": ends["low"], "difference_high": ends["high"], "interval": ends["interval"]}
+        # A group differs from itself by 0, which no chip needs to show.
+        low, high = (np.where(is_base, 0.0 * ends[end], ends[end]) for end in ("low", "high"))
+        columns |= {"difference_low": low, "difference_high": high, "interval": ends["interval"]}
         p_value = ends["p_value"]
     if correction == HOLM:
-        columns |= _decisions(np.where(base == np.arange(len(base)), np.nan, p_value))
+        columns |= _decisions(np.where(is_base, np.nan, p_value))
     out = heads.assign(n=n, **columns)
     out.attrs = {"by": keys, "baseline": dict(baseline), "interval": interval, "correction": correction}
     return out

@@ -151,6 +151,7 @@ def test_a_paired_difference_is_scaled_from_minus_1_to_1():
     assert table["interval"].tolist() == ["anytime", "anytime", "absent: a chip failed"]
     assert table.loc[1, "p_value"] == pytest.approx(betting_p_value((d[None] + 1) / 2, 0.5)[0])
     assert table["p_value"].isna().tolist() == [True, False, True]
+    assert table.loc[0, ["difference_low", "difference_high"]].tolist() == [0, 0]  # a baseline against itself
 
 
 @pytest.mark.parametrize("call", [summarize, lambda frame, **kind: compare(frame, {"t_s": 0.0}, **kind)])
