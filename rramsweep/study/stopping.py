@@ -115,24 +115,28 @@ class Interval:
         return self.max_chips
 
     def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:
-        looks = list(self._looks(len(scores), cap))
+        checks = list(self._checks(len(scores), cap))
         if interval == ANYTIME:
-            whole = scores.index(None) if None in scores else len(scores)
-            known = np.array([scores[:whole]], dtype=np.float64)
-            # It only ever gets narrower, so that bisection finds the first.
-            first = bisect.bisect_left(looks, True, key=lambda n: n > whole or self._anytime_narrow(known[:, :n]))
-            first = first if first < len(looks) and looks[first] <= whole else len(looks)
+            n = self._first_anytime(checks, scores)
         else:
-            first = next((i for i, n in enumerate(looks) if self._narrow(scores[:n])), len(looks))
-        if first < len(looks):
-            return looks[first], "interval"
-        return (cap, "cap") if looks[-1:] == [cap] else None
+            n = next((n for n in checks if self._narrow(scores[:n])), None)
+        if n is not None:
+            return n, "interval"
+        return (cap, "cap") if checks[-1:] == [cap] else None
 
-    def _looks(self, n: int, cap: int) -> Iterator[int]:
+    def _first_anytime(self, checks: Sequence[int], scores: Sequence[float | None]) -> int | None:
+        whole = scores.index(None) if None in scores else len(scores)
+        known = np.array([scores[:whole]], dtype=np.float64)
+        checks = [n for n in checks if n <= whole]
+        # It only ever gets narrower, so that bisection finds the first.
+        first = bisect.bisect_left(checks, True, key=lambda n: self._anytime_narrow(known[:, :n]))
+        return checks[first] if first < len(checks) else None
+
+    def _checks(self, n: int, cap: int) -> Iterator[int]:
         """Numbers of chips up to n at which to decide."""
-        look = 0
-        while look < cap and (look := self.next_check(look, cap)) <= n:
-            yield look
+        check = 0
+        while check < cap and (check := self.next_check(check, cap)) <= n:
+            yield check
 
     def next_check(self, n: int, cap: int) -> int:
         if n < self.min_chips:
