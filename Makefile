@@ -17,7 +17,7 @@ HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.
 AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning
 
-.PHONY: sweep test test-hydra14 lint format bench bench-calibration bench-peers clean
+.PHONY: sweep test test-hydra14 lint format bench bench-calibration bench-intervals bench-peers clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
@@ -47,6 +47,9 @@ bench: $(TESTABLE)
 
 bench-calibration: $(TESTABLE)
 	$(BIN)/python tests/benchmarks/bench_calibration.py $(ARGS)
+
+bench-intervals: $(TESTABLE)
+	$(BIN)/python tests/benchmarks/bench_intervals.py $(ARGS)
 
 # A peer that cannot be installed does not keep the others from running: the table names it.
 bench-peers: $(TESTABLE)

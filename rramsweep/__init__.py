@@ -23,6 +23,7 @@ _MODULES = {
     "load": "rramsweep.reporting.report",
     "summarize": "rramsweep.analysis.summary",
     "compare": "rramsweep.analysis.comparison",
+    "rank": "rramsweep.analysis.ranking",
     "time_to_failure": "rramsweep.analysis.lifetime",
     "recovered": "rramsweep.analysis.recovery",
     "plot_robustness": "rramsweep.reporting.robustness_plot",

@@ -11,17 +11,29 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rramsweep.analysis.anytime import anytime_interval, t_kinds
 from rramsweep.analysis.grouping import group_numbers, grouped, need_facts, resolve_by
 from rramsweep.analysis.schema import METRIC
-from rramsweep.analysis.summary import moments
+from rramsweep.analysis.summary import chosen_interval, moments
 from rramsweep.arguments import brief, checked_arguments
-from rramsweep.intervals import Codes, Floats
+from rramsweep.errors import one_of
+from rramsweep.intervals import ALPHA, ANYTIME, Codes, Floats, holm, t_p_value
 from rramsweep.scale import FRACTION, HIGHER, UNIT, Scale
 from rramsweep.suggest import nearest
 
+# Corrections for many comparisons, the default first.
+HOLM = "holm"
+CORRECTIONS = ("none", HOLM)
+
 
 @checked_arguments
-def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] | None = None) -> pd.DataFrame:
+def compare(
+    frame: pd.DataFrame,
+    baseline: Mapping[str, Any],
+    by: Sequence[str] | None = None,
+    interval: str | None = None,
+    correction: str = "none",
+) -> pd.DataFrame:
     """Compare each group with its baseline, chip by chip on common seeds; a group is one combination of ``by``.
 
     Args:
@@ -31,6 +43,8 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
             own drift 0, ``{"technology": "drift_alone", "drift.relative_drift": 0.0}`` every group with this one.
             A number may differ by 1e-12 of itself, as steps of 0.1 do.
         by: columns that tell the groups apart, see `summarize`; those of ``baseline`` are added.
+        interval: of the mean difference, ``t`` or ``anytime``, as in `summarize`.
+        correction: of the many comparisons, ``none`` or ``holm``. Each interval holds for itself either way.
 
     Returns:
         One row a group in order of appearance, as in `summarize`; that of a baseline compares it with itself. The
@@ -40,7 +54,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
         - ``n``: seeds that are ``ok`` both here and at the baseline
         - ``difference_mean``, ``difference_low``, ``difference_high``: mean of d and its paired 95 % t interval
           ``mean -+ t(0.975, n - 1) * std(d) / sqrt(n)``; equal where all d agree, null bounds for one chip;
-          of fractions cut at -1 and 1
+          of fractions cut at -1 and 1. With ``anytime`` the betting interval of d in -1..1 in the order of the seeds
         - ``difference_std``: of d, ddof 1, null for one chip
         - ``worse_share``: share of chips that are worse than at the baseline in the metric's direction; accuracies are
           compared in whole images
@@ -49,17 +63,29 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
           interval of one width, ``(var(here) + var(baseline)) / var(d)``. About ``1 / (1 - correlation)`` at equal
           variances, so 1 says that it saved none; inf where d has no spread but a score has, null where neither
           has, and for one chip
+        - ``interval``: which of the two it is, or why there is none, ``absent: ...``: no chip of the group or of its
+          baseline may have failed for an anytime interval, and no seed be missing between the first and the last
 
-        ``attrs`` hold ``by`` and ``baseline``. The t interval takes the mean of d as normal, which it nearly is from
-        some 30 chips, unless a few of them lose nearly everything.
+        and with ``correction="holm"``
+
+        - ``p_value``: two-sided, of the mean of d being 0: of Student's t (`intervals.t_p_value`), or with ``anytime``
+          valid at every number of chips (`intervals.betting_p_value`); null without an interval and at a baseline
+        - ``p_value_holm``: Holm's adjustment over the table's p-values (`intervals.holm`)
+        - ``differs_holm``: True where that is at most 0.05; with at least 95 % no group that equals its baseline is
+          called different, however many there are
+
+        ``attrs`` hold ``by``, ``baseline``, ``interval`` and ``correction``. The t interval takes the mean of d as
+        normal, which it nearly is from some 30 chips, unless a few of them lose nearly everything.
 
     Raises:
-        ValueError: a column that is not there or a value that no row has (with the nearest), an empty baseline, a group
-            that holds more than one point, has no baseline, has one of another metric, or has no finished seed in
-            common with it.
+        ValueError: a column that is not there or a value that no row has (with the nearest), an empty baseline, an
+            ``interval`` that the metric cannot have, a ``correction`` that is none, a group that holds more than one
+            point, has no baseline, has one of another metric, or has no finished seed in common with it.
     """
     need_facts(frame)
     check_baseline(frame, baseline)
+    interval = chosen_interval(frame, interval)
+    one_of("correction", correction, CORRECTIONS)
     given = resolve_by(frame, list(baseline))
     keys = resolve_by(frame, [*resolve_by(frame, by), *given])
     chips, group, heads = grouped(frame, keys)
@@ -67,6 +93,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
     first = chips.iloc[np.unique(group, return_index=True)[1]]
     higher, most = _directions(first, base), np.where(first[UNIT] == FRACTION, 1.0, np.inf)
     ok = (chips["status"] == "ok").to_numpy(dtype=bool)
+    failed = np.bincount(group[~ok], minlength=len(heads))
     chips, group = chips.loc[ok], group[ok]
     seed, seeds = pd.factorize(chips["seed"])
     partner = pd.Index(group * len(seeds) + seed).get_indexer(base[group] * len(seeds) + seed)
@@ -77,9 +104,26 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
         raise ValueError(_unpaired(chips["seed"].to_numpy(), group, base, heads, int(n.argmin())))
     d = _differences(chips, paired, partner)
     scores = chips["score"].to_numpy(dtype=np.float64)
-    out = heads.assign(n=n, **_statistics(scores[paired], scores[partner], d, group[paired], n, higher, most))
-    out.attrs = {"by": keys, "baseline": dict(baseline)}
+    columns = _statistics(scores[paired], scores[partner], d, group[paired], n, higher, most)
+    p_value = t_p_value(columns["difference_mean"], columns["difference_std"] / np.sqrt(n), n)
+    is_base = base == np.arange(len(base))
+    if interval == ANYTIME:
+        common = chips["seed"].to_numpy()[paired]
+        ends = anytime_interval(d, common, group[paired], failed + failed[base], -1.0, 1.0)
+        # A group differs from itself by 0, which no chip needs to show.
+        low, high = (np.where(is_base, 0.0 * ends[end], ends[end]) for end in ("low", "high"))
+        columns |= {"difference_low": low, "difference_high": high, "interval": ends["interval"]}
+        p_value = ends["p_value"]
+    if correction == HOLM:
+        columns |= _decisions(np.where(is_base, np.nan, p_value))
+    out = heads.assign(n=n, **columns)
+    out.attrs = {"by": keys, "baseline": dict(baseline), "interval": interval, "correction": correction}
     return out
+
+
+def _decisions(p: Floats) -> dict[str, npt.NDArray[Any]]:
+    adjusted = holm(p)
+    return {"p_value": p, "p_value_holm": adjusted, "differs_holm": adjusted <= ALPHA}
 
 
 def check_baseline(frame: pd.DataFrame, baseline: Any) -> None:
@@ -145,6 +189,7 @@ def _statistics(
         "worse_share": np.bincount(group, weights=worse, minlength=len(n)) / n,
         "correlation": np.clip(_ratio(covariance, spread, np.full(len(n), np.nan)), -1, 1),
         "chips_saved": _ratio(variances, variance, saved),
+        "interval": t_kinds(n),
     }
 
 

@@ -11,7 +11,7 @@ from pandas.api.types import is_numeric_dtype
 from rramsweep.analysis.schema import FACTS, LATER, METRIC, TIME, check_outcomes
 from rramsweep.arguments import brief, fitting
 from rramsweep.errors import ValidationError
-from rramsweep.intervals import Codes
+from rramsweep.intervals import Codes, T
 from rramsweep.scale import Scale
 from rramsweep.suggest import nearest
 
@@ -81,6 +81,7 @@ def _check_attrs(attrs: Mapping[Any, Any]) -> None:
                 f"must be {what}", "load the frame again", shown=brief(value), parameter=f"attrs[{name!r}]"
             )
     fitting(attrs.get("yield_drop"), float | None, "attrs['yield_drop']")
+    fitting(attrs.get("interval", T), str, "attrs['interval']")
     fitting(attrs.get("source_ranges", {}), Mapping[str, tuple[float, float, str]], "attrs['source_ranges']")
 
 

@@ -12,16 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rramsweep.analysis.anytime import anytime_interval, t_kinds
 from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
 from rramsweep.analysis.schema import CHANCE, METRIC
 from rramsweep.arguments import checked_arguments
 from rramsweep.intervals import (
     ALPHA,
+    ANYTIME,
     CONFIDENCE,
     Codes,
     Floats,
+    T,
     binomial_tail,
+    check_interval,
     crossed_errors,
+    is_skewed,
     lower_rank,
     share_bound,
     t_interval,
@@ -39,7 +44,12 @@ BASELINES = {score: accuracy for score, accuracy in ACCURACY_OF.items() if score
 
 
 @checked_arguments
-def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
+def summarize(
+    frame: pd.DataFrame,
+    by: Sequence[str] | None = None,
+    yield_drop: float | None = None,
+    interval: str | None = None,
+) -> pd.DataFrame:
     """Summarize the chips of each group, a group being one combination of the values in ``by``.
 
     Args:
@@ -48,6 +58,9 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
             sweep varied (``frame.attrs["swept"]``), or without those, every choice and parameter that varies.
         yield_drop: how much worse than the digital network a good chip may be, in the metric's unit. Default: what the
             sweep was asked for (``frame.attrs["yield_drop"]``), or 0.02 for a fraction; other metrics have none.
+        interval: of the mean, ``t`` or ``anytime``, which holds at every number of chips under any stopping, for
+            scores in 0..1 (`intervals.betting_interval`). Default: what the sweep was asked for
+            (``frame.attrs["interval"]``), or ``t``.
 
     Returns:
         One row a group in order of appearance. Scores are in the metric's unit, accuracies fractions. ``low``,
@@ -59,9 +72,12 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
           ``score_`` where the metric counts right and wrong inputs; null elsewhere
         - ``score_mean``, ``score_low``, ``score_high``: mean and its 95 % t interval over chips,
           ``mean -+ t(0.975, n - 1) * std / sqrt(n)``; equal where all chips agree, null bounds for one chip; of a
-          fraction cut at 0 and 1, which costs no coverage
+          fraction cut at 0 and 1, which costs no coverage. With ``anytime`` the ends of that interval
+        - ``interval``: which of the two it is, or why there is none, ``absent: ...``: one chip has no t interval, and a
+          group with a failed chip or a missing seed no anytime interval
         - ``score_std``: ddof 1, null for one chip
         - ``score_min``, ``score_max``: the smallest and largest of the n chips
+        - ``score_skewness``: of the chips, ``m3 / m2^1.5``, 0 where they all agree; see `skewed`
         - ``se_chips``: standard error over other chips on these images, ``std / sqrt(n)``; null for one chip
         - ``se_images``: over another test set of this size, read by these chips (`intervals.crossed_errors`)
         - ``q05 q25 q50 q75 q95``: quantiles of these chips, linearly interpolated. Of few chips ``q05`` is no estimate
@@ -96,12 +112,13 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         than the group's, so a frame of which rows were dropped has none.
 
     Raises:
-        ValueError: a column that is not there (with the nearest names), a ``yield_drop`` that is none in the metric's
-            unit or meets several units, or a group that holds more than one point, with the columns that would tell
-            these apart.
+        ValueError: a column that is not there (with the nearest names), an ``interval`` that the metric cannot have, a
+            ``yield_drop`` that is none in the metric's unit or meets several units, or a group that holds more than one
+            point, with the columns that would tell these apart.
     """
     need_facts(frame)
     yield_drop = allowed_drop(frame, yield_drop)
+    interval = chosen_interval(frame, interval)
     keys = resolve_by(frame, by)
     per_image = frame.attrs.get("images") or {}
     frame, group, heads = grouped(frame, keys)
@@ -115,8 +132,12 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     n_counted = np.bincount(group[ok], weights=done["n_correct"].notna(), minlength=size)
     counted = (n_counted == n) & (n > 0)
 
+    n_failed = np.bincount(group[~ok], minlength=size)
     chips = _chips(scores, group[ok], n, metrics[UNIT] == FRACTION)
-    columns: dict[str, Any] = {"n": n, "n_failed": np.bincount(group[~ok], minlength=size)}
+    if interval == ANYTIME:
+        ends = anytime_interval(scores, done["seed"].to_numpy(), group[ok], n_failed, 0.0, 1.0)
+        chips |= {"score_low": ends["low"], "score_high": ends["high"], "interval": ends["interval"]}
+    columns: dict[str, Any] = {"n": n, "n_failed": n_failed}
     columns |= {alias: np.where(counted, chips[name], np.nan) for name, alias in AS_ACCURACY.items()}
     columns |= chips
     right = np.bincount(group[ok], weights=_whole(done, "n_correct"), minlength=size).astype(np.int64)
@@ -131,7 +152,7 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
     columns |= _yield(np.bincount(group[ok], weights=good, minlength=size).astype(np.int64), n, ~np.isnan(drop))
     columns |= {name: metrics[name] for name in METRIC if name not in keys}
     out = heads.assign(**columns)
-    out.attrs = {"by": keys, "yield_drop": yield_drop}
+    out.attrs = {"by": keys, "yield_drop": yield_drop, "interval": interval}
     return out
 
 
@@ -152,6 +173,23 @@ def tail_text(row: Any, heading: str) -> str:
 def at_chance(summary: pd.DataFrame) -> "pd.Series[bool]":
     """Rows whose digital network is not significantly better than one answer to every input."""
     return summary["chance_p"] > ALPHA
+
+
+def skewed(summary: pd.DataFrame) -> "pd.Series[bool]":
+    """Rows whose t interval is doubtful, for their chips are too skewed for their number; see `intervals.is_skewed`."""
+    return (summary["interval"] == T) & is_skewed(summary["score_skewness"], summary["n"])
+
+
+def interval_words(table: pd.DataFrame) -> str:
+    """Kind of the intervals of a table of `summarize` or `compare`, in words."""
+    return f"{100 * CONFIDENCE:g} % {table.attrs['interval']} interval"
+
+
+def chosen_interval(frame: pd.DataFrame, interval: str | None) -> str:
+    """Kind of interval: as given, else the sweep's own, else t; checked by `check_interval`."""
+    chosen = frame.attrs.get("interval", T) if interval is None else interval
+    check_interval(scales(frame), chosen)
+    return str(chosen)
 
 
 def allowed_drop(frame: pd.DataFrame, yield_drop: float | None) -> float | None:
@@ -197,10 +235,18 @@ def moments(
     return {"mean": mean, "low": low, "high": high, "std": std, "sem": sem, **ends}
 
 
-def _chips(scores: Floats, group: Codes, n: Codes, share: Any) -> dict[str, Floats]:
+def _chips(scores: Floats, group: Codes, n: Codes, share: Any) -> dict[str, Any]:
     stat = moments(scores, group, n, np.where(share, 0.0, -np.inf), np.where(share, 1.0, np.inf))
-    out = {f"score_{name}": stat[name] for name in ("mean", "low", "high", "std", "min", "max")}
-    return out | {"se_chips": stat["sem"]}
+    out: dict[str, Any] = {f"score_{name}": stat[name] for name in ("mean", "low", "high")}
+    out |= {"interval": t_kinds(n), **{f"score_{name}": stat[name] for name in ("std", "min", "max")}}
+    return out | {"score_skewness": _skewness(scores, stat["mean"], group, n), "se_chips": stat["sem"]}
+
+
+def _skewness(scores: Floats, mean: Floats, group: Codes, n: Codes) -> Floats:
+    off = scores - mean[group]
+    second, third = (np.bincount(group, weights=off**k, minlength=len(n)) / np.maximum(n, 1) for k in (2, 3))
+    cubed = second**1.5
+    return np.where(n > 2, np.divide(third, cubed, out=np.zeros(len(n)), where=cubed > 0), np.nan)
 
 
 def _quantiles(scores: Floats, group: Codes, n: Codes) -> dict[str, Floats]:

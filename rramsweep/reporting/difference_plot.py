@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from rramsweep.analysis.comparison import check_baseline, compare, equal_to
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, resolve_by, span
+from rramsweep.analysis.summary import interval_words
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import joined_title, label_of, name_of, name_places, text_of, whole_ticks
 from rramsweep.reporting.curves import draw_means, drawn, of_what, placed
@@ -25,7 +26,7 @@ def plot_differences(
 ) -> Axes:
     """Draw the difference of each point to its baseline over ``x``, from `compare`: chips paired by seed.
 
-    The mean over the common chips with its paired 95 % t interval; a band along a curve where ``x`` is a number, bars
+    The mean over the common chips with its paired 95 % interval; a band along a curve where ``x`` is a number, bars
     where it is a choice. The baseline is the line at 0; its own points are not drawn.
 
     Args:
@@ -80,7 +81,7 @@ def plot_differences(
         for line in ax.get_lines():
             line.set_label("difference" if str(line.get_label()) == "mean" else str(line.get_label()))
     legend_above(ax, joined_title(group, room(ax)))
-    over = f"mean with paired 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
+    over = f"mean with paired {interval_words(table)} over {span(table['n'])} chips {of_what(chips)}"
     if table["n"].max() == 1:
         over = f"one chip {of_what(chips)}, so no interval"
     worse = f"{'below' if metric.higher_is_better else 'above'} 0 is worse"

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rramsweep.analysis.anytime import EMPTY, FAILED, MISSING
 from rramsweep.analysis.grouping import group_numbers, inputs_word, scales, span
 from rramsweep.analysis.schema import CHANCE, EXECUTION, TIME
-from rramsweep.analysis.summary import at_chance
+from rramsweep.analysis.summary import at_chance, interval_words, skewed
 from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
 from rramsweep.reporting.axis import is_number, name_of, text_of
 from rramsweep.reporting.request import planned, unfinished
-from rramsweep.scale import FRACTION, NAME, Bound, Scale, chance_words, drop_for, percent
+from rramsweep.scale import FRACTION, NAME, UNIT, Bound, Scale, chance_words, drop_for, percent
 from rramsweep.study.plan import Plan
 from rramsweep.units import unit_of
 
@@ -58,7 +59,7 @@ def findings(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], pl
     it goes: levels are taken in order, from the end where the mean score is better, until the first whose
     `yield_bound` is below `GOAL`, or, with fewer chips than can show that, until the first with a chip that is not
     good. The share named is the smallest bound of the range. Without a numeric axis each row has its sentence, and
-    where the metric has no yield, the sentence names the bad end of the mean's 95 % t interval.
+    where the metric has no yield, the sentence names the bad end of the mean's interval.
 
     Args:
         frame: results.
@@ -160,6 +161,31 @@ def few_chips(summary: pd.DataFrame) -> list[str]:
     return [f"{have} fewer than {FEW} chips: intervals over so few are too wide to tell much, sweep more chips"]
 
 
+def doubtful(summary: pd.DataFrame) -> list[str]:
+    """Sentences where intervals of means are not to be relied on, or are absent; none where all is well."""
+    sentences = []
+    rows = summary[skewed(summary)]
+    if len(rows):
+        most = rows.iloc[int(rows["score_skewness"].abs().to_numpy().argmax())]
+        which = "the point" if len(summary) == 1 else f"{len(rows)} of {len(summary)} points"
+        bounded = (rows[UNIT] == FRACTION).all()
+        other = ", or interval=anytime, which is wider" if bounded else ""
+        sentences.append(
+            f"the t interval is doubtful at {which}: the chips are too skewed for their number (skewness "
+            f"{most['score_skewness']:.1f} over {_count(int(most['n']))}), as where a few lose far more than "
+            f"others; rely on yield and quantiles, take more chips{other}"
+        )
+    absent = summary[summary["interval"].isin([FAILED, MISSING, EMPTY])]["interval"]
+    for reason in absent.drop_duplicates():
+        which = "the point" if len(summary) == 1 else f"{(absent == reason).sum()} of {len(summary)} points"
+        remedy = {FAILED: "run them again with retry_failed=true", MISSING: "keep every seed, failed ones too"}
+        sentences.append(
+            f"the anytime interval is absent at {which}: {reason.removeprefix('absent: ')}; "
+            f"{remedy.get(reason, 'look at the chips by seed')}"
+        )
+    return sentences
+
+
 class _Words:
     """The words that all sentences of one sweep share."""
 
@@ -167,7 +193,7 @@ class _Words:
         self._at_end = at_end
         network = "this network" if frame["model"].nunique() <= 1 else "its network"
         self._of = f"of {network} on these {span(frame['n_images'])} {inputs_word(frame)}"
-        self._drop = summary.attrs["yield_drop"]
+        self._drop, self._interval = summary.attrs["yield_drop"], interval_words(summary)
 
     def sentence(self, where: Sequence[str], rows: Sequence[Row], x: str | None) -> str:
         """One sentence on rows that differ in ``x`` alone, sorted by it, or on one row."""
@@ -235,11 +261,12 @@ class _Words:
         for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
             place = _at(x, row)
             end = scale.text(row[bad], bound=side)
-            text = "one chip, which carries no interval" if row["n"] < 2 else f"{worst} {end}"
+            none = "one chip, which carries no interval" if row["n"] < 2 else "no interval"
+            text = none if math.isnan(row[bad]) else f"{worst} {end}"
             means.append(f"{text}{f' at {place}' if place else ''}")
         return (
             f"{_joined([*where, scale.mean_name])}: {', '.join(means)}; digital "
-            f"{scale.text(rows[0]['digital_score'])} (bad end of the {100 * CONFIDENCE:g} % t interval over "
+            f"{scale.text(rows[0]['digital_score'])} (bad end of the {self._interval} over "
             f"{_chips(rows)} {self._of})."
         )
 
@@ -255,7 +282,7 @@ def _headline(summary: pd.DataFrame) -> str:
 
 
 def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
-    notes = [f"{words[0].upper()}{words[1:]}." for words in [*unseen(summary), *few_chips(summary)]]
+    notes = [f"{words[0].upper()}{words[1:]}." for words in [*unseen(summary), *few_chips(summary), *doubtful(summary)]]
     bounds = summary[_has_yield(summary)]
     if len(bounds):
         notes.append(

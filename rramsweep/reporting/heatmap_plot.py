@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
-from rramsweep.analysis.summary import allowed_drop, summarize
+from rramsweep.analysis.summary import allowed_drop, interval_words, summarize
 from rramsweep.arguments import checked_arguments
-from rramsweep.intervals import Floats, t_interval
+from rramsweep.intervals import Floats, T, t_interval
 from rramsweep.reporting.axis import is_number, label_of, name_of
 from rramsweep.reporting.curves import of_what
 from rramsweep.reporting.style import axes_or_new, legend_above, styled, write_caption
@@ -45,7 +45,7 @@ def plot_heatmap(
     """Draw the mean score of each (x, y) as a colour, light is good, with the contour of a yield.
 
     Values stand at even distances, numbers in ascending order. Where the cells are large enough each holds its mean
-    and the half width of its 95 % t interval. Between numbers, a solid line is where the yield is ``yield_level``,
+    and the half width of its 95 % interval. Between numbers, a solid line is where the yield is ``yield_level``,
     dashed and dotted ones where the lower and the upper end of its 95 % Wilson interval are, each interpolated linearly
     between the centres of cells: what lies on the light side of the dashed line has that yield.
 
@@ -85,9 +85,7 @@ def plot_heatmap(
     colours = mpl.colormaps[mpl.rcParams["image.cmap"] + ("" if metric.higher_is_better else "_r")]
     mesh = ax.pcolormesh(np.arange(len(across) + 1) - 0.5, np.arange(len(upwards) + 1) - 0.5, mean, cmap=colours)
     mesh.set_gid("score")
-    # Of the interval as it was before it was cut at 0 and 1: what is cut has no one half width.
-    none = np.zeros(len(table))
-    half = grid(metric.factor * t_interval(none, table["se_chips"].to_numpy(), table["n"].to_numpy())[1])
+    half = grid(metric.factor * _half_width(table))
     box = ax.get_window_extent()
     points = 72 / ax.figure.dpi
     fits = box.width * points >= _TEXT_WIDTH * len(across) and box.height * points >= _TEXT_HEIGHT * len(upwards)
@@ -105,11 +103,18 @@ def plot_heatmap(
     legend_above(ax)
     if np.isfinite(half).any():
         most = metric.number(np.nanmax(half) / metric.factor, digits=1, bound="high")
-        parts.insert(1, f"{'±: half the 95 % t interval' if fits else '95 % t interval'}, at most ±{most}")
+        parts.insert(1, f"{'±: half the ' if fits else ''}{interval_words(table)}, at most ±{most}")
     if np.isnan(mean).any():
         parts.append("white: no chip")
     write_caption(ax, parts)
     return ax
+
+
+def _half_width(table: pd.DataFrame) -> Floats:
+    if table.attrs["interval"] == T:
+        # As it was before it was cut at 0 and 1: what is cut has no one half width.
+        return t_interval(np.zeros(len(table)), table["se_chips"].to_numpy(), table["n"].to_numpy())[1]
+    return np.asarray((table["score_high"] - table["score_low"]) / 2)
 
 
 def _places(values: pd.Series[Any]) -> tuple[Any, list[Any]]:

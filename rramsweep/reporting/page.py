@@ -15,7 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from rramsweep.analysis.grouping import inputs_word
 from rramsweep.analysis.schema import METRIC
-from rramsweep.analysis.summary import at_chance, tail_heading, tail_text
+from rramsweep.analysis.summary import at_chance, interval_words, tail_heading, tail_text
+from rramsweep.intervals import T
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.findings import Findings, mixed_executions
 from rramsweep.reporting.recovery_table import NUMBERS, WORDS, recovery_table
@@ -131,13 +132,14 @@ def _head(summary: pd.DataFrame) -> list[dict[str, str]]:
     metrics = summary[list(METRIC)].drop_duplicates() if len(summary) else summary.head(0)
     unit = Scale.of(metrics.iloc[0]) if len(metrics) == 1 else None
     mean = f"{unit.mean_name} ({unit.shown_unit})".removesuffix(" ()") if unit else "mean score"
+    interval = f"end of the {interval_words(summary)} of the mean"
     return [
         *by,
         {"name": "chips", "hint": "chips that finished"},
         {"name": "failed", "hint": "trials that did not"},
         {"name": mean, "hint": "mean over chips"},
-        {"name": "from", "hint": "lower end of the 95 % t interval of the mean"},
-        {"name": "to", "hint": "upper end of the 95 % t interval of the mean"},
+        {"name": "from", "hint": f"lower {interval}"},
+        {"name": "to", "hint": f"upper {interval}"},
         {"name": tail_heading(summary), "hint": _TAIL},
         {"name": "yield at least, %", "hint": "one-sided lower 95 % bound on the share of good chips (yield_bound)"},
         {"name": "yield seen, %", "hint": "share of good chips among these (yield_share)"},
@@ -204,9 +206,10 @@ def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None, use
             )
         if going:
             warnings.append(f"{going} of {len(ended)} points have not ended: run the same command to go on.")
-        warnings.append(
-            "The number of chips followed a stopping rule; the intervals take it as fixed, which costs coverage."
+        taken = (
+            "the intervals take" if summary.attrs["interval"] == T else "intervals of other numbers than the mean take"
         )
+        warnings.append(f"The number of chips followed a stopping rule; {taken} it as fixed, which costs coverage.")
     warnings += [f"{words[0].upper()}{words[1:]}." for words in beyond]
     for c in used:
         about = " ".join([c["meaning"], *c["source"]])

@@ -20,13 +20,14 @@ from rich.table import Table
 from rramsweep.analysis import frames
 from rramsweep.analysis.grouping import inputs_word, resolve_by, scales
 from rramsweep.analysis.schema import ENDED
-from rramsweep.analysis.summary import at_chance, summarize, tail_heading, tail_text
+from rramsweep.analysis.summary import at_chance, interval_words, summarize, tail_heading, tail_text
 from rramsweep.arguments import checked_arguments
 from rramsweep.files import write_atomic
+from rramsweep.intervals import T
 from rramsweep.reporting import page
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.figures import caption_of, figures_for
-from rramsweep.reporting.findings import few_chips, findings, guessing, mixed_executions, unseen
+from rramsweep.reporting.findings import doubtful, few_chips, findings, guessing, mixed_executions, unseen
 from rramsweep.reporting.page import PAGE_FILE
 from rramsweep.reporting.recovery_table import NUMBERS, TITLE, WORDS, recovery_table
 from rramsweep.reporting.robustness_plot import beyond_source
@@ -100,6 +101,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     ]
     frame = frames.join(points, select(facts, plan), plan.swept)
     frame.attrs["yield_drop"] = plan.settings.yield_drop
+    frame.attrs["interval"] = plan.settings.interval
     frame.attrs["images"] = frames.ImageCounts(store.images(plan))
     frame.attrs["source_ranges"] = {name: list(source) for name, source in plan.settings.source_ranges.items()}
     return frame
@@ -116,7 +118,7 @@ def ends(plan: Plan, facts: pa.Table) -> list[tuple[int, str] | None]:
     for point_id, seed, score in zip(*(facts[c].to_pylist() for c in ("point_id", "seed", "score")), strict=True):
         known.setdefault(point_id, {})[seed] = score
     return [
-        plan.settings.stopping.decide(in_order(known.get(point.point_id, {}), seeds), len(seeds))
+        plan.settings.ended(in_order(known.get(point.point_id, {}), seeds), len(seeds))
         for point, seeds in zip(plan.points, plan.seeds, strict=True)
     ]
 
@@ -174,8 +176,9 @@ def show(
         console.print(f"note: {sentence}", soft_wrap=True, markup=False)
     by, metrics = summary.attrs["by"], scales(frame)
     one = metrics[0] if len(metrics) == 1 else None
+    kind = "95 % interval" if summary.attrs["interval"] == T else interval_words(summary)
     table = Table(
-        title=f"{escape(one.label) if one else 'scores'}: mean with 95 % interval over chips of this network on these "
+        title=f"{escape(one.label) if one else 'scores'}: mean with {kind} over chips of this network on these "
         f"{frame['n_images'].max()} {inputs_word(frame)}",
         title_justify="left",
         box=None,
@@ -208,7 +211,7 @@ def show(
         console.print(sentence, markup=False)
     _show_recovered(frame, console)
     beyond = [note for note in beyond_source(frame) if note not in printed]
-    for note in [*few_chips(summary), *mixed_executions(frame), *beyond]:
+    for note in [*few_chips(summary), *doubtful(summary), *mixed_executions(frame), *beyond]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 

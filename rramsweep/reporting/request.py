@@ -8,6 +8,7 @@ import pandas as pd
 
 from rramsweep.analysis.grouping import inputs_word, scales
 from rramsweep.analysis.schema import ENDED
+from rramsweep.intervals import T
 from rramsweep.reporting.axis import text_of
 from rramsweep.scale import FRACTION, Scale, drop_for
 from rramsweep.study.plan import Plan
@@ -71,6 +72,8 @@ def request(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> di
     entries["yield_drop"] = ", ".join(
         words.values() if len(words) == 1 else (f"{words[name]} ({name})" for name in words)
     )
+    if plan.settings.interval != T:
+        entries["interval"] = plan.settings.interval
     times = {point.config["t_s"] for point in plan.points}
     entries["t_s"] = ", ".join(in_words(time) for time in times) if len(times) < 5 else f"{len(times)} times"
     if plan.settings.held_fixed:
@@ -92,7 +95,8 @@ def chips_in_words(plan: Plan) -> str:
     points = distance.removesuffix("s") if 100 * half == 1 else distance
     width = f"{100 * half:g} {points}" if unit == FRACTION else f"{half:g} {distance}".rstrip()
     return (
-        f"{rule.min_chips} to {rule.max_chips}, until the 95 % t interval of the mean is at most {width} either side; "
+        f"{rule.min_chips} to {rule.max_chips}, until the 95 % {plan.settings.interval} interval of the mean is at "
+        f"most {width} either side; "
         f"looked at after {rule.min_chips} and every {rule.batch} more"
     )
 

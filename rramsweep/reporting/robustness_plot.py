@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
-from rramsweep.analysis.summary import allowed_drop, summarize
+from rramsweep.analysis.summary import allowed_drop, interval_words, summarize
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import data_at, joined_title, label_of, name_places, whole_ticks
 from rramsweep.reporting.curves import crowded, draw_means, drawn, flat, of_what, placed
@@ -48,7 +48,7 @@ def plot_robustness(
 ) -> Axes:
     """Draw the score over one parameter or choice: what survives on real chips.
 
-    For each value of ``group``: the mean over chips (curve), its 95 % t interval (band), the 5-95 % range of the chips
+    For each value of ``group``: the mean over chips (curve), its 95 % interval (band), the 5-95 % range of the chips
     (lighter band), every chip (dot), or of thousands one of so many. Curves of more than three groups have bars for the
     interval and no range. Of more groups and names than can be told apart `curves.drawn` takes some, and the caption
     names the others. Dashed: the digital network and the ideal chip. Dotted: the score from which a chip is good, where
@@ -172,7 +172,7 @@ def _draw_outside(ax: Axes, values: "pd.Series[Any]", source: tuple[float, float
 def _caption(table: pd.DataFrame, chips: pd.DataFrame, every: int) -> list[str]:
     if table["n"].max() == 1:
         return [f"one chip {of_what(chips)}, so no interval"]
-    over = f"mean with 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
+    over = f"mean with {interval_words(table)} over {span(table['n'])} chips {of_what(chips)}"
     return [over, *_spread_words(table), "dots: chips" if every == 1 else f"dots: one of {every} chips"]
 
 

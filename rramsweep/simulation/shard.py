@@ -92,7 +92,7 @@ class Work:
     """
 
     def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
-        self._plan, self._stopping = plan, plan.settings.stopping
+        self._plan, self._settings = plan, plan.settings
         self._known: dict[str, dict[int, float | None]] = {}
         table = store.facts(p.point_id for p in plan.points)
         columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "score"))
@@ -127,9 +127,9 @@ class Work:
     def _batch(self, point: Point, seeds: Sequence[int]) -> list[int]:
         known = self._known.get(point.point_id, {})
         first = in_order(known, seeds)
-        if self._stopping.decide(first, len(seeds)) is not None:
+        if self._settings.ended(first, len(seeds)) is not None:
             return []
-        upto = self._stopping.next_check(len(first), len(seeds))
+        upto = self._settings.stopping.next_check(len(first), len(seeds))
         return [s for s in seeds[:upto] if s not in known]
 
 

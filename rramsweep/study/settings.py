@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from rramsweep import limits
 from rramsweep.arguments import fitting
 from rramsweep.construct import fit
-from rramsweep.errors import Sentence, ValidationError
+from rramsweep.errors import Sentence, ValidationError, one_of
+from rramsweep.intervals import INTERVALS, T, check_interval
 from rramsweep.scale import Scale, drop_for
 from rramsweep.study import stopping
 from rramsweep.study.executions import LARGEST_BATCH, wrong_executions
@@ -28,6 +29,7 @@ class Settings:
         name: folder of the sweep under `outputs/`.
         seed, chips: the chips of a point are `seed .. seed + chips - 1`.
         stopping: rule that decides how many of them count.
+        interval: kind of interval that a mean has, of `intervals.INTERVALS`.
         yield_drop: how much worse than digital a good chip may be, in the metric's unit; None: 0.02 of accuracies.
         store: folder of the facts.
         batch_size, memory_format, threads, chips_per_pass, chips_in_flight: what is fixed of how networks are run;
@@ -49,6 +51,7 @@ class Settings:
     seed: int = 0
     chips: int = 50
     stopping: Stopping = field(default_factory=Fixed)
+    interval: str = T
     yield_drop: float | None = None
     store: str = "outputs/store"
     batch_size: int | None = None
@@ -66,6 +69,7 @@ class Settings:
     executions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        one_of("interval", self.interval, INTERVALS)
         for name, low in (
             ("seed", 0),
             *((name, 1) for name in ("chips", "batch_size", "threads", "chips_per_pass", "chips_in_flight", "shards")),
@@ -126,7 +130,7 @@ class Settings:
                 raise ValidationError(
                     "is no setting", f"{suggest(str(key), names)} Or update rramsweep", parameter=f"settings.{key}"
                 )
-        missing = sorted(names - set(document) - set(_OF_PLANS))
+        missing = sorted(names - set(document) - {*_OF_PLANS, *_LATER})
         if missing:
             raise ValidationError("is missing", "run the sweep again", parameter=f"settings.{missing[0]}")
         try:
@@ -159,15 +163,24 @@ class Settings:
             params: parameter columns of the points.
 
         Raises:
-            ValueError: `yield_drop` or `stopping.half_width` out of range, missing, or for several units at once.
+            ValueError: `yield_drop` or `stopping.half_width` out of range, missing, or for several units at once, or an
+                `interval` that scores of a metric cannot have.
         """
         metrics = list(dict.fromkeys(Scale.of(columns) for columns in params))
         drop_for(metrics, self.yield_drop)
+        check_interval(metrics, self.interval)
         self.stopping.check(metrics)
+
+    def ended(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
+        """`(n, why)` once the first n chips of a point are enough, else None; see `Stopping.decide`."""
+        return self.stopping.decide(scores, cap, self.interval)
 
 
 # What only a plan has, and a config does not.
 _OF_PLANS = ("command", "notes", "held_fixed", "source_ranges", "executions")
+
+# What a plan of before there was any choice of it lacks: the default holds.
+_LATER = ("interval",)
 
 # Keys of a config that are settings.
 SETTINGS = tuple(f.name for f in fields(Settings) if f.name not in _OF_PLANS)

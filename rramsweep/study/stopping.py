@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from rramsweep.construct import call, fitted
 from rramsweep.errors import ValidationError
-from rramsweep.intervals import t_quantile
+from rramsweep.intervals import ANYTIME, T, betting_interval, t_quantile
 from rramsweep.scale import FRACTION, Scale
 
 # Half a point of accuracy; no number would suit every other unit.
@@ -28,8 +29,11 @@ class Stopping(Protocol):
     def cap(self, chips: int) -> int:
         """The most chips that a point may get, `chips` being the setting of that name."""
 
-    def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
-        """`(n, why)` once the first n chips are enough, else None; None in `scores` is a failed chip."""
+    def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:
+        """`(n, why)` once the first n chips are enough, else None; None in `scores` is a failed chip.
+
+        `interval` is the kind that the mean's is to have, of `intervals.INTERVALS`.
+        """
 
     def next_check(self, n: int, cap: int) -> int:
         """The number of chips at which to decide next, above `n`."""
@@ -45,7 +49,7 @@ class Fixed:
     def cap(self, chips: int) -> int:
         return chips
 
-    def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
+    def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:  # noqa: ARG002
         return (cap, "fixed") if len(scores) >= cap else None
 
     def next_check(self, n: int, cap: int) -> int:  # noqa: ARG002
@@ -54,14 +58,18 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Interval:
-    """Chips in batches until the 95 % t interval of the mean score is narrower than `half_width` either side.
+    """Chips in batches until the 95 % interval of the mean score is narrower than `half_width` either side.
 
-    n is the first batch boundary, counted from the first seed, at which `t(0.975, n-1) s / sqrt(n) <= half_width`;
-    it depends on these chips alone, never on what else the store holds or on the number of workers. Looking more
-    than once costs coverage, up to three points of the nominal 95 % for a skewed metric (the table is in README.md of
-    this folder).
+    With `interval=t`, n is the first batch boundary, counted from the first seed, at which
+    `t(0.975, n-1) s / sqrt(n) <= half_width`; it depends on these chips alone, never on what else the store holds or
+    on the number of workers. Looking more than once costs coverage, up to three points of the nominal 95 % for a
+    skewed metric (the table is in README.md of this folder).
     Chips that all agree say little about the spread, so zero variance does not stop a point before twice
     `min_chips`.
+
+    With `interval=anytime`, n is the first boundary at which half of `intervals.betting_interval` is so narrow. It
+    holds at every n at once, so looking costs nothing; but even without any spread it takes some
+    `ln(2 / 0.05) / half_width` chips. A point with a failed chip has no such interval and goes on to the cap.
 
     Source: sequential fixed-width intervals, Chow and Robbins, Ann. Math. Statist. 36 (1965) 457.
 
@@ -106,15 +114,29 @@ class Interval:
     def cap(self, chips: int) -> int:  # noqa: ARG002
         return self.max_chips
 
-    def decide(self, scores: Sequence[float | None], cap: int) -> tuple[int, str] | None:
-        n = self.next_check(0, cap)
-        while n <= len(scores):
-            if self._narrow(scores[:n]):
-                return n, "interval"
-            if n == cap:
-                return n, "cap"
-            n = self.next_check(n, cap)
-        return None
+    def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:
+        checks = list(self._checks(len(scores), cap))
+        if interval == ANYTIME:
+            n = self._first_anytime(checks, scores)
+        else:
+            n = next((n for n in checks if self._narrow(scores[:n])), None)
+        if n is not None:
+            return n, "interval"
+        return (cap, "cap") if checks[-1:] == [cap] else None
+
+    def _first_anytime(self, checks: Sequence[int], scores: Sequence[float | None]) -> int | None:
+        whole = scores.index(None) if None in scores else len(scores)
+        known = np.array([scores[:whole]], dtype=np.float64)
+        checks = [n for n in checks if n <= whole]
+        # It only ever gets narrower, so that bisection finds the first.
+        first = bisect.bisect_left(checks, True, key=lambda n: self._anytime_narrow(known[:, :n]))
+        return checks[first] if first < len(checks) else None
+
+    def _checks(self, n: int, cap: int) -> Iterator[int]:
+        """Numbers of chips up to n at which to decide."""
+        check = 0
+        while check < cap and (check := self.next_check(check, cap)) <= n:
+            yield check
 
     def next_check(self, n: int, cap: int) -> int:
         if n < self.min_chips:
@@ -127,7 +149,15 @@ class Interval:
             return False
         if np.ptp(x) == 0:
             return len(x) >= 2 * self.min_chips
-        return self.half_of(x) <= (HALF_WIDTH if self.half_width is None else self.half_width)
+        return self.half_of(x) <= self._wanted
+
+    def _anytime_narrow(self, scores: np.ndarray[Any, Any]) -> bool:
+        low, high = betting_interval(scores)
+        return bool(high[0] - low[0] <= 2 * self._wanted)
+
+    @property
+    def _wanted(self) -> float:
+        return HALF_WIDTH if self.half_width is None else self.half_width
 
     @staticmethod
     def half_of(x: np.ndarray[Any, Any]) -> float:

@@ -19,7 +19,7 @@ from tests.analysis.test_frames import facts, failed, ok, point
 
 DRIFT = "drift.relative_drift"
 STATISTICS = ["n", "difference_mean", "difference_low", "difference_high", "difference_std"]
-STATISTICS += ["worse_share", "correlation", "chips_saved"]
+STATISTICS += ["worse_share", "correlation", "chips_saved", "interval"]
 
 
 def grid(cells, swept=("technology", DRIFT), first=0, images=10):
@@ -203,7 +203,8 @@ def test_what_the_baseline_leaves_open_is_matched_cell_by_cell():
     assert table.columns.tolist() == ["technology", DRIFT, *STATISTICS]
     assert table["technology"].tolist() == ["a", "a", "b", "b"]
     assert table["difference_mean"].tolist() == pytest.approx([0, -0.15, 0, -0.35])
-    assert table.attrs == {"by": ["technology", DRIFT], "baseline": {DRIFT: 0.0}}
+    kinds = {"interval": "t", "correction": "none"}
+    assert table.attrs == {"by": ["technology", DRIFT], "baseline": {DRIFT: 0.0}, **kinds}
     assert str(table["n"].dtype) == "int64"
 
 

@@ -488,7 +488,7 @@ def test_cells_come_in_order_of_appearance_and_in_the_order_of_by():
     assert table.columns.tolist()[:3] == ["t_s", "mapping", "n"]
     cells = list(zip(table["t_s"], table["mapping"], strict=True))
     assert cells == [(2.0, "offset"), (2.0, "differential"), (1.0, "offset"), (1.0, "differential")]
-    assert table.attrs == {"by": ["t_s", "mapping"], "yield_drop": 0.02}
+    assert table.attrs == {"by": ["t_s", "mapping"], "yield_drop": 0.02, "interval": "t"}
 
 
 def test_by_defaults_to_what_was_swept_and_then_to_what_varies():

@@ -309,16 +309,21 @@ def test_counts_of_another_form_are_refused(entry):
     assert "\n" not in str(caught.value)
 
 
+TEXTS = ("interval", "tail_name")
+
+
 def test_the_table_holds_these_columns_in_this_order():
     expected = "t_s n n_failed accuracy_mean accuracy_low accuracy_high accuracy_std accuracy_min "
-    expected += "score_mean score_low score_high score_std score_min score_max se_chips se_images "
+    expected += (
+        "score_mean score_low score_high interval score_std score_min score_max score_skewness se_chips se_images "
+    )
     expected += "q05 q25 q50 q75 q95 q50_low q50_high q05_low q95_high tail tail_name "
     expected += "digital_accuracy ideal_accuracy digital_score ideal_score chance_accuracy chance_p "
     expected += "yield_share yield_low yield_high yield_bound"
     frame = join([point("a", {"t_s": 1.0})], facts(ok("a", 0, 8)), ["t_s"])
     table = summarize(frame)
     assert table.columns.tolist() == [*expected.split(), *METRIC]
-    assert all(str(table[name].dtype) == "float64" for name in expected.split()[3:] if name != "tail_name")
+    assert all(str(table[name].dtype) == "float64" for name in expected.split()[3:] if name not in TEXTS)
 
 
 def test_a_summary_of_10_000_points_with_counts_of_1000_images_is_fast():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from scipy import stats
 
 import rramsweep as rs
+from rramsweep.intervals import betting_interval
+from rramsweep.study.settings import Settings
 from rramsweep.study.stopping import Fixed, Interval
 
 RULE = Interval(half_width=0.01, min_chips=10, max_chips=60, batch=5)
@@ -57,6 +60,20 @@ def test_failed_chips_count_as_chips_but_not_as_values():
     assert RULE.decide([None] * 60, 60) == (60, "cap")
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.2])
+def test_with_the_anytime_interval_it_stops_where_that_is_narrow_enough(spread):
+    rule = Interval(half_width=0.1, min_chips=10, max_chips=150, batch=7)
+    x = list(np.clip(0.8 + spread * np.random.default_rng(3).standard_normal(150), 0, 1))
+    narrow = [np.ptp(betting_interval(np.array([x[:n]]))) <= 0.2 for n in range(1, 151)]
+    expected = next(((n, "interval") for n in [*range(10, 150, 7), 150] if narrow[n - 1]), (150, "cap"))
+    assert rule.decide(x, 150, "anytime") == expected
+    n, _ = expected
+    assert rule.decide(x[:n], 150, "anytime") == expected
+    assert rule.decide(x[: n - 1], 150, "anytime") is None
+    assert rule.decide([*x[:n], None, *x[n + 1 :]], 150, "anytime") == expected
+    assert rule.decide([*x[: n - 1], None, *x[n:]], 150, "anytime") == (150, "cap")
+
+
 def test_fixed_takes_all():
     assert Fixed().decide([0.5] * 9, 10) is None
     assert Fixed().decide([0.5] * 10, 10) == (10, "fixed")
@@ -105,6 +122,49 @@ def test_a_point_at_the_cap_says_so(workdir, capsys):
     assert (frame["stopping.ended"] == "cap").all()
     assert "cap" in capsys.readouterr().out
     assert "cap" in (folder / "summary.csv").read_text()
+
+
+def test_the_kind_of_interval_is_the_sweeps_and_part_of_no_point(workdir, capsys):
+    from rramsweep.cli.main import main
+
+    stop = ["stopping=interval", "stopping.min_chips=4", "stopping.max_chips=60", "stopping.half_width=0.2"]
+    main(["-m", *SWEEP[:-1], "drift.relative_drift=0.4,0.5", *stop, "stopping.batch=4", "interval=anytime"])
+    assert "mean with 95 % anytime interval over chips" in capsys.readouterr().out
+    folder = next((workdir / "outputs" / "sweep").iterdir())
+    frame, page = rs.load(folder), (folder / "report.html").read_text()
+    summary = rs.summarize(frame)
+    assert set(summary["interval"]) == {"anytime"}
+    assert ((summary["score_high"] - summary["score_low"]) / 2 <= 0.2).all()
+    assert "until the 95 % anytime interval of the mean is at most 20 percentage points either side" in page
+    assert "intervals of other numbers than the mean take it as fixed" in page
+    assert "anytime" in (folder / "summary.csv").read_text()
+    figure = rs.plot_robustness(frame, "drift.relative_drift").figure
+    assert any("mean with 95 % anytime interval over" in text.get_text() for text in figure.findobj(Text))
+    same = rs.sweep([*SWEEP[:-1], "drift.relative_drift=0.4,0.5", f"chips={summary['n'].max()}"])
+    assert same["point_id"].unique().tolist() == frame["point_id"].unique().tolist()
+    assert set(rs.summarize(same)["interval"]) == {"t"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["interval=wilson"], "interval must be one of t, anytime, got 'wilson': pick one"),
+        (["interval=anytime", "metric=cross_entropy"], "interval must be t for scores whose range is not 0..1"),
+        (["interval=t,anytime"], "an axis must be a config group"),
+    ],
+)
+def test_a_kind_of_interval_that_cannot_be_is_refused_before_any_chip(workdir, overrides, says):
+    with pytest.raises(ValueError, match=f"^{says}") as caught:
+        rs.sweep([*SWEEP, *overrides])
+    assert "\n" not in str(caught.value)
+    assert not (workdir / "outputs").exists()
+
+
+def test_settings_of_before_there_was_a_choice_have_the_t_interval():
+    document = Settings(interval="anytime").document()
+    assert Settings.read(document).interval == "anytime"
+    del document["interval"]
+    assert Settings.read(document) == Settings()
 
 
 def test_shards_keep_a_point_whole(workdir):
