@@ -375,6 +375,8 @@ def test_the_schema_is_what_the_readme_says():
         **{"loss": real, "seconds": real, "batch_size": whole, "memory_format": text, "threads": whole},
         **{"accelerator": text, "wires_kernel": text, "dac_clip_rate": real, "adc_clip_rate": real},
         **{"calibration.extra_parameters": whole, "calibration.extra_macs": whole, "calibration.seconds": real},
+        **{"cost.array_uS": real},
+        **{f"cost.{name}{end}": real for name in ("energy_pJ", "area_um2", "latency_us") for end in ("", "_low", "_high")},
     }
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))
