@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from rramsweep.construct import fit
+from rramsweep.construct import fit, fitted
 from rramsweep.errors import ValidationError
 
 
@@ -84,7 +84,7 @@ class NetworkCounts:
             for entry in document["layers"]:
                 given = {each.name: entry[each.name] for each in fields(LayerCounts)}
                 given["bit_lines"] = [(int(columns), int(count)) for columns, count in entry["bit_lines"]]
-                layers.append(LayerCounts(**given))
+                layers.append(LayerCounts(**fitted(LayerCounts, given, "counts.layers")))
             macs = fit(document["digital_macs"], int, "digital_macs")
             return cls(layers, macs, fit(document["voltages_V"], list[float], "voltages_V"))
         except (KeyError, TypeError, ValueError) as error:

@@ -176,7 +176,8 @@ def test_the_voltage_is_that_of_the_points_laws():
 def test_counts_go_through_a_plan_and_damaged_ones_are_refused():
     counts = NetworkCounts([IMA, replace(IMA, dac_bits=None)], 12, [0.2])
     assert NetworkCounts.read(yaml.safe_load(yaml.safe_dump(counts.document()))).document() == counts.document()
-    for damaged in ({}, {"layers": [{}], "digital_macs": 0}, {"layers": 3}):
+    wrong = {**counts.document(), "layers": [{**counts.document()["layers"][0], "vectors": "many"}]}
+    for damaged in ({}, {"layers": [{}], "digital_macs": 0}, {"layers": 3}, wrong):
         with pytest.raises(ValidationError, match="counts must be counts of layers"):
             NetworkCounts.read(damaged)
 
