@@ -10,14 +10,14 @@ STAGES = ("programming", "relaxation", "drift", "variation", "faults")
 # The groups that decide a chip, one for each field of a `LayerSpec`.
 CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise", "tile", "wires", "iv", "dac", "adc")
 
-# Keys of a config that are part of a point.
-POINT_KEYS = (*CELL_GROUPS, "calibration", "analog", "model", "data", "metric", "t_s", "accelerator")
+# Keys of a config that are part of a point; all but `cost` decide its chips, and its identity.
+POINT_KEYS = (*CELL_GROUPS, "calibration", "analog", "model", "data", "metric", "t_s", "accelerator", "cost")
 
 # Groups whose options only set the others.
 SETTERS = ("technology", "macro")
 
 # Config groups of a point, in the order of the table's columns.
-GROUPS = (*SETTERS, *CELL_GROUPS, "calibration", "model", "data", "metric")
+GROUPS = (*SETTERS, *CELL_GROUPS, "calibration", "model", "data", "metric", "cost")
 
 # Groups that came after the first plans were stored: the option that those plans and their tables have, and its node,
 # which a setter has none of.
@@ -29,4 +29,5 @@ ADDED: dict[str, tuple[str, dict[str, str] | None]] = {
     "dac": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
     "adc": ("ideal", {"_target_": "rramsweep.crossbar.Ideal"}),
     "calibration": ("none", {"_target_": "rramsweep.calibration.Ideal"}),
+    "cost": ("none", {"_target_": "rramsweep.cost.NoCost"}),
 }

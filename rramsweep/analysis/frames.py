@@ -23,9 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rramsweep.analysis.costs import with_costs
 from rramsweep.analysis.schema import CHOICES, EXECUTION, FACTS, LATER, METRIC, PARAMETER_TYPES, to_arrow
+from rramsweep.cost import ChipCost
 from rramsweep.files import read_regular, write_atomic
 from rramsweep.groups import ADDED
+from rramsweep.study.facts import FACTS as STORED
 
 T = TypeVar("T")
 
@@ -68,21 +71,21 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
 
     Args:
         points: ``{"point_id": str, "choices": {group: option}, "params": {dotted name: scalar or None}}``, the
-            columns of ``METRIC`` among the parameters.
+            columns of ``METRIC`` among the parameters, and under ``"cost"`` a `ChipCost` where there is one.
             Points of one id under two names (other choices or parameters) each get its facts. A parameter
             that is an integer here and a float there becomes float64, any other mixture text.
-        facts: the columns of ``FACTS``, restricted to the wanted (point_id, seed); others are left behind.
+        facts: the columns of ``study.facts.FACTS``, restricted to the wanted (point_id, seed); others are left behind.
         swept: the columns that the sweep varied, kept in ``attrs["swept"]``.
 
     Raises:
         ValueError: facts of a point that ``points`` lacks, a group outside ``CHOICES``, a parameter that is
             no scalar or has the name of another column, or what `check` refuses.
     """
-    labels = _labels(points)
-    missing = [name for name in FACTS if name not in facts.column_names]
+    labels, costs = _labels(points)
+    missing = [name for name in STORED.names if name not in facts.column_names]
     if missing:
         raise ValueError(f"facts need all columns of schema.FACTS, missing {', '.join(missing)}: add them")
-    facts = facts.select(list(FACTS)).cast(pa.schema(FACTS.items()))
+    facts = facts.select(STORED.names).cast(pa.schema((field.name, field.type) for field in STORED))
     entry_point, ids = pd.factorize(labels["point_id"].to_numpy())
     place = pc.index_in(facts["point_id"], value_set=pa.array(ids, pa.string()))
     if place.null_count:
@@ -96,6 +99,7 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
     entry = np.repeat(np.arange(len(entry_point)), length)
     within = np.arange(len(entry)) - np.repeat(np.cumsum(length) - length, length)
     facts, labels = facts.take(in_order[first[entry_point[entry]] + within]), labels.take(entry)
+    facts = with_costs(facts, [costs[i] for i in entry])
     columns = dict(zip(labels.column_names[1:], labels.columns[1:], strict=True))
     frame = _to_pandas(pa.table(dict(zip(facts.column_names, facts.columns, strict=True)) | columns))
     frame.attrs["swept"] = list(swept)
@@ -182,8 +186,8 @@ def _parquet(path: str | os.PathLike[str], take: Callable[[pq.ParquetFile], T]) 
         raise ValueError(f"{os.fspath(path)} must be a Parquet file, but {error}: make it again") from None
 
 
-def _labels(points: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """One row for each distinct point: point_id, the choices, the parameters in order of appearance."""
+def _labels(points: Sequence[Mapping[str, Any]]) -> tuple[pa.Table, list[ChipCost | None]]:
+    """One row for each distinct point: point_id, the choices, the parameters in order of appearance; and its cost."""
     seen: dict[str, list[Any]] = {}
     rows = []
     for point in points:
@@ -203,7 +207,7 @@ def _labels(points: Sequence[Mapping[str, Any]]) -> pa.Table:
         if name in columns or name in FACTS:
             raise ValueError(f"a parameter needs a name of its own, got {name!r}, another column: rename it")
         columns[name] = _parameter(name, [row["params"].get(name) for row in rows])
-    return pa.table(columns)
+    return pa.table(columns), [row.get("cost") for row in rows]
 
 
 def _parameter(name: str, values: list[Any]) -> pa.Array:

@@ -11,12 +11,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rramsweep.cost import COLUMNS
 from rramsweep.groups import GROUPS
 from rramsweep.scale import HIGHER, NAME, UNIT
 from rramsweep.study import facts
 
+# Costs of a chip, from its stored facts and the constants of its point.
+COSTS = tuple(f"{name}{end}" for name in COLUMNS for end in ("", "_low", "_high"))
 # What each of them means stands in the README.md of this folder, column by column.
-FACTS: Mapping[str, pa.DataType] = MappingProxyType({field.name: field.type for field in facts.FACTS})
+FACTS: Mapping[str, pa.DataType] = MappingProxyType(
+    {field.name: field.type for field in facts.FACTS} | dict.fromkeys(COSTS, pa.float64())
+)
 CHOICES = GROUPS
 METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: pa.string(), HIGHER: pa.bool_()})
 # Facts that only a metric of right and wrong inputs has, and those that only logits have.
@@ -31,7 +36,7 @@ CLIPPING = ("dac_clip_rate", "adc_clip_rate")
 # What the calibration of a chip costs; null without one.
 CALIBRATION = ("calibration.extra_parameters", "calibration.extra_macs", "calibration.seconds")
 # Facts that tables of before they were kept lack.
-LATER = (CHANCE, "wires_kernel", *CLIPPING, *CALIBRATION)
+LATER = (CHANCE, "wires_kernel", *CLIPPING, *CALIBRATION, facts.ARRAY, *COSTS)
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")
 # Column of what ended a point: `interval`, `cap`, or null while it goes on.
@@ -152,6 +157,8 @@ def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     for name in ("accuracy", "digital_accuracy", "ideal_accuracy", CHANCE, "agreement", *CLIPPING):
         outside = (value[name] < 0) | (value[name] > 1)
         refuse(outside, name, "lie in [0, 1]", "it is a fraction, so divide a percentage by 100")
+    for name in (facts.ARRAY, *COSTS):
+        refuse(~null[name] & ~(value[name] >= 0), name, "be at least 0", "join the plan again")
     n, correct, lost, gained = (value[name] for name in ("n_images", "n_correct", "n_lost", "n_gained"))
     recount = "count the images again"
     refuse(n < 1, "n_images", "be at least 1", recount)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rramsweep.analysis.anytime import anytime_interval, t_kinds
 from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
-from rramsweep.analysis.schema import CHANCE, METRIC
+from rramsweep.analysis.schema import CHANCE, COSTS, METRIC
 from rramsweep.arguments import checked_arguments
 from rramsweep.intervals import (
     ALPHA,
@@ -101,6 +101,8 @@ def summarize(
           without a ``yield_drop``
         - ``yield_bound``: one-sided lower 95 % bound on the yield, exact (`intervals.share_bound`); what n chips
           without a failure can claim, ``0.05 ** (1 / n)``, about ``1 - 3 / n``
+        - ``cost.energy_pJ``, ``cost.area_um2``, ``cost.latency_us``, each with ``_low`` and ``_high``: of an inference,
+          means over chips; only where a cost was asked for
         - ``metric.name``, ``metric.unit``, ``metric.higher_is_better``: what the scores are, unless in ``by``
 
         A group without a finished chip has ``n = 0`` and nulls. A chip that stands in a group twice, under two
@@ -150,6 +152,7 @@ def summarize(
     columns |= _chance(done, group[ok], size)
     good = good_chips(done, drop[group[ok]], higher[group[ok]])
     columns |= _yield(np.bincount(group[ok], weights=good, minlength=size).astype(np.int64), n, ~np.isnan(drop))
+    columns |= _costs(done, group[ok], size)
     columns |= {name: metrics[name] for name in METRIC if name not in keys}
     out = heads.assign(**columns)
     out.attrs = {"by": keys, "yield_drop": yield_drop, "interval": interval}
@@ -284,6 +287,13 @@ def _chance(done: pd.DataFrame, group: Codes, size: int) -> dict[str, Floats]:
     digital = first["n_correct"] + first["n_lost"] - first["n_gained"]
     chance, n = (first[name].to_numpy() for name in (CHANCE, "n_images"))
     return {"chance_accuracy": chance, "chance_p": binomial_tail(digital.to_numpy(), n, chance)}
+
+
+def _costs(done: pd.DataFrame, group: Codes, size: int) -> dict[str, Floats]:
+    """Mean of each cost over the chips that have it; no column where none has."""
+    known = [name for name in COSTS if name in done and done[name].notna().any()]
+    means = done[known].astype(np.float64).groupby(group).mean().reindex(range(size))
+    return {name: means[name].to_numpy() for name in known}
 
 
 def _from_above(rank: Codes, n: Codes) -> Codes:

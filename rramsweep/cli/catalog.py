@@ -50,6 +50,7 @@ MEANINGS = {
     "model": "the network and its weights",
     "data": "the inputs",
     "metric": "what scores a chip",
+    "cost": "energy, area and latency of an inference, from published constants",
     "accelerator": "what computes: the CPU or a GPU",
     "stopping": "how many chips a point gets",
     "hydra/launcher": "where a sweep's shards run",

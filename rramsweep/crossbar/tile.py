@@ -173,6 +173,59 @@ class Crossbar:
         effective = {name: g.mT.flatten(0, 1).reshape(shape) for name, g in zip(names, found, strict=True)}
         return {name: effective[name] for name in g_uS}
 
+    def power_uS(
+        self, g_uS: Map[str, Tensor], wires: Segments, g_min_uS: float, vectors: Tensor, groups: int = 1
+    ) -> Tensor:
+        """Compute the power of a layer's crossbars for input vectors, in uS: uW for a full input of 1 V.
+
+        Args:
+            g_uS, wires, g_min_uS, groups: see `effective_uS`.
+            vectors: inputs relative to a full one, (vectors, groups, inputs).
+
+        Returns:
+            (vectors,), float64, of all tiles; rows that are not driven at once are added up.
+
+        Raises:
+            ValidationError: see `effective_uS`.
+        """
+        self.check_pairs(is_paired(g_uS))
+        names = sorted(g_uS, key=lambda cell: (cell[1:], -sign_of(cell)))
+        matrices = torch.stack([g_uS[name].flatten(1) for name in names]).double()
+        cells = matrices.view(len(names), groups, -1, matrices.shape[2]).mT
+        drive = vectors.to(cells).permute(1, 2, 0)  # (groups, inputs, vectors)
+        # One after the other, so that each vector is as many as a tile has parts that are driven by themselves.
+        parts: dict[int, list[slice]] = {}
+        for rows, tile in self.reads(cells.shape[2]):
+            parts.setdefault(tile, []).append(rows)
+        total = drive.new_zeros(len(vectors))
+        for number in range(max(map(len, parts.values()))):
+            driven = torch.zeros_like(drive)
+            for of_tile in parts.values():
+                if number < len(of_tile):
+                    driven[:, of_tile[number]] = drive[:, of_tile[number]]
+            for places in self._alike(*cells.shape[2:]).values():
+                tiles = torch.stack([cells[:, :, rows, columns] for rows, columns in places], 2).flatten(1, 2)
+                volts = torch.stack([driven[:, rows] for rows, _ in places], 1).flatten(0, 1)
+                total += self._power(tiles, wires, g_min_uS, volts).sum(0)
+        return total
+
+    def _power(self, cells: Tensor, wires: Segments, g_min_uS: float, volts: Tensor) -> Tensor:
+        """Power of tiles of one size, (cells, tiles, rows, columns), for voltages (tiles, rows, vectors)."""
+        padded = self._filled(cells, g_min_uS)
+        volts = pad(volts, (0, 0, padded.shape[2] - cells.shape[2], 0))
+        if self.arrangement == "interleaved":
+            p, n = padded[0::2], padded[1::2]
+            both = volts.repeat(len(p), 1, 1)
+            return wires.power((p.flatten(0, 1), n.flatten(0, 1)), (both, -both))
+        return wires.power((padded.flatten(0, 1),), (volts.repeat(len(cells), 1, 1),))
+
+    def _filled(self, cells: Tensor, g_min_uS: float) -> Tensor:
+        """Cells with those of the rest of their tile where it is there, (cells, tiles, rows, columns)."""
+        rows, columns = cells.shape[2:]
+        if self.fill == "used":
+            return cells
+        return pad(cells, (0, self.columns - columns, self.inputs - rows, 0), value=g_min_uS)
+
     def _alike(self, inputs: int, outputs: int) -> dict[tuple[int, int], list[tuple[slice, slice]]]:
         """The tiles of a matrix as `(rows, columns)` of it, by their size: those of one size are marched together."""
         found: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
@@ -185,8 +238,7 @@ class Crossbar:
     def _march(self, cells: Tensor, wires: Segments, g_min_uS: float) -> Tensor:
         """Effective conductances of tiles of one size, (cells, tiles, rows, columns)."""
         rows, columns = cells.shape[2:]
-        if self.fill == "whole":
-            cells = pad(cells, (0, self.columns - columns, self.inputs - rows, 0), value=g_min_uS)
+        cells = self._filled(cells, g_min_uS)
         if self.arrangement == "interleaved":
             p, n = wires.effective_pair(cells[0::2].flatten(0, 1), cells[1::2].flatten(0, 1))
             found = torch.stack((p.view_as(cells[0::2]), n.view_as(cells[1::2])), 1).flatten(0, 1)

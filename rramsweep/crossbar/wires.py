@@ -7,7 +7,7 @@ chip, exactly, and costs nothing at inference.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -128,6 +128,70 @@ class Segments:
         f_p, f_n = self._march(p + n, (p, n))
         return f_p.mul_(_UNIT_US), f_n.mul_(_UNIT_US)
 
+    def power(self, word_lines: Sequence[Tensor], volts: Sequence[Tensor]) -> Tensor:
+        """Compute the power that the drivers of crossbars deliver, sum of V I, in uW for volts.
+
+        The sense amplifiers lie at 0 V and deliver none. With the potentials x of the bit-line nodes of row i, its
+        driver delivers `V_i h_i (V_i - x)`; `_march` without its reciprocity, with the sources of each vector as a
+        further column.
+
+        Args:
+            word_lines: cells of each of the word lines of a row, uS, (tiles, rows, columns); two where pairs are
+                interleaved.
+            volts: voltages of these word lines, (tiles, rows, vectors).
+
+        Returns:
+            (tiles, vectors), float64.
+
+        Raises:
+            ValidationError: a conductance is negative or not finite.
+        """
+        cells, drives = [_checked(g) for g in word_lines], [v.double() for v in volts]
+        if self.is_ideal:
+            parts = [torch.einsum("trv,tr->tv", v.square(), g.sum(2)) for g, v in zip(cells, drives, strict=True)]
+            return torch.stack(parts).sum(0).mul_(_UNIT_US)
+        word, first, segment, last, both = self._units
+        tiles, rows, n = cells[0].shape
+        restart = self._restart(torch.stack(cells).sum(0))
+        lines = [_WordLines(g, word, first, both) for g in cells]
+        vectors = drives[0].shape[2]
+        # Bit-line potentials are X c + P: columns of X stand for the unknown potentials of the row begun with.
+        x = torch.cat([_identity(cells[0]), cells[0].new_zeros(tiles, n, vectors)], 2)
+        q = torch.zeros_like(x)
+        power, linear = cells[0].new_zeros(tiles, vectors), cells[0].new_zeros(tiles, vectors, n)
+        for i in range(rows):
+            for line, drive in zip(lines, drives, strict=True):
+                h, v = line.h[:, i], drive[:, i]
+                from_nodes = torch.matmul(h[:, None], x)[:, 0]
+                power += v * (h.sum(1, keepdim=True) * v - from_nodes[:, n:])
+                linear += v[:, :, None] * from_nodes[:, None, :n]
+                line.add_currents(i, x, q)
+                q[:, :, n:] -= h[:, :, None] * v[:, None]
+            x.add_(q, alpha=last if i == rows - 1 else segment)
+            if (i + 1) % restart == 0 or i == rows - 1:
+                own = x[:, :, n:].clone()
+                linear, q_own = torch.linalg.solve(x[:, :, :n], torch.cat([linear, q[:, :, :n]], 1), left=False).split(
+                    [vectors, n], 1
+                )
+                power += torch.einsum("tvn,tnv->tv", linear, own)
+                q = torch.cat([q_own, q[:, :, n:] - torch.matmul(q_own, own)], 2)
+                x = torch.cat([_identity(cells[0]), torch.zeros_like(own)], 2)
+        return power.mul_(_UNIT_US)
+
+    @property
+    def _units(self) -> tuple[float, float, float, float, bool]:
+        """Word line's segment, its first one, bit line's segment, its last one; whether both ends are driven."""
+        word, first = self.word_line_ohm / _UNIT_OHM, (self.word_line_ohm + self.driver_ohm) / _UNIT_OHM
+        segment, last = self.bit_line_ohm / _UNIT_OHM, (self.bit_line_ohm + self.sense_ohm) / _UNIT_OHM
+        # An ideal source at one end leaves nothing to drive from the other.
+        return word, first, segment, last, self.drive == "both" and first > 0
+
+    def _restart(self, on_bit_line: Tensor) -> int:
+        """Rows after which the solution is taken back to the identity."""
+        rows = on_bit_line.shape[1]
+        growth = math.sqrt(self.bit_line_ohm / _UNIT_OHM * float(on_bit_line.max()))
+        return max(1, int(_GROWTH / growth)) if growth > _GROWTH / rows else rows
+
     def _march(self, on_bit_line: Tensor, word_lines: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """March along the bit lines from their open end, with the word lines eliminated in closed form.
 
@@ -153,11 +217,8 @@ class Segments:
             parts = zip(*(torch.split(g, together) for g in (on_bit_line, *word_lines)), strict=True)
             marched = [self._march(g, tuple(lines)) for g, *lines in parts]
             return tuple(torch.cat(f) for f in zip(*marched, strict=True))
-        segment, last = self.bit_line_ohm / _UNIT_OHM, (self.bit_line_ohm + self.sense_ohm) / _UNIT_OHM
-        growth = math.sqrt(segment * float(on_bit_line.max()))
-        restart = max(1, int(_GROWTH / growth)) if growth > _GROWTH / rows else rows
-        word, first = self.word_line_ohm / _UNIT_OHM, (self.word_line_ohm + self.driver_ohm) / _UNIT_OHM
-        both = self.drive == "both" and first > 0  # an ideal source at one end leaves nothing to drive from the other
+        restart = self._restart(on_bit_line)
+        word, first, segment, last, both = self._units
         march = compiled_march()
         if march is not None and on_bit_line.device.type == "cpu":
             stacked = torch.stack(word_lines, 1).numpy()
@@ -165,7 +226,7 @@ class Segments:
             return torch.from_numpy(compiled).unbind(1)
         lines = [_WordLines(g, word, first, both) for g in word_lines]
         f = [g.new_zeros(g.shape) for g in word_lines]
-        identity = torch.eye(columns, dtype=on_bit_line.dtype, device=on_bit_line.device).expand(tiles, -1, -1)
+        identity = _identity(on_bit_line)
         x, q = identity.clone(), torch.zeros_like(identity)
         for i in range(rows):
             for line, out in zip(lines, f, strict=True):
@@ -264,6 +325,12 @@ class _Semiseparable:
         beyond[:, :-1, 1] = sums[:, 1:, 1].flip(1).cumsum(1).flip(1)
         product = torch.bmm(self._blocks[i], torch.cat([x, beyond.flatten(0, 1)], 1))
         q.add_(product.view(tiles, self._n * self._size, outputs)[:, :columns])
+
+
+def _identity(cells: Tensor) -> Tensor:
+    """Identity matrix of the columns of each tile."""
+    tiles, _, columns = cells.shape
+    return torch.eye(columns, dtype=cells.dtype, device=cells.device).expand(tiles, -1, -1)
 
 
 def _checked(g_uS: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
@@ -337,6 +338,34 @@ class AnalogNetwork:
     def clipped(self) -> dict[str, Clipped]:
         """Conversions outside their range on the chip of now, by layer with converters, each in its first read."""
         return {name: read.clipped for name, read in self._tiled.items()}
+
+    @torch.inference_mode()
+    def array_uS(self, batches: Sequence[AnyInputs]) -> float | None:
+        """Power that the cells of the chip of now draw for one input, summed over vectors and pulses.
+
+        `sum over pulses of sum_ij G_ij u_i^2` in uS, the mean over some inputs that run through the chip once more; see
+        `TiledRead.array_uS`. None where a layer has no DAC.
+
+        Args:
+            batches: of the network's inputs.
+        """
+        reads = self._tiled
+        if any(name not in reads or isinstance(spec.dac, Ideal) for name, spec in self.specs.items()):
+            return None
+        drawn: list[float] = []
+
+        def take(name: str, read: TiledRead, x: Tensor, args: tuple[object, ...], kwargs: dict[str, object]) -> None:  # noqa: ARG001
+            drawn.append(read.array_uS(x, *args, **kwargs) or 0.0)
+
+        try:
+            for slot in self._slots.values():
+                slot.watch(take)
+            for x in batches:
+                call(self._model, self.accelerator.take(x))
+        finally:
+            for slot in self._slots.values():
+                slot.watch(None)
+        return math.fsum(drawn) / sum(map(len, batches))
 
     def _scale_behind(self, name: str) -> Tensor | None:
         scale = self._scales.get(name)

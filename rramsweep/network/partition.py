@@ -165,6 +165,35 @@ def describe_shares(found: list[Share]) -> str:
     return f"analog: {percent(analog)}; digital: {', '.join(digital) or 'nothing'}"
 
 
+@torch.inference_mode()
+def vectors_an_input(model: nn.Module, names: Iterable[str], x: AnyInputs) -> dict[str, float]:
+    """Vectors that each array multiplies for one input of a network: positions of a convolution, steps, tokens.
+
+    Args and model: see `shares`.
+    """
+    arrays = find_arrays(model)
+    positions: dict[int, int] = {}
+
+    def count(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+        positions[id(module)] = positions.get(id(module), 0) + output.numel() // cast(int, module.out_channels)
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, TRANSPOSED)]
+    try:
+        macs = _count_macs(model, x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {
+        name: (
+            positions.get(id(array.module), 0)
+            if isinstance(array.module, TRANSPOSED)
+            else macs.get((id(array.module), array.parameter), 0) / array.weight.numel()
+        )
+        for name, array in arrays.items()
+        if name in set(names)
+    }
+
+
 def _count_macs(model: nn.Module, x: AnyInputs) -> dict[tuple[int, str], int]:
     macs: dict[tuple[int, str], int] = {}
 

@@ -65,6 +65,10 @@ class ReadSlot:
         self.read(None, None)
         self._observe = observe
 
+    def watch(self, observe: Observer | None) -> None:
+        """Show each read to `observe` from now on, and read the chip as before; None shows none."""
+        self._observe = observe
+
     def set_ranges(self, ranges: Ranges) -> None:
         """Set the ranges of the layer's converters, from the next chip on."""
         self._ranges = ranges

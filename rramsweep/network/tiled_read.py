@@ -19,6 +19,7 @@ from rramsweep.crossbar.current_voltage import Sinh
 from rramsweep.crossbar.mapping import Sliced, cell_gains, copies_of, is_paired, sign_of, slice_of
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
 from rramsweep.crossbar.tile import Crossbar
+from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import Ideal
@@ -27,6 +28,9 @@ from rramsweep.network.products import Direct, Patches, Product
 
 # Conversions of a layer and chip in which those outside the range are counted.
 COUNTED = 65_536
+
+# Vectors whose power is solved along the wires, for each layer and chip.
+POWERED = 16
 
 # Cells hold digits where they differ by no more than the rounding of float32.
 _DIGIT_ERROR = 1e-4
@@ -155,7 +159,7 @@ class TiledRead:
         tile = spec.tile if isinstance(spec.tile, Crossbar) else None
         self.reads = [(slice(0, self.inputs), 0)] if tile is None else tile.reads(self.inputs)
         self.columns = self.outputs // self.groups if tile is None else tile.columns
-        self._product, self._axes = product, weight.dim() - 2
+        self._array, self._product, self._axes = array, product, weight.dim() - 2
         self._dac = spec.dac if isinstance(spec.dac, UniformDAC) else None
         self._adc = spec.adc if isinstance(spec.adc, UniformADC) else None
         self._per_vector = self._dac is not None and self._dac.range == "abs_max"
@@ -229,6 +233,7 @@ class TiledRead:
         """
         self._take(ranges)
         self._layer, self.clipped = layer, Clipped()
+        self._wires_share: float | None = None
         behind = torch.ones(self.outputs, device=layer.full_scale.device) if scale is None else scale
         if self._undivided:
             # Laws of read noise take the weights from the cells, and have no batch norm folded.
@@ -313,6 +318,62 @@ class TiledRead:
                 else:
                     z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
                 yield read.lines.slice, read.tile, self.form.outputs_first(z)
+
+    def array_uS(self, x: Tensor, *args: Any, **kwargs: Any) -> float | None:
+        """Power that the chip's cells draw from a read, summed over its vectors and pulses.
+
+        `sum over pulses of sum_ij G_ij u_i^2` in uS, with inputs u relative to a full one: uW for a full input of 1 V.
+        Of cells with a curve f the current is `G f(u)`. Under wires it is scaled by the `sum V I` of the drivers over
+        the `sum G V^2` of some vectors, evenly spaced over those of the chip's first read that drives a line.
+
+        Args:
+            x, args, kwargs: what the layer is called with.
+
+        Returns:
+            None without a DAC, whose full input sets the scale of voltages.
+        """
+        if self._dac is None:
+            return None
+        alone = x.dim() == self._axes + 1
+        x = (x.unsqueeze(0) if alone else x).float()
+        vectors = self.form.take(x, *args, **kwargs)
+        squares = self._pulses(vectors, squared=True)
+        by_line = torch.stack([g.flatten(1) for g in self._layer.g_uS.values()]).double().sum(0)
+        by_line = by_line.view(self.groups, -1, self.inputs).sum(1)
+        weight = self.form.weight(by_line.to(squares), slice(0, self.inputs))
+        drawn = float(self.form.product(squares, weight, None).double().sum())
+        if self._wires_share is None and drawn > 0:
+            self._wires_share = self._share_under_wires(x, by_line, *args, **kwargs) if self.spec.wired else 1.0
+        return drawn * (self._wires_share or 0.0)
+
+    def _share_under_wires(self, x: Tensor, by_line: Tensor, *args: Any, **kwargs: Any) -> float | None:
+        """`sum V I` over `sum G V^2` of some vectors; None where all of them are zero."""
+        tile, wires, layer = self.spec.tile, self.spec.wires, self._layer
+        assert isinstance(tile, Crossbar)
+        assert isinstance(wires, Segments)
+        vectors = Patches(self._array, self._product).take(x, *args, **kwargs)
+        pulses = self._pulses(vectors).reshape(-1, self.groups, self.inputs).double()
+        pulses = pulses[pulses.flatten(1).any(1)]
+        if not len(pulses):
+            return None
+        some = pulses[torch.linspace(0, len(pulses) - 1, min(POWERED, len(pulses)), device=x.device).long()]
+        power = tile.power_uS(layer.g_uS, wires, self.spec.device.g_min_uS, some, self.groups).sum()
+        return float(power / (some.square() * by_line).sum())
+
+    def _pulses(self, vectors: Tensor, squared: bool = False) -> Tensor:
+        """Drive of each pulse relative to a full one, bits one after the other along the batch.
+
+        Args:
+            vectors: as the form of the product takes them.
+            squared: voltage times current of a cell of unit conductance in its place.
+        """
+        drive = self._codes(vectors, self._largest(vectors))
+        assert self._dac is not None
+        if self._dac.serial:
+            bits = self._bits(drive)
+            return bits.square() if squared else bits
+        u = drive / self._code_max
+        return u * self._curved(u.clone()) if squared else u
 
     @property
     def lsb_over_level(self) -> float | None:

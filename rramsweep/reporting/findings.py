@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rramsweep.analysis.anytime import EMPTY, FAILED, MISSING
+from rramsweep.analysis.costs import unpriced
 from rramsweep.analysis.grouping import group_numbers, inputs_word, scales, span
 from rramsweep.analysis.schema import CHANCE, EXECUTION, TIME
 from rramsweep.analysis.summary import at_chance, interval_words, skewed
@@ -307,6 +308,7 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
             "Without yield_drop=VALUE, how much worse than digital a good chip may be, this metric has no yield: only "
             "the mean can be bounded."
         )
+    notes += [f"{words[0].upper()}{words[1:]}." for words in unpriced(frame)]
     failed = int((frame["status"] == "failed").sum())
     if failed:
         notes.append(f"{failed} failed {'trial is' if failed == 1 else 'trials are'} left out of every number.")

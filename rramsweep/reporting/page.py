@@ -18,8 +18,9 @@ from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import at_chance, interval_words, tail_heading, tail_text
 from rramsweep.intervals import T
 from rramsweep.reporting.axis import text_of
+from rramsweep.reporting.cost_table import COST, cost_table
 from rramsweep.reporting.findings import Findings, mixed_executions
-from rramsweep.reporting.recovery_table import NUMBERS, WORDS, recovery_table
+from rramsweep.reporting.recovery_table import RECOVERED, Words, recovery_table
 from rramsweep.reporting.request import request
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import LeftOut
@@ -74,7 +75,8 @@ def render(
         baselines=_baselines(frame, summary.attrs["by"]),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
         left_out=left_out or {},
-        recovery=_recovery(frame),
+        recovery=_beside(recovery_table(frame), RECOVERED),
+        cost=_beside(cost_table(summary), COST),
         head=_head(summary),
         rows=_rows(summary),
         components=[c for c in used if c["option"] != "ideal"],
@@ -119,12 +121,11 @@ def _baselines(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _recovery(frame: pd.DataFrame) -> dict[str, Any] | None:
-    found = recovery_table(frame)
+def _beside(found: tuple[list[str], list[list[str]]] | None, words: Words) -> dict[str, Any] | None:
     if found is None:
         return None
     by, rows = found
-    return {"words": WORDS, "head": [*by, *NUMBERS], "rows": rows, "names": len(by)}
+    return {"words": words.below, "head": [*by, *words.numbers], "rows": rows, "names": len(by)}
 
 
 def _head(summary: pd.DataFrame) -> list[dict[str, str]]:

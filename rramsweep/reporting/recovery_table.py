@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,18 +14,34 @@ from rramsweep.analysis.schema import ENDED
 from rramsweep.reporting.axis import text_of
 from rramsweep.scale import Bound, Scale, percent
 
-TITLE = "what calibration recovers of the score lost without it, and what that costs"
-WORDS = (
+
+@dataclass(frozen=True)
+class Words:
+    """Words about a table beside the summary.
+
+    Args:
+        title: of the table in the terminal, and on the page.
+        below: what its numbers are.
+        numbers: their names, behind the columns that tell rows apart.
+    """
+
+    title: str
+    below: str
+    numbers: Sequence[str]
+
+
+RECOVERED = Words(
+    "what calibration recovers of the score lost without it, and what that costs",
     f"recovered: ratio of means over the chips of both, its interval from {RESAMPLES:,} paired resamples; only where "
-    "the loss exceeds its interval; MACs an input of the network"
+    "the loss exceeds its interval; MACs an input of the network",
+    ("n", "lost", "recovered %", "interval", "worst before", "worst chip", "parameters", "MACs", "images"),
 )
-NUMBERS = ("n", "lost", "recovered %", "interval", "worst before", "worst chip", "parameters", "MACs", "images")
 
 _ENDS: tuple[Bound, ...] = ("low", "high")
 
 
 def recovery_table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]] | None:
-    """Names of the columns that tell rows apart, and the rows' texts, those of `NUMBERS` last.
+    """Names of the columns that tell rows apart, and the rows' texts, those of `RECOVERED.numbers` last.
 
     Args:
         frame: a results frame.

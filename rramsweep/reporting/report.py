@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rramsweep.analysis import frames
+from rramsweep.analysis.costs import cost_of, unpriced
 from rramsweep.analysis.grouping import inputs_word, resolve_by, scales
 from rramsweep.analysis.schema import ENDED
 from rramsweep.analysis.summary import at_chance, interval_words, summarize, tail_heading, tail_text
@@ -26,10 +27,11 @@ from rramsweep.files import write_atomic
 from rramsweep.intervals import T
 from rramsweep.reporting import page
 from rramsweep.reporting.axis import text_of
+from rramsweep.reporting.cost_table import COST, cost_table
 from rramsweep.reporting.figures import caption_of, figures_for
 from rramsweep.reporting.findings import doubtful, few_chips, findings, guessing, mixed_executions, unseen
 from rramsweep.reporting.page import PAGE_FILE
-from rramsweep.reporting.recovery_table import NUMBERS, TITLE, WORDS, recovery_table
+from rramsweep.reporting.recovery_table import RECOVERED, Words, recovery_table
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.style import styled
 from rramsweep.reporting.terminal import show_table
@@ -96,7 +98,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
         n = [len(seeds) if end is None else end[0] for seeds, end in zip(plan.seeds, ended, strict=True)]
         plan = replace(plan, seeds=[seeds[:k] for seeds, k in zip(plan.seeds, n, strict=True)])
     points = [
-        {"point_id": point.point_id, "choices": point.choices, "params": own}
+        {"point_id": point.point_id, "choices": point.choices, "params": own, "cost": cost_of(point)}
         for point, own in zip(plan.points, params, strict=True)
     ]
     frame = frames.join(points, select(facts, plan), plan.swept)
@@ -209,27 +211,28 @@ def show(
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
     for sentence in unseen(summary):
         console.print(sentence, markup=False)
-    _show_recovered(frame, console)
+    _show_beside(recovery_table(frame), RECOVERED, console)
+    _show_beside(cost_table(summary), COST, console)
     beyond = [note for note in beyond_source(frame) if note not in printed]
-    for note in [*few_chips(summary), *doubtful(summary), *mixed_executions(frame), *beyond]:
+    for note in [*few_chips(summary), *doubtful(summary), *mixed_executions(frame), *unpriced(frame), *beyond]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
 
-def _show_recovered(frame: pd.DataFrame, console: Console) -> None:
-    found = recovery_table(frame)
+def _show_beside(found: tuple[list[str], list[list[str]]] | None, words: Words, console: Console) -> None:
+    """Print a table beside the summary, where there is one: names of the columns that tell rows apart, and the rows."""
     if found is None:
         return
     by, rows = found
-    table = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+    table = Table(title=words.title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
     for name in by:
         table.add_column(name, overflow="fold")
-    for name in NUMBERS:
+    for name in words.numbers:
         table.add_column(name, justify="right", no_wrap=name != "interval")
     for row in rows:
         table.add_row(*row)
     show_table(table, console)
-    console.print(WORDS, markup=False)
+    console.print(words.below, markup=False)
 
 
 def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from rramsweep import calibration, datasets, effects, metrics, models
+from rramsweep import calibration, cost, datasets, effects, metrics, models
 from rramsweep.calibration import Calibration
 from rramsweep.construct import OWN, Kind, arguments, build, check_node, fit, inside, resolve
 from rramsweep.crossbar import Crossbar, Segments, Sinh, UniformADC, UniformDAC, mapping
@@ -96,6 +96,7 @@ KINDS: dict[str, Kind] = {
     "data": Kind("rramsweep.datasets", datasets.LOADERS),
     "metric": Kind("rramsweep.metrics", metrics.METRICS, checked),
     "accelerator": Kind("rramsweep.network", ("Accelerator",)),
+    "cost": cost.KIND,
 }
 
 

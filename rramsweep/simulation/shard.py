@@ -17,6 +17,7 @@ from rramsweep.simulation.passes import run_trials
 from rramsweep.simulation.trial import failure
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.executions import EXECUTIONS_FILE, read_executions
+from rramsweep.study.facts import ARRAY
 from rramsweep.study.plan import Plan, Point
 from rramsweep.study.progress import Tally
 from rramsweep.study.stopping import Fixed, in_order
@@ -94,16 +95,20 @@ class Work:
     def __init__(self, plan: Plan, store: Store, retry_failed: bool = False) -> None:
         self._plan, self._settings = plan, plan.settings
         self._known: dict[str, dict[int, float | None]] = {}
+        # A plan may have a point with and without a cost: the chips of both are run once, with it.
+        self._powered = {p.point_id: p for p in plan.points if p.draws_power}
         table = store.facts(p.point_id for p in plan.points)
-        columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "score"))
-        for point_id, seed, status, score in zip(*columns, strict=True):
+        columns = (table[c].to_pylist() for c in ("point_id", "seed", "status", "score", ARRAY))
+        for point_id, seed, status, score, array_uS in zip(*columns, strict=True):
+            if status == "ok" and array_uS is None and point_id in self._powered:
+                continue  # run before a cost was asked for: what its array draws takes the chip
             if status == "ok" or not retry_failed:
                 self._known.setdefault(point_id, {})[seed] = score
 
     def __iter__(self) -> Iterator[tuple[Point, list[int]]]:
         for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
             while batch := self._batch(point, seeds):
-                yield point, batch
+                yield self._powered.get(point.point_id, point), batch
 
     def left(self) -> int:
         """Number of trials that the plan lacks at most; with a stopping rule it may end before."""

@@ -20,6 +20,7 @@ from rramsweep.network.accelerator import CPU, Accelerator
 from rramsweep.network.analog import AnalogNetwork
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.simulation.execution import Execution
+from rramsweep.study.facts import ARRAY
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ class Bench:
         execution: how the network is run.
         others: the same network again, for each further chip that is run at the same time.
         chance: largest share of inputs that one answer to all of them gets right, see `metrics.chance_accuracy`.
+        powered: inputs on which it is measured what the array draws; none where no cost is asked for.
     """
 
     point_id: str
@@ -67,6 +69,7 @@ class Bench:
     execution: Execution
     others: Sequence[AnalogNetwork] = ()
     chance: float | None = None
+    powered: Sequence[AnyInputs] = ()
 
 
 def evaluate(
@@ -178,9 +181,12 @@ def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
         with no_exit("an effect of the chip"):
             network = bench.network.chip(seed)
         chip = evaluate(network, bench.batches, bench.targets, bench.metric, bench.network.accelerator)
+        found = facts(bench, chip)
+        if bench.powered:  # behind the facts, some of which are of the last reads
+            found[ARRAY] = bench.network.array_uS(bench.powered)
     except Exception as error:
         return {**row, **failure(error), "seconds": time.perf_counter() - started}, None
-    return {**row, **facts(bench, chip), "seconds": time.perf_counter() - started}, chip.correct
+    return {**row, **found, "seconds": time.perf_counter() - started}, chip.correct
 
 
 def facts(bench: Bench, chip: Evaluation) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from rramsweep.calibration import Calibration
 from rramsweep.calibration.checks import check_calibration
 from rramsweep.calibration.chips import ChipCalibration
 from rramsweep.construct import OWN
+from rramsweep.cost import NetworkCounts, Published
+from rramsweep.crossbar import UniformDAC
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.datasets import Data
 from rramsweep.datasets.inputs import AnyInputs, sizes
@@ -35,6 +37,7 @@ from rramsweep.network.arrays import find_arrays, private_copy
 from rramsweep.network.batch_norm import fused
 from rramsweep.network.determinism import check_steady, idle_inputs, idle_weights
 from rramsweep.network.forking import refuse_after_fork
+from rramsweep.network.hardware import count_parts
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.partition import LayerSize, describe_shares, layer_sizes, shares, stacked_weights
 from rramsweep.network.ranges import FITTING_INPUTS
@@ -145,7 +148,42 @@ class Workbench:
         for key in POINT_KEYS:
             params |= parts.flat(key, node[key])
         params |= parts.keep("scale", lambda: scale_of(parts.metric(metric)).columns, metric)
-        return Point(point_id, text, choices, params, node)
+        return Point(point_id, text, choices, params, node, self._counts(node, specs))
+
+    def _counts(self, node: Mapping[str, Any], specs: Mapping[str, LayerSpec]) -> Mapping[str, Any] | None:
+        """Counts of a point's parts as plain data, checked against the sources of its cost; None without a cost."""
+        cost = self._parts.component("cost", node["cost"])
+        if not isinstance(cost, Published):
+            return None
+
+        def count() -> NetworkCounts:
+            model = private_copy(self._parts.folded(node))
+            return count_parts(model, specs, self._parts.data(node["data"]).x[:1], self._signs(node, specs))
+
+        keys = [node[key] for key in ("model", "data", "analog", *(g for g in CELL_GROUPS if g not in STAGES))]
+        counts = self._parts.keep("counts", count, *keys)
+        cost.check(counts)
+        if counts.incomplete:
+            named = f"{', '.join(counts.incomplete[:3])}{', ...' if len(counts.incomplete) > 3 else ''}"
+            self._notes[
+                f"cost=published has no source for ideal converters, so points with dac=ideal or adc=ideal ({named}) "
+                "have no cost: set dac=uniform adc=uniform"
+            ] = None
+        return self._parts.keep("counts document", counts.document, *keys)
+
+    def _signs(self, node: Mapping[str, Any], specs: Mapping[str, LayerSpec]) -> Mapping[str, bool]:
+        """Layers whose inputs come bit by bit with a sign that is fitted, and what the fit finds."""
+        fitted = {
+            name: spec
+            for name, spec in specs.items()
+            if isinstance(spec.dac, UniformDAC) and spec.dac.serial and spec.dac.sign == "auto"
+        }
+        if not any(spec.dac.range == "fitted" for spec in fitted.values() if isinstance(spec.dac, UniformDAC)):
+            return {}
+        # A network of its own: the ranges of chips are fitted as chips are run, which is not settled yet.
+        network = AnalogNetwork(self._parts.folded(node), specs, node["t_s"], self._parts.folds(node))
+        found = network.fit_ranges(self._fitting_inputs(node))
+        return {name: found[name].signed for name in fitted}
 
     def _load(self, node: Mapping[str, Any]) -> None:
         """Build network and data, and take their notes."""
@@ -240,7 +278,10 @@ class Workbench:
             network.calibrates,  # batch norms are then no part of the weights, and numbers rounded otherwise
         )
         chance = self._chance(node)
-        return Bench(point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance)
+        powered = execution.batches(data.spread(FITTING_INPUTS).x) if point.draws_power else ()
+        return Bench(
+            point.point_id, network, batches, data.y, metric, digital, ideal, execution, others, chance, powered
+        )
 
     def _network(self, node: Mapping[str, Any], specs: Mapping[str, LayerSpec], execution: Execution) -> AnalogNetwork:
         folded, folds, accelerator = self._parts.folded(node), self._parts.folds(node), self._accelerator(node)

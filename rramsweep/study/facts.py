@@ -5,6 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# Power that the array draws for one input: `sum over pulses of sum_ij G_ij u_i^2`, u relative to a full input.
+ARRAY = "cost.array_uS"
+
 FACTS = pa.schema(
     [
         pa.field("point_id", pa.string(), nullable=False),
@@ -35,6 +38,7 @@ FACTS = pa.schema(
         pa.field("calibration.extra_parameters", pa.int64()),  # from here on null unless the chip was calibrated
         pa.field("calibration.extra_macs", pa.int64()),  # for one input
         pa.field("calibration.seconds", pa.float64()),  # of its fit, part of `seconds`
+        pa.field(ARRAY, pa.float64()),  # null unless a cost was asked for and every layer has a DAC
     ]
 )
 

@@ -38,6 +38,7 @@ class Point:
         choices: `{config group: option}`, labels only.
         params: `{dotted override name: scalar}`, the parameter columns of the table.
         config: the resolved config of the point, nested plain data, from which a worker builds it.
+        counts: of the parts of its network, `cost.NetworkCounts` as plain data; None where no cost is asked for.
     """
 
     point_id: str
@@ -45,6 +46,12 @@ class Point:
     choices: Mapping[str, str]
     params: Mapping[str, Any]
     config: Mapping[str, Any]
+    counts: Mapping[str, Any] | None = None
+
+    @property
+    def draws_power(self) -> bool:
+        """True where its trials measure what the array draws: a cost is asked for, and every layer has a DAC."""
+        return self.counts is not None and all(layer.get("dac_bits") is not None for layer in self.counts["layers"])
 
     def label(self, name: str) -> Any:
         """A parameter, or the option of a group; None where the point has neither."""
@@ -100,6 +107,7 @@ class Plan:
                 "params": dict(p.params),
                 "config": {name: shared(node) for name, node in p.config.items()},
                 "seeds": _ranges(seeds),
+                **({} if p.counts is None else {"counts": shared(p.counts)}),
             }
             for p, seeds in zip(self.points, self.seeds, strict=True)
         ]
@@ -193,6 +201,11 @@ def _point(entry: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> Po
             fit(node, float, f"{where}.config.t_s")
         else:
             _map(node, f"{where}.config.{name}")
+    counts = None
+    if entry.get("counts") is not None:
+        counts = _map(_part(entry["counts"], parts, f"{where}.counts"), f"{where}.counts")
+        for layer in _list(counts.get("layers"), f"{where}.counts.layers"):
+            _map(layer, f"{where}.counts.layers")
     if "t_s" not in config:
         raise ValidationError("is missing", "run the sweep again", parameter=f"{where}.config.t_s")
     return Point(
@@ -201,6 +214,7 @@ def _point(entry: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> Po
         {group: fit(option, str, f"{where}.choices.{group}") for group, option in choices.items()},
         params,
         config,
+        counts,
     )
 
 

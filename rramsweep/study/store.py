@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.files import remove_leftovers, temporary_name, write_atomic
-from rramsweep.study.facts import FACTS, IMAGE_COUNTS, IMAGES, POINTS, scored
+from rramsweep.study.facts import ARRAY, FACTS, IMAGE_COUNTS, IMAGES, POINTS, scored
 from rramsweep.study.folders import check_can_be_folder
 from rramsweep.study.fragments import Fragments
 from rramsweep.study.plan import Plan, Point
@@ -136,7 +136,9 @@ class Store:
         if point_ids is not None:
             wanted = pa.array(sorted(set(point_ids)), pa.string())
             table = table.filter(pc.is_in(table["point_id"], value_set=wanted))
-        table = table.sort_by([("point_id", "ascending"), ("seed", "ascending"), ("status", "descending")])
+        # Of two successes the one that knows what the array draws: nulls come last.
+        order = [("point_id", "ascending"), ("seed", "ascending"), ("status", "descending"), (ARRAY, "ascending")]
+        table = table.sort_by(order)
         if table.num_rows < 2:
             return table
         # By arrow's own functions alone: on the way to numpy pyarrow imports pandas, which takes longer than the rest.

@@ -364,6 +364,9 @@ def test_read_refuses_what_is_no_parquet(tmp_path):
         read(tmp_path / "none.parquet")
 
 
+ENDS = ("", "_low", "_high")
+
+
 def test_the_schema_is_what_the_readme_says():
     text, whole, real = pa.string(), pa.int64(), pa.float64()
     assert dict(FACTS) == {
@@ -375,6 +378,8 @@ def test_the_schema_is_what_the_readme_says():
         **{"loss": real, "seconds": real, "batch_size": whole, "memory_format": text, "threads": whole},
         **{"accelerator": text, "wires_kernel": text, "dac_clip_rate": real, "adc_clip_rate": real},
         **{"calibration.extra_parameters": whole, "calibration.extra_macs": whole, "calibration.seconds": real},
+        **{"cost.array_uS": real},
+        **{f"cost.{cost}{end}": real for cost in ("energy_pJ", "area_um2", "latency_us") for end in ENDS},
     }
     readme = (Path(__file__).parents[2] / "rramsweep/analysis/README.md").read_text()
     assert all(f"`{name}`" in readme for name in (*FACTS, *CHOICES, *METRIC))

@@ -161,7 +161,7 @@ def test_list_without_a_group_is_one_screen(capsys):
     ("group", "says"),
     [
         ("drfit", "'drfit' is not a group of options: did you mean drift?"),
-        ("foo", "metric, accelerator, stopping, hydra/launcher"),
+        ("foo", "metric, cost, accelerator, stopping, hydra/launcher"),
         ("drift=relative", "got 'drift=relative': write rramsweep list drift"),
         ("drfit=relative", "'drfit' is not a group of options: did you mean drift?"),
         ("relative", "'relative' is not a group of options: did you mean relaxation"),

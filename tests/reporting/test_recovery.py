@@ -12,7 +12,7 @@ from rramsweep.analysis.summary import summarize
 from rramsweep.reporting import page, report
 from rramsweep.reporting.figures import figures_for
 from rramsweep.reporting.findings import findings
-from rramsweep.reporting.recovery_table import NUMBERS, recovery_table
+from rramsweep.reporting.recovery_table import RECOVERED, recovery_table
 from tests.analysis.test_recovery import frame_of, grid, two
 from tests.reporting.test_plots import caption, legend
 
@@ -25,7 +25,7 @@ def test_the_table_says_lost_recovered_and_cost():
     assert by == ["calibration"]
     (row,) = rows
     share = 1 - 20 / 84
-    assert dict(zip([*by, *NUMBERS], row, strict=True)) == {
+    assert dict(zip([*by, *RECOVERED.numbers], row, strict=True)) == {
         "calibration": "moments",
         "n": "3",
         "lost": "28.00",
