@@ -1,4 +1,4 @@
-"""The verbs of the command line beside a sweep itself: inspect, finetune, list, report, store, explain.
+"""The verbs of the command line beside a sweep itself: inspect, finetune, spread, list, report, store, explain.
 
 Each verb imports what it needs when it is called, since torch, pandas and Hydra take seconds that another does without.
 """
@@ -81,6 +81,24 @@ def finetune_verb(arguments: Sequence[str], console: Console) -> None:
     end_imports()
     with command_errors():
         fine_tuning.run(arguments, console)
+
+
+def spread_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep spread [OVERRIDES]`: which stages and layers the spread between chips comes from.
+
+    Takes what `rramsweep` takes for one point; by=stage or by=layer leaves the other out. Runs each chip again with the
+    random draws of one stage, of all stages but one, or of one layer drawn again. Prints shares of the variance of the
+    score; writes spread.csv and a figure for each. Ended early, the same command goes on.
+    """
+    if not _are_overrides(arguments, spread_verb, console):
+        return
+    check_names([argument for argument in arguments if not argument.startswith("by=")])
+    from rramsweep.cli import spread
+    from rramsweep.cli.overrides import command_errors
+
+    end_imports()
+    with command_errors():
+        spread.run(arguments, console)
 
 
 def _are_overrides(arguments: Sequence[str], verb: Callable[..., None], console: Console) -> bool:
@@ -170,6 +188,7 @@ def _existing(folder: str) -> Store:
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "inspect": inspect_verb,
     "finetune": finetune_verb,
+    "spread": spread_verb,
     "list": list_verb,
     "report": report_verb,
     "store": store_verb,
