@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
+from rramsweep.analysis.random_effects import over_networks
 from rramsweep.analysis.schema import CHANCE, METRIC
 from rramsweep.arguments import checked_arguments
+from rramsweep.errors import ValidationError
 from rramsweep.intervals import (
     ALPHA,
     CONFIDENCE,
@@ -39,7 +41,9 @@ BASELINES = {score: accuracy for score, accuracy in ACCURACY_OF.items() if score
 
 
 @checked_arguments
-def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None) -> pd.DataFrame:
+def summarize(
+    frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: float | None = None, over: str | None = None
+) -> pd.DataFrame:
     """Summarize the chips of each group, a group being one combination of the values in ``by``.
 
     Args:
@@ -48,6 +52,8 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
             sweep varied (``frame.attrs["swept"]``), or without those, every choice and parameter that varies.
         yield_drop: how much worse than the digital network a good chip may be, in the metric's unit. Default: what the
             sweep was asked for (``frame.attrs["yield_drop"]``), or 0.02 for a fraction; other metrics have none.
+        over: a column that tells networks apart, such as ``model.checkpoint``: each group then holds several networks,
+            and its spread is split (`random_effects.components`), in a table of its own; ``by`` is without it.
 
     Returns:
         One row a group in order of appearance. Scores are in the metric's unit, accuracies fractions. ``low``,
@@ -95,12 +101,24 @@ def summarize(frame: pd.DataFrame, by: Sequence[str] | None = None, yield_drop: 
         ``attrs`` whenever a column is read, and a text never). It is null where these are absent or of other chips
         than the group's, so a frame of which rows were dropped has none.
 
+        With ``over``: one row a group with ``by``, ``networks``, ``n`` (seeds that finished in every network; others
+        are left out), ``score_mean``, ``score_low``, ``score_high`` (95 % interval over other such networks and other
+        chips, null for fewer than five networks), ``std_networks``, ``std_chips`` (within a network), ``std_images``
+        (of an accuracy over test sets of this size, by its binomial count), ``network_min``, ``network_max`` (means of
+        the worst and best network, in numbers) and the ``metric.`` columns. ``attrs["notes"]`` say what the numbers
+        hold for, and where an estimate of a variance below 0 is shown as 0.
+
     Raises:
         ValueError: a column that is not there (with the nearest names), a ``yield_drop`` that is none in the metric's
             unit or meets several units, or a group that holds more than one point, with the columns that would tell
             these apart.
     """
     need_facts(frame)
+    if over is not None:
+        if yield_drop is not None:
+            raise ValidationError("is not used with over", "leave it out", value=yield_drop, parameter="yield_drop")
+        resolve_by(frame, [over])
+        return over_networks(frame, resolve_by(frame, by), over)
     yield_drop = allowed_drop(frame, yield_drop)
     keys = resolve_by(frame, by)
     per_image = frame.attrs.get("images") or {}
