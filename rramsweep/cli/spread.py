@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -130,22 +131,19 @@ def run(arguments: Sequence[str], console: Console) -> None:
     )
     for note in [*design.workbench.notes, *plan.settings.notes]:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
-    folder = Path("outputs") / "spread" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    folder.mkdir(parents=True, exist_ok=True)
-    progress = ProgressFile(folder, 0)
     try:
-        with Monitor(folder, left):
-            tally = _compute(design, store, progress)
-            progress(tally)
-            progress.write()
+        if left:
+            with TemporaryDirectory() as watched, Monitor(Path(watched), left):
+                progress = ProgressFile(Path(watched), 0)
+                progress(_compute(design, store, progress))
+                progress.write()
     except KeyboardInterrupt as error:
         words, code = ended_by(error)
         kept = plan.n_trials - Work(plan, store).left()
         line = f"{words}, with {kept} of {plan.n_trials} trials kept: run the same command to go on"
         raise CommandError(line, code) from error
-    finally:
-        ProgressFile.clear(folder)
     table = _table(design, store)
+    folder = Path("outputs") / "spread" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     _write(table, folder)
     _show(table, console)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
@@ -279,6 +277,7 @@ def _notes(table: pd.DataFrame, scores: Floats, done: pd.DataFrame, n_failed: in
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
     """Write `spread.csv` and a figure for each kind of part."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / TABLE_FILE, frames.csv(table))
     if table["total"].isna().all():
         return
