@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from rramsweep.intervals import CONFIDENCE, Floats
@@ -81,29 +82,28 @@ def variance_shares(scores: Floats, parts: Sequence[Part]) -> pd.DataFrame:
 
         Intervals are 2.5 and 97.5 % quantiles over `RESAMPLES` resamples of the chips (seed 0), NaN below `FEWEST`
         chips. Shares are NaN where `has_spread` is false. ``attrs`` hold ``interaction``, ``interaction_low`` and
-        ``interaction_high``: 1 less the sum of the first orders of the stages, cut at 0 and 1 itself alone.
+        ``interaction_high``: 1 less the sum of the first orders of the stages, cut at 0.
     """
     rows = []
-    first_orders: list[tuple[float, _Pairs | None]] = []
+    first_orders: list[_Share | None] = []
     usable = has_spread(scores)
 
-    def pairs(second: Floats | None) -> _Pairs | None:
-        return None if second is None or not usable else _Pairs.of(scores, second)
+    def share(second: Floats | None, complement: bool = False, most: float = 1.0) -> _Share | None:
+        return None if second is None or not usable else _Share.of(scores, second, complement, most)
 
     for part in parts:
-        kept = pairs(part.kept)
         if part.redrawn is None:
             shares, both = dict.fromkeys((*FIRST_ORDER, *TOTAL), 1.0 if usable else np.nan), scores
         else:
-            total = _interval(*TOTAL, [(1.0, pairs(part.redrawn))], 0.0)
-            shares = _interval(*FIRST_ORDER, [(-1.0, kept)], 1.0, float(np.fmin(1.0, total["high"]))) | total
-            both = scores + part.redrawn
+            total = _interval(*TOTAL, share(part.redrawn))
+            first_order = share(part.kept, True, float(np.fmin(1.0, total["high"])))
+            shares, both = _interval(*FIRST_ORDER, first_order) | total, scores + part.redrawn
+            if part.kind == STAGE:
+                first_orders.append(first_order)
         rows.append({"part": part.kind, "name": part.name, **shares, "chips": int(np.isfinite(both).sum())})
-        if part.kind == STAGE:
-            first_orders.append((1.0, kept))
     table = pd.DataFrame(rows)
-    if len(first_orders) > 1:
-        table.attrs |= _interval(*INTERACTION, first_orders, 1.0 - len(first_orders))
+    if first_orders:
+        table.attrs |= _interval(*INTERACTION, *first_orders, rest=True)
     return table
 
 
@@ -116,56 +116,61 @@ def has_spread(scores: Floats) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Scores of chips, and of the same chips with some draws drawn again; NaN where either failed."""
+class _Share:
+    """A share, from the scores of chips and of the same chips with some draws drawn again; NaN where either failed.
+
+    Args:
+        first, second: the two scores of each chip.
+        complement: 1 less what was drawn again.
+        most: where it is cut, as at 0.
+    """
 
     first: Floats
     second: Floats
+    complement: bool
+    most: float
 
     @staticmethod
-    def of(first: Floats, second: Floats) -> _Pairs:
+    def of(first: Floats, second: Floats, complement: bool, most: float) -> _Share:
         # About 0, so that squares do not cancel.
         middle = np.nanmean(first)
-        return _Pairs(first - middle, second - middle)
+        return _Share(first - middle, second - middle, complement, most)
 
-    def ratio(self, counts: Floats) -> Floats:
-        """Half the mean square difference over the variance, of each resample of the chips, (resamples, chips)."""
-        known = ~(np.isnan(self.first) | np.isnan(self.second))
-        x, y, counts = self.first[known], self.second[known], counts[:, known]
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        return ~np.isnan(self.first + self.second)
+
+    def values(self, counts: Floats) -> Floats:
+        """The share of each resample of the chips, (resamples, chips); NaN where the variance is none."""
+        x, y, counts = self.first[self.known], self.second[self.known], counts[:, self.known]
         n = counts.sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             half_square, square, mean = (counts @ z / n for z in ((x - y) ** 2 / 2, (x**2 + y**2) / 2, (x + y) / 2))
             of_means = (counts @ ((x + y) / 2) ** 2 / n - mean**2) / (n - 1)
             variance = square - mean**2 + of_means
-            # All members of a resample are one number: no share of nothing.
-            return np.where((n > 1) & (variance > 0), half_square / variance, np.nan)
+            share = np.where((n > 1) & (variance > 0), half_square / variance, np.nan)
+        return np.asarray(np.clip(1 - share if self.complement else share, 0.0, self.most))
 
 
-def _interval(
-    name: str, low: str, high: str, terms: Sequence[tuple[float, _Pairs | None]], constant: float, most: float = 1.0
-) -> dict[str, float]:
-    """`constant + sum(sign * ratio)` with its bootstrap interval, all terms over the same resamples of the chips.
-
-    It is cut at 0 and `most`.
-    """
-    pairs = [(sign, each) for sign, each in terms if each is not None]
-    if not pairs or len(pairs) < len(terms):
+def _interval(name: str, low: str, high: str, *shares: _Share | None, rest: bool = False) -> dict[str, float]:
+    """A sum of shares, or what it leaves of 1, with its bootstrap interval over the same resamples of the chips."""
+    known = [each for each in shares if each is not None]
+    if len(known) < len(shares):
         return dict.fromkeys((name, low, high), np.nan)
-    n = len(pairs[0][1].first)
+    n = len(known[0].first)
 
     def value(counts: Floats) -> Floats:
-        terms: Floats = np.array([sign * each.ratio(counts) for sign, each in pairs])
-        return np.asarray(constant + terms.sum(axis=0))
+        total = np.array([each.values(counts) for each in known]).sum(axis=0)
+        return np.maximum(1 - total, 0.0) if rest else np.asarray(total)
 
     found = {name: float(value(np.ones((1, n)))[0]), low: np.nan, high: np.nan}
-    fewest = min(int((~np.isnan(each.first + each.second)).sum()) for _, each in pairs)
-    if fewest >= FEWEST:
+    if min(each.known.sum() for each in known) >= FEWEST:
         resampled = value(_resamples(n))
         resampled = resampled[~np.isnan(resampled)]
         if len(resampled):
             tail = (1 - CONFIDENCE) / 2
             found[low], found[high] = (float(q) for q in np.quantile(resampled, (tail, 1 - tail)))
-    return {end: float(np.clip(share, 0.0, most)) for end, share in found.items()}
+    return found
 
 
 @lru_cache(maxsize=4)
