@@ -13,6 +13,9 @@ CELL_GROUPS = ("device", "mapping", *STAGES, "read_noise", "tile", "wires", "iv"
 # Keys of a config that are part of a point; all but `cost` decide its chips, and its identity.
 POINT_KEYS = (*CELL_GROUPS, "calibration", "analog", "model", "data", "metric", "t_s", "accelerator", "cost")
 
+# Key of a config that only hybrid chips have, which are made to split the spread between chips: `streams.Redraw`.
+REDRAW = "redraw"
+
 # Groups whose options only set the others.
 SETTERS = ("technology", "macro")
 

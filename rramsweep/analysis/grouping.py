@@ -10,7 +10,8 @@ from pandas.api.types import is_numeric_dtype
 
 from rramsweep.analysis.schema import FACTS, LATER, METRIC, TIME, check_outcomes
 from rramsweep.arguments import brief, fitting
-from rramsweep.errors import ValidationError
+from rramsweep.errors import Sentence, ValidationError
+from rramsweep.groups import REDRAW
 from rramsweep.intervals import Codes, T
 from rramsweep.scale import Scale
 from rramsweep.suggest import nearest
@@ -58,10 +59,27 @@ def need_facts(frame: pd.DataFrame) -> None:
         raise ValueError(
             f"a results frame lacks columns {', '.join(needed)}: take it from rs.run(), rs.sweep() or rs.load()"
         )
+    _refuse_hybrids(frame)
     check_outcomes(frame)
     if TIME in frame.columns and not is_numeric_dtype(frame[TIME]):
         raise ValueError(f"column {TIME} must hold seconds, got {frame[TIME].dtype}: convert it with astype(float)")
     _check_attrs(frame.attrs)
+
+
+def _refuse_hybrids(frame: pd.DataFrame) -> None:
+    """Check that no row is of a hybrid chip, whose streams are of two draws.
+
+    Raises:
+        ValidationError: says how to leave them out.
+    """
+    drawn_again = [name for name in frame.columns if str(name).startswith(f"{REDRAW}.")]
+    n = int(frame[drawn_again].notna().any(axis=1).sum()) if drawn_again else 0
+    if n:
+        raise ValidationError(
+            Sentence("rows must be of chips of one draw, not of hybrid chips, which rs.spread makes"),
+            f"leave them out, frame[frame[{drawn_again[0]!r}].isna()]",
+            shown=f"{n} rows with {drawn_again[0]}",
+        )
 
 
 def _check_attrs(attrs: Mapping[Any, Any]) -> None:

@@ -14,8 +14,10 @@ import pandas as pd
 
 from rramsweep.analysis.anytime import anytime_interval, t_kinds
 from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
+from rramsweep.analysis.random_effects import over_networks
 from rramsweep.analysis.schema import CHANCE, COSTS, METRIC
 from rramsweep.arguments import checked_arguments
+from rramsweep.errors import ValidationError
 from rramsweep.intervals import (
     ALPHA,
     ANYTIME,
@@ -49,6 +51,7 @@ def summarize(
     by: Sequence[str] | None = None,
     yield_drop: float | None = None,
     interval: str | None = None,
+    over: str | None = None,
 ) -> pd.DataFrame:
     """Summarize the chips of each group, a group being one combination of the values in ``by``.
 
@@ -61,6 +64,8 @@ def summarize(
         interval: of the mean, ``t`` or ``anytime``, which holds at every number of chips under any stopping, for
             scores in 0..1 (`intervals.betting_interval`). Default: what the sweep was asked for
             (``frame.attrs["interval"]``), or ``t``.
+        over: a column that tells networks apart, such as ``model.checkpoint``: each group then holds several networks,
+            and its spread is split (`random_effects.components`), in a table of its own; ``by`` is without it.
 
     Returns:
         One row a group in order of appearance. Scores are in the metric's unit, accuracies fractions. ``low``,
@@ -113,12 +118,26 @@ def summarize(
         ``attrs`` whenever a column is read, and a text never). It is null where these are absent or of other chips
         than the group's, so a frame of which rows were dropped has none.
 
+        With ``over``: one row a group with ``by``, ``networks``, ``n`` (seeds that finished in every network; others
+        are left out), ``score_mean``, ``score_low``, ``score_high`` (95 % interval over other such networks and other
+        chips, null for fewer than five networks), ``std_networks``, ``std_chips`` (within a network), ``std_images``
+        (of an accuracy over test sets of this size, by its binomial count), ``network_min``, ``network_max`` (means of
+        the worst and best network, in numbers) and the ``metric.`` columns. ``attrs["notes"]`` say what the numbers
+        hold for, and where an estimate of a variance below 0 is shown as 0.
+
     Raises:
         ValueError: a column that is not there (with the nearest names), an ``interval`` that the metric cannot have, a
             ``yield_drop`` that is none in the metric's unit or meets several units, or a group that holds more than one
             point, with the columns that would tell these apart.
     """
     need_facts(frame)
+    if over is not None:
+        if yield_drop is not None:
+            raise ValidationError("is not used with over", "leave it out", value=yield_drop, parameter="yield_drop")
+        if interval not in (None, T):
+            raise ValidationError("must be t with over", "leave it out", value=interval, parameter="interval")
+        resolve_by(frame, [over])
+        return over_networks(frame, resolve_by(frame, by), over)
     yield_drop = allowed_drop(frame, yield_drop)
     interval = chosen_interval(frame, interval)
     keys = resolve_by(frame, by)

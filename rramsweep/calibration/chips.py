@@ -9,7 +9,7 @@ import torch
 from rramsweep.calibration.fitting import changed, versions
 from rramsweep.calibration.protocol import PROGRAMMED, Calibration
 from rramsweep.datasets.inputs import AnyInputs
-from rramsweep.devices.streams import Stream
+from rramsweep.devices.streams import SHARED, Chip, Stream, seed_of
 from rramsweep.network.analog import AnalogNetwork
 from rramsweep.network.corrections import Corrections
 from rramsweep.network.recording import record
@@ -30,12 +30,13 @@ class ChipCalibration:
     method: Calibration
     pool: AnyInputs
 
-    def inputs(self, seed: int) -> AnyInputs:
+    def inputs(self, seed: Chip) -> AnyInputs:
         """The calibration inputs of chip `seed`."""
-        draws = Stream(self.method.seed, ("calibration", str(seed))).uniform((len(self.pool),))
+        name = ("calibration", str(seed_of(seed, SHARED, "calibration")))
+        draws = Stream(self.method.seed, name).uniform((len(self.pool),))
         return self.pool[draws.argsort(stable=True)[: self.method.images]]
 
-    def __call__(self, network: AnalogNetwork, seed: int) -> Corrections:
+    def __call__(self, network: AnalogNetwork, seed: Chip) -> Corrections:
         """Fit the corrections of chip `seed`; the network then holds the chip as it was fitted, without them."""
         method, accelerator = self.method, network.accelerator
         parts = [accelerator.take(part) for part in method.parts(self.inputs(seed))]

@@ -1,4 +1,4 @@
-"""The verbs of the command line beside a sweep itself: inspect, sensitivity, finetune, list, report, store, explain.
+"""The verbs of the command line beside a sweep itself, from `inspect` to `explain`.
 
 Each verb imports what it needs when it is called, since torch, pandas and Hydra take seconds that another does without.
 """
@@ -105,6 +105,24 @@ def finetune_verb(arguments: Sequence[str], console: Console) -> None:
         fine_tuning.run(arguments, console)
 
 
+def spread_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep spread [OVERRIDES]`: which stages and layers the spread between chips comes from.
+
+    Takes what `rramsweep` takes for one point; by=stage or by=layer leaves the other out. Runs each chip again with the
+    random draws of one stage, of all stages but one, or of one layer drawn again. Prints shares of the variance of the
+    score; writes spread.csv and a figure for each. Ended early, the same command goes on.
+    """
+    if not _are_overrides(arguments, spread_verb, console):
+        return
+    check_names([argument for argument in arguments if not argument.startswith("by=")])
+    from rramsweep.cli import spread
+    from rramsweep.cli.overrides import command_errors
+
+    end_imports()
+    with command_errors():
+        spread.run(arguments, console)
+
+
 def _are_overrides(arguments: Sequence[str], verb: Callable[..., None], console: Console) -> bool:
     """Print the help of a verb and return False where it is asked for; refuse other flags."""
     if {"-h", "--help"} & set(arguments):
@@ -194,6 +212,7 @@ def _existing(folder: str) -> Store:
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "inspect": inspect_verb,
     "sensitivity": sensitivity_verb,
+    "spread": spread_verb,
     "finetune": finetune_verb,
     "list": list_verb,
     "report": report_verb,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rramsweep.crossbar.mapping import cell_names
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, full_scale, map_layer, program, program_cells
-from rramsweep.devices.streams import JoinedStream, Stream
+from rramsweep.devices.streams import Chip, JoinedStream, Stream, stage_stream
 from rramsweep.effects.protocol import is_cellwise
 from rramsweep.groups import STAGES
 
@@ -97,11 +97,11 @@ class NetworkCells:
         """Layer of the ideal chip: mapped and quantised."""
         return self._kept.get(name) or self._map(name)
 
-    def layer(self, name: str, seed: int, t_s: float) -> ProgrammedLayer:
+    def layer(self, name: str, seed: Chip, t_s: float) -> ProgrammedLayer:
         """Program all cells of a layer of chip `seed`."""
         return program(self.ideal(name), seed, t_s)
 
-    def program(self, unit: str, seed: int, t_s: float, write: Write) -> None:
+    def program(self, unit: str, seed: Chip, t_s: float, write: Write) -> None:
         """Program one of `units` on chip `seed` and write its weights."""
         if unit in self._together:
             self._joined(unit, seed, t_s, write)
@@ -110,18 +110,18 @@ class NetworkCells:
         else:
             self._in_pieces(unit, seed, t_s, write)
 
-    def _joined(self, unit: str, seed: int, t_s: float, write: Write) -> None:
+    def _joined(self, unit: str, seed: Chip, t_s: float, write: Write) -> None:
         layers, target_uS = self._together[unit]
         arrays = [(x.name, cell, g.numel()) for x in layers for cell, g in x.target_uS.items()]
 
         def stream(stage: str) -> JoinedStream:
-            return JoinedStream([(Stream(seed, (name, cell, stage)), n) for name, cell, n in arrays])
+            return JoinedStream([(stage_stream(seed, (name, cell, stage), stage), n) for name, cell, n in arrays])
 
         g_uS = program_cells(layers[0].spec, target_uS, target_uS, t_s, stream)
         for layer in _views(layers, g_uS):
             write(layer.name, layer.weight(), WHOLE)
 
-    def _in_pieces(self, name: str, seed: int, t_s: float, write: Write) -> None:
+    def _in_pieces(self, name: str, seed: Chip, t_s: float, write: Write) -> None:
         spec, weight, w_max = self._specs[name], self._weights[name], self._w_max[name]
         generators: dict[Stream, torch.Generator] = {}  # each goes on where the piece before ended
         for rows in cuts(weight):
@@ -130,7 +130,7 @@ class NetworkCells:
             for cell, target_uS in piece.target_uS.items():
 
                 def stream(stage: str, cell: str = cell, n: int = target_uS.numel()) -> JoinedStream:
-                    return JoinedStream([(Stream(seed, (name, cell, stage)), n)], generators)
+                    return JoinedStream([(stage_stream(seed, (name, cell, stage), stage), n)], generators)
 
                 g_uS[cell] = program_cells(spec, target_uS, target_uS, t_s, stream)
             write(name, replace(piece, g_uS=g_uS).weight(), rows)

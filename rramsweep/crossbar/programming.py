@@ -37,7 +37,7 @@ from rramsweep.crossbar.mapping import (
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Cells, Device
-from rramsweep.devices.streams import JoinedStream, Stream
+from rramsweep.devices.streams import Chip, JoinedStream, Stream, stage_stream
 from rramsweep.effects import Calibrated, Effect, Ideal, Noted, ReadEffect, Timed
 from rramsweep.effects.protocol import declared
 from rramsweep.errors import Sentence, ValidationError, placed
@@ -174,10 +174,22 @@ class LayerSpec:
 
     @property
     def draws(self) -> bool:
-        """True where a part may draw at random: it is neither ideal nor declared silent."""
-        adc = self.adc
-        random_adc = isinstance(adc, UniformADC) and (adc.mismatched or adc.output_noise_lsb > 0)
-        return random_adc or any(not declared(effect, "silent") for effect in self._effects().values())
+        """True where a part may draw at random."""
+        return bool(self.drawn)
+
+    @property
+    def drawn(self) -> list[str]:
+        """Stages whose streams may be drawn from: their parts are neither ideal nor declared silent.
+
+        `read_noise` is all that is drawn at a read, the output noise of ADCs included; `adc` is their mismatch.
+        """
+        stages = [slot for slot, effect in self._effects().items() if not declared(effect, "silent")]
+        if isinstance(self.adc, UniformADC):
+            if self.adc.output_noise_lsb > 0 and "read_noise" not in stages:
+                stages.append("read_noise")
+            if self.adc.mismatched:
+                stages.append("adc")
+        return stages
 
     @property
     def converted(self) -> bool:
@@ -398,25 +410,26 @@ def map_layer(
     return ProgrammedLayer(name, spec, w_max, target_uS, target_uS, groups=groups)
 
 
-def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
+def apply_stage(layer: ProgrammedLayer, stage: str, effect: Effect, seed: Chip, t_s: float = 0.0) -> ProgrammedLayer:
     """Apply one of `STAGES` to every cell array of a layer, with the streams `(seed, layer, cell, stage)`."""
     if isinstance(effect, Ideal):
         return layer
     g_uS = {}
     for cell, now_uS in layer.g_uS.items():
         cells = Cells(now_uS, layer.target_uS[cell], layer.spec.device, t_s)
-        g_uS[cell] = _run_stage(stage, effect, cells, Stream(seed, (layer.name, cell, stage), now_uS.device))
+        stream = stage_stream(seed, (layer.name, cell, stage), stage, now_uS.device)
+        g_uS[cell] = _run_stage(stage, effect, cells, stream)
     return replace(layer, g_uS=g_uS)
 
 
-def program(layer: ProgrammedLayer, seed: int, t_s: float = 0.0) -> ProgrammedLayer:
+def program(layer: ProgrammedLayer, seed: Chip, t_s: float = 0.0) -> ProgrammedLayer:
     """Program chip `seed`'s cells of a mapped layer, at `t_s` seconds after programming: every stage in order."""
     g_uS = dict(layer.g_uS)
     # One array of cells after the other, so that fewer of them are in memory at once.
     for cell, now_uS in g_uS.items():
 
         def stream(stage: str, cell: str = cell, device: torch.device = now_uS.device) -> Stream:
-            return Stream(seed, (layer.name, cell, stage), device)
+            return stage_stream(seed, (layer.name, cell, stage), stage, device)
 
         g_uS[cell] = program_cells(layer.spec, layer.target_uS[cell], now_uS, t_s, stream)
     unmoved = layer.t_s == t_s and all(g_uS[cell] is layer.g_uS[cell] for cell in g_uS)

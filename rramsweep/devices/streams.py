@@ -12,10 +12,12 @@ import threading
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from rramsweep.errors import ValidationError
 from rramsweep.limits import SEED_LIMIT
 
 # Part of every point's identity: a change here makes other chips.
@@ -23,6 +25,9 @@ STREAMS_VERSION = 1
 
 
 CPU = torch.device("cpu")
+
+# In the place of a layer, and of a cell, in the names of streams that all layers share.
+SHARED = "*"
 
 # Layout of torch's CPU generator state: initial seed (u64), left (i32), seeded (i32), next (u64), then the 624
 # Mersenne words in one u64 each. `manual_seed` would fill them from 32 bits only, so seeds s and s + 2**32 would
@@ -64,6 +69,7 @@ class Stream:
         name: what the numbers are for, e.g. `("conv1", "p", "drift")`.
         device: where numbers are drawn.
         to: device to which they are moved; None moves nothing.
+        shared_seed: the chip of `shared`, where that is another one; see `Hybrid`.
 
     Raises:
         ValueError: the seed is out of range.
@@ -73,6 +79,7 @@ class Stream:
     name: tuple[str, ...] = ()
     device: torch.device = CPU
     to: torch.device | None = None
+    shared_seed: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEED_LIMIT:
@@ -80,7 +87,7 @@ class Stream:
 
     def child(self, *name: str) -> Stream:
         """An independent stream whose name continues this one's."""
-        return Stream(self.seed, (*self.name, *name), self.device, self.to)
+        return Stream(self.seed, (*self.name, *name), self.device, self.to, self.shared_seed)
 
     def shared(self) -> Stream:
         """Stream of the same chip and stage that all layers and cell arrays share.
@@ -88,7 +95,8 @@ class Stream:
         For what one draw moves on the whole chip, such as a chip-to-chip gain; `(layer, cell, stage, ...)` becomes
         `("*", "*", stage, ...)`.
         """
-        return Stream(self.seed, ("*", "*", *self.name[2:]), self.device, self.to)
+        seed = self.seed if self.shared_seed is None else self.shared_seed
+        return Stream(seed, (SHARED, SHARED, *self.name[2:]), self.device, self.to)
 
     def generator(self) -> torch.Generator:
         """New torch generator at the start of this stream."""
@@ -115,6 +123,82 @@ class Stream:
 
     def _moved(self, draws: Tensor) -> Tensor:
         return draws if self.to is None else draws.to(self.to)
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Streams of a chip that are drawn again: those of some stages in some layers.
+
+    Args:
+        stages: whose streams are drawn again; empty takes every stage.
+        layers: likewise; `SHARED` are the streams that all layers share.
+        seed: number of the second draw; another number is another one.
+
+    Raises:
+        ValidationError: the number is negative.
+    """
+
+    stages: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise ValidationError(
+                "must lie in 0..2**63-1", "give another", value=self.seed, parameter="seed", slot="redraw"
+            )
+
+    def takes(self, layer: str, stage: str) -> bool:
+        """True where the streams of a layer and stage are drawn again."""
+        return (not self.stages or stage in self.stages) and (not self.layers or layer in self.layers)
+
+    def of(self, seed: int) -> Hybrid:
+        """Chip `seed` with these streams drawn again."""
+        return Hybrid(seed, _second_seed(seed, self.seed), self)
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """A chip whose streams are those of one chip but for some, which are those of another.
+
+    Args:
+        seed: the chip.
+        second: the chip that the redrawn streams are of.
+        redraw: which they are.
+    """
+
+    seed: int
+    second: int
+    redraw: Redraw
+
+    def seed_of(self, layer: str, stage: str) -> int:
+        """Chip of the streams of a layer and stage."""
+        return self.second if self.redraw.takes(layer, stage) else self.seed
+
+
+# A chip is its seed, but where some of its streams are drawn again.
+Chip = int | Hybrid
+
+
+def seed_of(chip: Chip, layer: str, stage: str) -> int:
+    """Seed of the streams of a chip's layer and stage."""
+    return chip.seed_of(layer, stage) if isinstance(chip, Hybrid) else chip
+
+
+def stage_stream(
+    chip: Chip, name: tuple[str, ...], stage: str, device: torch.device = CPU, to: torch.device | None = None
+) -> Stream:
+    """Stream of a chip's stage, by its name, which begins with the layer; other arguments as of `Stream`."""
+    if not isinstance(chip, Hybrid):
+        return Stream(chip, name, device, to)
+    return Stream(chip.seed_of(name[0], stage), name, device, to, chip.seed_of(SHARED, stage))
+
+
+@cache
+def _second_seed(seed: int, number: int) -> int:
+    """Chip that a chip's streams are drawn again from: by a hash, so that it is none of a sweep's, however many."""
+    key = repr((STREAMS_VERSION, "redraw", number, seed)).encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "little") % SEED_LIMIT
 
 
 class JoinedStream:

@@ -18,7 +18,7 @@ from rramsweep.crossbar.pieces import WHOLE, NetworkCells
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, program
 from rramsweep.crossbar.wires import kernel_of
 from rramsweep.datasets.inputs import AnyInputs, call
-from rramsweep.devices.streams import Stream
+from rramsweep.devices.streams import Chip, Redraw, stage_stream
 from rramsweep.effects import Ideal
 from rramsweep.errors import ValidationError
 from rramsweep.groups import STAGES
@@ -147,6 +147,7 @@ class AnalogNetwork:
         accelerator: where the copy runs, and where its chips are drawn.
         calibrate: fits the corrections of a chip, which `chip` then has; called with this network and the seed. Batch
             norms then stay as they are, because the chip is fitted before them.
+        redraw: streams of each chip that are drawn again; None for none.
 
     Raises:
         ValueError: read noise for a recurrent layer or attention with a forward of its own, a weight that is not
@@ -162,9 +163,10 @@ class AnalogNetwork:
         folds: Sequence[Fold] = (),
         memory_format: torch.memory_format = torch.contiguous_format,
         accelerator: Accelerator = CPU,
-        calibrate: Callable[[AnalogNetwork, int], Corrections] | None = None,
+        calibrate: Callable[[AnalogNetwork, Chip], Corrections] | None = None,
+        redraw: Redraw | None = None,
     ) -> None:
-        self.t_s, self.accelerator, self._calibrate = t_s, accelerator, calibrate
+        self.t_s, self.accelerator, self._calibrate, self._redraw = t_s, accelerator, calibrate, redraw
         self.specs = specs
         self._model = private_copy(eager(model, "model")).requires_grad_(False)
         arrays = find_arrays(self._model)
@@ -219,17 +221,21 @@ class AnalogNetwork:
     @checked_arguments
     def chip(self, seed: int) -> nn.Module:
         """The network on chip `seed`, calibrated if so asked; its layers with read noise go through the read slot."""
+        chip = self._drawn(seed)
         if self._calibrate is None:
-            return self.programmed(seed, self.t_s)
+            return self.programmed(chip, self.t_s)
         started = time.perf_counter()
-        corrections = self._calibrate(self, seed)
+        corrections = self._calibrate(self, chip)
         seconds = time.perf_counter() - started
-        self.programmed(seed, self.t_s)
+        self.programmed(chip, self.t_s)
         self._installation.install(corrections)
         self.calibrated = Calibrated(corrections, seconds)
         return self._model
 
-    def programmed(self, seed: int, t_s: float, purpose: tuple[str, ...] = ()) -> nn.Module:
+    def _drawn(self, seed: int) -> Chip:
+        return seed if self._redraw is None else self._redraw.of(seed)
+
+    def programmed(self, seed: Chip, t_s: float, purpose: tuple[str, ...] = ()) -> nn.Module:
         """The network on chip `seed` read at a time, without corrections.
 
         Args:
@@ -262,16 +268,17 @@ class AnalogNetwork:
         self._read_from(layers, seed)
         return self._model
 
-    def _read_from(self, layers: Map[str, ProgrammedLayer], seed: int, purpose: tuple[str, ...] = ()) -> None:
+    def _read_from(self, layers: Map[str, ProgrammedLayer], seed: Chip, purpose: tuple[str, ...] = ()) -> None:
         for name, slot in self._slots.items():
             layer = layers[slot.carrier]
             if name != slot.carrier:
                 layer = layer.read_by(self.specs[name].read_noise)
             device = self.accelerator.at
-            stream = Stream(seed, (name, "read_noise", *purpose), self.accelerator.draws_at, device)
+            stream_name, draws_at = (name, "read_noise", *purpose), self.accelerator.draws_at
+            stream = stage_stream(seed, stream_name, "read_noise", draws_at, device)
             slot.read(layer.to(device), stream, seed)
 
-    def written(self, seed: int) -> nn.Module:
+    def written(self, seed: Chip) -> nn.Module:
         """The network on chip `seed` right after the write: without relaxation, drift and read noise."""
 
         def weight(name: str) -> Tensor:
@@ -384,7 +391,7 @@ class AnalogNetwork:
 
         def fill(unit: str) -> None:
             for i, seed in enumerate(seeds):
-                self._cells.program(unit, seed, self.t_s, partial(self._write, stacks=stacks, chip=i))
+                self._cells.program(unit, self._drawn(seed), self.t_s, partial(self._write, stacks=stacks, chip=i))
 
         in_parallel(self._cells.units, fill)
         return together(self._model, {names[id(self._arrays[n].weight)]: stack for n, stack in stacks.items()})

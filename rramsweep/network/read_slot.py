@@ -7,7 +7,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
-from rramsweep.devices.streams import Stream
+from rramsweep.devices.streams import Chip, Stream
 from rramsweep.effects import Ideal
 from rramsweep.network.arrays import WeightArray
 from rramsweep.network.products import check_product, product, without_hooks
@@ -48,7 +48,7 @@ class ReadSlot:
         # torch's transformer layers take the weights past the forward of their layers unless a hook is there.
         module.register_forward_pre_hook(_seen)
 
-    def read(self, layer: ProgrammedLayer | None, rng: Stream | None, seed: int | None = None) -> None:
+    def read(self, layer: ProgrammedLayer | None, rng: Stream | None, seed: Chip | None = None) -> None:
         """From now on read this layer; None reads the module's weights as they are.
 
         Args:

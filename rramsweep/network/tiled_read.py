@@ -21,7 +21,7 @@ from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer
 from rramsweep.crossbar.tile import Crossbar
 from rramsweep.crossbar.wires import Segments
 from rramsweep.devices.device import Device
-from rramsweep.devices.streams import Stream
+from rramsweep.devices.streams import Chip, Stream, stage_stream
 from rramsweep.effects import Ideal
 from rramsweep.network.arrays import WeightArray
 from rramsweep.network.products import Direct, Patches, Product
@@ -218,7 +218,7 @@ class TiledRead:
         self,
         layer: ProgrammedLayer,
         ranges: Ranges,
-        seed: int | None,
+        seed: Chip | None,
         scale: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> None:
@@ -426,12 +426,12 @@ class TiledRead:
         by_line = z_max[[line.slice for line in lines]] if len(z_max) > 1 else z_max
         return (by_line / (self._middle or self._top)).expand(shape)
 
-    def _mismatch(self, name: str, seed: int | None, lsb: Tensor) -> tuple[Tensor, Tensor]:
+    def _mismatch(self, name: str, seed: Chip | None, lsb: Tensor) -> tuple[Tensor, Tensor]:
         """Relative gain error and offset in LSB of each ADC, shaped as `lsb`."""
         adc = self._adc
         if adc is None or seed is None or not (adc.mismatched and self._converts):
             return torch.zeros_like(lsb), torch.zeros_like(lsb)
-        stream = Stream(seed, (name, "adc"))
+        stream = stage_stream(seed, (name, "adc"), "adc")
         gain = stream.child("gain").normal(lsb.shape).to(lsb) * adc.gain_sigma
         return gain, stream.child("offset").normal(lsb.shape).to(lsb) * adc.offset_sigma_lsb
 

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from rramsweep.calibration import Calibration
 from rramsweep.calibration.checks import check_calibration
 from rramsweep.calibration.chips import ChipCalibration
-from rramsweep.construct import OWN
+from rramsweep.construct import OWN, fit
 from rramsweep.cost import NetworkCounts, Published
 from rramsweep.crossbar import UniformDAC
 from rramsweep.crossbar.programming import LayerSpec
 from rramsweep.datasets import Data
 from rramsweep.datasets.inputs import AnyInputs, sizes
-from rramsweep.devices.streams import STREAMS_VERSION
+from rramsweep.devices.streams import STREAMS_VERSION, Redraw
 from rramsweep.effects import Ideal
 from rramsweep.effects.protocol import declared
 from rramsweep.errors import ValidationError, no_exit
-from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, STAGES
+from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, REDRAW, STAGES
 from rramsweep.identity import describe, identify
 from rramsweep.intervals import ALPHA, binomial_tail
 from rramsweep.metrics.scoring import Metric, against, chance_accuracy, compares, identity, scale_of
@@ -142,10 +142,11 @@ class Workbench:
                 *self._fitting_lines(node, specs),
                 *([] if method is None else self._calibration_lines(node)),
                 *self._accelerator(node).identity,
+                *([f"{REDRAW} {describe(_redraw(node))}"] if REDRAW in node else []),
             ]
         )
         params: dict[str, Any] = {}
-        for key in POINT_KEYS:
+        for key in node:
             params |= parts.flat(key, node[key])
         params |= parts.keep("scale", lambda: scale_of(parts.metric(metric)).columns, metric)
         return Point(point_id, text, choices, params, node, self._counts(node, specs))
@@ -288,7 +289,8 @@ class Workbench:
         method = self._method(node)
         pool = None if method is None else self._parts.fitting(node["data"])
         calibrate = ChipCalibration(method, pool.x) if method is not None and pool is not None else None
-        return AnalogNetwork(folded, specs, node["t_s"], folds, execution.format, accelerator, calibrate)
+        redraw = _redraw(node)
+        return AnalogNetwork(folded, specs, node["t_s"], folds, execution.format, accelerator, calibrate, redraw)
 
     def kind(self, point: Point) -> str:
         """Text of all that decides how a point's network is run: the network's shape and that of its inputs."""
@@ -334,9 +336,35 @@ class Workbench:
     @_prepared
     def draws(self, point: Point) -> bool:
         """True where the chips of a point may differ: an effect may draw at random, or each has inputs to fit to."""
-        return self._method(point.config) is not None or any(
-            spec.draws for spec in self._specs(point.config, point.choices).values()
-        )
+        return bool(self._drawn(point))
+
+    @_prepared
+    def streams(self, point: Point) -> tuple[list[str], dict[str, list[str]]]:
+        """Stages and layers of the streams that a point's chips may draw from.
+
+        Returns:
+            The stages, in the order of physics, and each layer with cells of its own, with the names of all that share
+            these cells.
+        """
+        layers: dict[str, list[str]] = {}
+        specs, arrays = self._specs(point.config, point.choices), find_arrays(self._parts.folded(point.config))
+        first: dict[int, str] = {}
+        for name, spec in specs.items():
+            if spec.draws:
+                layers.setdefault(first.setdefault(id(arrays[name].weight), name), []).append(name)
+        return self._drawn(point), layers
+
+    @_prepared
+    def redrawn(self, point: Point, redraw: Redraw) -> Point:
+        """The point of a point's chips with some streams drawn again."""
+        node = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(redraw).items()}
+        return self._point({**point.config, REDRAW: node}, point.choices)
+
+    def _drawn(self, point: Point) -> list[str]:
+        """Stages that may draw at random; `calibration` draws the inputs that each chip is fitted to."""
+        drawn = {stage for spec in self._specs(point.config, point.choices).values() for stage in spec.drawn}
+        calibrated = ["calibration"] if self._method(point.config) is not None else []
+        return [stage for stage in (*STAGES, "adc", "read_noise") if stage in drawn] + calibrated
 
     @_prepared
     def parts(self, point: Point) -> tuple[nn.Module, dict[str, LayerSpec], Data]:
@@ -568,7 +596,7 @@ def _node(config: Mapping[str, Any]) -> dict[str, Any]:
         ValidationError: a key is missing, a group is no map of parameters, or the time is none.
     """
     node: dict[str, Any] = {}
-    for key in POINT_KEYS:
+    for key in (*POINT_KEYS, *([REDRAW] if REDRAW in config else [])):
         if key not in config:
             raise ValidationError("is missing", f"leave ~{key} out", parameter=key)
         value = config[key]
@@ -583,3 +611,16 @@ def _node(config: Mapping[str, Any]) -> dict[str, Any]:
             shown = "null" if value is None else f"{value!r}"
             raise ValidationError("must hold named parameters", remedy, value=value, shown=shown, slot=key)
     return node
+
+
+def _redraw(node: Mapping[str, Any]) -> Redraw | None:
+    """Streams that a point's chips have drawn again; None for chips of one draw.
+
+    Raises:
+        ValidationError: not what `Workbench.redrawn` writes.
+    """
+    if REDRAW not in node:
+        return None
+    given = fit(node[REDRAW], dict[str, Any], REDRAW)
+    stages, layers = (tuple(fit(given.get(name), list[str], f"{REDRAW}.{name}")) for name in ("stages", "layers"))
+    return Redraw(stages, layers, fit(given.get("seed"), int, f"{REDRAW}.seed"))
