@@ -1,4 +1,4 @@
-"""The verbs of the command line beside a sweep itself: inspect, finetune, list, report, store, explain.
+"""The verbs of the command line beside a sweep itself: inspect, budget, finetune, list, report, store, explain.
 
 Each verb imports what it needs when it is called, since torch, pandas and Hydra take seconds that another does without.
 """
@@ -63,6 +63,25 @@ def inspect_verb(arguments: Sequence[str], console: Console) -> None:
         folder = layer_report.new_folder()
         layer_report.write(table, folder)
     layer_report.show(table, folder, console)
+
+
+def budget_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep budget target.yield=0.9 PARAMETER=LOW..HIGH ...`: level that most chips tolerate.
+
+    Takes what `rramsweep` takes for one point, target.drop=DROP (how much worse than digital a chip that passes may
+    score; 0.02 of an accuracy without it), and a bracket for each parameter. Bisects chip by chip on common seeds with
+    all else as configured; writes budget.csv, budget.parquet, levels.csv and budget.png. Ended early, the same command
+    goes on.
+    """
+    if not _are_overrides(arguments, budget_verb, console):
+        return
+    end_imports()
+    from rramsweep.cli import budgeting
+    from rramsweep.cli.overrides import command_errors
+
+    with command_errors():
+        check_names(budgeting.names_alone(arguments))
+        budgeting.run(arguments, console)
 
 
 def finetune_verb(arguments: Sequence[str], console: Console) -> None:
@@ -169,6 +188,7 @@ def _existing(folder: str) -> Store:
 
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "inspect": inspect_verb,
+    "budget": budget_verb,
     "finetune": finetune_verb,
     "list": list_verb,
     "report": report_verb,

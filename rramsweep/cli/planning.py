@@ -169,6 +169,27 @@ def resolve_all(
         raise error
 
 
+def variants(
+    words: Sequence[str], changes: Sequence[Mapping[str, float]]
+) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """The overrides of one point under each of several changes of the same parameters, as `(resolved config, choices)`.
+
+    Args:
+        words: overrides of one point.
+        changes: `{dotted name of a parameter: value}`, all of the same names.
+
+    Raises:
+        HydraException: Hydra's own, of a parameter that no option chosen has.
+    """
+    lines = [f"{name}={value}" for name, value in changes[0].items()]
+    config_loader = own_loader()
+    cfg = config_loader.load_configuration(CONFIG_NAME, [*words, *lines], RunMode.RUN, from_shell=False)
+    composed, first = _Composed(cfg, list(changes[0]), ()), parse(lines)
+    for change in changes:
+        values = zip(first, change.items(), strict=True)
+        yield composed.resolved({name: _element(o, f"{name}={v}", v) for o, (name, v) in values}), composed.choices
+
+
 class _Composed:
     """A config as Hydra composed it, and what it becomes under each value of the keys that are set in place.
 
