@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rramsweep.intervals import CONFIDENCE, lower_rank
+from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, lower_rank
 from rramsweep.units import unit_of
 
 # Steps from one end of a bracket to the other; integers are stepped through one by one where there are no more.
@@ -67,7 +67,7 @@ class Search:
     Args:
         bracket: what is searched.
         seeds: the chips.
-        helps: whether larger values are better; None decides it from the ends.
+        helps: whether larger values are better; None finds it from the ends.
     """
 
     def __init__(self, bracket: Bracket, seeds: Sequence[int], helps: bool | None = None) -> None:
@@ -112,15 +112,17 @@ class Search:
 
     @property
     def helps(self) -> bool:
-        """True where larger values are better: more chips pass at the high end, or else they lose less there.
+        """True where larger values are better, by a sign test of the chips' losses at both ends.
 
-        Where the ends do not differ in any chip, integers are taken to help and sizes to hurt.
+        Where that does not tell at 5 %, integers are taken to help and sizes to hurt.
         """
         if self._helps is not None:
             return self._helps
-        low, high = self.bracket.levels[0], self.bracket.levels[-1]
-        scores = [(self.passing(level), -self._mean_loss(level)) for level in (low, high)]
-        return self.bracket.whole if scores[0] == scores[1] else scores[1] > scores[0]
+        low, high = (self._loss[level] for level in (self.bracket.levels[0], self.bracket.levels[-1]))
+        better = sum(high[seed] < low[seed] for seed in self.seeds)
+        worse = sum(high[seed] > low[seed] for seed in self.seeds)
+        tail = float(binomial_tail(max(better, worse), better + worse, 0.5))
+        return better > worse if tail <= ALPHA else self.bracket.whole
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -131,9 +133,6 @@ class Search:
     def passing(self, level: float) -> int:
         """Number of chips that pass at a level, of those that were tried there."""
         return sum(self._good[seed].get(level, False) for seed in self.seeds)
-
-    def _mean_loss(self, level: float) -> float:
-        return math.fsum(self._loss[level].values()) / max(1, len(self._loss[level]))
 
     def harm(self, level: float) -> float:
         """A number that is larger for a worse level."""
@@ -245,7 +244,7 @@ def budget_table(
 
         - ``parameter``, ``unit``: the override name, and the unit of its levels
         - ``low``, ``high``, ``resolution``: the bracket, and the distance of the levels that are tried
-        - ``larger``: ``hurts`` or ``helps``, as found
+        - ``larger``: ``hurts`` or ``helps``, as found, see `Search.helps`
         - ``today``: as configured; null where that is no number
         - ``tolerated``: worst level that the share of chips tolerates at 95 % confidence, all else as configured;
           null where ``status`` is none

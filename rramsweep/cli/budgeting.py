@@ -47,7 +47,7 @@ from rramsweep.errors import Sentence, ValidationError, fraction_of
 from rramsweep.files import write_atomic
 from rramsweep.groups import POINT_KEYS
 from rramsweep.reporting.budget_findings import HEADINGS, budget_findings, cells, target_words
-from rramsweep.reporting.budget_plot import plot_budget
+from rramsweep.reporting.budget_plot import height_of, plot_budget
 from rramsweep.reporting.report import results, save_figure
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import FRACTION, YIELD_DROP, Scale
@@ -236,7 +236,7 @@ def write(table: pd.DataFrame, folder: Path) -> None:
     write_atomic(folder / PARQUET_FILE, buffer.getvalue())
     levels = pd.DataFrame(table.attrs["levels"]).rename_axis("seed").reset_index()
     write_atomic(folder / LEVELS_FILE, frames.csv(levels))
-    figure = Figure(figsize=(3.5, 1.6 + 0.34 * len(table)), layout="constrained")
+    figure = Figure(figsize=(3.5, height_of(table)), layout="constrained")
     FigureCanvasAgg(figure)
     plot_budget(table, figure.subplots())
     save_figure(figure, folder / FIGURE_FILE)
