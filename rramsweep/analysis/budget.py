@@ -203,10 +203,10 @@ def size(parameter: str, level: float, helps: bool) -> float | None:
     return 1 / below if below > 0 else None
 
 
-def scaled(bracket: Bracket, today: float | None, helps: bool, factor: float) -> float | None:
+def scaled(bracket: Bracket, today: float, helps: bool, factor: float) -> float:
     """The level at which a parameter's error is a factor in 0..1 times today's, no better than its harmless end.
 
-    Bits and levels are rounded up. Another parameter that helps, and one without a number today, stays as it is.
+    Bits and levels are rounded up. Another parameter that helps, of unknown law, stays as it is.
 
     Args:
         bracket: of the parameter.
@@ -215,7 +215,7 @@ def scaled(bracket: Bracket, today: float | None, helps: bool, factor: float) ->
         factor: of the error, see `size`.
     """
     kind = bracket.parameter.rpartition(".")[2]
-    if today is None or factor == 1 or (helps and kind not in (_LSB, _STEP)):
+    if factor == 1 or (helps and kind not in (_LSB, _STEP)):
         return today
     if not helps:
         level = max(factor * today, min(bracket.low, today))

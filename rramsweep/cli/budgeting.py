@@ -48,7 +48,7 @@ from rramsweep.files import write_atomic
 from rramsweep.groups import POINT_KEYS
 from rramsweep.reporting.budget_findings import HEADINGS, budget_findings, cells, target_words
 from rramsweep.reporting.budget_plot import height_of, plot_budget
-from rramsweep.reporting.report import results, save_figure
+from rramsweep.reporting.report import save_figure
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import FRACTION, YIELD_DROP, Scale
 from rramsweep.simulation.shard import Work, choose_executions, run_shard
@@ -57,7 +57,7 @@ from rramsweep.study.folders import OUTPUTS, check_can_be_folder
 from rramsweep.study.plan import Plan, Point
 from rramsweep.study.progress import ProgressFile
 from rramsweep.study.stopping import Fixed
-from rramsweep.study.store import Store
+from rramsweep.study.store import Store, select
 from rramsweep.suggest import suggest
 
 BUDGET, TARGET = "budget", "target"
@@ -438,12 +438,13 @@ def _levels(
             "exchange its ends" if high < low else "give another end",
             shown=f"{texts[0]}..{texts[1]}",
         )
-    ends = workbench.points(variants(words, [{name: low}, {name: high}]))
+    at = variants(words, {name: low})
+    ends = workbench.points(at({name: level}) for level in (low, high))
     values = [point.params.get(name) for point in ends]
     if not all(map(_is_number, values)):
         raise ValidationError("must be a parameter that takes a number", "bracket another", parameter=name)
     bracket = Bracket(name, low, high, whole=all(isinstance(value, int) for value in values))
-    points = workbench.points(variants(words, [{name: level} for level in bracket.levels]))
+    points = workbench.points(at({name: level}) for level in bracket.levels)
     reason = factors.inert([*points[:: max(1, len(points) // 4)], points[-1]], name, workbench)
     if reason:
         raise ValidationError(
@@ -506,24 +507,23 @@ def _searched(request: Request, execute: Round) -> pd.DataFrame:
 
 def _joint(request: Request, searches: Mapping[str, Search], runner: _Runner) -> dict[str, object]:
     """The factor by which all errors are scaled together so that the target is reached."""
-    brackets, today = request.brackets, request.today
-    factor = Bracket(_FACTOR, 0.0, 1.0)
+    today = {name: level for name, level in request.today.items() if level is not None}
 
-    def at(factor: float) -> dict[str, float]:
-        found = {name: scaled(bracket, today[name], searches[name].helps, factor) for name, bracket in brackets.items()}
-        return {name: level for name, level in found.items() if level is not None and level != today[name]}
+    def levels_at(factor: float) -> dict[str, float]:
+        return {n: scaled(request.brackets[n], level, searches[n].helps, factor) for n, level in today.items()}
 
-    changes = {level: at(level) for level in factor.levels}
-    names = list(changes[0.0])
-    full = [{name: change.get(name, today[name]) for name in names} for change in changes.values()]
-    if not names:
+    today = {name: level for name, level in today.items() if levels_at(0.0)[name] != level}
+    if not today:
         return {"factor": None, "status": NONE, "levels": {}, "passing_best": 0}
-    configs = variants(request.words, [{k: v for k, v in each.items() if v is not None} for each in full])
-    points = dict(zip(changes, request.workbench.points(configs), strict=True))
+    factor = Bracket(_FACTOR, 0.0, 1.0)
+    at = variants(request.words, levels_at(1.0))
+    points = dict(
+        zip(factor.levels, request.workbench.points(at(levels_at(level)) for level in factor.levels), strict=True)
+    )
     search = Search(factor, request.seeds, helps=False)
     runner.search({_FACTOR: search}, {_FACTOR: points})
     status, level = search.ordered(request.rank)
-    levels = full[list(changes).index(0.0 if level is None else level)]
+    levels = levels_at(0.0 if level is None else level)
     return {"factor": level, "status": status, "levels": levels, "passing_best": search.passing(0.0)}
 
 
@@ -564,7 +564,7 @@ class _Runner:
             self._store.prepare()
             plan = choose_executions(plan, self._store, request.workbench)
             self._execute(plan, self._store, work)
-        frame = results(plan, self._store)
+        frame = select(self._store.facts(point.point_id for point in plan.points), plan).to_pandas()
         failed = frame[frame["status"] == "failed"]
         if len(failed):
             raise ValueError(

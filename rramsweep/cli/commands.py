@@ -66,12 +66,12 @@ def inspect_verb(arguments: Sequence[str], console: Console) -> None:
 
 
 def budget_verb(arguments: Sequence[str], console: Console) -> None:
-    """`rramsweep budget target.yield=0.9 PARAMETER=LOW..HIGH ...`: level that most chips tolerate.
+    """`rramsweep budget NAME=LOW..HIGH`: the level of each parameter that a share of the chips tolerates.
 
-    Takes what `rramsweep` takes for one point, target.drop=DROP (how much worse than digital a chip that passes may
-    score; 0.02 of an accuracy without it), and a bracket for each parameter. Bisects chip by chip on common seeds with
-    all else as configured; writes budget.csv, budget.parquet, levels.csv and budget.png. Ended early, the same command
-    goes on.
+    Takes what `rramsweep` takes for one point, a bracket for each parameter, target.yield=SHARE of chips that shall
+    pass, and target.drop=DROP, how much worse than digital these may score (0.02 of an accuracy without it). Bisects
+    chip by chip on common seeds, all else as configured; writes budget.csv, budget.parquet, levels.csv and budget.png.
+    Ended early, the same command goes on.
     """
     if not _are_overrides(arguments, budget_verb, console):
         return

@@ -10,7 +10,7 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -170,24 +170,27 @@ def resolve_all(
 
 
 def variants(
-    words: Sequence[str], changes: Sequence[Mapping[str, float]]
-) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    """The overrides of one point under each of several changes of the same parameters, as `(resolved config, choices)`.
+    words: Sequence[str], first: Mapping[str, float]
+) -> Callable[[Mapping[str, float]], tuple[dict[str, Any], dict[str, str]]]:
+    """Composer of the overrides of one point under changes of some parameters, as `(resolved config, choices)`.
 
     Args:
         words: overrides of one point.
-        changes: `{dotted name of a parameter: value}`, all of the same names.
+        first: a change, `{dotted name of a parameter: value}`; all others are of the same names.
 
     Raises:
         HydraException: Hydra's own, of a parameter that no option chosen has.
     """
-    lines = [f"{name}={value}" for name, value in changes[0].items()]
+    lines = [f"{name}={value}" for name, value in first.items()]
     config_loader = own_loader()
     cfg = config_loader.load_configuration(CONFIG_NAME, [*words, *lines], RunMode.RUN, from_shell=False)
-    composed, first = _Composed(cfg, list(changes[0]), ()), parse(lines)
-    for change in changes:
-        values = zip(first, change.items(), strict=True)
-        yield composed.resolved({name: _element(o, f"{name}={v}", v) for o, (name, v) in values}), composed.choices
+    composed, overrides = _Composed(cfg, list(first), ()), dict(zip(first, parse(lines), strict=True))
+
+    def at(change: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, str]]:
+        values = {name: _element(overrides[name], f"{name}={value}", value) for name, value in change.items()}
+        return composed.resolved(values), composed.choices
+
+    return at
 
 
 class _Composed:

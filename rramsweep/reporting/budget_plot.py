@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.analysis.budget import BEYOND
+from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.budget_findings import Row, level_text, target_words, tolerated_text
 from rramsweep.reporting.style import axes_or_new, colour_of, legend_above, styled, write_caption
 
@@ -18,6 +19,7 @@ _HEIGHT = 0.25
 _MARGIN = 35
 
 
+@checked_arguments
 @styled()
 def plot_budget(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the level of each parameter today and the tolerated one, as places in its bracket, in the table's order.
@@ -38,7 +40,7 @@ def plot_budget(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: a table that is no budget.
     """
-    if "target_yield" not in table.attrs or "tolerated" not in table:
+    if not isinstance(table, pd.DataFrame) or "target_yield" not in table.attrs or "tolerated" not in table:
         raise ValueError("plot_budget takes the table of rs.budget, got another: give that one")
     ax = axes_or_new(ax, height=height_of(table))
     joint = _joint(table)

@@ -225,7 +225,6 @@ def test_the_size_of_an_error(parameter, level, helps, expected):
         (DRIFT, 0.2, False, 0.25, 0.05),
         (DRIFT, 0.2, False, 0.0, 0.0),
         (DRIFT, 0.2, False, 1.0, 0.2),
-        (DRIFT, None, False, 0.5, None),
         (Bracket("a.b", 0.1, 0.5), 0.2, False, 0.1, 0.1),  # no better than the harmless end
         (Bracket("a.b", 0.3, 0.5), 0.2, False, 0.5, 0.2),  # nor worse than today
         (BITS, 6, True, 0.5, 7),

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import rramsweep as rs
 from rramsweep.analysis.budget import tolerated_rank
 from rramsweep.cli import budgeting
 from rramsweep.cli.main import main
+from rramsweep.scale import Scale
 from rramsweep.simulation import passes, shard
 from rramsweep.simulation.trial import failure
 from rramsweep.study.store import Store
@@ -212,3 +214,56 @@ def test_a_single_parameter_that_does_not_suffice_says_so(workdir):
     assert table.attrs["findings"][0].startswith("drift.relative_drift alone does not reach the target of 50 % (0 of 5")
     assert np.isnan(table["tolerated"][0])
     assert table["margin"][0] == 0
+
+
+def plotted(**changes):
+    """A table of a bits parameter within, one that is tolerated at its end, and one of which nothing is tolerated."""
+    table = pd.DataFrame(
+        {
+            "parameter": ["adc.bits", "drift.relative_drift", "wires.word_line_ohm"],
+            "low": [4.0, 0.0, 0.0],
+            "high": [12.0, 0.5, 10.0],
+            "larger": ["helps", "hurts", "hurts"],
+            "today": [10.0, 0.1, 2.5],
+            "tolerated": [6.0, 0.5, np.nan],
+            "status": ["within", "beyond", "none"],
+            "n": 29,
+            "violations": [0, 0, 2],
+        }
+    )
+    target = {"target_yield": 0.9, "target_drop": 0.02, "digital_score": 0.98, "joint": None}
+    table.attrs = target | Scale("top-1 accuracy", "fraction", True).columns | changes
+    return table
+
+
+def test_bars_are_places_in_the_bracket_from_its_harmless_end():
+    ax = rs.plot_budget(plotted(), Figure().subplots())
+    bars = {bar.get_gid(): bar for bar in ax.patches}
+    widths = {gid: bar.get_width() for gid, bar in bars.items()}
+    assert widths == {
+        "today:adc.bits": 25.0,
+        "tolerated:adc.bits": 75.0,
+        "today:drift.relative_drift": 20.0,
+        "tolerated:drift.relative_drift": 100.0,
+        "today:wires.word_line_ohm": 25.0,
+        "tolerated:wires.word_line_ohm": 0.0,
+    }
+    assert [gid for gid, bar in bars.items() if bar.get_hatch()] == ["tolerated:drift.relative_drift"]
+    texts = [text.get_text() for text in ax.texts]
+    assert {"6", "at least 0.5", "not even 0 Ω", "2.5 Ω"} <= set(texts)
+    (caption,) = [" ".join(text.get_text().split()) for text in ax.texts if text.get_gid() == "caption"]
+    assert "90 % of chips, at 95 % confidence, with top-1 accuracy at most 2 points below digital (98.00 %)" in caption
+    assert "chips not monotonic: 2" in caption
+
+
+def test_levels_of_all_together_are_drawn_beside():
+    joint = {"factor": 0.5, "status": "within", "levels": {"adc.bits": 11, "drift.relative_drift": 0.05}}
+    ax = rs.plot_budget(plotted(joint=joint), Figure().subplots())
+    widths = {bar.get_gid(): bar.get_width() for bar in ax.patches if bar.get_gid().startswith("together")}
+    expected = {"adc.bits": 12.5, "drift.relative_drift": 10.0, "wires.word_line_ohm": 25.0}
+    assert widths == {f"together:{name}": width for name, width in expected.items()}
+
+
+def test_another_table_is_no_budget():
+    with pytest.raises(ValueError, match=r"takes the table of rs\.budget, got another: give that one"):
+        rs.plot_budget(pd.DataFrame({"tolerated": [1.0]}))
