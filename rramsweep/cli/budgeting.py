@@ -36,16 +36,16 @@ from rramsweep.analysis.budget import (
 from rramsweep.analysis.summary import good_chips, losses
 from rramsweep.arguments import checked_arguments
 from rramsweep.cli import factors
-from rramsweep.cli.catalog import CATALOG, CONFIG_NAME
+from rramsweep.cli.budget_words import BUDGET, TARGET, Target, sorted_words, target_of
+from rramsweep.cli.catalog import CONFIG_NAME
 from rramsweep.cli.composing import allowed, choices, container, loader, point_plan, refuse_axes
-from rramsweep.cli.messages import CommandError, no_name
+from rramsweep.cli.messages import CommandError
 from rramsweep.cli.monitor import Monitor
 from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.planning import given_by, variants
 from rramsweep.cli.signals import ended_by
-from rramsweep.errors import Sentence, ValidationError, fraction_of
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.files import write_atomic
-from rramsweep.groups import POINT_KEYS
 from rramsweep.reporting.budget_findings import HEADINGS, budget_findings, cells, target_words
 from rramsweep.reporting.budget_plot import height_of, plot_budget
 from rramsweep.reporting.report import save_figure
@@ -58,35 +58,11 @@ from rramsweep.study.plan import Plan, Point
 from rramsweep.study.progress import ProgressFile
 from rramsweep.study.stopping import Fixed
 from rramsweep.study.store import Store, select
-from rramsweep.suggest import suggest
 
-BUDGET, TARGET = "budget", "target"
 TABLE_FILE, PARQUET_FILE, LEVELS_FILE, FIGURE_FILE = "budget.csv", "budget.parquet", "levels.csv", "budget.png"
-
-_NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_BRACKET = re.compile(rf"([A-Za-z_][\w.]*)=({_NUMBER})\.\.({_NUMBER})", re.ASCII)
-# What is meant as a bracket: two dots in a value that is no path.
-_ALMOST = re.compile(r"[^=]+=[^/\\]*\.\.[^/\\]*")
-_FORM = "a bracket is PARAMETER=LOW..HIGH, two numbers in the parameter's unit"
-
-# Keys of a point that decide a chip of a given network.
-_OF_CHIPS = tuple(key for key in POINT_KEYS if key not in ("model", "data", "metric", "accelerator"))
 
 # Name of the search over the factor by which all parameters are scaled together.
 _FACTOR = "factor"
-
-
-@dataclass(frozen=True)
-class Target:
-    """The yield that is wanted.
-
-    Args:
-        share: of chips that pass, at 95 % confidence.
-        drop: how much worse than digital a chip that passes may score, in the metric's unit; None: the default.
-    """
-
-    share: float
-    drop: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +116,8 @@ class Request:
     @property
     def notes(self) -> list[str]:
         """Sentences on the points."""
-        held = factors.held_fixed([self.base], [*given_by(self.words), *self.brackets], self.workbench)
         one = "nothing is drawn at random, so every chip is the same one, and one stands for all"
-        fixed = [f"held fixed: {', '.join(held.values())}"] if held else []
-        return [*self.workbench.notes, *([] if self.draws else [one]), *fixed]
+        return [*self.workbench.notes, *([] if self.draws else [one])]
 
 
 # Runs one round: the plan of what is wanted, and the trials that the store lacks.
@@ -192,8 +166,11 @@ def run(arguments: Sequence[str], console: Console) -> None:
     n, chips = len(request.brackets), len(request.seeds)
     counts = f"{n} parameter{'s' * (n > 1)} over {chips} chip{'s' * (chips > 1)}"
     _print(console, f"{request.plan.settings.name}: {BUDGET} of {counts}")
+    held = factors.held_fixed([request.base], [*given_by(request.words), *request.brackets], request.workbench)
+    if held:
+        _print(console, f"held fixed: {', '.join(held.values())}")
     for note in request.notes:
-        _print(console, note if note.startswith("held fixed") else f"note: {note}")
+        _print(console, f"note: {note}")
     rounds = 0
     kept = 0
 
@@ -223,6 +200,7 @@ def run(arguments: Sequence[str], console: Console) -> None:
             f"{words}, with {kept} new trials kept in {request.plan.settings.store}: run the same command to go on",
             code,
         ) from error
+    Store(Path(request.plan.settings.store)).tidy()
     write(table, folder)
     show(table, folder, console)
 
@@ -257,17 +235,6 @@ def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
     _print(console, f"files: {folder}")
 
 
-def names_alone(words: Sequence[str]) -> list[str]:
-    """The words with targets left out and each bracket as its low end, in which names can be looked up.
-
-    Raises:
-        ValidationError: a target or bracket that is not written as one.
-    """
-    target, brackets, rest = _sorted(words)
-    _target(target)
-    return [*rest, *(f"{name}={low}" for name, (low, _) in brackets.items())]
-
-
 def _print(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, markup=False)
 
@@ -278,94 +245,12 @@ def _new_folder(name: str) -> Path:
     return root / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
-def _sorted(words: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, str]], list[str]]:
-    """Words of the target, the ends of the brackets as texts, and the overrides of the point."""
-    target, rest = [], []
-    brackets: dict[str, tuple[str, str]] = {}
-    for word in words:
-        if word.startswith(f"{TARGET}."):
-            target.append(word)
-        elif match := _BRACKET.fullmatch(word):
-            name, low, high = match.groups()
-            if name in brackets:
-                raise ValidationError(
-                    "must have one bracket",
-                    "leave one out",
-                    shown=f"{'..'.join(brackets[name])} and {low}..{high}",
-                    parameter=name,
-                )
-            root = name.partition(".")[0]
-            if CATALOG.is_group(name):
-                raise ValidationError(
-                    Sentence(f"a bracket must be of a parameter of {name}"), f"write {name}.NAME=LOW..HIGH", value=word
-                )
-            if root not in CATALOG.roots():
-                raise no_name(name)
-            if root not in _OF_CHIPS:
-                raise ValidationError(
-                    Sentence("a bracket must be of a parameter of the chips, which is then searched"),
-                    f"give {name} one value",
-                    value=word,
-                )
-            brackets[name] = (low, high)
-        elif _ALMOST.fullmatch(word):
-            raise ValidationError(Sentence(_FORM), "as in drift.relative_drift=0..0.5", value=word)
-        else:
-            rest.append(word)
-    if not brackets:
-        raise ValidationError(
-            Sentence("a budget is of one or more parameters, each with a bracket"), "add PARAMETER=LOW..HIGH"
-        )
-    return target, brackets, rest
-
-
-def _target(words: Iterable[str]) -> Target:
-    given: dict[str, float] = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        key = name.removeprefix(f"{TARGET}.")
-        if key not in ("yield", "drop"):
-            raise ValidationError(
-                Sentence(f"{name} is not there to be set"), suggest(name, [f"{TARGET}.yield", f"{TARGET}.drop"])
-            )
-        try:
-            given[key] = float(text)
-        except ValueError:
-            share = fraction_of(text)
-            remedy = "give one" if share is None else f"give a fraction, {share:g}"
-            raise ValidationError("must be a number", remedy, value=text, slot=TARGET, parameter=key) from None
-    if "yield" not in given:
-        raise ValidationError(
-            "must be given, the share of chips that shall pass",
-            f"add {TARGET}.yield=0.9",
-            slot=TARGET,
-            parameter="yield",
-        )
-    if not 0 < given["yield"] < 1:
-        raise ValidationError(
-            "must lie above 0 and below 1, a share of chips that shall pass",
-            "0.9 is usual",
-            value=given["yield"],
-            slot=TARGET,
-            parameter="yield",
-        )
-    if "drop" in given and not 0 <= given["drop"] < math.inf:
-        raise ValidationError(
-            "must be a finite number >= 0, how much worse than digital a chip may score",
-            "0.02 is two points of an accuracy",
-            value=given["drop"],
-            slot=TARGET,
-            parameter="drop",
-        )
-    return Target(given["yield"], given.get("drop"))
-
-
 def _request(words: Sequence[str]) -> Request:
     if isinstance(words, str):
         raise ValueError(f"{BUDGET} takes a list of overrides, got the string {words!r}: put it in brackets")
     refuse_flags(words, BUDGET, f"{BUDGET} takes one point with brackets PARAMETER=LOW..HIGH")
-    target_words, ends, rest = _sorted(words)
-    target = _target(target_words)
+    given, ends, rest = sorted_words(words)
+    target = target_of(given)
     check(rest, single=f"{BUDGET} takes a bracket, PARAMETER=LOW..HIGH")
     refuse_unheeded(rest, f"{BUDGET} computes every trial in this process")
     cfg = loader().load_configuration(CONFIG_NAME, list(rest), RunMode.RUN, from_shell=False)
@@ -440,10 +325,12 @@ def _levels(
         )
     at = variants(words, {name: low})
     ends = workbench.points(at({name: level}) for level in (low, high))
-    values = [point.params.get(name) for point in ends]
-    if not all(map(_is_number, values)):
+    if not all(_is_number(point.params.get(name)) for point in ends):
         raise ValidationError("must be a parameter that takes a number", "bracket another", parameter=name)
-    bracket = Bracket(name, low, high, whole=all(isinstance(value, int) for value in values))
+    # In a rule of some layers a number has the type of its text, in its group that of the constructor.
+    typed = [name, name.split(".", 3)[-1]] if name.startswith("analog.layers.") else [name]
+    known = next(own for own in reversed(typed) if own in ends[0].params)
+    bracket = Bracket(name, low, high, whole=all(isinstance(point.params[known], int) for point in ends))
     points = workbench.points(at({name: level}) for level in bracket.levels)
     reason = factors.inert([*points[:: max(1, len(points) // 4)], points[-1]], name, workbench)
     if reason:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 
 from rramsweep.cli import help as screens
+from rramsweep.cli.budget_words import names_alone
 from rramsweep.cli.catalog import CATALOG
 from rramsweep.cli.messages import SWEEPS, check_names, of_training
 
@@ -75,12 +76,12 @@ def budget_verb(arguments: Sequence[str], console: Console) -> None:
     """
     if not _are_overrides(arguments, budget_verb, console):
         return
-    end_imports()
+    check_names(names_alone(arguments))
     from rramsweep.cli import budgeting
     from rramsweep.cli.overrides import command_errors
 
+    end_imports()
     with command_errors():
-        check_names(budgeting.names_alone(arguments))
         budgeting.run(arguments, console)
 
 

@@ -267,3 +267,10 @@ def test_levels_of_all_together_are_drawn_beside():
 def test_another_table_is_no_budget():
     with pytest.raises(ValueError, match=r"takes the table of rs\.budget, got another: give that one"):
         rs.plot_budget(pd.DataFrame({"tolerated": [1.0]}))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_rule_of_some_layers_steps_as_its_group_does(workdir):
+    rule = "analog.layers={late: {match: fc2, drift: {relative_drift: 0}}}"
+    table = rs.budget([*POINT, *HALF, rule, "analog.layers.late.drift.relative_drift=0..1"])
+    assert table["resolution"].tolist() == [1 / 64]
