@@ -16,7 +16,7 @@ from rramsweep.suggest import suggest
 BUDGET, TARGET = "budget", "target"
 
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_BRACKET = re.compile(rf"([A-Za-z_][\w.]*)=({_NUMBER})\.\.({_NUMBER})", re.ASCII)
+_BRACKET = re.compile(rf"\+{{0,2}}([A-Za-z_][\w.]*)=({_NUMBER})\.\.({_NUMBER})", re.ASCII)
 # What is meant as a bracket: two dots in a value that is no path.
 _ALMOST = re.compile(r"[^=]+=[^/\\]*\.\.[^/\\]*")
 _FORM = "a bracket is PARAMETER=LOW..HIGH, two numbers in the parameter's unit"

@@ -181,7 +181,9 @@ def variants(
     Raises:
         HydraException: Hydra's own, of a parameter that no option chosen has.
     """
-    lines = [f"{name}={value}" for name, value in first.items()]
+    # A rule of some layers has the parameters that its overrides give it, and no others to be changed.
+    added = {name: "++" if name.startswith("analog.layers.") else "" for name in first}
+    lines = [f"{added[name]}{name}={value}" for name, value in first.items()]
     config_loader = own_loader()
     cfg = config_loader.load_configuration(CONFIG_NAME, [*words, *lines], RunMode.RUN, from_shell=False)
     composed, overrides = _Composed(cfg, list(first), ()), dict(zip(first, parse(lines), strict=True))

@@ -271,6 +271,7 @@ def test_another_table_is_no_budget():
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_rule_of_some_layers_steps_as_its_group_does(workdir):
-    rule = "analog.layers={late: {match: fc2, drift: {relative_drift: 0}}}"
-    table = rs.budget([*POINT, *HALF, rule, "analog.layers.late.drift.relative_drift=0..1"])
+    words = [*POINT, *HALF, "+analog.layers.late.match=fc2", "+analog.layers.late.drift.relative_drift=0..1"]
+    table = rs.budget(words)
     assert table["resolution"].tolist() == [1 / 64]
+    assert table["today"].isna().all()
