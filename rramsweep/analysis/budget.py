@@ -252,7 +252,8 @@ def budget_table(
           the harmless end is
         - ``estimate``: worst level that the share of these very chips tolerates, without confidence; null likewise
         - ``margin``: size of the error at ``tolerated`` over that of today, see `size`: above 1 is room, below 1 must
-          shrink, 0 does not suffice alone; a lower bound for ``beyond``; null without a number today
+          shrink, 0 must vanish and where ``status`` is none does not suffice alone; a lower bound for ``beyond``; null
+          without a number today
         - ``n``, ``passing_today``, ``passing_best``, ``passing_worst``: chips, and those that pass as configured and at
           the harmless and the harmful end
         - ``violations``: chips that pass at a level worse than one that they fail at
