@@ -17,7 +17,7 @@ HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.
 AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning
 
-.PHONY: sweep test test-hydra14 lint format bench bench-calibration bench-intervals bench-peers clean
+.PHONY: sweep test test-hydra14 lint format bench bench-budget bench-calibration bench-intervals bench-peers clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
@@ -44,6 +44,9 @@ format: $(TESTABLE)
 
 bench: $(TESTABLE)
 	$(BIN)/python -m pytest tests/benchmarks -s -p no:xdist
+
+bench-budget: $(TESTABLE)
+	$(BIN)/python tests/benchmarks/bench_budget.py $(ARGS)
 
 bench-calibration: $(TESTABLE)
 	$(BIN)/python tests/benchmarks/bench_calibration.py $(ARGS)

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 # The command imports these once it needs them. Were that within a test that has replaced a function, they would keep
 # the replacement.
-for module in ("application", "fine_tuning", "layer_report", "sensitivity", "spread"):
+for module in ("application", "budgeting", "fine_tuning", "layer_report", "sensitivity", "spread"):
     importlib.import_module(f"rramsweep.cli.{module}")
 
 # Timings on a shared machine say nothing, and a run must not fail on luck: examples are the same every time.

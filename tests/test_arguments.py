@@ -54,6 +54,7 @@ CALLS = {
     "run": (rs.run, {"cfg": None}),
     "sweep": (rs.sweep, {"overrides": None}),
     "inspect": (rs.inspect, {"what": OVERRIDES, "chips": 1, "inputs": 4}),
+    "budget": (rs.budget, {"overrides": None}),
     "finetune": (rs.finetune, {"what": None, "settings": rs.FineTuning(epochs=1, chips=2)}),
     "FineTuning": (rs.FineTuning, {"noise": "chips", "epochs": 1, "lr": 0.1, "patience": None, "held_out": 0.2}),
     "load": (rs.load, {"folder": "nowhere"}),
@@ -79,6 +80,7 @@ CALLS = {
     ),
     "figures_for": (rs.figures_for, {"frame": FRAME}),
     "plot_inspect": (rs.plot_inspect, {"table": None, "ax": None}),
+    "plot_budget": (rs.plot_budget, {"table": None, "ax": None}),
     "Device": (rs.Device, {"g_min_uS": 1.0, "g_max_uS": 100.0, "step_uS": None, "levels": None, "edge": "clip"}),
     "Device.quantise": (DEVICE.quantise, {"g_uS": torch.ones(2)}),
     "Device.confine_": (DEVICE.confine_, {"g_uS": torch.ones(2)}),
@@ -174,7 +176,7 @@ WRONG = [
 ]
 # What has no call that works without a sweep, or writes.
 ONLY_WRONG = (
-    *("run", "sweep", "finetune", "load", "plot_inspect"),
+    *("run", "sweep", "budget", "finetune", "load", "plot_inspect", "plot_budget"),
     *("export_conductances", "import_conductances", "npz", "Table"),
 )
 

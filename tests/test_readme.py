@@ -146,6 +146,13 @@ def _fast(words):
         fewer = ["stopping.min_chips=2", "stopping.batch=2", "stopping.max_chips=4"]
     if words[0] == "inspect":
         return [*words, *fewer]
+    if words[0] == "budget":
+        return [
+            *(word for word in words if not word.startswith("target.")),
+            "target.yield=0.5",
+            "chips=5",
+            "data.limit=20",
+        ]
     words = [word for word in words if not word.startswith("target.")]  # which so few chips do not meet
     if words[0] == "finetune":
         return [*words, *fewer, "finetune.epochs=1", "finetune.chips=2", "data.fitting={split: train, limit: 200}"]
@@ -158,7 +165,7 @@ def test_what_was_found_is_what_a_reader_sees():
     assert len(MADE) >= 3
     assert len(LAUNCHED) >= 5
     heads = {words[words.index("rramsweep") + 1] for words in COMMANDS}
-    assert {"-m", "inspect", "finetune", "list", "report", "plan", "store", "explain"} <= heads
+    assert {"-m", "inspect", "budget", "finetune", "list", "report", "plan", "store", "explain"} <= heads
     shown = re.findall(r"^ {4}rramsweep .*", README, re.MULTILINE)
     assert len(RUN) >= len(set(shown))
 

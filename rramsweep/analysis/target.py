@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rramsweep.errors import Sentence, ValidationError
+from rramsweep.errors import Sentence, ValidationError, fraction_of
 from rramsweep.intervals import CONFIDENCE
 from rramsweep.scale import FRACTION, YIELD_DROP, Scale
 from rramsweep.suggest import suggest
@@ -132,9 +132,11 @@ def split_target(words: Sequence[str]) -> tuple[list[str], Target | None]:
         try:
             values[_FIELDS[name]] = float(text)
         except ValueError:
+            share = fraction_of(text)
+            usual = "0.02" if name == "target.drop" else "0.9"
             raise ValidationError(
                 "must be one number",
-                f"give {name}={'0.02' if name == 'target.drop' else '0.9'}",
+                f"give {name}={usual if share is None else format(share, 'g')}",
                 value=text,
                 shown=repr(text) if equals else "no value",
                 parameter=name,

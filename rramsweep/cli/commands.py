@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 
 from rramsweep.cli import help as screens
+from rramsweep.cli.budget_words import names_alone
 from rramsweep.cli.catalog import with_folder
 from rramsweep.cli.messages import SWEEPS, check_names, of_training
 
@@ -63,6 +64,25 @@ def inspect_verb(arguments: Sequence[str], console: Console) -> None:
         folder = layer_report.new_folder()
         layer_report.write(table, folder)
     layer_report.show(table, folder, console)
+
+
+def budget_verb(arguments: Sequence[str], console: Console) -> None:
+    """`rramsweep budget NAME=LOW..HIGH`: the level of each parameter that a share of the chips tolerates.
+
+    Takes what `rramsweep` takes for one point, a bracket for each parameter, target.yield=SHARE of chips that shall
+    pass, and target.drop=DROP, how much worse than digital these may score (0.02 of an accuracy without it). Bisects
+    chip by chip on common seeds, all else as configured; writes budget.csv, budget.parquet, levels.csv and budget.png.
+    Ended early, the same command goes on.
+    """
+    if not _are_overrides(arguments, budget_verb, console):
+        return
+    check_names(names_alone(arguments))
+    from rramsweep.cli import budgeting
+    from rramsweep.cli.overrides import command_errors
+
+    end_imports()
+    with command_errors():
+        budgeting.run(arguments, console)
 
 
 def sensitivity_verb(arguments: Sequence[str], console: Console) -> None:
@@ -211,6 +231,7 @@ def _existing(folder: str) -> Store:
 
 VERBS: dict[str, Callable[[Sequence[str], Console], None]] = {
     "inspect": inspect_verb,
+    "budget": budget_verb,
     "sensitivity": sensitivity_verb,
     "spread": spread_verb,
     "finetune": finetune_verb,

@@ -81,6 +81,19 @@ def level_notes(points: Sequence[Point], swept: Sequence[str], workbench: Workbe
     return notes
 
 
+def inert(points: Sequence[Point], parameter: str, workbench: Workbench) -> str:
+    """Reason why the levels of a parameter give the same chips, with the remedy; empty where they do not.
+
+    Args:
+        points: one for each level.
+        parameter: the only thing that differs.
+        workbench: the one that built the points.
+    """
+    if len({point.point_id for point in points}) == 1:
+        return "no chip depends on it: leave it out"
+    return _level_note(parameter, [points], workbench).format(where="") if _decides_cells(parameter) else ""
+
+
 def _fitting_notes(points: Sequence[Point], swept: Sequence[str]) -> list[str]:
     """The note on swept inputs to fit on, where no point depends on them."""
     others = [name for name in swept if not f"{name}.".startswith("data.fitting.")]

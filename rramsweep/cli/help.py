@@ -30,7 +30,6 @@ _TO_COPY = (
     "rramsweep -m experiment=quickstart",
     "rramsweep -m technology=pyrram drift.relative_drift=0,0.1,0.2 chips=100",
     "rramsweep inspect technology=pyrram mapping=differential,constant_sum",
-    "rramsweep list device",
     "rramsweep report outputs/quickstart/DATE_TIME",
 )
 
@@ -42,7 +41,7 @@ _LAST = (
 
 
 def show_help(verbs: Mapping[str, Callable[..., None]], console: Console, catalog: Catalog = CATALOG) -> None:
-    """Print the uses of the command, its verbs, five commands to copy, and the groups with their options.
+    """Print the uses of the command, its verbs, commands to copy, and the groups with their options.
 
     Args:
         verbs: by name; the first line of each docstring is `CALL`: MEANING.

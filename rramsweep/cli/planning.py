@@ -10,7 +10,7 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -184,6 +184,32 @@ def _is_first(master: DictConfig, axes: Mapping[str, Axis], in_place: Sequence[s
         and "???" not in master.hydra.runtime.choices.values()  # an option that a multirun may leave to its points
         and not _interpolates(master)  # to the swept text
     )
+
+
+def variants(
+    words: Sequence[str], first: Mapping[str, float]
+) -> Callable[[Mapping[str, float]], tuple[dict[str, Any], dict[str, str]]]:
+    """Composer of the overrides of one point under changes of some parameters, as `(resolved config, choices)`.
+
+    Args:
+        words: overrides of one point.
+        first: a change, `{dotted name of a parameter: value}`; all others are of the same names.
+
+    Raises:
+        HydraException: Hydra's own, of a parameter that no option chosen has.
+    """
+    # A rule of some layers has the parameters that its overrides give it, and no others to be changed.
+    added = {name: "++" if name.startswith("analog.layers.") else "" for name in first}
+    lines = [f"{added[name]}{name}={value}" for name, value in first.items()]
+    config_loader = own_loader()
+    cfg = config_loader.load_configuration(CONFIG_NAME, [*words, *lines], RunMode.RUN, from_shell=False)
+    composed, overrides = _Composed(cfg, list(first), ()), dict(zip(first, parse(lines), strict=True))
+
+    def at(change: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, str]]:
+        values = {name: _element(overrides[name], f"{name}={value}", value) for name, value in change.items()}
+        return composed.resolved(values), composed.choices
+
+    return at
 
 
 class _Composed:

@@ -65,7 +65,10 @@ def test_explain_prints_the_text_that_was_hashed(workdir, capsys):
         (["explain", "zzz", "s"], "no point of s begins with 'zzz'"),
         (["explain", "a", "nowhere"], "there is none at nowhere"),
         (["explain", "", "s"], "no point of s begins with ''"),
-        (["stor"], "inspect, finetune, spread, list, report, store, explain, got 'stor': did you mean store"),
+        (
+            ["stor"],
+            "budget, sensitivity, spread, finetune, list, report, store, explain, got 'stor': did you mean store",
+        ),
         (["store", "nowhere"], "there is none at nowhere"),
         (["store", "--pack"], "--pack"),
         (["plan", "-m", "drift.relative_drift=0.1,7"], "must lie in 0..1"),
