@@ -52,7 +52,10 @@ CONDITIONS: dict[str, tuple[list[str], list[tuple[list[str], float | None]]]] = 
     "drift 0.3": ([*DRIFT, "drift.relative_drift=0.3"], [([*DORA_4, *FEW], 0.83), (DORA_4, 0.87)]),
     "drift 0.1": ([*DRIFT, "drift.relative_drift=0.1"], [(method, None) for method in DEFAULTS]),
     "chain, per tensor": (CHAIN, [(MOMENTS, None), (DORA_4, None)]),
-    "noise-free": (["technology=drift_alone", "drift.relative_drift=0"], [(method, None) for method in EXACT]),
+    "noise-free": (
+        ["technology=drift_alone", "drift.relative_drift=0", "device.step_uS=null"],
+        [(method, None) for method in EXACT],
+    ),
     "array parts, chain, per channel": (
         [*CHAIN, "mapping.scale=per_channel", *ARRAY],
         [(MOMENTS, None), (DORA_1, None)],

@@ -4,7 +4,7 @@ All arms take the same steps over the same inputs in the same order, are stopped
 same chips of held-back inputs (paired): `chips`, a new chip each step; `gaussian`, errors of the weights of the same
 rms; `control`, trained the same way without noise; `plain`, without clipping too. "recovered" is the mean gain over the
 control as a share of what its chips lose of its own digital score, a ratio of means with a paired bootstrap interval
-over chips. Prints raw numbers; asserts no time and no score.
+over chips; each arm also with `calibration=dora` on top. Prints raw numbers; asserts no time and no score.
 
 The held-out inputs of LeNet-5 are among those that the packaged weights were trained on, so that its first epochs look
 better there than in the sweep.
@@ -52,7 +52,7 @@ SWEEP = """
 import json, sys
 import rramsweep as rs
 frame = rs.sweep(json.loads(sys.argv[1]))
-frame[["model.checkpoint", "seed", "score", "digital_score"]].to_csv("frame.csv", index=False)
+frame[["model.checkpoint", "calibration", "seed", "score", "digital_score"]].to_csv("frame.csv", index=False)
 """
 
 
@@ -65,7 +65,7 @@ def _python(code: str, words: list[str], folder: Path) -> str:
 def _split(folder: Path) -> None:
     archive = np.load(PICTURES)
     order = np.random.default_rng(0).permutation(len(archive["x"]))
-    for name, rows in (("scored", order[:2000]), ("train", order[2500:])):
+    for name, rows in (("scored", order[:2000]), ("pool", order[2000:2500]), ("train", order[2500:])):
         np.savez(folder / f"{name}.npz", x=archive["x"][rows], y=archive["y"][rows])
 
 
@@ -99,10 +99,18 @@ def test_recovered_by_fine_tuning(network, chips, tmp_path):
         for arm, own in ARMS.items()
     }
     paths = {"as it came": checkpoint, **{arm: run[0] for arm, run in runs.items()}}
-    _python(SWEEP, [*point, f"chips={chips}", f"model.checkpoint={','.join(paths.values())}"], tmp_path)
+    # Calibration is fitted to inputs that no arm has seen.
+    swept = [word for word in point if not word.startswith("data.fitting")]
+    swept += ["data.fitting=pool.npz"] if network == "ResNet-20" else []
+    axes = [f"model.checkpoint={','.join(paths.values())}", "calibration=none,dora"]
+    _python(SWEEP, [*swept, f"chips={chips}", *axes], tmp_path)
     frame = pd.read_csv(tmp_path / "frame.csv")
     scores = {
-        arm: part.sort_values("seed") for arm, path in paths.items() for part in [frame[frame.iloc[:, 0] == path]]
+        arm if method == "none" else f"{arm} + {method}": frame[
+            (frame["model.checkpoint"] == path) & (frame["calibration"] == method)
+        ].sort_values("seed")
+        for method in ("none", "dora")
+        for arm, path in paths.items()
     }
     control = scores["control"]["score"].to_numpy()
     digital = float(scores["control"]["digital_score"].iloc[0])
@@ -111,7 +119,7 @@ def test_recovered_by_fine_tuning(network, chips, tmp_path):
     for arm, part in scores.items():
         score = part["score"].to_numpy()
         kept = f"{runs[arm][1]} of {runs[arm][2]} | {runs[arm][3]:.0f}" if arm in runs else "- | -"
-        gain = _recovered(score, control, digital) if arm not in ("control", "as it came") else "-"
+        gain = _recovered(score, control, digital) if arm not in ("control", "as it came", "plain") else "-"
         print(
             f"{arm} | {100 * part['digital_score'].iloc[0]:.2f} | {_t_interval(score)} | {100 * score.min():.2f} | "
             f"{gain} | {kept}"
