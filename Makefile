@@ -8,11 +8,12 @@ TESTABLE := $(VENV)/.testable
 # The next Hydra and its launchers, put before those of the environment: the tests of what rests on Hydra run on both.
 HYDRA14 := .venv-hydra14
 HYDRA14_PACKAGES := hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 hydra-joblib-launcher==1.4.0rc3 \
-	hydra-submitit-launcher==1.4.0rc3 hydra-ray-launcher==1.4.0rc3
+	hydra-submitit-launcher==1.4.0rc3 hydra-ray-launcher==1.4.0rc3 \
+	hydra-optuna-sweeper==1.4.0rc3 optuna==5.0.0 alembic==1.20.1 mako==1.4.3 sqlalchemy==2.1.9 colorlog==6.12.0
 # Without the tests of signals, of damaged folders and of what files say, which do not touch Hydra.
-HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.py untrusted.py launchers.py) \
+HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.py untrusted.py launchers.py optimising.py) \
 	-k 'not (workers or ray_local or killed or interrupt or goes_on or one_thread or memory or plan_that or folder_builds \
-	or trillion or 64_bits or no_others or says)'
+	or trillion or 64_bits or no_others or says or makes_no_sense)'
 # What `make bench-peers` compares with. They take long to make, so `make clean` leaves them.
 AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning

@@ -174,6 +174,8 @@ def test_what_was_found_is_what_a_reader_sees():
 def test_a_command_runs(words, here):
     if "model=transformers" in words:
         pytest.importorskip("transformers")
+    if {"hydra/sweeper=optuna", "experiment=design_search"} & set(words):
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the extra optuna")
     _network(1 if "metric=mse" in words else 10)
     if words[words.index("rramsweep") + 1] in ("store", "explain"):
         _folder("quickstart")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -12,14 +11,12 @@ from omegaconf import DictConfig
 from rramsweep.arguments import checked_arguments
 from rramsweep.cli.composing import choices, composed_allowed, container, point_plan
 from rramsweep.cli.composing import compose as compose_config
+from rramsweep.cli.driver import compute
 from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.planning import plan_of
 from rramsweep.errors import ValidationError
-from rramsweep.reporting.report import results
-from rramsweep.simulation.shard import Work, choose_executions, run_shard
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Plan
-from rramsweep.study.store import Store
 
 __all__ = ["compose", "run", "sweep"]
 
@@ -105,10 +102,4 @@ def refuse_unheeded_settings(plan: Plan) -> None:
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
     for note in [*workbench.notes, *plan.settings.notes]:
         warnings.warn(note, UserWarning, stacklevel=3)
-    store = Store(Path(plan.settings.store))
-    work = Work(plan, store, plan.settings.retry_failed)
-    if work.left():
-        store.prepare()
-        choose_executions(plan, store, workbench)
-        run_shard(work, store, workbench)
-    return results(plan, store)
+    return compute(plan, workbench)

@@ -15,6 +15,7 @@ from rramsweep.cli.catalog import CONFIG_NAME, conf_dir
 from rramsweep.cli.commands import see_users_packages
 from rramsweep.cli.composing import (
     JOB_KEYS,
+    OBJECTIVE,
     Abort,
     allowed,
     by_group,
@@ -24,14 +25,18 @@ from rramsweep.cli.composing import (
     container,
     point_plan,
     refuse_axes,
+    refuse_objective,
 )
 from rramsweep.cli.driver import SweepEnded, execute_in_hydra, run_plan_shard
-from rramsweep.cli.hydra_adapter import check_command, parse, start
+from rramsweep.cli.hydra_adapter import BASIC_SWEEPER, check_command, parse, start
 from rramsweep.cli.messages import CommandError, full_error
+from rramsweep.cli.optimising import StudySweeper, check_plugin, evaluate
 from rramsweep.cli.overrides import command_errors
 from rramsweep.cli.planning import described, given_by
-from rramsweep.cli.sweeper import register
+from rramsweep.cli.sweeper import PlanSweeper, register
 from rramsweep.reporting import report, terminal
+from rramsweep.simulation.workbench import Workbench
+from rramsweep.study.plan import Plan
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -57,8 +62,10 @@ def run(arguments: Sequence[str]) -> None:
 
 def _start(arguments: Sequence[str]) -> None:
     allow = _allowed(arguments)
+    if "hydra/sweeper=optuna" in arguments:
+        check_plugin()  # whose samplers Hydra would miss first
     check_command(arguments, conf_dir(), CONFIG_NAME, allow)
-    register()
+    register(PlanSweeper, StudySweeper)
     start(task, arguments, conf_dir(), CONFIG_NAME, allow)
 
 
@@ -72,20 +79,20 @@ def _allowed(arguments: Sequence[str]) -> list[str]:
     return packages
 
 
-def task(cfg: DictConfig) -> None:
-    """Run one shard of a plan if the job is given one, else one point."""
+def task(cfg: DictConfig) -> float | list[float] | None:
+    """Run one shard of a plan if the job is given one, else one point; return the objectives of a trial of a search."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        _job(cfg)
-        return
+        return _job(cfg)
     try:
         _job(cfg)
     except Exception as error:
         _remove_empty(Path(HydraConfig.get().runtime.output_dir))
         raise Abort(error) from error
+    return None
 
 
-def _job(cfg: DictConfig) -> None:
-    overrides = HydraConfig.get().overrides.task
+def _job(cfg: DictConfig) -> float | list[float] | None:
+    overrides, several = HydraConfig.get().overrides.task, HydraConfig.get().mode == RunMode.MULTIRUN
     check_job_keys({key: cfg[key] for key in JOB_KEYS}, overrides)
     if cfg.plan is not None:
         os.chdir(HydraConfig.get().runtime.cwd)  # a worker may start in another folder than the command
@@ -94,12 +101,16 @@ def _job(cfg: DictConfig) -> None:
         see_users_packages()
     if cfg.plan is not None:
         run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, allow)
-    elif HydraConfig.get().mode == RunMode.MULTIRUN:
+    elif cfg.objective is not None and HydraConfig.get().sweeper.get("_target_") != BASIC_SWEEPER and several:
+        plan, workbench = _plan_of_point(cfg)  # a trial of a search, which reports when it has ended
+        return evaluate(plan, workbench, Path(HydraConfig.get().runtime.output_dir), container(cfg)[OBJECTIVE])
+    elif several:
         # Hydra's own sweeper: this job is one point of a larger sweep, which reports as a whole afterwards.
         _one_point(cfg, terminal.console(quiet=True))
         report.write(HydraConfig.get().sweep.dir)  # of the jobs so far; the last one completes it
     else:
         _one_point(cfg, terminal.console())
+    return None
 
 
 def _remove_empty(folder: Path) -> None:
@@ -114,7 +125,7 @@ def _remove_empty(folder: Path) -> None:
             return
 
 
-def _one_point(cfg: DictConfig, console: Console) -> None:
+def _plan_of_point(cfg: DictConfig) -> tuple[Plan, Workbench]:
     hydra_config = HydraConfig.get()
     overrides = list(hydra_config.overrides.task)
     config = container(cfg)
@@ -127,12 +138,17 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
     chosen = by_group(hydra_config.runtime.choices)
     check_setters(config, chosen)
     plan, workbench = point_plan(config, chosen, overrides, command_line(), allowed(config, overrides))
-    plan = described(plan, given_by(overrides), workbench)
+    return described(plan, given_by(overrides), workbench), workbench
+
+
+def _one_point(cfg: DictConfig, console: Console) -> None:
+    refuse_objective(cfg.objective)
+    plan, workbench = _plan_of_point(cfg)
     shards = plan.settings.shards
-    if shards > 1 and hydra_config.mode == RunMode.RUN:
+    if shards > 1 and HydraConfig.get().mode == RunMode.RUN:
         raise ValueError(f"a single point runs in this process, got shards={shards}: add -m to split it")
 
     def launch(path: Path) -> None:
         run_plan_shard(path, 0, 1, workbench.allow)
 
-    execute_in_hydra(plan, workbench, Path(hydra_config.runtime.output_dir), launch, console)
+    execute_in_hydra(plan, workbench, Path(HydraConfig.get().runtime.output_dir), launch, console)

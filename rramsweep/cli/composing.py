@@ -39,11 +39,14 @@ from rramsweep.study.stopping import Fixed
 # Keys of a config that are of one job alone, and what they are where nobody gives them.
 JOB_KEYS: dict[str, Any] = {"allow_targets": [], "plan": None, "shard": 0}
 
+# Key of a config that a search alone reads.
+OBJECTIVE = "objective"
+
 # Flag of a config object for each package whose code was allowed in `compose`.
 _FLAG = "rramsweep.allow_targets.{}"
 
-# What conf/config.yaml names as the beginning of every output folder.
-FOLDER_RESOLVER = "rramsweep.folder"
+# What conf/config.yaml names as the beginning of every output folder, and as the end of a sweep's.
+FOLDER_RESOLVER, RUN_RESOLVER = "rramsweep.folder", "rramsweep.run"
 
 
 class Abort(BaseException):
@@ -67,8 +70,14 @@ def output_folder(name: Any, store: Any) -> str:
     return f"{OUTPUTS}/{name}"
 
 
+def run_folder(sweeper: Any, now: Any) -> str:
+    """The last part of a sweep's folder: `study` of a search, which the same command goes on with, else the time."""
+    return "study" if str(sweeper).endswith(".StudySweeper") else str(now)
+
+
 # At import, because a worker resolves the folder before any other code of this package runs.
 hydra_adapter.register_resolver(FOLDER_RESOLVER, output_folder)
+hydra_adapter.register_resolver(RUN_RESOLVER, run_folder)
 
 
 def loader() -> ConfigLoader:
@@ -94,6 +103,21 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     config = container(cfg)
     read_settings(config, overrides)
     return _composed(with_choices(cfg), allowed(config, overrides))
+
+
+def refuse_objective(objective: Any) -> None:
+    """Check that what makes no search has no objective, which it would leave unread.
+
+    Raises:
+        ValidationError: it has.
+    """
+    if objective is not None:
+        raise ValidationError(
+            "is of a search alone, and this is none",
+            "search with rramsweep -m hydra/sweeper=optuna, or leave it out",
+            value=str(objective),
+            parameter=OBJECTIVE,
+        )
 
 
 def refuse_axes(sweeper: Any) -> None:
@@ -301,7 +325,7 @@ def read_settings(config: Mapping[str, Any], overrides: Iterable[str]) -> Settin
     Raises:
         ValueError: an unknown key, a wrong type or range, or `chips` beside a rule that decides itself.
     """
-    check_keys(config, [*GROUPS, *POINT_KEYS, *SETTINGS, *JOB_KEYS, "experiment", "choices"])
+    check_keys(config, [*GROUPS, *POINT_KEYS, *SETTINGS, *JOB_KEYS, OBJECTIVE, "experiment", "choices"])
     check_job_keys(config, overrides)
     settings = Settings.of(config)
     check_name(settings.name, settings.store)

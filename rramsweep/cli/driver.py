@@ -242,6 +242,34 @@ def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> Non
         progress.write()
 
 
+def compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
+    """Run what a plan lacks, in this process, and return its rows.
+
+    Raises:
+        ValueError: the store cannot be written.
+    """
+    store = Store(Path(plan.settings.store))
+    work = Work(plan, store, plan.settings.retry_failed)
+    if work.left():
+        store.prepare()
+        choose_executions(plan, store, workbench)
+        run_shard(work, store, workbench)
+    return report.results(plan, store)
+
+
+def compute_in(folder: Path, plan: Plan, workbench: Workbench) -> pd.DataFrame:
+    """Run a plan as `compute` does, and keep the plan in a folder, from which a report finds it.
+
+    Raises:
+        ValueError: the store cannot be written.
+    """
+    path = plan.save(folder)
+    provenance.begin(path.parent, list(catalog.components(plan)))
+    frame = compute(plan, workbench)
+    provenance.end(path.parent)
+    return frame
+
+
 def _report(
     folder: Path, store: Store, console: Console, stopped: BaseException | None, printed: Sequence[str]
 ) -> pd.DataFrame:

@@ -45,7 +45,9 @@ from rramsweep.errors import ValidationError
 HYDRA_VERSION_BASE = "1.3"
 
 # Sweepers that a config may name, and launchers.
-SWEEPERS = ("hydra_plugins.rramsweep_sweeper.PlanSweeper", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+SWEEPERS = tuple(f"hydra_plugins.rramsweep_sweeper.{name}" for name in ("PlanSweeper", "StudySweeper"))
+SWEEPERS += (BASIC_SWEEPER,)
 LAUNCHERS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
@@ -143,7 +145,11 @@ def loader(conf_dir: Path, allow: Sequence[str] = ()) -> ConfigLoaderImpl:
 
 
 def start(
-    task: Callable[[DictConfig], None], arguments: Sequence[str], conf_dir: Path, config_name: str, allow: Sequence[str]
+    task: Callable[[DictConfig], object],
+    arguments: Sequence[str],
+    conf_dir: Path,
+    config_name: str,
+    allow: Sequence[str],
 ) -> None:
     """Hand a command to Hydra; what goes wrong is raised, where Hydra by itself would print a traceback and exit.
 
@@ -361,8 +367,10 @@ def _shipped(conf_dir: Path) -> list[dict[str, Any]]:
         for folder in folders
         for path in sorted((folder / group).glob("*.yaml"))
     ]
-    stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
-    trees += [("launcher", each.node) for each in stored.values()]
+    stored = ConfigStore.instance().repo.get("hydra", {})
+    trees += [("launcher", each.node) for each in stored.get("launcher", {}).values()]
+    samplers = stored.get("sweeper", {}).get("sampler", {})
+    trees += [("sweeper.sampler", each.node) for each in samplers.values()]
     return [dict(_leaves(OmegaConf.to_container(tree, resolve=False), f"hydra.{group}")) for group, tree in trees]
 
 

@@ -46,7 +46,9 @@ _WORDS: Mapping[str, bool | None] = {"null": None, "true": True, "false": False}
 _HARMLESS = (LAUNCHER, "hydra.launcher.", "hydra.run.", "hydra.sweep.", "hydra.job.")
 
 # Packages of plugins that add no option and no axis: a user's own may.
-_PLUGINS = {"hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher", "__pycache__"}
+_PLUGINS = {
+    *("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher", "hydra_optuna_sweeper", "__pycache__"),
+}
 
 
 # How alike a name must be to be taken for a misspelling where any other is taken too (`difflib`).

@@ -26,8 +26,9 @@ _UNHEEDED = {
     "plan": "leave it out, since it is set for the jobs of a launcher",
     "shard": "leave it out, since it is set for the jobs of a launcher",
     "shards": "run it as rramsweep -m to split it over jobs",
+    "objective": "search as rramsweep -m hydra/sweeper=optuna",
 }
-_AS_BY_DEFAULT = {"preview": False, "plan": None, "shard": 0, "shards": 1}
+_AS_BY_DEFAULT = {"preview": False, "plan": None, "shard": 0, "shards": 1, "objective": None}
 _LAYER_RULES = "analog.layers."
 # No group has so many options: what follows in a range is refused as its first value is.
 _FEW = 1000

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from rramsweep import limits
 from rramsweep.cli import factors
 from rramsweep.cli.catalog import CONFIG_NAME
-from rramsweep.cli.composing import allowed, choices, container, kept, read_settings
+from rramsweep.cli.composing import allowed, choices, container, kept, read_settings, refuse_objective
 from rramsweep.cli.composing import loader as own_loader
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.messages import no_name
@@ -81,10 +81,11 @@ def compose_plan(
     Raises:
         ValueError: an axis that is no axis, `chips` beside a swept seed, or any point that refuses its parameters.
     """
+    refuse_objective(master.get("objective"))
     axes = _axes(parse([*(f"{k}={v}" for k, v in params.items()), *arguments], loader))
     swept = [key for key, axis in axes.items() if axis.is_swept]
     for key in swept:
-        _check_axis(key)
+        check_axis(key)
     seeds = _seed_axis(axes)
     n_points = math.prod(len(axis.values) for axis in axes.values())
     limits.POINTS.check(n_points, "points", remedy="sweep over fewer values")
@@ -161,7 +162,7 @@ def resolve_all(
         rest = tuple(chosen[key].input_line for key in others)
         if rest not in composed:
             is_master = not composed and _is_first(master, axes, in_place)
-            cfg, missing = (master, {}) if is_master else _compose(loader, master, chosen)
+            cfg, missing = (master, {}) if is_master else compose_point(loader, master, chosen)
             composed[rest] = _Composed(cfg, [key for key in in_place if key not in missing], list(missing))
             refused = missing if len(composed) == 1 else {k: e for k, e in refused.items() if k in missing}
         base = composed[rest]
@@ -242,7 +243,7 @@ class _Composed:
         return config
 
 
-def _compose(
+def compose_point(
     loader: ConfigLoader, master: DictConfig, chosen: Mapping[str, Override]
 ) -> tuple[DictConfig, dict[str, HydraException]]:
     """Hydra's config of a combination, and the parameters left out since its options have none of that name."""
@@ -266,7 +267,7 @@ def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
                 raise ValueError(f"{key} must be swept over listed values, got {override.input_line}: list them")
-            axes[key] = Axis(_values(override), True)
+            axes[key] = Axis(axis_values(override), True)
         elif override.is_delete():
             axes[key] = Axis(parse([f"~{key.lstrip('~')}"]))
         else:
@@ -274,7 +275,7 @@ def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
     return axes
 
 
-def _values(override: Override) -> list[Override]:
+def axis_values(override: Override) -> list[Override]:
     """The values of a swept override, each as an override; a range is only counted up to the limit on trials."""
     key, swept = override.get_key_element(), override.value()
     if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None and swept.step:
@@ -300,7 +301,12 @@ def _most_chips(master: DictConfig) -> int:
     return rule.cap(fit(master.chips, int, "chips"))
 
 
-def _check_axis(key: str) -> None:
+def check_axis(key: str) -> None:
+    """Check that a key can be swept.
+
+    Raises:
+        ValueError: it is a setting, or nothing that there is.
+    """
     root = key.lstrip("+").split(".")[0]
     known = (*GROUPS, *POINT_KEYS, "seed")
     if root not in (*known, *(field.name for field in fields(Settings)), "experiment", "hydra"):

@@ -23,6 +23,7 @@ from rramsweep.cli.driver import LaunchError, execute_in_hydra
 from rramsweep.cli.hydra_adapter import config_for_jobs
 from rramsweep.cli.planning import compose_plan
 from rramsweep.cli.signals import as_received, take_handlers_back
+from rramsweep.errors import ValidationError
 
 # Bytes of Ray's object store where a preset names none, as its launcher takes: rows go through files.
 RAY_STORE_BYTES = 78_643_200
@@ -41,8 +42,8 @@ BACKENDS = {
 class PlanSweeper(Sweeper):
     """Plan, launch shards, report. `params` are swept axes of an experiment, as in Hydra's basic sweeper."""
 
-    def __init__(self, params: Mapping[str, str] | None = None) -> None:
-        self._params = dict(params or {})
+    def __init__(self, params: Mapping[str, str] | None = None, **unknown: Any) -> None:
+        self._params, self._unknown = dict(params or {}), unknown
         self._context: HydraContext | None = None
         self._config: DictConfig | None = None
         self._task: TaskFunction | None = None
@@ -60,8 +61,9 @@ class PlanSweeper(Sweeper):
         assert config is not None
         assert task is not None
         assert launcher is not None
+        refuse_unknown(self._unknown)
         folder = Path(str(config.hydra.sweep.dir))  # refused here, before any network is built
-        _check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
+        check_backend(str(config.hydra.runtime.choices["hydra/launcher"]))
         plan, workbench = compose_plan(context.config_loader, config, self._params, arguments, command_line())
         settings = plan.settings
         beside = settings.shards > 1 and config.hydra.runtime.choices["hydra/launcher"] != "basic"
@@ -79,14 +81,26 @@ class PlanSweeper(Sweeper):
             job_config = config_for_jobs(config, context.config_loader)
             launcher.setup(hydra_context=context, task_function=task, config=job_config)
             jobs = [[*fixed, f"shard={shard}"] for shard in range(settings.shards)]
-            for job in _launch(launcher, jobs):
+            for job in launch_jobs(launcher, jobs):
                 if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
                     raise job._return_value
 
         execute_in_hydra(plan, workbench, folder, launch)
 
 
-def _check_backend(launcher: str) -> None:
+def refuse_unknown(settings: Mapping[str, Any]) -> None:
+    """Check that a sweeper was given no setting that it does not have.
+
+    Raises:
+        ValidationError: names the first one.
+    """
+    for name, value in settings.items():
+        raise ValidationError(
+            "is no setting of this sweeper", "leave it out", value=str(value), parameter=f"hydra.sweeper.{name}"
+        )
+
+
+def check_backend(launcher: str) -> None:
     """Check that the package behind a launcher's plugin can be imported, before anything runs."""
     package = BACKENDS.get(launcher)
     if package is None:
@@ -100,10 +114,16 @@ def _check_backend(launcher: str) -> None:
         ) from error
 
 
-def _launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
+def launch_jobs(launcher: Launcher, jobs: Sequence[Sequence[str]], first: int = 0) -> Sequence[JobReturn]:
+    """Launch jobs, numbered from `first` on.
+
+    Raises:
+        LaunchError: the launcher gave up.
+        KeyboardInterrupt: as the command received it.
+    """
     try:
         _start_ray(launcher)
-        return launcher.launch(jobs, initial_job_idx=0)
+        return launcher.launch(jobs, initial_job_idx=first)
     except KeyboardInterrupt as error:
         raise as_received(error) from None
     except Exception as error:
@@ -128,8 +148,8 @@ def _start_ray(launcher: Launcher) -> None:
     take_handlers_back()
 
 
-def register() -> None:
-    """Make `PlanSweeper` known to Hydra under the name that conf/hydra/sweeper/rramsweep.yaml gives; check files."""
+def register(*sweepers: type[Sweeper]) -> None:
+    """Make sweepers known to Hydra under the names that conf/hydra/sweeper/ gives."""
     parent, name = PLUGIN_MODULE.split(".")
     try:
         package = importlib.import_module(parent)
@@ -139,8 +159,10 @@ def register() -> None:
         sys.modules[parent] = package
     sys.modules[PLUGIN_MODULE] = sys.modules[__name__]
     setattr(package, name, sys.modules[__name__])
-    PlanSweeper.__module__ = PLUGIN_MODULE
-    Plugins.instance().register(PlanSweeper)
+    for sweeper in sweepers:
+        sweeper.__module__ = PLUGIN_MODULE
+        setattr(sys.modules[PLUGIN_MODULE], sweeper.__name__, sweeper)  # those of other modules too
+        Plugins.instance().register(sweeper)
 
 
 def quoted(text: str) -> str:

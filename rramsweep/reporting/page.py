@@ -23,9 +23,11 @@ from rramsweep.reporting.findings import Findings, mixed_executions
 from rramsweep.reporting.recovery_table import RECOVERED, Words, recovery_table
 from rramsweep.reporting.request import request
 from rramsweep.reporting.robustness_plot import beyond_source
+from rramsweep.reporting.search_table import search_table
 from rramsweep.reporting.style import LeftOut
 from rramsweep.scale import Bound, Scale, percent
 from rramsweep.study.plan import Plan
+from rramsweep.study.search import Search
 
 PAGE_FILE = "report.html"
 TEMPLATE = "report.html.j2"
@@ -54,6 +56,7 @@ def render(
     runs: Sequence[Mapping[str, Any]],
     pictures: Mapping[str, bytes],
     left_out: Mapping[str, Sequence[LeftOut]] | None = None,
+    search: Search | None = None,
 ) -> str:
     """The page as HTML, in one piece: images are data in it, and it asks no network for anything.
 
@@ -65,6 +68,7 @@ def render(
         runs: what `run.json` holds, earliest first; empty for a folder of before there was one.
         pictures: caption -> PNG, in the order in which they are shown.
         left_out: caption -> what the picture does not draw.
+        search: that chose the points, if one did.
     """
     used = _components(runs)
     return _template().render(
@@ -77,6 +81,7 @@ def render(
         left_out=left_out or {},
         recovery=_beside(recovery_table(frame), RECOVERED),
         cost=_beside(cost_table(summary), COST),
+        search=_search(search),
         head=_head(summary),
         rows=_rows(summary),
         components=[c for c in used if c["option"] != "ideal"],
@@ -126,6 +131,13 @@ def _beside(found: tuple[list[str], list[list[str]]] | None, words: Words) -> di
         return None
     by, rows = found
     return {"words": words.below, "head": [*by, *words.numbers], "rows": rows, "names": len(by)}
+
+
+def _search(search: Search | None) -> dict[str, Any] | None:
+    if search is None:
+        return None
+    head, rows = search_table(search)
+    return {"head": head, "rows": rows}
 
 
 def _head(summary: pd.DataFrame) -> list[dict[str, str]]:

@@ -33,11 +33,15 @@ from rramsweep.reporting.findings import doubtful, few_chips, findings, guessing
 from rramsweep.reporting.page import PAGE_FILE
 from rramsweep.reporting.recovery_table import RECOVERED, Words, recovery_table
 from rramsweep.reporting.robustness_plot import beyond_source
+from rramsweep.reporting.search_plot import CAPTIONS as SEARCH_CAPTIONS
+from rramsweep.reporting.search_plot import search_figures
+from rramsweep.reporting.search_table import search_table, search_words
 from rramsweep.reporting.style import styled
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import FRACTION, Bound, Scale, percent
 from rramsweep.study.plan import PLAN_FILE, RUN_FILE, Plan, merge
 from rramsweep.study.runs import read_runs
+from rramsweep.study.search import Search
 from rramsweep.study.stopping import Fixed, in_order
 from rramsweep.study.store import Store, select
 
@@ -141,12 +145,17 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
     pictures, left_out = {}, {}
-    for name, figure in figures_for(frame).items():
+    search = Search.load(folder)
+    # A search varies many parameters at once, which no curve over one of them shows.
+    figures = figures_for(frame) if search is None else search_figures(search)
+    for name, figure in figures.items():
         png = save_figure(figure, folder / f"{name}.png")
-        caption = f"{caption_of(name)}: {name}.png"
+        caption = f"{caption_of(name) if search is None else SEARCH_CAPTIONS[name]}: {name}.png"
         pictures[caption], left_out[caption] = png, figure.left_out
     found = findings(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
-    html = page.render(frame, summary, found, plan, _runs(folder), pictures, left_out)
+    if search is not None:
+        found = replace(found, headline=f"{'. '.join(search_words(search))}.")
+    html = page.render(frame, summary, found, plan, _runs(folder), pictures, left_out, search)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
 
@@ -176,6 +185,9 @@ def show(
         return
     for sentence in guessing(frame):
         console.print(f"note: {sentence}", soft_wrap=True, markup=False)
+    if (search := Search.load(folder)) is not None:
+        _show_search(search, folder, console)
+        return
     by, metrics = summary.attrs["by"], scales(frame)
     one = metrics[0] if len(metrics) == 1 else None
     kind = "95 % interval" if summary.attrs["interval"] == T else interval_words(summary)
@@ -216,6 +228,21 @@ def show(
     beyond = [note for note in beyond_source(frame) if note not in printed]
     for note in [*few_chips(summary), *doubtful(summary), *mixed_executions(frame), *unpriced(frame), *beyond]:
         console.print(f"note: {note}", markup=False)
+    console.print(f"files: {folder}", soft_wrap=True, markup=False)
+
+
+def _show_search(search: Search, folder: Path, console: Console) -> None:
+    """Print the front of a search in the place of a row for each of its designs."""
+    head, rows = search_table(search)
+    table = Table(title="the best designs", title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    if rows:
+        show_table(table, console)
+    for sentence in search_words(search):
+        console.print(sentence, markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
 

@@ -27,7 +27,7 @@ from rramsweep.analysis import frames, schema
 from rramsweep.cli.catalog import CONFIG_NAME, EXTRAS, conf_dir
 from rramsweep.cli.composing import loader
 from rramsweep.cli.main import main
-from rramsweep.cli.sweeper import register
+from rramsweep.cli.sweeper import PlanSweeper, register
 
 for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
     pytest.importorskip(f"hydra_plugins.{plugin}", reason="needs the extras joblib, slurm and ray")
@@ -418,7 +418,7 @@ PRESETS = sorted(path.stem for path in (conf_dir() / "hydra" / "launcher").glob(
 
 @pytest.mark.parametrize("name", [*PRESETS, *EXTRAS])
 def test_every_preset_composes_to_a_launcher(name):
-    register()
+    register(PlanSweeper)
     master = loader().load_configuration(CONFIG_NAME, [f"hydra/launcher={name}"], RunMode.MULTIRUN, from_shell=False)
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=HydraContext(config_loader=loader(), callbacks=None), task_function=lambda _: None, config=master
