@@ -148,9 +148,12 @@ def test_a_search_that_makes_no_sense_is_refused_before_any_chip(workdir, argume
 
 
 def test_the_experiment_is_a_search():
-    (objective, bits) = checked("experiment=design_search", *NETWORK[:3], *ONE_LEVEL).objectives
-    assert (objective.name, objective.direction) == ("accuracy_mean", "maximize")
-    assert bits.direction == "minimize"
+    objectives = checked("experiment=design_search", *NETWORK[:3], *ONE_LEVEL).objectives
+    assert {objective.name: objective.direction for objective in objectives} == {
+        "accuracy_mean": "maximize",
+        "cost.energy_pJ": "minimize",
+        "cost.area_um2": "minimize",
+    }
 
 
 def test_a_range_is_checked_at_its_ends_and_a_glob_is_a_choice():
