@@ -30,7 +30,7 @@ from rramsweep.reporting.findings import few_chips, findings, guessing, mixed_ex
 from rramsweep.reporting.page import PAGE_FILE
 from rramsweep.reporting.recovery_table import NUMBERS, TITLE, WORDS, recovery_table
 from rramsweep.reporting.robustness_plot import beyond_source
-from rramsweep.reporting.style import styled
+from rramsweep.reporting.style import PrintFigure, caption_parts, styled
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import FRACTION, Bound, Scale, percent
 from rramsweep.study.plan import PLAN_FILE, RUN_FILE, Plan, merge
@@ -40,6 +40,8 @@ from rramsweep.study.store import Store, select
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
+# Of each plot: for slides, for the page, for a paper.
+FORMATS = ("png", "svg", "pdf")
 
 
 @checked_arguments
@@ -122,7 +124,7 @@ def ends(plan: Plan, facts: pa.Table) -> list[tuple[int, str] | None]:
 
 
 def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write `results.parquet`, `summary.csv`, the plots of `figures_for` as PNG, and `report.html` of a sweep's folder.
+    """Write a sweep's `results.parquet`, `summary.csv`, plots of `figures_for` as PNG, SVG, PDF, and `report.html`.
 
     Returns:
         The results and their summary.
@@ -136,15 +138,23 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
-    pictures, left_out = {}, {}
-    for name, figure in figures_for(frame).items():
-        png = save_figure(figure, folder / f"{name}.png")
-        caption = f"{caption_of(name)}: {name}.png"
-        pictures[caption], left_out[caption] = png, figure.left_out
+    pictures = [_save_picture(figure, folder, name) for name, figure in figures_for(frame).items()]
     found = findings(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
-    html = page.render(frame, summary, found, plan, _runs(folder), pictures, left_out)
+    html = page.render(frame, summary, found, plan, _runs(folder), pictures)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
+
+
+def _save_picture(figure: PrintFigure, folder: Path, name: str) -> page.Picture:
+    """Save a figure of `figures_for` in each of `FORMATS`, for the page."""
+    with styled():  # laid out once: each format would do it again
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    saved = {form: save_figure(figure, folder / f"{name}.{form}") for form in FORMATS}
+    words = dict.fromkeys(words for ax in figure.axes for words in caption_parts(ax))
+    return page.Picture(
+        caption_of(name), saved["svg"], "; ".join(words), [f"{name}.{form}" for form in FORMATS], figure.left_out
+    )
 
 
 def save_figure(fig: Figure, path: str | Path) -> bytes:

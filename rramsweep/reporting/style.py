@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("rramsweep.mplstyle"), use_default_template=False)
 COLOURS: tuple[str, ...] = tuple(STYLE["axes.prop_cycle"].by_key()["color"])
@@ -164,13 +165,45 @@ def room(ax: Axes) -> int:
     return max(20, int(width / (0.5 * mpl.rcParams["legend.fontsize"])))
 
 
+class Caption(Annotation):
+    """A caption below an Axes, drawn only when asked for; see `caption`.
+
+    ``parts`` are its phrases, without what a plot leaves out.
+    """
+
+    parts: Sequence[str] = ()
+
+
 def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = ()) -> None:
-    """Write what the drawn is below the Axes."""
-    parts = [*parts, *(left.words for left in left_out)]
+    """Keep what the drawn is with the Axes, for `caption`."""
     if isinstance(ax.figure, PrintFigure):
         ax.figure.left_out.extend(left_out)
     # Hung on the axis label, which knows how tall the tick labels are.
-    below = (ax.transAxes, ax.xaxis.label)
     style: dict[str, Any] = {"fontsize": mpl.rcParams["legend.fontsize"], "color": "#444444", "va": "top", "ha": "left"}
-    style |= {"textcoords": "offset points", "xycoords": below, "gid": "caption"}
-    ax.annotate(textwrap.fill("; ".join(parts), room(ax)), (0, 0), xytext=(0, -3), **style)
+    style |= {"textcoords": "offset points", "xycoords": (ax.transAxes, ax.xaxis.label), "gid": "caption"}
+    every = "; ".join([*parts, *(left.words for left in left_out)])
+    kept = Caption(textwrap.fill(every, room(ax)), (0, 0), xytext=(0, -3), annotation_clip=False, **style)
+    kept.parts = tuple(parts)
+    kept.set_visible(False)
+    ax.add_artist(kept)
+
+
+def caption(ax: Axes, *, draw: bool = False) -> str:
+    """Caption of a plot of this package: what is drawn, over how many chips, and what is left out.
+
+    Args:
+        ax: the Axes that a plot returned.
+        draw: also draw it below the Axes, for a figure that stands without a text around it.
+
+    Returns:
+        The caption in one line; empty for Axes without one.
+    """
+    kept = [artist for artist in ax.get_children() if isinstance(artist, Caption)]
+    for artist in kept:
+        artist.set_visible(artist.get_visible() or draw)
+    return "; ".join(" ".join(artist.get_text().split()) for artist in kept)
+
+
+def caption_parts(ax: Axes) -> list[str]:
+    """Phrases of a plot's caption, without what it leaves out."""
+    return [part for artist in ax.get_children() if isinstance(artist, Caption) for part in artist.parts]
