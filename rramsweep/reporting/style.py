@@ -16,9 +16,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("rramsweep.mplstyle"), use_default_template=False)
@@ -128,6 +130,20 @@ def shades(n: int) -> list[str]:
     return [to_hex(mpl.colormaps[mpl.rcParams["image.cmap"]](at)) for at in np.linspace(0.0, 0.85, max(n, 2))][:n]
 
 
+@dataclass(frozen=True)
+class Look:
+    """How one curve looks."""
+
+    colour: str
+    marker: str
+    dashes: Any = "-"
+
+
+def look_of(index: int) -> Look:
+    """Look of the group: from the eighth on, whose colour is taken, its line has dashes too."""
+    return Look(colour_of(index), marker_of(index), DASHES[index // len(COLOURS) % len(DASHES)])
+
+
 def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
     """A legend where a title would stand, each name once: of several artists of one name the last is shown.
 
@@ -143,6 +159,20 @@ def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
         fitting = [n for n in range(ncols, 1, -1) if _width(names, n) <= room(ax)]
         style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
         ax.legend(list(handles.values()), names, title=title, ncols=fitting[0] if fitting else 1, **style)
+
+
+def legend_sections(ax: Axes, sections: Sequence[tuple[str, Sequence[Artist]]]) -> None:
+    """A legend above the Axes whose columns are sections, each under its title; one below the other if too wide."""
+    blank = Line2D([], [], linestyle="none", label=" ")
+    columns = [
+        [Line2D([], [], linestyle="none", label=title or " "), *handles] for title, handles in sections if handles
+    ]
+    tall = max(map(len, columns))
+    wide = sum(max(len(str(handle.get_label())) for handle in column) + 7 for column in columns)
+    beside = wide <= room(ax)
+    handles = [handle for column in columns for handle in [*column, *[blank] * (tall - len(column) if beside else 0)]]
+    style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
+    ax.legend(handles=handles, ncols=len(columns) if beside else 1, **style)
 
 
 def _width(names: Sequence[str], n: int) -> int:
@@ -185,6 +215,7 @@ def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = 
     kept = Caption(textwrap.fill(every, room(ax)), (0, 0), xytext=(0, -3), annotation_clip=False, **style)
     kept.parts = tuple(parts)
     kept.set_visible(False)
+    kept.set_clip_on(False)  # else a layout takes it for what the Axes cut off
     ax.add_artist(kept)
 
 

@@ -44,6 +44,7 @@ DEFAULTS = {
     "at_s": 0.0,
     "t0_s": None,
     "until_s": 0.0,
+    "measured_until_s": float("inf"),
     "source_range": {},
 }
 
