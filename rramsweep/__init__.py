@@ -33,6 +33,7 @@ _MODULES = {
     "plot_recovered": "rramsweep.reporting.recovery_plot",
     "figures_for": "rramsweep.reporting.figures",
     "caption": "rramsweep.reporting.style",
+    "show": "rramsweep.reporting.notebook",
     "plot_inspect": "rramsweep.reporting.layer_plot",
     "tile_drop": "rramsweep.cli.layer_report",
     "plot_tile": "rramsweep.reporting.tile_plot",

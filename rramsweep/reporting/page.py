@@ -19,13 +19,14 @@ from markupsafe import Markup, escape
 from rramsweep import __version__
 from rramsweep.analysis.grouping import inputs_word
 from rramsweep.analysis.schema import ENDED, METRIC
-from rramsweep.analysis.summary import at_chance, tail_heading, tail_text
+from rramsweep.analysis.summary import at_chance, tail_heading
+from rramsweep.analysis.tables import tail_text
 from rramsweep.reporting.accuracy import accuracy
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.equation import mathml
 from rramsweep.reporting.findings import Findings, mixed_executions
 from rramsweep.reporting.recovery_table import NUMBERS, WORDS, recovery_table
-from rramsweep.reporting.request import request
+from rramsweep.reporting.request import planned, request
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.sources import bibtex
 from rramsweep.reporting.style import LeftOut
@@ -42,6 +43,8 @@ _FROM_MEMORY = "[M"
 # How an option's comment says that a parameter counts under a value of another one only.
 _READ_BY = re.compile(r"\bread by (\w+)=(\w+)")
 _ERRORS_SHOWN = 20
+# How a parameter of a rule for some layers begins.
+_RULE = "analog.layers."
 # What a line of a sentence does not break: `86.2–87.0`, `88.2 %`, `top-1`.
 _UNBROKEN = re.compile(r"(\d[\d.,]*\d(?:–[\d.]+)?(?: %)?|\b\d(?: %)|\b[A-Za-z]+-\d+\b)")
 _SHARES = ("yield_bound", "yield_share")
@@ -98,6 +101,7 @@ def render(
         "rows": _rows(summary),
         "failures": _failures(frame),
         "notes": _source_notes(used),
+        "layers": _layers(plan),
     }
     script = _environment().get_template(SCRIPT).render()
     return (
@@ -180,6 +184,7 @@ def _contents(parts: Mapping[str, Any], n_pictures: int) -> list[tuple[str, str]
         ("figures", "Figures", n_pictures > 1),
         ("recovered", "Recovery", parts["recovery"]),
         ("summary", "Summary", parts["rows"]),
+        ("layers", "Layers", parts["layers"]),
         ("components", "Devices and effects", True),
         ("failed", "Failed trials", parts["failures"]),
         ("warnings", "Warnings", True),
@@ -187,6 +192,17 @@ def _contents(parts: Mapping[str, Any], n_pictures: int) -> list[tuple[str, str]
         ("machine", "Machine", True),
     ]
     return [(anchor, title) for anchor, title, present in sections if present]
+
+
+def _layers(plan: Plan | None) -> dict[str, Any] | None:
+    """Rules by which layers differ, and the command that measures each layer; None where all layers are alike."""
+    names = dict.fromkeys(name for point in (plan.points if plan else ()) for name in point.params)
+    rules = [name.removeprefix(_RULE).partition(".") for name in names if name.startswith(_RULE)]
+    if plan is None or not rules:
+        return None
+    values = [", ".join(text_of(value) for value in planned(plan, f"{_RULE}{of}.{name}")) for of, _, name in rules]
+    rows = [[of, name, text] for (of, _, name), text in zip(rules, values, strict=True)]
+    return {"rows": rows, "command": plan.settings.command.replace("rramsweep -m ", "rramsweep inspect ", 1)}
 
 
 def _bibtex(used: Iterable[Row], runs: Sequence[Mapping[str, Any]]) -> str:

@@ -20,7 +20,8 @@ from rich.table import Table
 from rramsweep.analysis import frames
 from rramsweep.analysis.grouping import inputs_word, resolve_by, scales
 from rramsweep.analysis.schema import ENDED
-from rramsweep.analysis.summary import at_chance, summarize, tail_heading, tail_text
+from rramsweep.analysis.summary import at_chance, summarize, tail_heading
+from rramsweep.analysis.tables import tail_text
 from rramsweep.arguments import checked_arguments
 from rramsweep.files import write_atomic
 from rramsweep.reporting import page

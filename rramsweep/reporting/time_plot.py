@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -81,8 +82,15 @@ def _mark_refresh(ax: Axes, frame: pd.DataFrame, by: list[str], yield_drop: floa
         name = ", ".join(each[row] for each in names) or "mean"
         if name not in curves:  # left out of the plot
             continue
-        style = {"color": curves[name].get_color(), "marker": "v", "s": 22, "clip_on": False, "zorder": 6}
-        ax.scatter([life_s], [0.0], transform=ax.get_xaxis_transform(), label=label, gid=f"refresh:{name}", **style)
+        style: dict[str, Any] = {
+            "color": curves[name].get_color(),
+            "marker": "v",
+            "s": 22,
+            "clip_on": False,
+            "zorder": 6,
+        }
+        style |= {"transform": ax.get_xaxis_transform(), "label": label, "gid": f"refresh:{name}"}
+        ax.scatter([life_s], [0.0], **style)
         label = "_nolegend_"
     if label == "_nolegend_":
         legend = ax.get_legend()

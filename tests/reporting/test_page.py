@@ -214,6 +214,17 @@ def test_equations_are_mathml(html):
     assert "<math><mrow><msup><mi>G</mi><mo>′</mo></msup><mo>=</mo>" in math
 
 
+def test_layers_that_differ_are_a_table_with_the_command_that_inspects_them(folder, html):
+    assert 'id="layers"' not in html
+    plan = Plan.load(folder / "plan.json")
+    rules = {"analog.layers.late.match": "fc*", "analog.layers.late.drift.relative_drift": 0.3}
+    points = [replace(each, params={**each.params, **rules}) for each in plan.points]
+    text = render(report.load(folder), replace(plan, points=points))
+    shown = words(text[text.index('id="layers"') : text.index('id="components"')])
+    assert "late match fc* late drift.relative_drift 0.3" in shown
+    assert "rramsweep inspect name=page model=digits_mlp" in shown
+
+
 def test_no_column_is_empty():
     frame = join([point("a", {DRIFT: 0.1}), point("b", {DRIFT: 0.2})], facts(ok("a", 0, 8), ok("b", 0, 7)), [DRIFT])
     heads = [column["name"] for column in page._head(summarize(frame))]

@@ -21,7 +21,9 @@ table?.querySelectorAll("th button").forEach((button) => {
   });
 });
 
+// As in summary.csv, no spreadsheet shall take a text for a formula.
 function quoted(text) {
+  if (/^[=+@\t\r＝＋－＠-]/.test(text) && Number.isNaN(Number(text)) && text !== "-" && text !== "-inf") text = `'${text}`;
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
