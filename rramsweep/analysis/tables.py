@@ -64,7 +64,7 @@ def tail_text(row: Any, heading: str) -> str:
 
 
 def _of_pandas(frame: pd.DataFrame) -> str:
-    """What a notebook shows of a frame that only descends from one of these, as of a selection of columns."""
+    """HTML of pandas, for a frame that only descends from one of these, as a selection of columns does."""
     return str(vars(pd.DataFrame)["_repr_html_"](pd.DataFrame(frame)))
 
 

@@ -20,14 +20,14 @@ from rramsweep.reporting.style import (
     MARKERS,
     MOST_COLOURS,
     MOST_NAMES,
+    CurveStyle,
     LeftOut,
-    Look,
     colour_of,
     evenly,
     legend_above,
     legend_sections,
-    look_of,
     room,
+    style_of,
 )
 
 # Bands of more groups than these mix to a grey that belongs to none.
@@ -84,19 +84,19 @@ def crowded(table: pd.DataFrame) -> bool:
     return table["group"].nunique() > _BANDED
 
 
-def looks(
+def styles_of(
     table: pd.DataFrame, group: str | None = None, marker: str | None = None, order: Sequence[str] | None = None
-) -> dict[str, Look]:
-    """Look of each group of a placed table: by its place in ``order``, or by colour and marker of its two columns."""
+) -> dict[str, CurveStyle]:
+    """Style of each group of a placed table: by its place in ``order``, or by colour and marker of its two columns."""
     every = list(dict.fromkeys(table["group"]))
     if group is None or marker is None:
         names = list(order) if order is not None and set(every) <= set(order) else every
-        return {name: look_of(names.index(name)) for name in every}
+        return {name: style_of(names.index(name)) for name in every}
     colours, marks = _numbers(table[group]), _numbers(table[marker])
     found = {}
     for name, i, j in zip(table["group"], colours, marks, strict=True):
         dashes = DASHES[(j + i // len(COLOURS)) % len(DASHES)]
-        found[name] = Look(colour_of(i), MARKERS[j % len(MARKERS)], dashes)
+        found[name] = CurveStyle(colour_of(i), MARKERS[j % len(MARKERS)], dashes)
     return found
 
 
@@ -111,7 +111,7 @@ def draw_means(
     bands: Bands,
     factor: float,
     order: Sequence[str] | None = None,
-    look: Mapping[str, Look] | None = None,
+    styles: Mapping[str, CurveStyle] | None = None,
 ) -> None:
     """Means of a placed table with their bands, joined on a curve, alone with bars as categories.
 
@@ -123,14 +123,14 @@ def draw_means(
         mean: column of the means.
         bands: ``(gid before the group's name, column of the low end, of the high end, alpha)`` each.
         factor: what the columns are multiplied by to be shown.
-        order: of the groups' names, by which they have their look; None is that of the table.
-        look: of each group, see `looks`; None follows ``order``.
+        order: of the groups' names, by which they have their styles; None is that of the table.
+        styles: of each group, see `styles_of`; None follows ``order``.
     """
-    look = look or looks(table, order=order)
+    styles = styles or styles_of(table, order=order)
     every = list(dict.fromkeys(table["group"]))
     width = min(8.0, 20.0 / len(every) / max(1.0, table["at"].nunique() / 8))
     for name in every:
-        own, part_of_group = look[name], table[table["group"] == name].sort_values("at", kind="stable")
+        own, part_of_group = styles[name], table[table["group"] == name].sort_values("at", kind="stable")
         for curve, part in part_of_group.groupby("curve"):
             many = crowded(table)
             style: dict[str, Any] = {"color": own.colour, "marker": own.marker, "markeredgecolor": "white"}
@@ -157,7 +157,7 @@ def _draw_caps(ax: Axes, where: pd.Series[Any], ends: Sequence[pd.Series[Any]], 
         ax.scatter(where, values, s=16, marker="_", linewidths=0.7, color=colour, zorder=5, gid=f"caps:{name}")
 
 
-def name_curves(ax: Axes, table: pd.DataFrame, mean: str, factor: float, look: Mapping[str, Look]) -> bool:
+def name_curves(ax: Axes, table: pd.DataFrame, mean: str, factor: float, styles: Mapping[str, CurveStyle]) -> bool:
     """Write each curve's name at its right end, in its colour; False where names are long or ends too close.
 
     The names then leave the legend.
@@ -175,7 +175,7 @@ def name_curves(ax: Axes, table: pd.DataFrame, mean: str, factor: float, look: M
         return False
     for name, y in zip(ends["group"], factor * ends[mean], strict=True):
         style: dict[str, Any] = {"textcoords": "offset points", "xycoords": ("axes fraction", "data"), "va": "center"}
-        style |= {"fontsize": size, "color": look[name].colour, "gid": f"label:{name}", "annotation_clip": False}
+        style |= {"fontsize": size, "color": styles[name].colour, "gid": f"label:{name}", "annotation_clip": False}
         ax.annotate(name, (1.0, y), xytext=(3, 0), **style)
     for line in ax.get_lines():
         if str(line.get_label()) in names:
@@ -184,7 +184,7 @@ def name_curves(ax: Axes, table: pd.DataFrame, mean: str, factor: float, look: M
 
 
 def name_groups(
-    ax: Axes, table: pd.DataFrame, look: Mapping[str, Look], group: str | None, marker: str | None = None
+    ax: Axes, table: pd.DataFrame, styles: Mapping[str, CurveStyle], group: str | None, marker: str | None = None
 ) -> None:
     """The legend of a plot of curves: one title for each column, colours under the one and markers under the other."""
     if group is None or marker is None:
@@ -198,7 +198,7 @@ def name_groups(
     for column in (group, marker):
         firsts = table.drop_duplicates(column)
         names = short_names(firsts[column], "" if column not in CHOICES else column)
-        style = [look[name] for name in firsts["group"]]
+        style = [styles[name] for name in firsts["group"]]
         lines = [
             Line2D([], [], label=name, **({"color": own.colour} if column == group else _grey(own)))
             for name, own in zip(names, style, strict=True)
@@ -207,8 +207,8 @@ def name_groups(
     legend_sections(ax, [*found, ("", others)])
 
 
-def _grey(look: Look) -> dict[str, Any]:
-    return {"color": "#666666", "marker": look.marker, "linestyle": look.dashes, "markersize": 3.2}
+def _grey(style: CurveStyle) -> dict[str, Any]:
+    return {"color": "#666666", "marker": style.marker, "linestyle": style.dashes, "markersize": 3.2}
 
 
 def flat(values: pd.Series[Any]) -> bool:

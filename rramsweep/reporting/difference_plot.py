@@ -13,7 +13,7 @@ from rramsweep.analysis.comparison import check_baseline, compare, equal_to
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import has_places, label_of, name_places, short_names, text_of, whole_ticks
-from rramsweep.reporting.curves import draw_means, drawn, looks, name_curves, name_groups, of_what, placed
+from rramsweep.reporting.curves import draw_means, drawn, name_curves, name_groups, of_what, placed, styles_of
 from rramsweep.reporting.style import axes_or_new, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
 
@@ -74,9 +74,9 @@ def plot_differences(
     ax = axes_or_new(ax, height=2.8)
     spread_times(ax, x, table[x])
     table = placed(table, x, group, ax, marker)
-    look = looks(table, group, marker, order)
+    styles = styles_of(table, group, marker, order)
     bands = (("interval", "difference_low", "difference_high", 0.4),)
-    draw_means(ax, table, "difference_mean", bands, metric.factor, look=look)
+    draw_means(ax, table, "difference_mean", bands, metric.factor, styles=styles)
     values = ", ".join(f"{name} = {text_of(value, name)}" for name, value in baseline.items())
     style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
     ax.axhline(0, gid="baseline", label="baseline", **style)
@@ -92,8 +92,8 @@ def plot_differences(
         for line in ax.get_lines():
             line.set_label("difference" if str(line.get_label()) == "mean" else str(line.get_label()))
     if marker is None:
-        name_curves(ax, table, "difference_mean", metric.factor, look)
-    name_groups(ax, table, look, group, marker)
+        name_curves(ax, table, "difference_mean", metric.factor, styles)
+    name_groups(ax, table, styles, group, marker)
     over = f"mean with paired 95 % t interval over {span(table['n'])} chips {of_what(chips)}"
     if table["n"].max() == 1:
         over = f"one chip {of_what(chips)}, so no interval"

@@ -16,7 +16,7 @@ from matplotlib.legend import Legend
 
 from rramsweep.analysis.comparison import equal_to
 from rramsweep.analysis.grouping import group_numbers, need_facts, resolve_by
-from rramsweep.analysis.recovery import has_recovered, recovered
+from rramsweep.analysis.recovery import GROUP, has_recovered, recovered
 from rramsweep.analysis.schema import ENDED, METRIC, TIME
 from rramsweep.reporting.axis import is_number, name_of, short_names
 from rramsweep.reporting.difference_plot import plot_differences
@@ -167,10 +167,17 @@ def arranged(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[Arrangement, pd
     others = [name for name in swept if name != main_axis(frame, swept)] if swept else []
     if len(others) < 2:
         return Arrangement(others[0] if others else None), frame
-    few = sorted(others, key=lambda name: frame[name].nunique(dropna=False))
-    facet = few[0] if frame[few[0]].nunique(dropna=False) <= _FACETS else None
+    # What an option has no parameter for stands apart from its levels, and calibrations are compared with none: neither
+    # has a facet or marker of its own.
+    owners = {GROUP, *(name.partition(".")[0] for name in swept if "." in name)}
+    free = [name for name in others if name not in owners and frame[name].notna().all()]
+    few = sorted(free, key=lambda name: frame[name].nunique(dropna=False))
+    facets = [name for name in few if frame[name].nunique(dropna=False) <= _FACETS]
+    facet = facets[0] if facets else None
+    few = [name for name in few if name != facet]
     rest = [name for name in others if name != facet]
-    marker = few[1] if len(rest) > 1 and facet and frame[few[1]].nunique(dropna=False) <= len(MARKERS) else None
+    marks = [name for name in few if frame[name].nunique(dropna=False) <= len(MARKERS)]
+    marker = marks[0] if len(rest) > 1 and facet and marks else None
     rest = [name for name in rest if name != marker]
     if len(rest) == 1:
         return Arrangement(rest[0], marker, facet), frame

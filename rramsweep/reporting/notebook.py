@@ -67,5 +67,5 @@ def _picture(name: str, figure: Figure) -> page.Picture:
     buffer = io.BytesIO()
     with styled():
         figure.savefig(buffer, format="svg")
-    words = dict.fromkeys(words for ax in figure.axes for words in caption_parts(ax))
-    return page.Picture(caption_of(name), buffer.getvalue(), "; ".join(words))
+    parts = list(dict.fromkeys(part for ax in figure.axes for part in caption_parts(ax)))
+    return page.Picture(caption_of(name), buffer.getvalue(), parts)

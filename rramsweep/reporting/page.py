@@ -27,7 +27,7 @@ from rramsweep.reporting.equation import mathml
 from rramsweep.reporting.findings import Findings, mixed_executions
 from rramsweep.reporting.recovery_table import NUMBERS, WORDS, recovery_table
 from rramsweep.reporting.request import planned, request
-from rramsweep.reporting.robustness_plot import beyond_source
+from rramsweep.reporting.robustness_plot import beyond_source, shaded
 from rramsweep.reporting.sources import bibtex
 from rramsweep.reporting.style import LeftOut
 from rramsweep.reporting.vector import inline
@@ -63,14 +63,14 @@ class Picture:
     Args:
         title: a phrase on what it shows.
         svg: the SVG file.
-        caption: of its plots, in one line.
+        caption: phrases of its plots' captions.
         files: names of the files beside the page that hold it.
         left_out: values that it does not draw.
     """
 
     title: str
     svg: bytes
-    caption: str = ""
+    caption: Sequence[str] = ()
     files: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()
 
@@ -112,7 +112,7 @@ def render(
             found=found,
             request=request(frame, summary, plan),
             command=plan.settings.command if plan else None,
-            pictures=[_shown(picture, i) for i, picture in enumerate(pictures)],
+            pictures=[_shown(picture, i, beyond_source(frame)) for i, picture in enumerate(pictures)],
             contents=_contents(columns, len(pictures)),
             head=_head(summary),
             components=[c for c in used if c["option"] != "ideal"],
@@ -164,12 +164,13 @@ def _clock(time: str) -> str:
     return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".rstrip()
 
 
-def _shown(picture: Picture, number: int) -> dict[str, Any]:
+def _shown(picture: Picture, number: int, warned: Sequence[str]) -> dict[str, Any]:
+    """A figure for the template, without what the warnings say as well."""
     svg = Markup(inline(picture.svg, f"f{number}-", picture.title))
     return {
         "title": picture.title,
         "svg": svg,
-        "caption": picture.caption,
+        "caption": "; ".join(part for part in picture.caption if part not in map(shaded, warned)),
         "files": picture.files,
         "left_out": picture.left_out,
     }

@@ -152,10 +152,8 @@ def _save_picture(figure: PrintFigure, folder: Path, name: str) -> page.Picture:
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     saved = {form: save_figure(figure, folder / f"{name}.{form}") for form in FORMATS}
-    words = dict.fromkeys(words for ax in figure.axes for words in caption_parts(ax))
-    return page.Picture(
-        caption_of(name), saved["svg"], "; ".join(words), [f"{name}.{form}" for form in FORMATS], figure.left_out
-    )
+    parts = list(dict.fromkeys(part for ax in figure.axes for part in caption_parts(ax)))
+    return page.Picture(caption_of(name), saved["svg"], parts, [f"{name}.{form}" for form in FORMATS], figure.left_out)
 
 
 def save_figure(fig: Figure, path: str | Path) -> bytes:

@@ -18,13 +18,13 @@ from rramsweep.reporting.curves import (
     draw_means,
     drawn,
     flat,
-    looks,
     name_curves,
     name_groups,
     of_what,
     placed,
+    styles_of,
 )
-from rramsweep.reporting.style import REFERENCE_LINES, Look, axes_or_new, room, styled, write_caption
+from rramsweep.reporting.style import REFERENCE_LINES, CurveStyle, axes_or_new, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
 from rramsweep.scale import Scale
 
@@ -112,11 +112,11 @@ def plot_robustness(
         spread_low=table["q05_low"].fillna(table["score_min"]), spread_high=table["q95_high"].fillna(table["score_max"])
     )
     table = placed(table.assign(limit=limit_of(table, chips, metric, yield_drop)), x, group, ax, marker)
-    look = looks(table, group, marker, order)
-    draw_means(ax, table, "score_mean", BANDS, metric.factor, look=look)
+    styles = styles_of(table, group, marker, order)
+    draw_means(ax, table, "score_mean", BANDS, metric.factor, styles=styles)
     every = -(-len(chips) // _DOTS)
-    _draw_chips(ax, table, chips.iloc[::every], metric, look)
-    _draw_baselines(ax, table, metric, look)
+    _draw_chips(ax, table, chips.iloc[::every], metric, styles)
+    _draw_baselines(ax, table, metric, styles)
     ranges = frame.attrs.get("source_ranges", {}) if source_range is None else source_range
     if x in ranges:
         notes += _draw_outside(ax, table[x], ranges[x], _outside_name(x, source_range))
@@ -127,8 +127,8 @@ def plot_robustness(
     name_times(ax, x, table[x])
     ax.set_ylabel(metric.label)
     if marker is None:
-        name_curves(ax, table, "score_mean", metric.factor, look)
-    name_groups(ax, table, look, group, marker)
+        name_curves(ax, table, "score_mean", metric.factor, styles)
+    name_groups(ax, table, styles, group, marker)
     write_caption(ax, [*_caption(table, chips, every), *notes], left_out)
     return ax
 
@@ -143,7 +143,9 @@ def limit_of(table: pd.DataFrame, chips: pd.DataFrame, metric: Scale, drop: floa
     return table["digital_score"] - allowed if metric.higher_is_better else table["digital_score"] + allowed
 
 
-def _draw_chips(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, metric: Scale, look: Mapping[str, Look]) -> None:
+def _draw_chips(
+    ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, metric: Scale, styles: Mapping[str, CurveStyle]
+) -> None:
     # The golden ratio fills a lane evenly, and the same way each time.
     jitter = 0.8 * ((chips.groupby("summary_row").cumcount() * 0.6180339887 + 0.5) % 1 - 0.5)
     middle, width = (table[name].reindex(chips["summary_row"]).to_numpy() for name in ("middle", "lane"))
@@ -151,11 +153,12 @@ def _draw_chips(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, metric: Scal
     dense = len(chips) > _DENSE
     for name in dict.fromkeys(table["group"]):
         of_group = chips["summary_row"].isin(table.index[table["group"] == name])
-        style: dict[str, Any] = {"color": look[name].colour, "gid": f"chips:{name}", "zorder": 2, "rasterized": dense}
-        ax.scatter(where[of_group], metric.factor * chips.loc[of_group, "score"], s=3, alpha=0.3, linewidths=0, **style)
+        style: dict[str, Any] = {"color": styles[name].colour, "gid": f"chips:{name}", "zorder": 2}
+        style |= {"s": 3, "alpha": 0.3, "linewidths": 0, "rasterized": dense}
+        ax.scatter(where[of_group], metric.factor * chips.loc[of_group, "score"], **style)
 
 
-def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale, look: Mapping[str, Look]) -> None:
+def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale, styles: Mapping[str, CurveStyle]) -> None:
     every = list(dict.fromkeys(table["group"]))
     lines = [line for line in REFERENCE_LINES if table[line[0]].notna().any()]
     same = coincide(table)
@@ -167,7 +170,7 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale, look: Mapping[
             low, high = (metric.text(end, digits=1) for end in (table[column].min(), table[column].max()))
             amount = high if shared else f"{low.removesuffix(' %')}–{high}"
             label = f"{words}{', ideal chip' if same and words == 'digital' else ''} {amount}"
-            colour = grey if shared else look[name].colour
+            colour = grey if shared else styles[name].colour
             style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "zorder": 3}
             if not shared and index == 0:  # lines of all the groups' colours have one name, in the colour of none
                 ax.add_line(Line2D([], [], label=label, **{**style, "color": grey}))
@@ -205,7 +208,12 @@ def _draw_outside(ax: Axes, values: "pd.Series[Any]", source: tuple[float, float
     for side in sides:
         ax.axvspan(*side, color="#000000", alpha=0.07, linewidth=0, zorder=0, gid="outside", label=label)
         label = "_nolegend_"
-    return [f"shaded: {words}"] if sides else []
+    return [shaded(words)] if sides else []
+
+
+def shaded(words: str) -> str:
+    """Phrase of a caption on what lies outside a source's range."""
+    return f"shaded: {words}"
 
 
 def _caption(table: pd.DataFrame, chips: pd.DataFrame, every: int) -> list[str]:

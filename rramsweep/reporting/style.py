@@ -1,4 +1,4 @@
-"""One look for all plots: what `rramsweep.mplstyle` says, and what stands around the data.
+"""One styles for all plots: what `rramsweep.mplstyle` says, and what stands around the data.
 
 The style holds while a plot is drawn and no longer: rcParams are afterwards what they were.
 """
@@ -131,17 +131,17 @@ def shades(n: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one curve looks."""
+class CurveStyle:
+    """Colour, marker and dashes of one curve."""
 
     colour: str
     marker: str
     dashes: Any = "-"
 
 
-def look_of(index: int) -> Look:
-    """Look of the group: from the eighth on, whose colour is taken, its line has dashes too."""
-    return Look(colour_of(index), marker_of(index), DASHES[index // len(COLOURS) % len(DASHES)])
+def style_of(index: int) -> CurveStyle:
+    """Style of the group: from the eighth on, whose colour is taken, its line has dashes too."""
+    return CurveStyle(colour_of(index), marker_of(index), DASHES[index // len(COLOURS) % len(DASHES)])
 
 
 def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:

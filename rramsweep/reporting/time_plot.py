@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rramsweep.analysis.grouping import need_facts, resolve_by
-from rramsweep.analysis.lifetime import time_to_failure
 from rramsweep.analysis.schema import TIME
 from rramsweep.analysis.summary import allowed_drop
 from rramsweep.arguments import checked_arguments
@@ -70,6 +69,8 @@ def plot_over_time(
 
 def _mark_refresh(ax: Axes, frame: pd.DataFrame, by: list[str], yield_drop: float | None) -> None:
     """Mark the first time at which a curve's yield is below `REFRESH_YIELD`, at the foot, in the curve's look."""
+    from rramsweep.analysis.lifetime import time_to_failure  # brings scipy.stats, which no other plot waits for
+
     drop = allowed_drop(frame, yield_drop)
     if drop is None:
         return

@@ -158,7 +158,7 @@ def test_names_of_users_are_text_and_never_markup(folder):
     bad = failed("b", 0) | {"error": EVIL}
     frame = join(points, facts(ok("a", 0, 8), bad), ["technology", "x.y"])
     html = render(
-        frame, Plan(plan.points, plan.seeds, plan.swept, settings), runs, page.Picture(EVIL, SVG, EVIL, [EVIL])
+        frame, Plan(plan.points, plan.seeds, plan.swept, settings), runs, page.Picture(EVIL, SVG, [EVIL], [EVIL])
     )
     assert "alert(" in html
     assert EVIL not in html
@@ -206,7 +206,7 @@ def test_each_figure_is_beside_the_page_for_slides_page_and_paper(folder, monkey
     monkeypatch.setattr(report, "FORMATS", FORMATS)
     picture = report._save_picture(figures_for(report.load(folder))["robustness"], folder, "robustness")
     assert [(folder / name).read_bytes()[:5] for name in picture.files] == [b"\x89PNG\r", b"<?xml", b"%PDF-"]
-    assert picture.caption.startswith("mean with 95 % t interval over 6 chips of this network on these 50 images")
+    assert picture.caption[0] == "mean with 95 % t interval over 6 chips of this network on these 50 images"
 
 
 def test_equations_are_mathml(html):

@@ -180,7 +180,7 @@ def test_the_bad_end_of_an_error_is_rounded_up():
     assert row["score_high"] < 1.0001
     assert "at most 1.001 nat" in sentence
     assert cells(frame)[0]["95 % low"] == "1.000"
-    assert cells(frame)[0]["to"] == "1.001"
+    assert cells(frame)[0]["95 % high"] == "1.001"
 
 
 @pytest.mark.parametrize(("parameters", "shown"), [(3, ">99.9"), (0, "100"), (999_900, "0.01"), (999_999, "0.0001")])
