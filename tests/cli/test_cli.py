@@ -46,7 +46,7 @@ def quickstart(workdir, capsys):
 def test_quickstart_leaves_plan_tables_figures_and_page(quickstart):
     folder, printed = quickstart
     tables = {"plan.json", "run.json", "results.parquet", "summary.csv"}
-    figures = {"robustness.png", "ecdf.png", "yield.png", "differences.png"}
+    figures = {f"{name}.{form}" for name in ("robustness", "ecdf", "yield", "differences") for form in ("png", "svg")}
     assert {p.name for p in folder.iterdir()} == tables | figures | {"report.html"}
     frame = frames.read(folder / "results.parquet")
     assert len(frame) == 36
