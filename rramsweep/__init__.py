@@ -38,6 +38,8 @@ _MODULES = {
     "plot_spread": "rramsweep.reporting.spread_plot",
     "plot_budget": "rramsweep.reporting.budget_plot",
     "figures_for": "rramsweep.reporting.figures",
+    "caption": "rramsweep.reporting.style",
+    "show": "rramsweep.reporting.notebook",
     "plot_inspect": "rramsweep.reporting.layer_plot",
     "plot_sensitivity": "rramsweep.reporting.sensitivity_plot",
     "tile_drop": "rramsweep.cli.layer_report",

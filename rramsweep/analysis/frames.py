@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from rramsweep.analysis.costs import with_costs
 from rramsweep.analysis.schema import CHOICES, EXECUTION, FACTS, LATER, METRIC, PARAMETER_TYPES, to_arrow
+from rramsweep.analysis.tables import Results
 from rramsweep.cost import ChipCost
 from rramsweep.files import read_regular, write_atomic
 from rramsweep.groups import ADDED
@@ -223,4 +224,4 @@ def _parameter(name: str, values: list[Any]) -> pa.Array:
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
-    return frame.astype({"seed": "int64"}) if "seed" in frame and not frame["seed"].hasnans else frame
+    return Results(frame.astype({"seed": "int64"}) if "seed" in frame and not frame["seed"].hasnans else frame)

@@ -16,6 +16,7 @@ from rramsweep.analysis.anytime import anytime_interval, t_kinds
 from rramsweep.analysis.grouping import grouped, need_facts, resolve_by, scales
 from rramsweep.analysis.random_effects import over_networks
 from rramsweep.analysis.schema import CHANCE, COSTS, METRIC
+from rramsweep.analysis.tables import BOUNDS, Summary
 from rramsweep.arguments import checked_arguments
 from rramsweep.errors import ValidationError
 from rramsweep.intervals import (
@@ -34,14 +35,14 @@ from rramsweep.intervals import (
     t_interval,
     wilson,
 )
-from rramsweep.scale import FRACTION, HIGHER, UNIT, YIELD_DROP, Bound, Scale, drop_for
+from rramsweep.scale import FRACTION, HIGHER, UNIT, YIELD_DROP, drop_for
 from rramsweep.study.facts import ACCURACY_OF
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 # What a summary repeats of a score under the old names where the score is an accuracy.
 AS_ACCURACY = {f"score_{name}": f"accuracy_{name}" for name in ("mean", "low", "high", "std", "min")}
 # What `tail` holds: the worst chip, or from 59 chips on the bound on the quantile of the bad side.
-WORST, BOUNDS = "worst chip", {"q05_low": "q05 bound", "q95_high": "q95 bound"}
+WORST = "worst chip"
 BASELINES = {score: accuracy for score, accuracy in ACCURACY_OF.items() if score != "score"}
 
 
@@ -173,23 +174,15 @@ def summarize(
     columns |= _yield(np.bincount(group[ok], weights=good, minlength=size).astype(np.int64), n, ~np.isnan(drop))
     columns |= _costs(done, group[ok], size)
     columns |= {name: metrics[name] for name in METRIC if name not in keys}
-    out = heads.assign(**columns)
+    out = Summary(heads.assign(**columns))
     out.attrs = {"by": keys, "yield_drop": yield_drop, "interval": interval}
     return out
 
 
 def tail_heading(summary: pd.DataFrame) -> str:
-    """Heading of a column of ``tail``: its name where all rows have one name, else ``tail``; see `tail_text`."""
+    """Heading of a column of ``tail``: its name where all rows have one name, else ``tail``; see `tables.tail_text`."""
     names = summary["tail_name"].dropna().unique()
     return str(names[0]) if len(names) == 1 else "tail"
-
-
-def tail_text(row: Any, heading: str) -> str:
-    """A row's ``tail`` as it is shown: a bound rounded toward caution, with its name where the heading has none."""
-    scale, name = Scale.of(row), row["tail_name"]
-    bound: dict[Any, Bound] = {BOUNDS["q05_low"]: "low", BOUNDS["q95_high"]: "high"}
-    number = scale.number(row["tail"], bound=bound.get(name))
-    return number if heading == name or pd.isna(name) else f"{number} {name}"
 
 
 def at_chance(summary: pd.DataFrame) -> "pd.Series[bool]":

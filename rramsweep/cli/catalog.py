@@ -399,7 +399,7 @@ def components(plan: Plan) -> Iterator[dict[str, Any]]:
                 "target": target if not target.startswith(f"{OWN}.") else "",
                 "meaning": option.meaning,
                 "source": option.source,
-                "equation": equation.replace("`", ""),
+                "equation": equation,
                 "sets": option.sets,
                 "tags": {tag: TAGS[tag] for tag in option.tags()},
                 "parameters": [

@@ -55,6 +55,7 @@ class CmoRelaxation(EffectBase):
     cellwise: ClassVar[bool] = True
     t0_s: ClassVar[float] = 0.0
     until_s: ClassVar[float] = math.inf
+    measured_until_s: ClassVar[float] = LAST_S
 
     strength: float = 1.0
     scale: bool = False

@@ -80,6 +80,7 @@ class HfOxRelaxation(EffectBase):
     cellwise: ClassVar[bool] = True
     t0_s: ClassVar[float] = 0.0
     until_s: ClassVar[float] = math.inf
+    measured_until_s: ClassVar[float] = LAST_S
 
     strength: float = 1.0
     scale: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field
 from types import MemberDescriptorType
@@ -27,6 +28,7 @@ _FIXED: Mapping[str, Any] = {
     "version": int,
     "cellwise": bool,
     "until_s": float,
+    "measured_until_s": float,
     "source_range": Mapping[str, tuple[float, float, str]],
 }
 _VARIABLE: Mapping[str, Any] = {"kind": str, "at_s": float, "t0_s": float | None, "silent": bool}
@@ -50,6 +52,7 @@ class EffectBase:
             then be given the cells of several arrays end to end, or a part of one: faster, and the same chip. A
             subclass with a call of its own is not cellwise unless it declares so again.
         until_s: of an increment that is a law of time: the time up to which it contains the drift too.
+        measured_until_s: last time at which what the law is fitted to was measured; later ones are shaded in plots.
         source_range: `{parameter: (low, high, note)}` that the source covers; a value outside is noted and shaded.
         kind: one of `KINDS`.
         at_s: of a total: the time after the write at which it was measured; infinity for a law of time, which contains
@@ -64,6 +67,7 @@ class EffectBase:
     version: ClassVar[int]
     cellwise: ClassVar[bool] = False
     until_s: ClassVar[float] = 0.0
+    measured_until_s: ClassVar[float] = math.inf
     source_range: ClassVar[Mapping[str, tuple[float, float, str]]] = {}
 
     # Properties, because a type checker lets both class variables and fields of a dataclass take their place.

@@ -1,5 +1,9 @@
 """The x axis of a plot: where its values stand, numbers and categories alike, and what they are called."""
 
+import json
+import os
+from collections.abc import Iterable
+from pathlib import PurePath
 from textwrap import fill
 from typing import Any
 
@@ -9,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from rramsweep.analysis.schema import CHOICES, TIME
+from rramsweep.intervals import Floats
 from rramsweep.units import NAME_UNITS, in_words
 
 LABELS = {
@@ -22,6 +27,10 @@ OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductanc
 
 # A positive axis whose ends are this many times apart is logarithmic.
 DECADES_APART = 100
+# So is one over a decade of which two levels lie closer than this share of it: their intervals would cover each other.
+_DECADE, _CLOSE = 10, 0.06
+# More levels than these are no ticks of their own.
+_TICKS = 9
 
 
 def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
@@ -35,7 +44,7 @@ def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
         ax.set_xlim(-0.6, at.max() + 0.6)
         return {"at": at, "curve": False, "lane": 0.5}
     low, high = v[finite].min(), v[finite].max()
-    if low > 0 and high / low >= DECADES_APART:
+    if low > 0 and (high / low >= DECADES_APART or (high / low >= _DECADE and _close(v[finite]))):
         ax.set_xscale("log")
     at = np.full(len(v), np.nan)
     at[finite] = ax.xaxis.get_transform().transform(v[finite])
@@ -49,6 +58,11 @@ def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
     at[np.isnan(at)] = levels[0] - (0.3 if apart.any() else 0.15) * span
     lane = min(0.05 * span, 0.4 * np.diff(levels, append=np.inf).min())
     return {"at": at, "curve": finite & (len(levels) > 1), "lane": np.where(finite, lane, 0.1 * span)}
+
+
+def _close(values: Floats) -> bool:
+    levels = np.unique(values)
+    return len(levels) > 2 and bool(np.diff(levels).min() < _CLOSE * np.ptp(levels))
 
 
 def is_number(values: "pd.Series[Any]") -> bool:
@@ -67,7 +81,26 @@ def text_of(value: Any, column: str = "") -> str:
         return "none"
     if column == TIME:
         return in_words(float(value))
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else _listed(str(value))
+
+
+def _listed(text: str) -> str:
+    """A list that a column holds as JSON, by its entries: `["c1"]` is `c1`."""
+    if not text.startswith("["):
+        return text
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        return text
+    return ", ".join(map(str, entries)) or "none"
+
+
+def short_names(values: Iterable[Any], column: str = "") -> list[str]:
+    """Values in words as `name_of` has them, a file by its stem unless two of them would then have one name."""
+    texts = [name_of(value, column) for value in values]
+    stems = {text: PurePath(text.rpartition(" = ")[2]).stem if os.sep in text else text for text in texts}
+    once = len(set(stems.values())) == len(stems)
+    return [stems[text] if once else text for text in texts]
 
 
 def name_of(value: Any, column: str = "") -> str:
@@ -77,13 +110,16 @@ def name_of(value: Any, column: str = "") -> str:
     return text if column in CHOICES or not column or ", " in column else f"{column} = {text}"
 
 
-def joined_title(group: str | None, room: int) -> str | None:
-    """Title of a legend whose entries are the values of several joined columns, in lines of `room` letters.
+def legend_title(group: str | None, room: int) -> str | None:
+    """Title of a legend: the name of the column that tells curves apart, of several joined ones in lines of `room`.
 
-    None for a single column, and for choices alone, whose options say what they are.
+    None where each entry has the name of its parameter already, and for choices joined, whose options say what they
+    are.
     """
     names = [] if group is None else group.split(", ")
-    if len(names) < 2 or set(names) <= set(CHOICES):
+    if len(names) == 1:
+        return group if group in CHOICES else None
+    if set(names) <= set(CHOICES):
         return None
     return fill(", ".join(names), room, break_long_words=False, break_on_hyphens=False)
 
@@ -103,6 +139,12 @@ def whole_ticks(ax: Axes, values: "pd.Series[Any]") -> None:
         locator.set_params(integer=True)
 
 
+def has_places(table: pd.DataFrame, x: str, ax: Axes) -> bool:
+    """True where the places of a table are to be named: categories, and a few levels on a logarithmic axis."""
+    few = ax.get_xscale() == "log" and x != TIME and table["at"].nunique() <= _TICKS
+    return few or not bool(table["curve"].all())
+
+
 def name_places(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, x: str, room: int) -> None:
     """Ticks for an axis with categories; a continuous one keeps its own."""
     # Null means that the option chosen has no such parameter, so the option names the place.
@@ -110,7 +152,7 @@ def name_places(ax: Axes, table: pd.DataFrame, chips: pd.DataFrame, x: str, room
     absent = list(chips.loc[chips[x].isna(), choice].unique()) if choice in CHOICES else []
     named = table.drop_duplicates("at").sort_values("at")
     named = named[~named["curve"] | (np.arange(len(named)) % -(-len(named) // 9) == 0)]
-    names = [name_of(absent[0] if pd.isna(value) and len(absent) == 1 else value) for value in named[x]]
+    names = short_names(absent[0] if pd.isna(value) and len(absent) == 1 else value for value in named[x])
     long = max(map(len, names)) + 2 > room / len(names)
     slope: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
     ax.set_xticks(data_at(ax, named["at"]), names, **slope)

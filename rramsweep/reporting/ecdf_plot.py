@@ -13,8 +13,8 @@ from rramsweep.analysis.summary import allowed_drop, summarize
 from rramsweep.arguments import checked_arguments
 from rramsweep.intervals import ecdf_band
 from rramsweep.reporting.curves import flat, of_what
-from rramsweep.reporting.levels import draw_steps, levels_of, name_levels
-from rramsweep.reporting.robustness_plot import limit_of
+from rramsweep.reporting.levels import banded, draw_steps, levels_of, name_levels
+from rramsweep.reporting.robustness_plot import coincide, limit_of
 from rramsweep.reporting.style import REFERENCE_LINES, axes_or_new, styled, write_caption
 
 
@@ -26,9 +26,10 @@ def plot_ecdf(
     """Draw the empirical distribution of the score over chips, one stair for each value of ``group`` (of many: some).
 
     ``F(s)`` is the share of chips with a score at or below s, drawn from a group's first chip to its last: every chip
-    is a step of 1/n and a dot at its top. The band holds the whole distribution that the chips come from with 95 %
-    (`intervals.ecdf_band`), so it is wider than an interval for one s. Vertical: the digital network, the ideal chip
-    and the score from which a chip is good, where all groups share them.
+    is a step of 1/n. Chips of a group that all agree have no distribution: a diamond stands at their score. The band
+    holds the whole distribution that the chips come from with 95 % (`intervals.ecdf_band`), so it is wider than an
+    interval for one s; of more than three groups the caption has its half width instead. Vertical: the digital network,
+    the ideal chip and the score from which a chip is good, where all groups share them.
 
     Args:
         frame: a results frame of one metric with one point in each value of ``group``.
@@ -37,7 +38,7 @@ def plot_ecdf(
         yield_drop: see `summarize`.
 
     Returns:
-        The Axes. Its artists have a gid: ``ecdf:``, ``chips:``, ``band:`` before the group's name, ``digital``,
+        The Axes. Its artists have a gid: ``ecdf:``, ``band:``, ``alike:`` before the group's name, ``digital``,
         ``ideal chip``, ``yield limit``, ``caption``.
 
     Raises:
@@ -53,25 +54,35 @@ def plot_ecdf(
     table = table[table["n"] > 0]
     table = table.assign(limit=limit_of(table, chips, metric, yield_drop))
     levels, left_out = levels_of(table, group)
+    alike, half = 0, 0.0
     for level in levels:
         scores = metric.factor * np.sort(
             chips.loc[chips["summary_row"] == level.row, "score"].to_numpy(dtype=np.float64)
         )
+        if len(scores) > 1 and scores[0] == scores[-1]:
+            label = level.name if level.named else "_nolegend_"
+            style: dict[str, Any] = {"color": level.colour, "marker": "D", "markersize": 4, "linestyle": "none"}
+            ax.plot(scores[:1], [50.0], label=label, gid=f"alike:{level.name}", zorder=4, **style)
+            alike += 1
+            continue
         share = np.arange(1, len(scores) + 1) / len(scores)
         low, high = ecdf_band(np.append(0.0, share), len(scores))
+        half = max(half, float((high - low).max()) / 2)
         s, stair = np.append(scores[0], scores), np.append(0.0, share)
-        draw_steps(ax, level, s, 100 * stair, 100 * low, 100 * high, "ecdf")
-        style: dict[str, Any] = {"color": level.colour, "linewidths": 0, "zorder": 4, "gid": f"chips:{level.name}"}
-        ax.scatter(scores, 100 * share, s=4, **style)
+        draw_steps(ax, level, s, 100 * stair, 100 * low, 100 * high, "ecdf", band=banded(levels))
+    same = coincide(table)
     for column, words, grey, dashes in REFERENCE_LINES:
-        if table[column].notna().all() and flat(table[column]):
+        if table[column].notna().all() and flat(table[column]) and not (same and column == "ideal_score"):
+            words = "digital, ideal chip" if same and column == "digital_score" else words
             value = table[column].iloc[0]
-            style = {"color": grey, "linestyle": dashes, "linewidth": 0.9, "zorder": 1, "gid": words}
+            style = {"color": grey, "linestyle": dashes, "linewidth": 0.9, "zorder": 1, "gid": words.split(",")[0]}
             ax.axvline(metric.factor * value, label=f"{words} {metric.text(value, digits=1)}", **style)
     ax.set_ylim(-2, 102)
     ax.set_xlabel(metric.label)
     ax.set_ylabel("chips at or below (%)")
     name_levels(ax, group, levels)
-    band = "band: 95 %, for the whole distribution (Dvoretzky, Kiefer, Wolfowitz)"
-    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a dot", band], left_out)
+    what = "95 %, for the whole distribution (Dvoretzky, Kiefer, Wolfowitz)"
+    band = f"band: {what}" if banded(levels) else f"not drawn: the band, at most ±{100 * half:.0f} points, {what}"
+    diamonds = ["diamond: all chips have this score"] if alike else []
+    write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}, each a step", band, *diamonds], left_out)
     return ax

@@ -12,24 +12,27 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.legend import Legend
 
 from rramsweep.analysis.comparison import equal_to
 from rramsweep.analysis.grouping import group_numbers, need_facts, resolve_by
-from rramsweep.analysis.recovery import has_recovered, recovered
+from rramsweep.analysis.recovery import GROUP, has_recovered, recovered
 from rramsweep.analysis.schema import ENDED, METRIC, TIME
-from rramsweep.reporting.axis import is_number, name_of
+from rramsweep.reporting.axis import is_number, name_of, short_names
 from rramsweep.reporting.difference_plot import plot_differences
 from rramsweep.reporting.ecdf_plot import plot_ecdf
 from rramsweep.reporting.heatmap_plot import plot_heatmap
 from rramsweep.reporting.recovery_plot import plot_recovered
 from rramsweep.reporting.robustness_plot import plot_robustness
-from rramsweep.reporting.style import STYLE, PrintFigure, styled
+from rramsweep.reporting.style import MARKERS, STYLE, PrintFigure, styled
 from rramsweep.reporting.time_plot import plot_over_time
 from rramsweep.reporting.yield_plot import plot_yield
 from rramsweep.scale import Scale
 
 # More panels than this in one figure are no longer read beside each other.
 _PANELS = 3
+# Facets of one plot share their axes, so that more of them are read beside each other.
+_FACETS = 4
 CAPTIONS = {
     "robustness": "The score over what was swept",
     "over_time": "The score over the time since programming",
@@ -43,11 +46,24 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A plot and the columns it is given; with ``panel``, one panel below the other for each value of that column."""
+    """A plot and the columns it is given; with ``panel``, one panel below the other for each value of that column.
+
+    Panels with ``facets`` have one legend and one scale, so that they compare.
+    """
 
     draw: Callable[..., Axes]
     columns: Mapping[str, Any]
     panel: str | None = None
+    facets: bool = False
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Columns that tell curves over the main axis apart: by colour, by marker, by facet."""
+
+    group: str | None = None
+    marker: str | None = None
+    facet: str | None = None
 
 
 def figures_for(frame: pd.DataFrame) -> dict[str, PrintFigure]:
@@ -74,8 +90,8 @@ def figures_for(frame: pd.DataFrame) -> dict[str, PrintFigure]:
             continue
         ending = "" if len(parts) == 1 else "-" + re.sub(r"[^\w.]+", "-", _words(part, parts)).strip("-")
         varied = [name for name in swept if part[name].nunique(dropna=False) > 1]
-        label, part = joined(part, varied)
-        for name, choice in choose(part, varied, label).items():
+        arrangement, part = arranged(part, varied)
+        for name, choice in choose(part, varied, arrangement).items():
             figures[name + ending] = _figure(part, choice)
     return figures
 
@@ -86,10 +102,10 @@ def caption_of(name: str) -> str:
     return CAPTIONS[plot] + (f" ({metric.replace('-', ' ')})" if metric else "")
 
 
-def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict[str, Choice]:
+def choose(frame: pd.DataFrame, swept: Sequence[str], by: Arrangement) -> dict[str, Choice]:
     """The plots for a frame of one metric, by the columns that vary in it.
 
-    - any axis: robustness over `main_axis`, with the other columns joined as ``group``
+    - any axis: robustness over `main_axis`, the others by colour, marker and facet as `arranged`
     - two values of ``t_s`` above 0: the score over time, instead of a robustness over ``t_s``
     - exactly two numeric axes and no other: a heat map
     - several chips a point: distribution and yield for each value of the main axis, a panel for each value of ``group``
@@ -100,27 +116,39 @@ def choose(frame: pd.DataFrame, swept: Sequence[str], group: str | None) -> dict
     - chips without and with a calibration, and a loss beyond its interval: the share of it that is recovered
     """
     several = bool((frame["status"] == "ok").groupby(frame["point_id"]).sum().max() > 1)
+    group, marker, facet = by.group, by.marker, by.facet
     if not swept:
         alone = {"ecdf": Choice(plot_ecdf, {}), "yield": Choice(plot_yield, {})}
         return alone if several else {}
     x, chosen = main_axis(frame, swept), {}
+    # What is the same in every facet of a plot, beside the columns that one plot always has.
+    shared: dict[str, Any] = {} if marker is None else {"marker": marker}
+    if facet is not None and group is not None:
+        shared["order"] = list(dict.fromkeys(short_names(frame[group], group)))
     timed = TIME in swept and frame.loc[frame[TIME] > 0, TIME].nunique() > 1
     if not timed or x != TIME:
-        chosen["robustness"] = Choice(plot_robustness, {"x": x, "group": group})
+        chosen["robustness"] = Choice(plot_robustness, {"x": x, "group": group, **shared}, facet, facets=True)
     if timed and (x == TIME or len(swept) == 2):
-        chosen["over_time"] = Choice(plot_over_time, {"group": group if x == TIME else x})
+        columns = {"group": group, **shared} if x == TIME else {"group": x}
+        chosen["over_time"] = Choice(plot_over_time, columns, facet, facets=True)
     if len(swept) == 2 and all(is_number(frame[name]) for name in swept):
         chosen["heatmap"] = Choice(plot_heatmap, {"x": x, "y": group})
-    if several and (group is None or frame[group].nunique(dropna=False) <= _PANELS):
+    if (
+        several
+        and marker is None
+        and facet is None
+        and (group is None or frame[group].nunique(dropna=False) <= _PANELS)
+    ):
         chosen["ecdf"] = Choice(plot_ecdf, {"group": x}, group)
         chosen["yield"] = Choice(plot_yield, {"group": x}, group)
-    if has_recovered(frame) and recovered(frame)["recovered_share"].notna().any():
-        chosen["recovered"] = Choice(plot_recovered, {"x": x, "group": group})
+    if marker is None and has_recovered(frame) and recovered(frame)["recovered_share"].notna().any():
+        chosen["recovered"] = Choice(plot_recovered, {"x": x, "group": group}, facet, facets=True)
     of = group if group is not None and group in swept and not is_number(frame[group]) else x
     values = frame[of].dropna()
     baseline = {of: _good_end(frame, of) if is_number(values) else values.iloc[0]}
-    if several and _paired(frame, baseline, [name for name in (group, x) if name is not None]):
-        chosen["differences"] = Choice(plot_differences, {"baseline": baseline, "x": x, "group": group})
+    if several and _paired(frame, baseline, [name for name in (facet, group, marker, x) if name is not None]):
+        columns = {"baseline": baseline, "x": x, "group": group, **shared}
+        chosen["differences"] = Choice(plot_differences, columns, facet, facets=True)
     return chosen
 
 
@@ -130,16 +158,35 @@ def main_axis(frame: pd.DataFrame, swept: Sequence[str]) -> str:
     return max(numeric or swept, key=lambda name: frame[name].nunique())
 
 
-def joined(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[str | None, pd.DataFrame]:
-    """The column that tells curves over the main axis apart, and the frame with it: of several columns one of text."""
+def arranged(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[Arrangement, pd.DataFrame]:
+    """The arrangement of the columns beside the main axis, and the frame with those that must share a place joined.
+
+    Of two columns the one with fewer levels is the facet, of three the next one the marker; the one with most has the
+    colours. More columns, and a facet of too many levels, are joined in words that name each parameter.
+    """
     others = [name for name in swept if name != main_axis(frame, swept)] if swept else []
     if len(others) < 2:
-        return others[0] if others else None, frame
-    label = ", ".join(others)
-    number = group_numbers(frame, others)
-    first = frame.iloc[np.unique(number, return_index=True)[1]][others].astype("object")
-    texts = first.map(name_of).agg(", ".join, axis=1).to_numpy()
-    return label, frame.assign(**{label: texts[number]})
+        return Arrangement(others[0] if others else None), frame
+    # What an option has no parameter for stands apart from its levels, and calibrations are compared with none: neither
+    # has a facet or marker of its own.
+    owners = {GROUP, *(name.partition(".")[0] for name in swept if "." in name)}
+    free = [name for name in others if name not in owners and frame[name].notna().all()]
+    few = sorted(free, key=lambda name: frame[name].nunique(dropna=False))
+    facets = [name for name in few if frame[name].nunique(dropna=False) <= _FACETS]
+    facet = facets[0] if facets else None
+    few = [name for name in few if name != facet]
+    rest = [name for name in others if name != facet]
+    marks = [name for name in few if frame[name].nunique(dropna=False) <= len(MARKERS)]
+    marker = marks[0] if len(rest) > 1 and facet and marks else None
+    rest = [name for name in rest if name != marker]
+    if len(rest) == 1:
+        return Arrangement(rest[0], marker, facet), frame
+    label = ", ".join(rest)
+    number = group_numbers(frame, rest)
+    first = frame.iloc[np.unique(number, return_index=True)[1]][rest].astype("object")
+    names = pd.DataFrame({name: short_names(first[name], name) for name in rest})
+    texts = names.agg(", ".join, axis=1).to_numpy()
+    return Arrangement(label, marker, facet), frame.assign(**{label: texts[number]})
 
 
 def _good_end(frame: pd.DataFrame, axis: str) -> Any:
@@ -171,14 +218,39 @@ def _paired(frame: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[str
 def _figure(frame: pd.DataFrame, choice: Choice) -> PrintFigure:
     panels = [(None, frame)] if choice.panel is None else list(frame.groupby(choice.panel, sort=False, dropna=False))
     width, height = STYLE["figure.figsize"]
-    figure = PrintFigure(figsize=(width, height * len(panels)), layout="constrained")
+    facets = choice.facets and len(panels) > 1
+    tall = height + (len(panels) - 1) * (0.62 if facets else 1.0) * height
+    figure = PrintFigure(figsize=(width, tall), layout="constrained")
     FigureCanvasAgg(figure)
-    for (value, part), ax in zip(panels, figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
+    share: dict[str, Any] = {"sharey": True} if facets else {}
+    for (value, part), ax in zip(panels, figure.subplots(len(panels), squeeze=False, **share)[:, 0], strict=True):
         if not (part["status"] == "ok").any():
             ax.set_axis_off()
             continue
         choice.draw(part, **choice.columns, ax=ax)
         legend = ax.get_legend()
-        if choice.panel is not None and legend is not None:
+        if facets:
+            name = f"{choice.panel}: {short_names([value])[0]}"
+            ax.add_artist(Legend(ax, [], [], title=name, loc="best", **_STRIP)).set_gid("facet")
+        elif choice.panel is not None and legend is not None:
             legend.set_title(f"{name_of(value, choice.panel)}: {legend.get_title().get_text()}")
+    if facets:
+        _share(figure)
     return figure
+
+
+# The name of a facet, where curves leave room for it.
+_STRIP: dict[str, Any] = {"frameon": False, "title_fontproperties": {"size": 7, "weight": "bold"}}
+
+
+def _share(figure: PrintFigure) -> None:
+    """Leave one of what all facets of a figure have: the legend of the most names, and the label of the x axis."""
+    drawn = [ax for ax in figure.axes if ax.axison]
+    legends = [legend for ax in drawn if (legend := ax.get_legend()) is not None]
+    names = [[text.get_text() for text in legend.get_texts()] for legend in legends]
+    for legend, own in zip(legends[1:], names[1:], strict=True):
+        if set(own) <= set(names[0]):
+            legend.remove()
+    for ax in drawn[:-1]:
+        if ax.get_xlabel() == drawn[-1].get_xlabel():
+            ax.set_xlabel("")

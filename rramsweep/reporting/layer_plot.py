@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from rramsweep.analysis.layer_table import LAYER, STEPS, cause_squares
 from rramsweep.arguments import checked_arguments
@@ -16,6 +17,7 @@ from rramsweep.reporting.style import (
     colour_of,
     columns_for,
     legend_above,
+    legend_sections,
     marker_of,
     styled,
     write_caption,
@@ -27,6 +29,8 @@ _NAMES = 24
 # A step with a smaller part of the squares of each layer is one of the others.
 _NAMED_PART = 0.05
 _OTHERS = "#bbbbbb"
+# Columns of more groups are thinner than their markers.
+_STACKED = 4
 _OVER_COLUMNS = "#000000"
 
 
@@ -35,8 +39,9 @@ _OVER_COLUMNS = "#000000"
 def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the relative MVM error of every layer: mean over the chips (marker) and their range (bar), in percent.
 
-    Layers stand in the network's order. Each combination of the swept columns has a colour and a marker. Of one point
-    alone columns show where the error comes from: each step's part of the sum of the squares of all. A layer whose
+    Layers stand in the network's order. Columns show where the error comes from: each step's part of the sum of the
+    squares of all. Each combination of the swept columns has a marker and a column of its own beside the others'; of
+    more than four there are no columns, and the marker has a colour. A layer whose
     product cannot be had (a recurrent layer with a forward of its own) shows its weight error, by an open marker.
 
     Args:
@@ -57,11 +62,14 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     layers = list(dict.fromkeys(table[LAYER]))
     parts = table.groupby(by, sort=False, dropna=False) if by else [((), table)]
     groups = [(", ".join(map(name_of, key)), part) for key, part in parts]
-    if not by:
-        _draw_causes(ax, table, layers)
-    for index, (name, part) in enumerate(groups):
-        at = part[LAYER].map(layers.index) + 0.7 * ((index + 0.5) / len(groups) - 0.5)
-        _draw(ax, part, at, name, colour_of(index) if by else _OVER_COLUMNS, marker_of(index))
+    stacked = len(groups) <= _STACKED
+    places = [
+        part[LAYER].map(layers.index) + 0.8 * ((i + 0.5) / len(groups) - 0.5) for i, (_, part) in enumerate(groups)
+    ]
+    if stacked:
+        _draw_causes(ax, table, pd.concat(places).reindex(table.index), 0.7 / len(groups))
+    for index, ((name, part), at) in enumerate(zip(groups, places, strict=True)):
+        _draw(ax, part, at, name, _OVER_COLUMNS if stacked else colour_of(index), marker_of(index))
     ax.set_ylim(bottom=0)
     step = -(-len(layers) // _NAMES)
     ax.set_xticks(np.arange(0, len(layers), step), layers[::step], rotation=40, ha="right", rotation_mode="anchor")
@@ -69,21 +77,25 @@ def plot_inspect(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("layer")
     fused = bool(table["mvm_error"].isna().any())
     ax.set_ylabel(f"relative MVM error{', open: weight error' if fused else ''} (%)")
-    if by:
-        title = ", ".join(name.rpartition(".")[2] for name in by)
+    title = ", ".join(name.rpartition(".")[2] for name in by)
+    if by and stacked:
+        handles = {str(handle.get_label()): handle for handle in ax.get_legend_handles_labels()[0]}
+        causes = [handle for handle in handles.values() if not isinstance(handle, Line2D)]
+        legend_sections(ax, [(title, [h for h in handles.values() if h not in causes]), ("error from", causes)])
+    elif by:
         legend_above(ax, title, columns_for([name for name, _ in groups]))
     else:
         legend_above(ax, "error from", 3)
     chips = int(table["chips"].max())
     of = "error of the analog product to the digital one, with the layer's digital inputs"
     over = "one chip" if chips == 1 else f"marker: mean of {chips} chips, bar: from the smallest to the largest"
-    sources = [] if by else ["colours: parts of the steps in the sum of their squares"]
+    sources = [] if not stacked else ["colours: parts of the steps in the sum of their squares"]
     write_caption(ax, [of, over, *sources])
     return ax
 
 
-def _draw_causes(ax: Axes, table: pd.DataFrame, layers: list[str]) -> None:
-    """Draw a column for each layer up to its error, with the parts of its steps from the largest step upwards."""
+def _draw_causes(ax: Axes, table: pd.DataFrame, at: pd.Series[float], width: float) -> None:
+    """Draw a column for each row up to its error, with the parts of its steps from the largest step upwards."""
     squares = pd.DataFrame([cause_squares(row) for _, row in table.iterrows()])
     parts = squares.div(squares.sum(axis=1), axis=0).fillna(0.0)
     small = [name for name in parts if parts[name].max() < _NAMED_PART]
@@ -93,10 +105,12 @@ def _draw_causes(ax: Axes, table: pd.DataFrame, layers: list[str]) -> None:
     if others.any():
         drawn.append(("others", "others", _OTHERS, others))
     error = 100 * table["mvm_error"].fillna(table["weight_error"]).fillna(0.0).to_numpy()
-    at, low = table[LAYER].map(layers.index).to_numpy(), np.zeros(len(table))
+    low = np.zeros(len(table))
     for name, words, colour, part in drawn:
         height = error * part.to_numpy()
-        for bar in ax.bar(at, height, 0.7, low, color=colour, alpha=0.75, linewidth=0, zorder=1, label=words):
+        for bar in ax.bar(
+            at.to_numpy(), height, width, low, color=colour, alpha=0.75, linewidth=0, zorder=1, label=words
+        ):
             bar.set_gid(f"cause:{name}")
         low += height
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from rramsweep.analysis.schema import TIME
 from rramsweep.intervals import Floats
-from rramsweep.reporting.axis import is_number, label_of, text_of
+from rramsweep.reporting.axis import is_number, label_of, short_names, text_of
 from rramsweep.reporting.style import (
     MOST_COLOURS,
     MOST_SHADES,
@@ -25,6 +25,10 @@ from rramsweep.reporting.style import (
 
 # Of more ordered levels than the first the legend names at most the second and says so: shades tell the rest.
 _ALL_NAMED, _NAMED = 12, 8
+# Bands of more levels than these mix to a grey that belongs to none.
+_BANDED = 3
+# A band of more corners than these is a picture in a vector file.
+_DENSE = 400
 # Of the legend at most: two columns of twelve times would leave the stairs half of their height.
 _COLUMNS = 4
 
@@ -51,23 +55,38 @@ def levels_of(table: pd.DataFrame, group: str | None) -> tuple[list[Level], list
     every = table[group].sort_values(na_position="last") if ordered else table[group]
     values = every.iloc[evenly(len(every), MOST_SHADES if ordered else MOST_COLOURS)]
     names = [text_of(value, group) for value in every.drop(values.index)]
+    words = _names(values, group)
     left_out = [LeftOut(group, names, len(every))] if names else []
     n = len(values)
     colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
     step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _ALL_NAMED else 1
     levels = [
-        Level(row, text_of(value, group), colours[i], dashes_of(i), i % step == 0 or i == n - 1)
-        for i, (row, value) in enumerate(zip(values.index.tolist(), values, strict=True))
+        Level(row, name, colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        for i, (row, name) in enumerate(zip(values.index.tolist(), words, strict=True))
     ]
     return levels, left_out
 
 
-def draw_steps(ax: Axes, level: Level, x: Floats, y: Floats, low: Floats, high: Floats, what: str) -> None:
-    """A stair that takes its value at each x and holds it up to the next, with its band."""
+def _names(values: pd.Series[Any], group: str) -> list[str]:
+    return [text_of(value, group) for value in values] if is_number(values) else short_names(values)
+
+
+def banded(levels: Sequence[Level]) -> bool:
+    """True where the levels are so few that each can show its band."""
+    return len(levels) <= _BANDED
+
+
+def draw_steps(
+    ax: Axes, level: Level, x: Floats, y: Floats, low: Floats, high: Floats, what: str, *, band: bool = True
+) -> None:
+    """A stair that takes its value at each x and holds it up to the next, with its band unless that is left out."""
     style: dict[str, Any] = {"color": level.colour, "linewidth": 1.0, "linestyle": level.dashes, "zorder": 3}
     label = level.name if level.named else "_nolegend_"
     ax.step(x, y, where="post", gid=f"{what}:{level.name}", label=label, **style)
-    style = {"color": level.colour, "alpha": 0.12, "linewidth": 0, "zorder": 0, "gid": f"band:{level.name}"}
+    if not band:
+        return
+    style = {"rasterized": len(x) > _DENSE}
+    style |= {"color": level.colour, "alpha": 0.12, "linewidth": 0, "zorder": 0, "gid": f"band:{level.name}"}
     ax.fill_between(x, low, high, step="post", **style)
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, resolve_by, span
 from rramsweep.analysis.recovery import GROUP, recovered
 from rramsweep.arguments import checked_arguments
-from rramsweep.reporting.axis import joined_title, label_of, name_of, name_places, whole_ticks
+from rramsweep.reporting.axis import has_places, label_of, legend_title, name_places, short_names, whole_ticks
 from rramsweep.reporting.curves import draw_means, drawn, of_what, placed
 from rramsweep.reporting.style import axes_or_new, legend_above, room, styled, write_caption
 from rramsweep.reporting.time_axis import name_times, spread_times
@@ -51,7 +51,7 @@ def plot_recovered(frame: pd.DataFrame, x: str = GROUP, group: str | None = None
         raise ValueError(
             f"a plot needs a point that recovers a share of a loss, got none ({reasons}): sweep more chips"
         )
-    order = None if group is None else list(dict.fromkeys(name_of(value, group) for value in frame[group]))
+    order = None if group is None else list(dict.fromkeys(short_names(frame[group], group)))
     table, left_out = drawn(table[known], x, group)
     ax = axes_or_new(ax, height=2.8)
     spread_times(ax, x, table[x])
@@ -59,7 +59,7 @@ def plot_recovered(frame: pd.DataFrame, x: str = GROUP, group: str | None = None
     draw_means(ax, table, "recovered_share", _BANDS, 100.0, order)
     style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
     ax.axhline(100, gid="all", label="all that was lost", **style)
-    if not table["curve"].all():
+    if has_places(table, x, ax):
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))
     whole_ticks(ax, table[x])
@@ -68,7 +68,7 @@ def plot_recovered(frame: pd.DataFrame, x: str = GROUP, group: str | None = None
     if group is None:
         for line in ax.get_lines():
             line.set_label("recovered" if str(line.get_label()) == "mean" else str(line.get_label()))
-    legend_above(ax, joined_title(group, room(ax)))
+    legend_above(ax, legend_title(group, room(ax)))
     over = f"ratio of means with paired 95 % bootstrap interval over {span(table['n'])} chips {of_what(chips)}"
     hidden = int((~known).sum())
     parts = [over, *_costs(table)]

@@ -21,7 +21,8 @@ from rramsweep.analysis import frames
 from rramsweep.analysis.costs import cost_of, unpriced
 from rramsweep.analysis.grouping import inputs_word, resolve_by, scales
 from rramsweep.analysis.schema import ENDED
-from rramsweep.analysis.summary import at_chance, interval_words, summarize, tail_heading, tail_text
+from rramsweep.analysis.summary import at_chance, interval_words, summarize, tail_heading
+from rramsweep.analysis.tables import tail_text
 from rramsweep.arguments import checked_arguments
 from rramsweep.files import write_atomic
 from rramsweep.intervals import T
@@ -36,7 +37,7 @@ from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.search_plot import CAPTIONS as SEARCH_CAPTIONS
 from rramsweep.reporting.search_plot import search_figures
 from rramsweep.reporting.search_table import search_table, search_words
-from rramsweep.reporting.style import styled
+from rramsweep.reporting.style import PrintFigure, caption_parts, styled
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import FRACTION, Bound, Scale, percent
 from rramsweep.study.plan import PLAN_FILE, RUN_FILE, Plan, merge
@@ -47,6 +48,8 @@ from rramsweep.study.store import Store, select
 
 RESULTS_FILE = "results.parquet"
 SUMMARY_FILE = "summary.csv"
+# Of each plot: for slides, for the page, for a paper.
+FORMATS = ("png", "svg", "pdf")
 
 
 @checked_arguments
@@ -130,7 +133,7 @@ def ends(plan: Plan, facts: pa.Table) -> list[tuple[int, str] | None]:
 
 
 def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write `results.parquet`, `summary.csv`, the plots of `figures_for` as PNG, and `report.html` of a sweep's folder.
+    """Write a sweep's `results.parquet`, `summary.csv`, plots of `figures_for` as PNG, SVG, PDF, and `report.html`.
 
     Returns:
         The results and their summary.
@@ -144,20 +147,27 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     frames.write(frame, folder / RESULTS_FILE)
     summary = _summary(frame)
     write_atomic(folder / SUMMARY_FILE, frames.csv(summary))
-    pictures, left_out = {}, {}
     search = Search.load(folder)
     # A search varies many parameters at once, which no curve over one of them shows.
     figures = figures_for(frame) if search is None else search_figures(search)
-    for name, figure in figures.items():
-        png = save_figure(figure, folder / f"{name}.png")
-        caption = f"{caption_of(name) if search is None else SEARCH_CAPTIONS[name]}: {name}.png"
-        pictures[caption], left_out[caption] = png, figure.left_out
+    titles = {name: caption_of(name) if search is None else SEARCH_CAPTIONS[name] for name in figures}
+    pictures = [_save_picture(figure, folder, name, titles[name]) for name, figure in figures.items()]
     found = findings(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], plan)
     if search is not None:
         found = replace(found, headline=f"{'. '.join(search_words(search))}.")
-    html = page.render(frame, summary, found, plan, _runs(folder), pictures, left_out, search)
+    html = page.render(frame, summary, found, plan, _runs(folder), pictures, search)
     write_atomic(folder / PAGE_FILE, html.encode())
     return frame, summary
+
+
+def _save_picture(figure: PrintFigure, folder: Path, name: str, title: str) -> page.Picture:
+    """Save a figure of `figures_for` in each of `FORMATS`, for the page."""
+    with styled():  # laid out once: each format would do it again
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    saved = {form: save_figure(figure, folder / f"{name}.{form}") for form in FORMATS}
+    parts = list(dict.fromkeys(part for ax in figure.axes for part in caption_parts(ax)))
+    return page.Picture(title, saved["svg"], parts, [f"{name}.{form}" for form in FORMATS], figure.left_out)
 
 
 def save_figure(fig: Figure, path: str | Path) -> bytes:

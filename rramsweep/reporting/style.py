@@ -1,4 +1,4 @@
-"""One look for all plots: what `rramsweep.mplstyle` says, and what stands around the data.
+"""One styles for all plots: what `rramsweep.mplstyle` says, and what stands around the data.
 
 The style holds while a plot is drawn and no longer: rcParams are afterwards what they were.
 """
@@ -16,9 +16,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("rramsweep.mplstyle"), use_default_template=False)
 COLOURS: tuple[str, ...] = tuple(STYLE["axes.prop_cycle"].by_key()["color"])
@@ -127,6 +130,20 @@ def shades(n: int) -> list[str]:
     return [to_hex(mpl.colormaps[mpl.rcParams["image.cmap"]](at)) for at in np.linspace(0.0, 0.85, max(n, 2))][:n]
 
 
+@dataclass(frozen=True)
+class CurveStyle:
+    """Colour, marker and dashes of one curve."""
+
+    colour: str
+    marker: str
+    dashes: Any = "-"
+
+
+def style_of(index: int) -> CurveStyle:
+    """Style of the group: from the eighth on, whose colour is taken, its line has dashes too."""
+    return CurveStyle(colour_of(index), marker_of(index), DASHES[index // len(COLOURS) % len(DASHES)])
+
+
 def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
     """A legend where a title would stand, each name once: of several artists of one name the last is shown.
 
@@ -142,6 +159,20 @@ def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
         fitting = [n for n in range(ncols, 1, -1) if _width(names, n) <= room(ax)]
         style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
         ax.legend(list(handles.values()), names, title=title, ncols=fitting[0] if fitting else 1, **style)
+
+
+def legend_sections(ax: Axes, sections: Sequence[tuple[str, Sequence[Artist]]]) -> None:
+    """A legend above the Axes whose columns are sections, each under its title; one below the other if too wide."""
+    blank = Line2D([], [], linestyle="none", label=" ")
+    columns = [
+        [Line2D([], [], linestyle="none", label=title or " "), *handles] for title, handles in sections if handles
+    ]
+    tall = max(map(len, columns))
+    wide = sum(max(len(str(handle.get_label())) for handle in column) + 7 for column in columns)
+    beside = wide <= room(ax)
+    handles = [handle for column in columns for handle in [*column, *[blank] * (tall - len(column) if beside else 0)]]
+    style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
+    ax.legend(handles=handles, ncols=len(columns) if beside else 1, **style)
 
 
 def _width(names: Sequence[str], n: int) -> int:
@@ -164,13 +195,46 @@ def room(ax: Axes) -> int:
     return max(20, int(width / (0.5 * mpl.rcParams["legend.fontsize"])))
 
 
+class Caption(Annotation):
+    """A caption below an Axes, drawn only when asked for; see `caption`.
+
+    ``parts`` are its phrases, without what a plot leaves out.
+    """
+
+    parts: Sequence[str] = ()
+
+
 def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = (), letters: int | None = None) -> None:
-    """Write what the drawn is below the Axes, in lines of so many letters, by default as many as have `room`."""
-    parts = [*parts, *(left.words for left in left_out)]
+    """Keep what the drawn is with the Axes, for `caption`, in lines of so many letters, by default as have `room`."""
     if isinstance(ax.figure, PrintFigure):
         ax.figure.left_out.extend(left_out)
     # Hung on the axis label, which knows how tall the tick labels are.
-    below = (ax.transAxes, ax.xaxis.label)
     style: dict[str, Any] = {"fontsize": mpl.rcParams["legend.fontsize"], "color": "#444444", "va": "top", "ha": "left"}
-    style |= {"textcoords": "offset points", "xycoords": below, "gid": "caption"}
-    ax.annotate(textwrap.fill("; ".join(parts), letters or room(ax)), (0, 0), xytext=(0, -3), **style)
+    style |= {"textcoords": "offset points", "xycoords": (ax.transAxes, ax.xaxis.label), "gid": "caption"}
+    every = "; ".join([*parts, *(left.words for left in left_out)])
+    kept = Caption(textwrap.fill(every, letters or room(ax)), (0, 0), xytext=(0, -3), annotation_clip=False, **style)
+    kept.parts = tuple(parts)
+    kept.set_visible(False)
+    kept.set_clip_on(False)  # else a layout takes it for what the Axes cut off
+    ax.add_artist(kept)
+
+
+def caption(ax: Axes, *, draw: bool = False) -> str:
+    """Caption of a plot of this package: what is drawn, over how many chips, and what is left out.
+
+    Args:
+        ax: the Axes that a plot returned.
+        draw: also draw it below the Axes, for a figure that stands without a text around it.
+
+    Returns:
+        The caption in one line; empty for Axes without one.
+    """
+    kept = [artist for artist in ax.get_children() if isinstance(artist, Caption)]
+    for artist in kept:
+        artist.set_visible(artist.get_visible() or draw)
+    return "; ".join(" ".join(artist.get_text().split()) for artist in kept)
+
+
+def caption_parts(ax: Axes) -> list[str]:
+    """Phrases of a plot's caption, without what it leaves out."""
+    return [part for artist in ax.get_children() if isinstance(artist, Caption) for part in artist.parts]

@@ -6,6 +6,7 @@ The only place where config nodes meet the simulator: nothing below sees a node,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -454,7 +455,14 @@ class Workbench:
         for group, part in parts.items():
             slot = place(group, node["analog"], labels)
             self.source_ranges |= {f"{slot}.{name}": source for name, source in declared(part, "source_range").items()}
+            self._note_measured(slot, declared(part, "measured_until_s"))
         return spec
+
+    def _note_measured(self, slot: str, last_s: float) -> None:
+        """Keep the earliest of the times that effects were measured until, as the range of the time of reading."""
+        if last_s < self.source_ranges.get("t_s", (0.0, math.inf, ""))[1]:
+            note = f"times beyond {last_s:g} s, the last at which {slot} was measured, are extrapolated"
+            self.source_ranges["t_s"] = (0.0, last_s, note)
 
     def _cell_parts(self, node: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
         groups = self._groups(node, labels)

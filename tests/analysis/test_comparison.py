@@ -231,7 +231,7 @@ def test_several_open_columns_nulls_included_are_matched_together():
 def test_rows_are_those_of_the_summary():
     frame = grid(CELLS).sample(frac=1, random_state=0)
     keys = ["technology", DRIFT]
-    pd.testing.assert_frame_equal(compare(frame, {DRIFT: 0.0})[keys], summarize(frame)[keys])
+    pd.testing.assert_frame_equal(compare(frame, {DRIFT: 0.0})[keys], pd.DataFrame(summarize(frame)[keys]))
 
 
 def test_columns_of_the_baseline_join_by():

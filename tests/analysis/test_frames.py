@@ -303,7 +303,7 @@ def test_plain_pandas_reads_the_same(tmp_path):
     frame = sweep([None, 0.1])
     write(frame, tmp_path / "r.parquet")
     plain = pd.read_parquet(tmp_path / "r.parquet")
-    pd.testing.assert_frame_equal(plain, frame)
+    pd.testing.assert_frame_equal(plain, pd.DataFrame(frame))
     assert plain.attrs == frame.attrs
 
 

@@ -127,23 +127,23 @@ def test_the_plot_shows_mean_and_range_of_every_layer_on_the_axes_it_is_given():
     ax = Figure().subplots()
     assert plot_inspect(two_points(), ax) is ax
     points = artists(ax, "mvm:0.1, differential")
-    assert list(points.get_xdata()) == pytest.approx([-0.175])
+    assert list(points.get_xdata()) == pytest.approx([-0.2])
     assert list(points.get_ydata()) == pytest.approx([15.0])
     open_marker = artists(ax, "weights:0.1, differential")
     assert list(open_marker.get_ydata()) == pytest.approx([40.0])
-    assert list(open_marker.get_xdata()) == pytest.approx([1 - 0.175])
+    assert list(open_marker.get_xdata()) == pytest.approx([1 - 0.2])
     assert open_marker.get_markerfacecolor() == "white"
-    assert points.get_color() == COLOURS[0]
+    assert points.get_color() == "#000000"  # over the columns
     ranges = [a for a in ax.get_children() if a.get_gid() == "range:0.1, differential"]
     ends = [tuple(segment[:, 1]) for line in ranges for segment in line.get_segments()]
     assert ends == [pytest.approx((10, 20)), pytest.approx((30, 50))]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["fc1", "fc2"]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["0.1, differential", "0.2, x"]
+    assert {"0.1, differential", "0.2, x", "drift"} <= {t.get_text() for t in ax.get_legend().get_texts()}
     assert ax.get_ylim()[0] == 0
     assert ax.get_ylabel() == "relative MVM error, open: weight error (%)"
     assert ax.get_xlabel() == "layer"
     told = " ".join(artists(ax, "caption").get_text().split())
-    assert told.endswith(f"marker: mean of {two_points()['chips'].max()} chips, bar: from the smallest to the largest")
+    assert f"marker: mean of {two_points()['chips'].max()} chips, bar: from the smallest to the largest" in told
 
 
 def test_one_point_has_a_legend_of_causes_and_many_layers_no_more_names_than_fit():
@@ -177,10 +177,16 @@ def test_one_point_has_a_column_for_each_layer_with_the_part_of_each_cause():
     assert "colours: parts of the steps" in " ".join(artists(ax, "caption").get_text().split())
 
 
-def test_several_points_have_no_columns():
+@pytest.mark.parametrize(("points", "columns"), [(4, True), (5, False)])
+def test_columns_of_few_points_stand_side_by_side_and_those_of_many_are_left_out(points, columns):
+    table = layer_table([({"drift.relative_drift": i / 10}, [row("fc", 0, 0.1)]) for i in range(points)])
     ax = Figure().subplots()
-    plot_inspect(two_points(), ax)
-    assert not ax.patches
+    plot_inspect(table, ax)
+    assert bool(ax.patches) is columns
+    ends = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches if bar.get_y() == 0)
+    assert all(right <= left + 1e-9 for (_, right), (left, _) in zip(ends, ends[1:], strict=False))
+    markers = {artist.get_color() for artist in ax.get_lines()}
+    assert markers == ({"#000000"} if columns else set(COLOURS[:5]))
 
 
 def test_another_frame_is_refused():

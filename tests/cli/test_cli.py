@@ -62,7 +62,7 @@ def quickstart(first_quickstart, workdir):
 def test_quickstart_leaves_plan_tables_figures_and_page(first_quickstart):
     folder, out, err = first_quickstart
     tables = {"plan.json", "run.json", "results.parquet", "summary.csv"}
-    figures = {"robustness.png", "ecdf.png", "yield.png", "differences.png"}
+    figures = {f"{name}.{form}" for name in ("robustness", "ecdf", "yield", "differences") for form in ("png", "svg")}
     assert {p.name for p in folder.iterdir()} == tables | figures | {"report.html"}
     frame = frames.read(folder / "results.parquet")
     assert len(frame) == 36

@@ -37,6 +37,7 @@ from rramsweep.errors import ValidationError
 from rramsweep.identity import describe
 from tests.presets import OPTIONS, law_of
 
+YEAR_S = 31_557_600.0
 DEFAULTS = {
     "kind": "increment",
     "cellwise": False,
@@ -44,6 +45,7 @@ DEFAULTS = {
     "at_s": 0.0,
     "t0_s": None,
     "until_s": 0.0,
+    "measured_until_s": float("inf"),
     "source_range": {},
 }
 
@@ -83,8 +85,8 @@ def test_every_law_declares_itself_and_nothing_of_it_enters_its_identity(group, 
         (WriteVerify(1.0), {"cellwise": True, "kind": "total"}),
         (Polynomial([1.0], 0, 40, at_s=1.0), {"cellwise": True, "kind": "total", "at_s": 1.0}),
         (LogTimeWalk(t0_s=5.0), {"cellwise": True, "t0_s": 5.0}),
-        (HfOxRelaxation(), {"cellwise": True, "t0_s": 0.0, "until_s": math.inf}),
-        (CmoRelaxation(), {"cellwise": True, "t0_s": 0.0, "until_s": math.inf}),
+        (HfOxRelaxation(), {"cellwise": True, "t0_s": 0.0, "until_s": math.inf, "measured_until_s": 1e5}),
+        (CmoRelaxation(), {"cellwise": True, "t0_s": 0.0, "until_s": math.inf, "measured_until_s": 10 * YEAR_S}),
         (WhiteReadNoise(0.1), {}),
         (WhiteReadNoise(), {"silent": True}),
         (OneOverF(), {"silent": True}),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import stats
 
 import rramsweep as rs
 from rramsweep.analysis.frames import join
-from rramsweep.analysis.schema import COUNTED
+from rramsweep.analysis.schema import CHOICES, COUNTED
 from rramsweep.intervals import ecdf_band, wilson
-from rramsweep.reporting.axis import joined_title
-from rramsweep.reporting.figures import choose, figures_for, joined
+from rramsweep.reporting.axis import legend_title
+from rramsweep.reporting.figures import Arrangement, arranged, choose, figures_for
 from rramsweep.reporting.style import COLOURS, STYLE
 from tests.analysis.test_frames import facts, failed, ok, point
 from tests.reporting.test_plots import DRIFT, band, bars, caption, gid, legend, line, sweep
@@ -125,17 +128,17 @@ def test_a_heat_map_of_an_error_is_light_where_it_is_small_and_leaves_out_what_f
 # -- distribution and yield
 
 
-def test_every_chip_is_a_step_and_a_dot_of_the_distribution(ax):
+def test_every_chip_is_a_step_of_the_distribution(ax):
     frame = sweep([0.1, 0.0], ["one"])
     assert rs.plot_ecdf(frame, DRIFT, ax) is ax
     assert stair(ax, "ecdf:0.1") == ([70, 70, 80, 90], [0, 100 / 3, 200 / 3, 100])
-    dots = np.asarray(gid(ax, "chips:0")[0].get_offsets())
-    assert dots == pytest.approx(np.array([[60, 100 / 3], [70, 200 / 3], [80, 100]]))
+    assert stair(ax, "ecdf:0") == ([60, 60, 70, 80], [0, 100 / 3, 200 / 3, 100])
+    assert not [artist for artist in ax.collections if str(artist.get_gid()).startswith("chips:")], "no dots"
     low, high = (100 * end[0] for end in ecdf_band(np.array([1 / 3]), 3))
     assert has_band(ax, "band:0.1", 75, low, high)
     assert legend(ax)[:2] == ["0", "0.1"]  # ascending, though swept the other way
     assert [gid(ax, name)[0].get_xdata()[0] for name in ("digital", "yield limit")] == [80, 80]
-    assert "3 chips of this network on these 10 images, each a dot" in caption(ax)
+    assert "3 chips of this network on these 10 images, each a step" in caption(ax)
 
 
 def test_the_distributions_band_is_dvoretzkys():
@@ -244,7 +247,7 @@ def test_differences_are_those_of_compare_and_the_baseline_is_a_line(ax):
     assert gid(ax, "baseline")[0].get_ydata()[0] == 0
     assert legend(ax) == ["one", "two", "baseline"]
     assert f"baseline: {DRIFT} = 0; " in caption(ax).replace("\n", " ")
-    assert ax.get_ylabel() == "top-1 accuracy\nless the baseline's (percentage points)"
+    assert ax.get_ylabel() == f"change in top-1 accuracy\nagainst {DRIFT} = 0 (percentage points)"
     assert caption(ax).endswith("below 0 is worse")
 
 
@@ -337,8 +340,8 @@ def test_the_style_holds_while_a_plot_is_drawn_and_no_longer():
 
 
 def chosen(frame, *swept):
-    group, frame = joined(frame, swept)
-    return {name: dict(choice.columns) for name, choice in choose(frame, swept, group).items()}
+    arrangement, frame = arranged(frame, swept)
+    return {name: dict(choice.columns) for name, choice in choose(frame, swept, arrangement).items()}
 
 
 def test_one_numeric_axis_gets_robustness_distribution_yield_and_differences():
@@ -410,17 +413,160 @@ def test_figures_of_several_metrics_are_told_apart_by_name():
     assert list(figures_for(frame)) == [f"{name}-top-{k}-accuracy" for k in (1, 5) for name in names]
 
 
-def test_three_axes_are_drawn_with_two_of_them_joined():
-    frame = pd.concat([grid(), grid(more={"programming.sigma_uS": 1.0}.items())], ignore_index=True)
-    half = len(frame) // 2
-    frame.loc[: half - 1, "programming.sigma_uS"] = 0.0
-    frame.loc[half:, "point_id"] = "other" + frame.loc[half:, "point_id"]
-    frame.attrs["swept"] = [DRIFT, STEP, "programming.sigma_uS"]
+def axes_of(**levels):
+    """Two chips at each combination of the levels, one fewer right for each step along an axis."""
+    points, rows = [], []
+    for place in np.ndindex(*map(len, levels.values())):
+        values = {name: own[i] for (name, own), i in zip(levels.items(), place, strict=True)}
+        choices = {name: value for name, value in values.items() if name in CHOICES}
+        params = {name.replace("__", "."): value for name, value in values.items() if name not in CHOICES}
+        name = "p" + "_".join(map(str, place))
+        points.append(point(name, params, **choices))
+        rows += [ok(name, seed, 28 - seed - sum(place), images=40, digital=30) for seed in (0, 1)]
+    return join(points, facts(*rows), [name.replace("__", ".") for name in levels])
+
+
+DRIFTS, STEPS = {"drift__relative_drift": [0.0, 0.1, 0.2]}, {"device__step_uS": [1.0, 5.0]}
+
+
+def test_three_axes_are_a_curve_for_each_value_of_the_second_and_a_facet_for_each_of_the_third():
+    frame = axes_of(**DRIFTS, mapping=["a", "b", "c"], **STEPS)
     found = figures_for(frame)
     assert list(found) == ["robustness", "differences"]
-    for name in found:
-        assert legend(found[name].axes[0])[:2] == ["1, 0", "5, 0"]
-        assert found[name].axes[0].get_legend().get_title().get_text() == f"{STEP}, programming.sigma_uS"
+    one, two = found["robustness"].axes
+    names = [gid(ax, "facet")[0].get_title().get_text() for ax in (one, two)]
+    assert names == ["device.step_uS: 1", "device.step_uS: 5"]
+    assert legend(one)[:3] == ["a", "b", "c"]
+    assert line(one, "mean:b")[1] == [100 * right / 40 for right in (26.5, 25.5, 24.5)]
+    assert line(two, "mean:b")[1] == [100 * right / 40 for right in (25.5, 24.5, 23.5)]
+    assert one.get_ylim() == two.get_ylim()
+    assert (one.get_xlabel(), two.get_legend()) == ("", None)
+    assert one.get_legend().get_title().get_text() == "mapping"
+
+
+def test_a_group_has_one_colour_in_every_facet_though_another_is_missing_in_one():
+    frame = axes_of(**DRIFTS, mapping=["a", "b", "c"], **STEPS)
+    frame = frame[~((frame[STEP] == 5.0) & (frame["mapping"] == "a"))]
+    one, two = figures_for(frame)["robustness"].axes
+    for name in "bc":
+        assert gid(one, f"mean:{name}")[0].get_color() == gid(two, f"mean:{name}")[0].get_color()
+
+
+def test_four_axes_have_colours_markers_and_facets_each_under_its_title():
+    frame = axes_of(**DRIFTS, mapping=["a", "b", "c"], technology=["x", "y"], **STEPS)
+    arrangement, _ = arranged(frame, [DRIFT, "mapping", "technology", STEP])
+    assert arrangement == Arrangement("mapping", STEP, "technology")
+    one, _ = figures_for(frame)["robustness"].axes
+    assert [name for name in legend(one) if name.strip()][:7] == ["mapping", "a", "b", "c", STEP, "1", "5"]
+    look = {name: gid(one, f"mean:{name}")[0] for name in (f"{m}, {STEP} = {s}" for m in "abc" for s in (1, 5))}
+    assert [len({of(curve) for curve in look.values()}) for of in (Line2D.get_color, Line2D.get_marker)] == [3, 2]
+    places = [curve.get_xdata()[1] for curve in look.values()]
+    assert len(set(places)) == 6, "side by side"
+    for name, curve in look.items():
+        assert [bar[0] for bar in bars(one, f"interval:{name}")] == pytest.approx(list(curve.get_xdata()))
+        assert len(gid(one, f"caps:{name}")) == 2
+
+
+def test_more_columns_are_joined_by_values_that_name_their_parameters():
+    more = {"a__b": [0, 1], "c__d": [0, 1, 2]}
+    frame = axes_of(**DRIFTS, **STEPS, mapping=["a", "b"], **more)
+    arrangement, wide = arranged(frame, [DRIFT, STEP, "mapping", "a.b", "c.d"])
+    texts = set(wide[arrangement.group])
+    assert not any(part.strip().replace(".", "").isdigit() for text in texts for part in text.split(","))
+    assert any("c.d = 2" in text for text in texts)
+
+
+@pytest.mark.parametrize("draw", ["robustness", "differences"])
+def test_no_two_curves_of_one_colour_look_alike(ax, draw):
+    frame = sweep(np.arange(70) / 100, [f"t{i}" for i in range(10)], better=100, images=200, digital=110)
+    if draw == "robustness":
+        rs.plot_robustness(frame, DRIFT, "technology", ax)
+    else:
+        rs.plot_differences(frame, {DRIFT: 0.0}, DRIFT, "technology", ax)
+    curves = [gid(ax, f"mean:t{i}")[0] for i in range(10)]
+    assert {curve.get_marker() for curve in curves} == {""}, "too many points for markers"
+    assert len({(curve.get_color(), curve.is_dashed()) for curve in curves}) == 10
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (['["c1"]', '["c1", "c2"]', "[]"], ["c1", "c1, c2", "none"]),
+        (["/data/a/one.pt", "/data/a/two.pt"], ["one", "two"]),
+        (["/data/a/net.pt", "/data/b/net.pt"], ["/data/a/net.pt", "/data/b/net.pt"]),
+        (["[not json", "plain"], ["[not json", "plain"]),
+    ],
+)
+def test_lists_and_files_have_short_names_on_axis_and_in_legend(values, names):
+    frame = axes_of(**DRIFTS, analog__analog=values)
+    ax = rs.plot_robustness(frame[frame[DRIFT] == 0.0], "analog.analog", ax=Figure().subplots())
+    assert [label.get_text() for label in ax.get_xticklabels()] == names
+    ax = rs.plot_robustness(frame.assign(model=frame["analog.analog"]), DRIFT, "model", ax=Figure().subplots())
+    assert set(names) <= set(legend(ax))
+
+
+def test_chips_that_all_agree_are_a_diamond_and_no_wall(ax):
+    frame = sweep([0.0, 0.1], ["one"])
+    frame.loc[frame[DRIFT] == 0.0, ["n_correct", "n_lost", "n_gained", "accuracy", "score"]] = [8, 0, 0, 0.8, 0.8]
+    rs.plot_ecdf(frame, DRIFT, ax)
+    assert gid(ax, "ecdf:0") == []
+    assert gid(ax, "alike:0")[0].get_xdata().tolist() == [80]
+    assert legend(ax)[0] == "0"
+    assert caption(ax).endswith("diamond: all chips have this score")
+
+
+@pytest.mark.parametrize("draw", [rs.plot_ecdf, rs.plot_yield])
+def test_bands_of_many_levels_are_in_the_caption(ax, draw):
+    draw(sweep(np.arange(4) / 10, ["one"]), DRIFT, ax)
+    assert not [artist for artist in ax.collections if str(artist.get_gid()).startswith("band:")]
+    assert re.search(r"not drawn: the .*at most ±\d+ points", caption(ax))
+
+
+def test_the_yields_axis_ends_where_curves_have_risen(ax):
+    frame = axes_of(drift__relative_drift=[0.0, 0.1, 0.9])  # 28, 27, 26 of 40 and one less: 5, 7.5, 10 points and 2.5
+    rs.plot_yield(frame, DRIFT, ax, yield_drop=0.02)
+    assert ax.get_xlim()[1] == pytest.approx(12.5)
+    rs.plot_yield(frame, DRIFT, other := Figure().subplots(), yield_drop=0.06)
+    assert other.get_xlim()[1] == pytest.approx(12.5)
+
+
+def test_the_caption_is_a_text_and_drawn_only_when_asked(ax):
+    rs.plot_ecdf(sweep([0.1]), "technology", ax)
+    (kept,) = gid(ax, "caption")
+    assert not kept.get_visible()
+    assert rs.caption(ax) == caption(ax)
+    assert not kept.get_visible()
+    assert rs.caption(ax, draw=True) == caption(ax)
+    assert kept.get_visible()
+    assert rs.caption(Figure().subplots()) == ""
+
+
+def test_digital_and_ideal_chip_are_one_line_where_they_agree(ax):
+    frame = sweep([0.0, 0.1], ["one"])
+    for draw, at in ((rs.plot_robustness, (frame, DRIFT)), (rs.plot_ecdf, (frame, DRIFT))):
+        ax = draw(*at, ax=Figure().subplots())
+        assert "digital, ideal chip 80.0 %" in legend(ax)
+        assert (len(gid(ax, "digital")), len(gid(ax, "ideal chip"))) == (1, 0)
+
+
+def test_names_stand_at_the_ends_of_curves_where_there_is_room():
+    apart, close = (axes_of(**DRIFTS, mapping=names) for names in (["a", "b"], ["a", "b" * 30]))
+    ax = rs.plot_robustness(apart, DRIFT, "mapping", Figure().subplots())
+    assert [text.get_text() for text in ax.texts if str(text.get_gid()).startswith("label:")] == ["a", "b"]
+    assert not {"a", "b"} & {text.get_text() for text in ax.get_legend().get_texts()}
+    ax = rs.plot_robustness(close, DRIFT, "mapping", Figure().subplots())
+    assert "b" * 30 in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_extrapolated_times_are_shaded_and_the_refresh_marked(ax):
+    frame = sweep(TIMES, ["one"], column="t_s")
+    frame.attrs["source_ranges"] = {"t_s": [0.0, 7200.0, "times beyond 7200 s are extrapolated"]}
+    rs.plot_over_time(frame, None, ax, yield_drop=0.1)
+    assert gid(ax, "outside")[0].get_x() == 7200
+    assert {"extrapolated", "refresh: yield below 90 %"} <= set(legend(ax))
+    assert "times beyond 7200 s are extrapolated" in caption(ax)
+    life = rs.time_to_failure(frame, [], 0.9, 0.1)["life_s"].iloc[0]
+    assert gid(ax, "refresh:mean")[0].get_offsets()[0, 0] == life > 0
 
 
 @pytest.mark.parametrize(
@@ -435,7 +581,7 @@ def test_three_axes_are_drawn_with_two_of_them_joined():
     ],
 )
 def test_a_legend_of_joined_columns_names_them(group, room, title):
-    assert joined_title(group, room) == title
+    assert legend_title(group, room) == title
 
 
 def test_no_figures_where_no_chip_finished():
@@ -451,5 +597,5 @@ def test_differences_are_to_the_end_of_an_axis_at_which_scores_are_better():
         return join([point(f"b{level}", {"adc.bits": level}) for level in levels], facts(*rows), ["adc.bits"])
 
     for better_at_high, baseline in ((True, 8.0), (False, 4.0)):
-        chosen = choose(axis(better_at_high), ["adc.bits"], None)
+        chosen = choose(axis(better_at_high), ["adc.bits"], Arrangement())
         assert chosen["differences"].columns["baseline"] == {"adc.bits": baseline}

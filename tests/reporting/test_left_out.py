@@ -120,17 +120,11 @@ def test_the_page_names_all_that_a_figure_leaves_out_and_keeps_every_row():
     frame = sweep([0.1], NAMES, **ROOM)
     summary = summarize(frame, ["technology"])
     figures = figures_for(frame)
-    text = page.render(
-        frame,
-        summary,
-        findings(frame, summary, ["technology"]),
-        None,
-        [],
-        dict.fromkeys(figures, b""),
-        {name: figure.left_out for name, figure in figures.items()},
-    )
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="1pt" height="1pt"/>'
+    pictures = [page.Picture(name, drawing, left_out=figure.left_out) for name, figure in figures.items()]
+    text = page.render(frame, summary, findings(frame, summary, ["technology"]), None, [], pictures)
     for name, most in (("ecdf", MOST_COLOURS), ("robustness", MOST_NAMES)):
-        (figure,) = re.findall(rf'<figure><img [^>]*alt="{name}">.*?</figure>', text, re.DOTALL)
+        (figure,) = re.findall(rf'<figure><div class="card"><svg [^>]*aria-label="{name}".*?</figure>', text, re.DOTALL)
         (listed,) = re.findall(r"left out</summary>(.*?)</details>", figure)
         rest = [value for i, value in enumerate(NAMES) if i not in evenly(100, most)]
         assert html.unescape(listed).split(", ") == rest

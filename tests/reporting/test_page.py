@@ -1,5 +1,9 @@
 """The page of a sweep: what stands in it, that it is one piece, and that a browser shows it as it is meant."""
 
+import base64
+import hashlib
+import html as markup
+import io
 import json
 import os
 import re
@@ -7,6 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rramsweep.analysis.summary import summarize
@@ -14,18 +19,19 @@ from rramsweep.cli import catalog
 from rramsweep.cli.catalog import TAGS
 from rramsweep.cli.main import main
 from rramsweep.reporting import page, report
+from rramsweep.reporting.figures import figures_for
 from rramsweep.reporting.findings import findings
 from rramsweep.simulation import provenance
 from rramsweep.study.plan import Plan
 from tests.analysis.test_frames import facts, failed, join, ok, point
+from tests.conftest import FORMATS
 
 AXES = ["technology=drift_alone,pyrram", "drift.relative_drift=0.0,0.1,0.5"]
 COMMAND = ["-m", "name=page", "model=digits_mlp", "data=digits", "data.limit=50", "chips=6", *AXES]
+DRIFT = "drift.relative_drift"
 EVIL = "<script>alert('x')</script>&\"quoted\""
-PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d4944415478da63fcffff3f0300080102ff5d9e0e"
-    "3d0000000049454e44ae426082"
-)
+SVG = b"""<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><text id="&lt;b&gt;">
+&lt;script&gt;alert(1)&lt;/script&gt;</text></svg>"""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def words(html):
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
-def render(frame, plan=None, runs=(), **pictures):
+def render(frame, plan=None, runs=(), *pictures):
     summary = summarize(frame)
     return page.render(frame, summary, findings(frame, summary, summary.attrs["by"]), plan, runs, pictures)
 
@@ -58,12 +64,18 @@ def render(frame, plan=None, runs=(), **pictures):
 
 def test_it_asks_no_one_for_anything(html):
     assert not re.search(r"https?://", html)
-    assert set(re.findall(r'(?:src|href)="(.{5})', html)) <= {"data:", "#warn", "#fail"}
+    targets = re.findall(r'(?:src|href)="([^"]*)', html)
+    assert {target[:5] for target in targets if target[0] != "#"} == {"data:"}
+    inside = {target[1:] for target in targets if target[0] == "#"}
+    names = re.findall(r' id="([^"]*)', html)
+    assert inside <= set(names), "a link leads nowhere"
+    assert len(names) == len(set(names)), "two elements of one name"
 
 
 def test_the_answer_comes_before_anything_else(html):
     places = [
-        html.index(f'id="{name}"') for name in ("answer", "asked", "baselines", "figures", "summary", "components")
+        html.index(f'id="{name}"')
+        for name in ("answer", "bounds", "asked", "baselines", "figures", "summary", "components", "warnings", "notes")
     ]
     assert places == sorted(places)
     assert "of this network on these 50 images" in html
@@ -71,7 +83,7 @@ def test_the_answer_comes_before_anything_else(html):
 
 def test_the_command_is_there_to_be_copied(folder, html):
     command = Plan.load(folder / "plan.json").settings.command
-    assert f">{command}</pre>" in html
+    assert f">{command}</pre>" in html.replace("<wbr>", "")
 
 
 def test_each_option_has_equation_source_tag_and_the_values_that_were_used(html):
@@ -145,7 +157,9 @@ def test_names_of_users_are_text_and_never_markup(folder):
     points = [point("a", {"x.y": EVIL}, technology=EVIL), point("b", {"x.y": "b"})]
     bad = failed("b", 0) | {"error": EVIL}
     frame = join(points, facts(ok("a", 0, 8), bad), ["technology", "x.y"])
-    html = render(frame, Plan(plan.points, plan.seeds, plan.swept, settings), runs, **{EVIL: PNG})
+    html = render(
+        frame, Plan(plan.points, plan.seeds, plan.swept, settings), runs, page.Picture(EVIL, SVG, [EVIL], [EVIL])
+    )
     assert "alert(" in html
     assert EVIL not in html
     assert html.count("<script") == 1
@@ -168,6 +182,61 @@ def test_points_at_the_cap_are_warned_of(workdir):
 def test_a_sweep_without_a_finished_chip_still_has_a_page(workdir):
     frame = join([point("a")], facts(failed("a", 0)), [])
     assert "No chip has finished" in render(frame)
+
+
+def test_the_policy_lets_the_pages_own_script_run_and_no_other(html):
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)', html)
+    rules = dict(rule.strip().split(" ", 1) for rule in markup.unescape(policy).split(";"))
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert (rules["default-src"], rules["img-src"]) == ("'none'", "data:")
+
+
+def test_scores_come_before_bounds_and_warnings_apart_from_notes_on_sources(html):
+    answer = words(html[html.index('id="answer"') : html.index('id="bounds"')])
+    assert re.search(r"Digital [\d.]+ %", answer)
+    assert "at least" not in answer
+    warnings = words(html[html.index('id="warnings"') : html.index('id="notes"')])
+    assert "placeholder" not in warnings
+    assert "source gives" in warnings
+
+
+def test_each_figure_is_beside_the_page_for_slides_page_and_paper(folder, monkeypatch):
+    monkeypatch.setattr(report, "FORMATS", FORMATS)
+    picture = report._save_picture(figures_for(report.load(folder))["robustness"], folder, "robustness", "Robustness")
+    assert [(folder / name).read_bytes()[:5] for name in picture.files] == [b"\x89PNG\r", b"<?xml", b"%PDF-"]
+    assert picture.caption[0] == "mean with 95 % t interval over 6 chips of this network on these 50 images"
+
+
+def test_equations_are_mathml(html):
+    math = html[html.index("drift = relative") :]
+    assert "<math><mrow><msup><mi>G</mi><mo>′</mo></msup><mo>=</mo>" in math
+
+
+def test_layers_that_differ_are_a_table_with_the_command_that_inspects_them(folder, html):
+    assert 'id="layers"' not in html
+    plan = Plan.load(folder / "plan.json")
+    rules = {"analog.layers.late.match": "fc*", "analog.layers.late.drift.relative_drift": 0.3}
+    points = [replace(each, params={**each.params, **rules}) for each in plan.points]
+    text = render(report.load(folder), replace(plan, points=points))
+    shown = words(text[text.index('id="layers"') : text.index('id="components"')])
+    assert "late match fc* late drift.relative_drift 0.3" in shown
+    assert "rramsweep inspect name=page model=digits_mlp" in shown
+
+
+def test_no_column_is_empty():
+    frame = join([point("a", {DRIFT: 0.1}), point("b", {DRIFT: 0.2})], facts(ok("a", 0, 8), ok("b", 0, 7)), [DRIFT])
+    heads = [column["name"] for column in page._head(summarize(frame))]
+    assert heads == [DRIFT, "chips", "mean top-1 accuracy (%)", "worst chip", "yield at least, %", "yield seen, %"]
+    frame = join([point("a", {DRIFT: 0.1})], facts(ok("a", 0, 8), ok("a", 1, 7), failed("a", 2)), [DRIFT])
+    assert {"failed", "95 % low", "95 % high"} <= {column["name"] for column in page._head(summarize(frame))}
+
+
+def test_a_page_of_3000_points_is_small():
+    points = [point(f"p{i}", {DRIFT: i / 3000}) for i in range(3000)]
+    rows = [ok(f"p{i}", seed, 8 - seed) for i in range(3000) for seed in (0, 1)]
+    assert len(render(join(points, facts(*rows), [DRIFT]))) < 3e6  # of 5 MB; figures have the rest
 
 
 # -- in a browser
@@ -220,10 +289,16 @@ def test_the_browser_asks_for_the_file_alone(opened):
     assert [url[:5] for url in urls if not url.startswith("data:")] == ["file:"]
 
 
-def test_every_image_is_there(opened):
-    widths = opened.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth)")
-    assert len(widths) == 4, "robustness, distribution, yield and differences"
-    assert min(widths) > 300
+def test_every_figure_is_there_and_the_first_one_above_the_fold(opened):
+    boxes = opened.execute_script(
+        "return [...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().toJSON())"
+    )
+    assert len(boxes) == 4, "robustness, distribution, yield and differences"
+    assert min(box["width"] for box in boxes) > 300
+    assert boxes[0]["bottom"] < 900
+    answer = opened.find_element("css selector", "#answer .words").rect
+    assert answer["x"] + answer["width"] <= boxes[0]["left"], "beside it"
+    assert answer["y"] + answer["height"] < 900
 
 
 def test_a_click_sorts_and_another_turns_the_order(opened):
@@ -248,15 +323,124 @@ def test_text_sorts_too_and_by_the_keyboard(opened):
         assert column(opened, 0) == sorted(column(opened, 0), reverse=reverse)
 
 
-@pytest.mark.parametrize("media", ["", "print"])
-def test_nothing_runs_out_of_the_page(opened, media):
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
-    every = "return [...document.querySelectorAll('body *')]"
-    wide = "filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth)"
-    found = opened.execute_script(f"{every}.{wide}.map(e => e.tagName + ' ' + e.textContent.slice(0, 60))")
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+# What runs out of the page or of its box, is cut off in a figure, or is broken within a word; all folds are open.
+MEASURE = """
+document.querySelectorAll("details").forEach(d => { d.open = true; });
+window.dispatchEvent(new Event("resize"));
+const found = [];
+const say = (what, text) => found.push(what + ": " + text.trim().slice(0, 60));
+if (document.documentElement.scrollWidth > window.innerWidth) say("page", document.title);
+for (const e of document.querySelectorAll("body *")) {
+  if (!(e instanceof HTMLElement) || !e.clientWidth || e.matches(".wide")) continue;
+  if (e.scrollWidth > e.clientWidth + 1) say("overflow " + e.tagName, e.textContent);
+}
+for (const text of document.querySelectorAll("figure svg text")) {
+  const [inner, outer] = [text, text.ownerSVGElement].map(e => e.getBoundingClientRect());
+  // The box of a line is higher than its letters, that of a formula much.
+  const room = 0.6 * parseFloat(getComputedStyle(text.querySelector("tspan") ?? text).fontSize) * outer.width
+    / text.ownerSVGElement.viewBox.baseVal.width;
+  const out = Math.max(outer.left - inner.left, inner.right - outer.right, outer.top - inner.top - room,
+                       inner.bottom - outer.bottom - room);
+  if (out > 1) say("clipped by " + out, text.textContent);
+}
+const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (nodes.nextNode()) {
+  const node = nodes.currentNode, range = document.createRange();
+  if (node.parentElement.closest("script, style, svg, math")) continue;
+  for (const word of node.data.matchAll(/[A-Za-z0-9_][A-Za-z0-9_.=]*/g)) {
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    if (new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1) say("broken", word[0]);
+  }
+}
+for (const box of document.querySelectorAll(".scrolls")) {
+  const first = box.querySelector("td, th"), hint = box.previousElementSibling;
+  if (!hint.offsetHeight || !hint.textContent.includes("scrolls")) say("no hint", box.textContent);
+  box.scrollLeft = 1e4;
+  if (first.getBoundingClientRect().left > box.getBoundingClientRect().left + 1) say("not fixed", first.textContent);
+  box.scrollLeft = 0;
+}
+return [found, document.querySelectorAll(".scrolls").length];
+"""
+
+
+@pytest.fixture
+def of_width(opened):
+    """Sets width, colours and medium of the page; as they were afterwards."""
+
+    def set_to(width, mode="light", media=""):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": mode}]
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+        return opened
+
+    yield set_to
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, ""), (390, ""), (1280, "print")])
+def test_nothing_runs_out_of_the_page_or_is_cut_off(of_width, width, media):
+    browser = of_width(width, media=media)
+    found, scrolling = browser.execute_script(MEASURE)
     assert found == []
-    assert opened.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert bool(scrolling) == (width == 390)
+    assert browser.get_log("browser") == []
+
+
+# Smallest contrast (WCAG) of a text to what lies behind it, and the brightness of the page and of a figure's card.
+CONTRAST = """
+const numbers = c => c.match(/[\\d.]+/g).map(Number);
+const light = c => { const [r, g, b] = numbers(c).map(v => (v / 255 <= 0.03928 ? v / 255 / 12.92
+  : ((v / 255 + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const opaque = c => { const n = numbers(c); return n.length < 4 || n[3] > 0; };
+const behind = e => { while (e && !opaque(getComputedStyle(e).backgroundColor)) e = e.parentElement;
+  return e ? getComputedStyle(e).backgroundColor : "rgb(255, 255, 255)"; };
+const texts = "p, td, th, a, h1, h2, li, small, pre, button, summary, figcaption";
+const ratios = [...document.querySelectorAll(texts)].map(e => {
+  const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05); });
+return [Math.min(...ratios), light(getComputedStyle(document.body).backgroundColor),
+        light(getComputedStyle(document.querySelector(".card")).backgroundColor)];
+"""
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_text_is_legible_in_both_modes_and_figures_keep_a_light_card(of_width, mode):
+    contrast, page_light, card_light = of_width(1280, mode).execute_script(CONTRAST)
+    assert contrast >= 4.5
+    assert (page_light < 0.1) == (mode == "dark")
+    assert card_light > 0.8
+
+
+def test_command_csv_and_bibtex_can_be_taken_along(opened, folder):
+    opened.execute_script("""
+        window.taken = {};
+        URL.createObjectURL = blob => { blob.text().then(text => { window.taken.text = text; }); return "#"; };
+        HTMLAnchorElement.prototype.click = function () { window.taken.file = this.download; };
+        const writeText = async text => { window.taken.copied = text; };
+        Object.defineProperty(navigator, "clipboard", {value: {writeText}});
+        document.querySelectorAll("details").forEach(d => { d.open = true; });
+    """)
+
+    def take(selector, what):
+        opened.find_element("css selector", selector).click()
+        return opened.execute_async_script(
+            "const done = arguments[1], what = arguments[0];"
+            "setTimeout(() => { const t = window.taken[what]; window.taken[what] = null; done(t); }, 50)",
+            what,
+        )
+
+    summary = pd.read_csv(folder / "summary.csv")
+    for selector, what in (("[data-copy=csv]", "copied"), ("[data-download=csv]", "text")):
+        table = pd.read_csv(io.StringIO(take(selector, what)))
+        assert len(table.columns) > 8
+        assert {"technology", "score_mean", "score_low", "yield_bound"} <= set(table)
+        pd.testing.assert_frame_equal(table, summary[list(table)])
+    assert take("[data-copy=command]", "copied") == Plan.load(folder / "plan.json").settings.command
+    assert take("[data-download=bibtex]", "text").startswith("@software{rramsweep,")
+    assert opened.execute_script("return window.taken.file") == "page.bib"
 
 
 def test_it_prints(opened):

@@ -6,6 +6,7 @@ import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
 
+import rramsweep as rs
 from rramsweep.analysis.frames import join
 from rramsweep.effects import RelativeDrift
 from rramsweep.reporting.difference_plot import plot_differences
@@ -67,7 +68,10 @@ def caption(ax):
 
 
 def legend(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    """Names of what is drawn: those at the ends of curves, then those of the legend."""
+    ends = [text.get_text() for text in ax.texts if str(text.get_gid()).startswith("label:")]
+    shown = ax.get_legend()
+    return ends + ([text.get_text() for text in shown.get_texts()] if shown is not None else [])
 
 
 # -- the curve
@@ -391,6 +395,8 @@ def test_words_do_not_overlap_and_stay_on_the_page():
     fig = Figure(figsize=(89 / 25.4, 3.2), layout="constrained")
     FigureCanvasAgg(fig)
     ax = plot_robustness(sweep([None, 0.1, 0.3, 0.5]), DRIFT, "technology", ax=fig.subplots())
+    fig.draw_without_rendering()
+    assert "mean with 95 % t interval" in rs.caption(ax, draw=True)
     fig.draw_without_rendering()
     boxes = [ax.get_legend(), ax.patch, ax.xaxis.label, gid(ax, "caption")[0], *ax.get_xticklabels()]
     boxes = [box.get_window_extent() for box in boxes]
