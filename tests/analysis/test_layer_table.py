@@ -1,6 +1,6 @@
 """The table of `inspect`, its warnings, and what its plot draws."""
 
-from __future__ import annotations
+from __future__ import itertools
 
 import pandas as pd
 import pytest
@@ -184,7 +184,7 @@ def test_columns_of_few_points_stand_side_by_side_and_those_of_many_are_left_out
     plot_inspect(table, ax)
     assert bool(ax.patches) is columns
     ends = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches if bar.get_y() == 0)
-    assert all(right <= left + 1e-9 for (_, right), (left, _) in zip(ends, ends[1:], strict=False))
+    assert all(right <= left + 1e-9 for (_, right), (left, _) in itertools.pairwise(ends))
     markers = {artist.get_color() for artist in ax.get_lines()}
     assert markers == ({"#000000"} if columns else set(COLOURS[:5]))
 

@@ -136,7 +136,7 @@ def test_points_share_what_they_have_in_common():
 def test_values_of_an_axis_are_those_of_hydras_parser(values):
     swept = OverridesParser.create().parse_override(f"+drift.relative_drift={values}")
     lines = [f"{swept.get_key_element()}={text}" for text in swept.sweep_string_iterator()]
-    for ours, hydras in zip(planning._values(swept), parse(lines), strict=True):
+    for ours, hydras in zip(planning.axis_values(swept), parse(lines), strict=True):
         assert repr(ours.value()) == repr(hydras.value())
         assert ours.input_line == hydras.input_line
         assert (ours.type, ours.get_key_element()) == (hydras.type, hydras.get_key_element())
@@ -310,10 +310,9 @@ def test_an_axis_over_maps_is_each_parameter_that_differs(axes, columns, workdir
     ids=lambda given: " ".join(given) if isinstance(given, list) else None,
 )
 def test_what_the_multirun_itself_composes_is_the_first_point_where_it_may_be(monkeypatch, overrides, composed):
-    load, calls = ConfigLoaderImpl.load_configuration, []
-    monkeypatch.setattr(
-        ConfigLoaderImpl, "load_configuration", lambda *given, **more: (calls.append(1), load(*given, **more))[1]
-    )
+    name, calls = "_load_configuration_impl", []
+    load = getattr(ConfigLoaderImpl, name)
+    monkeypatch.setattr(ConfigLoaderImpl, name, lambda *given, **more: (calls.append(1), load(*given, **more))[1])
     plan_of(*DIGITS, *overrides)
     assert len(calls) == composed
 
