@@ -1,6 +1,8 @@
 """The table of `inspect`, its warnings, and what its plot draws."""
 
-from __future__ import itertools
+from __future__ import annotations
+
+import itertools
 
 import pandas as pd
 import pytest
