@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -22,6 +23,7 @@ def test_notebook_runs(path, workdir):
     for cell in notebook.cells:
         cell.source = re.sub(r"\bchips=\d\d+", "chips=4", cell.source)
         cell.source = re.sub(r"^CHIPS, YIELD = .*", "CHIPS, YIELD = 5, 0.5", cell.source, flags=re.MULTILINE)
+    shutil.copytree(path.parent / "data", workdir / "data")
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(workdir)}}).execute()
 
 
