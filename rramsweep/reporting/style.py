@@ -90,9 +90,17 @@ class PrintFigure(Figure):
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the style; also a decorator."""
-    with mpl.rc_context(STYLE):
+    """Draw in the style; also a decorator.
+
+    The settings of the style alone are put back, not all as `rc_context` does: the backend of a notebook, which loads
+    with the first figure, turns `interactive` on, and without that no later figure is shown.
+    """
+    before = {name: mpl.rcParams[name] for name in STYLE}
+    mpl.rcParams.update(STYLE)
+    try:
         yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def axes_or_new(ax: Axes | None, height: float = 3.0) -> Axes:

@@ -20,6 +20,7 @@ import torch
 from rramsweep.devices.device import Cells, Device
 from rramsweep.devices.streams import Stream
 from rramsweep.effects import HfOxRelaxation, hfox_relaxation
+from tests import bin_relaxation as binning
 from tests import fit_relaxation as fitting
 
 SHARED = Path(os.environ.get("RRAMSWEEP_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -170,3 +171,29 @@ def test_a_law_fitted_on_even_cells_tells_the_odd_ones(cells, plain_table):
         assert (difference < np.maximum(tolerance, 3 * error)).all(), (name, difference.round(2))
         # Three of ten such checks may miss the bare tolerance by the chance of the tested cells alone.
         assert (difference < tolerance).mean() > 0.7, (name, difference.round(2))
+
+
+def test_the_binned_table_of_the_notebook_is_that_of_the_cells(cells):
+    g_uS, change_uS, _ = cells
+    assert binning.TABLE.read_text(encoding="utf-8") == binning.text(g_uS, change_uS)
+
+
+def test_the_binned_table_holds_closed_forms():
+    """Two cells in each bin, two above the last, that move by +-1 uS; all but the first pair 1 more."""
+    g_uS = np.repeat([*np.arange(1.25, 40, 2.5), 64.25], 2)
+    sign = np.tile([1.0, -1.0], 17)
+    change_uS = np.stack([sign, 2 * sign, -sign, 3 + sign], axis=1) + (g_uS > 2.5)[:, None]
+    table = {(quantity, at, t_s): value for quantity, at, t_s, value in binning.rows(g_uS, change_uS)}
+    assert [table["cells", at, 0.0] for at in (1.0, 3.5, 64.0)] == [2, 2, 2]
+    assert (table["mean_uS", 0.0, 0.01], table["mean_uS", 2.5, 0.01], table["mean_uS", 37.5, 1e5]) == (0, 1, 4)
+    assert (table["sd_uS", 37.5, 0.1], table["sd_uS", 0.0, 1e5]) == (2, 1)
+    assert (table["beyond", 1, 0.01], table["beyond", 3, 1e5]) == (16 / 34, 17 / 34)
+    assert table["correlation", 0.1, 0.01] > 0 > table["correlation", 1.0, 0.01]
+
+
+def test_the_binned_table_is_small_and_has_its_licence_beside_it():
+    assert binning.TABLE.stat().st_size < 50_000
+    assert binning.TABLE.read_text(encoding="utf-8").startswith(binning.HEAD)
+    licence = binning.TABLE.with_name("LICENSE").read_text(encoding="utf-8")
+    assert "Copyright (c) 2021 Akash Levy" in licence
+    assert binning.TABLE.name in licence

@@ -12,7 +12,7 @@ from rramsweep.effects import RelativeDrift
 from rramsweep.reporting.difference_plot import plot_differences
 from rramsweep.reporting.report import save_figure
 from rramsweep.reporting.robustness_plot import plot_robustness
-from rramsweep.reporting.style import COLOURS
+from rramsweep.reporting.style import COLOURS, STYLE, styled
 from tests.analysis.test_frames import facts, failed, ok, point
 
 DRIFT = "drift.relative_drift"
@@ -455,6 +455,18 @@ def test_the_users_style_does_not_change_the_curves_colours():
     curve = gid(ax, "mean:one")[0]
     assert (curve.get_color(), curve.get_linewidth()) == (COLOURS[0], 1.2)
     assert colors.to_hex(gid(ax, "chips:two")[0].get_facecolor()[0]) == COLOURS[1].lower()
+
+
+@pytest.mark.parametrize("setting", ["interactive", "figure.facecolor", "toolbar"])
+def test_settings_of_a_backend_that_loads_with_the_first_figure_stay(setting):
+    value = {"interactive": True, "figure.facecolor": "red", "toolbar": "None"}[setting]
+    outside = dict(mpl.rcParams)
+    with mpl.rc_context():
+        with styled():
+            assert mpl.rcParams["axes.labelsize"] == STYLE["axes.labelsize"] != outside["axes.labelsize"]
+            mpl.rcParams[setting] = value
+        assert mpl.rcParams[setting] == value
+        assert mpl.rcParams["axes.labelsize"] == outside["axes.labelsize"]
 
 
 def test_a_figure_of_ours_is_saved_for_print_and_shown_as_any(tmp_path):
