@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from rramsweep.errors import ValidationError
@@ -33,6 +35,14 @@ _PATHS = ("path", "root")
 
 # Types that functions check themselves, with better messages.
 _ELSEWHERE = ("DataFrame", "Dataset", "Module")
+
+
+def user_level() -> int:
+    """`stacklevel` at which a warning of the calling function names the line of the user's that led to it."""
+    frame, level, package = sys._getframe(1), 1, str(Path(__file__).parent)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:

@@ -437,3 +437,9 @@ def test_a_flag_of_the_command_line_is_not_taken_from_python(call, flag):
 def test_too_many_trials_ask_for_fewer_points_only_where_there_are_several(overrides, remedy):
     with pytest.raises(ValueError, match=f"^trials must be at most 10,000,000, .*{remedy}"):
         rs.sweep(["model=digits_mlp", "data=digits", *overrides])
+
+
+def test_a_warning_names_the_line_of_the_user(workdir):
+    with pytest.warns(UserWarning, match="outside the range its source gives") as caught:
+        rs.sweep(["model=digits_mlp", "data=digits", "data.limit=20", "drift.relative_drift=0.3", "chips=1"])
+    assert {warning.filename for warning in caught} == {__file__}

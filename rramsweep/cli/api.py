@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from omegaconf import DictConfig
 
-from rramsweep.arguments import checked_arguments
+from rramsweep.arguments import checked_arguments, user_level
 from rramsweep.cli.composing import choices, composed_allowed, container, point_plan
 from rramsweep.cli.composing import compose as compose_config
 from rramsweep.cli.driver import compute
@@ -101,5 +101,5 @@ def refuse_unheeded_settings(plan: Plan) -> None:
 
 def _compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
     for note in [*workbench.notes, *plan.settings.notes]:
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warnings.warn(note, UserWarning, stacklevel=user_level())
     return compute(plan, workbench)

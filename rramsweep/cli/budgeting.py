@@ -34,7 +34,7 @@ from rramsweep.analysis.budget import (
 )
 from rramsweep.analysis.summary import good_chips, losses
 from rramsweep.analysis.target import TARGET, Target
-from rramsweep.arguments import checked_arguments
+from rramsweep.arguments import checked_arguments, user_level
 from rramsweep.cli import factors
 from rramsweep.cli.budget_words import BUDGET, sorted_words, target_of
 from rramsweep.cli.catalog import CONFIG_NAME
@@ -153,7 +153,7 @@ def budget(overrides: Sequence[str]) -> pd.DataFrame:
     with one_line():
         request = _request(overrides)
     for note in request.notes:
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warnings.warn(note, UserWarning, stacklevel=user_level())
 
     def silent(_plan: Plan, store: Store, work: Work) -> None:
         run_shard(work, store, request.workbench)

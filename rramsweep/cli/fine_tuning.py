@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from rramsweep.analysis import frames
-from rramsweep.arguments import checked_arguments
+from rramsweep.arguments import checked_arguments, user_level
 from rramsweep.cli.catalog import CONFIG_NAME
 from rramsweep.cli.composing import (
     allowed,
@@ -152,7 +152,7 @@ def finetune(what: DictConfig | Sequence[str], settings: FineTuning | None = Non
         run = _of_config(what, settings) if isinstance(what, DictConfig) else _of_overrides(what, settings)
         task = run.task()
         for note in run.notes:
-            warnings.warn(note, UserWarning, stacklevel=3)
+            warnings.warn(note, UserWarning, stacklevel=user_level())
         folder = _folder(run, task)
         return _trained(run, task, folder)
 

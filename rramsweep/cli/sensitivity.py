@@ -23,7 +23,7 @@ from rramsweep.analysis import frames
 from rramsweep.analysis.layer_table import LAYER
 from rramsweep.analysis.sensitivity import ALL, ALONE, WITHOUT, by_variant, fewest_digital, judged, sensitivities
 from rramsweep.analysis.target import Target, split_target
-from rramsweep.arguments import checked_arguments
+from rramsweep.arguments import checked_arguments, user_level
 from rramsweep.cli.api import refuse_unheeded_settings
 from rramsweep.cli.composing import allowed, choices, compose, container, point_plan
 from rramsweep.cli.hydra_adapter import parse
@@ -325,14 +325,14 @@ def sensitivity(overrides: Sequence[str]) -> pd.DataFrame:
         variants = Variants(words)
         limit = _limit(variants, target)
     for note in variants.notes:
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warnings.warn(note, UserWarning, stacklevel=user_level())
     table = _table(variants, None)
     if target is not None:
         choice = Choice(variants, target, limit, table)
         chosen = choice.find()
         table.attrs |= {"digital_layers": chosen, "steps": choice.steps.to_dict("records")}
     if variants.failed:
-        warnings.warn(variants.failure, UserWarning, stacklevel=3)
+        warnings.warn(variants.failure, UserWarning, stacklevel=user_level())
     return table
 
 

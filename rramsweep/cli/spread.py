@@ -33,7 +33,7 @@ from rramsweep.analysis.variance_shares import (
     has_spread,
     variance_shares,
 )
-from rramsweep.arguments import checked_arguments
+from rramsweep.arguments import checked_arguments, user_level
 from rramsweep.cli.messages import CommandError
 from rramsweep.cli.monitor import Monitor
 from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
@@ -106,7 +106,7 @@ def spread(overrides: Sequence[str], *, by: str | None = None) -> pd.DataFrame:
             refuse_flags(overrides, "spread", "it takes one point")
         design = _design(overrides, by)
     for note in [*design.workbench.notes, *design.plan.settings.notes]:
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warnings.warn(note, UserWarning, stacklevel=user_level())
     store = Store(Path(design.plan.settings.store))
     _compute(design, store)
     return _table(design, store)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rramsweep.arguments import brief
+from rramsweep.arguments import brief, user_level
 from rramsweep.datasets.inputs import AnyInputs, call, gathered, mapped, roles
 from rramsweep.errors import ValidationError
 from rramsweep.metrics.logits import scored
@@ -74,7 +74,7 @@ def _count(model: nn.Module, batches: Iterable[Any], device: torch.device) -> tu
         if names:
             few = mapped(x[:FEW], lambda tensor: tensor.to(device))
             for note in idle_weights(model, names, few, type(model).__name__):
-                warnings.warn(note, UserWarning, stacklevel=3)
+                warnings.warn(note, UserWarning, stacklevel=user_level())
             names = ()
             setattr(model, ANALOG, names)
         logits = one_tensor(call(model, mapped(x, lambda tensor: tensor.to(device))))

@@ -45,7 +45,8 @@ def plot_spread(table: pd.DataFrame, part: str = STAGE, ax: Axes | None = None) 
     height = 0.8 / len(drawn)
     for i, (label, (name, low, high)) in enumerate(drawn):
         share, place = 100 * rows[name].to_numpy(dtype=float), at + (i - (len(drawn) - 1) / 2) * height
-        bars = ax.barh(place, share, height, color=colour_of(i), alpha=0.75, linewidth=0, label=label)
+        colour = colour_of(int(label == "total"))  # the same beside first orders and without them
+        bars = ax.barh(place, share, height, color=colour, alpha=0.75, linewidth=0, label=label)
         for bar in bars:
             bar.set_gid(name)
         ax.hlines(place, 100 * rows[low], 100 * rows[high], color="#000000", linewidth=1.0)
