@@ -65,6 +65,7 @@ class Sentence(str):
     names: Mapping[str, EffectName | str]
 
     def __new__(cls, text: str, names: Mapping[str, EffectName | str] | None = None) -> Sentence:
+        """Fill in the names; template and names are kept as attributes."""
         sentence = super().__new__(cls, text.format_map(names) if names else text)
         sentence.text, sentence.names = text, dict(names or {})
         return sentence

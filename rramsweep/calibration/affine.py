@@ -23,6 +23,7 @@ class Affine(Calibration):
     version: ClassVar[int] = 1
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Least-squares scale and offset of each output; a channel that does not vary keeps scale 1."""
         y, target = samples.y.double(), samples.target.double()
         mean, mean_target = y.mean(0), target.mean(0)
         var = (y - mean).square().sum(0)

@@ -23,5 +23,6 @@ class BatchNorm(Calibration):
     version: ClassVar[int] = 1
 
     def fit_norm(self, x: Tensor) -> NormStatistics:
+        """Mean and unbiased variance of each channel over the calibration inputs and their positions."""
         channels = x.double().movedim(1, 0).flatten(1)
         return NormStatistics(channels.mean(1), channels.var(1, correction=min(1, channels.shape[1] - 1)))

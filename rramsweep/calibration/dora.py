@@ -28,6 +28,7 @@ class DoRA(RankedCalibration):
     version: ClassVar[int] = 1
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Alternate the magnitudes and the low-rank matrix for `ROUNDS` rounds, then fit the offset."""
         moments = SecondMoments(samples, penalty(self, samples))
         low_rank = torch.zeros_like(moments.mx)
         for _ in range(ROUNDS):

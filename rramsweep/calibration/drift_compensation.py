@@ -42,6 +42,7 @@ class DriftCompensation(Calibration):
         one_of("scope", self.scope, SCOPES)
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Ratio of the reference's output norm to the chip's, for the layer or for each output."""
         now, then = (rows.double().square().sum(0) for rows in (samples.y, samples.target))
         if self.scope == "global":
             now, then = now.sum()[None], then.sum()[None]

@@ -222,6 +222,7 @@ def _kinds(method: Calibration) -> str:
 
 
 def changed(method: object, what: str) -> ValidationError:
+    """Error of a method that changed `what` in place."""
     remedy = "return new tensors (x * y for x.mul_(y))"
     return ValidationError(Sentence(f"calibration={type(method).__name__} must leave {what} alone"), remedy)
 

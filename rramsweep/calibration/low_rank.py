@@ -23,6 +23,7 @@ class LowRank(RankedCalibration):
     version: ClassVar[int] = 1
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Low-rank matrix by reduced-rank regression, and the offset of the means that remains."""
         moments = SecondMoments(samples, penalty(self, samples))
         one = torch.ones_like(moments.yy)
         left, right = moments.low_rank(one, self.rank)

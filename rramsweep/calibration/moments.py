@@ -26,6 +26,7 @@ class Moments(Calibration):
     version: ClassVar[int] = 1
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Scale and offset that give each output the mean and standard deviation of its target."""
         y, target = samples.y.double(), samples.target.double()
         std = y.std(0, correction=0)
         scale = torch.where(std > 0, target.std(0, correction=0) / std, 1.0)

@@ -25,7 +25,7 @@ from rramsweep.cli.composing import (
     point_plan,
     refuse_axes,
 )
-from rramsweep.cli.driver import SweepEnded, execute_in_hydra, run_plan_shard
+from rramsweep.cli.driver import SweepError, execute_in_hydra, run_plan_shard
 from rramsweep.cli.hydra_adapter import check_command, parse, start
 from rramsweep.cli.messages import CommandError, full_error
 from rramsweep.cli.overrides import command_errors
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> None:
                 _start(arguments)
             except Abort as abort:
                 raise abort.error from abort.error.__cause__
-    except SweepEnded as ended:
+    except SweepError as ended:
         if full_error() and ended.outcome.cause is not None:
             raise
         raise CommandError(ended.outcome.message, ended.outcome.code) from ended

@@ -34,7 +34,8 @@ def codes(v: Tensor, low: Any, high: Any, levels: int) -> Tensor:
 
     Args:
         v: values, any shape.
-        low, high: ends of the range, low < high: numbers, or tensors that broadcast against `v`.
+        low: lower end of the range, a number or a tensor that broadcasts against `v`.
+        high: upper end, above `low`, likewise.
         levels: at least 2.
     """
     inside = v.clamp(low, high)

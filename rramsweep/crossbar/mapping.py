@@ -89,9 +89,11 @@ class Differential:
         _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of `p` and `n`, one of which is g_min."""
         g_uS = weight * (device.span_uS / _nonzero(full_scale))
         return {
             "p": g_uS.clamp(min=0.0).add_(device.g_min_uS),
@@ -99,9 +101,11 @@ class Differential:
         }
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that pairs of conductances (uS) represent."""
         return _pair_weight(g_uS, full_scale, device)
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array."""
         return _pair_gains(full_scale, device)
 
 
@@ -128,17 +132,21 @@ class ConstantSum:
         _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of `p` and `n`, symmetric around mid-window."""
         half_uS = weight * (device.span_uS / 2 / _nonzero(full_scale))
         mid_uS = (device.g_min_uS + device.g_max_uS) / 2
         return {"p": mid_uS + half_uS, "n": mid_uS - half_uS}
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that pairs of conductances (uS) represent."""
         return _pair_weight(g_uS, full_scale, device)
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array."""
         return _pair_gains(full_scale, device)
 
 
@@ -164,15 +172,19 @@ class Offset:
         _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of `p`, around the reference."""
         return {"p": (weight * (device.span_uS / 2 / _nonzero(full_scale))).add_(_reference_uS(device))}
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that conductances (uS) represent against the reference."""
         return (g_uS["p"] - _reference_uS(device)).mul_(self.gains(full_scale, device)["p"])
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array."""
         return {"p": 2 * full_scale / device.span_uS}
 
 
@@ -264,6 +276,7 @@ class Sliced:
         return range(self.bits - self.bits_per_cell, -1, -self.bits_per_cell)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def digits(self, weight: Tensor, full_scale: Tensor) -> list[Tensor]:
@@ -277,6 +290,7 @@ class Sliced:
         return [((k >> shift) & self.top).to(weight.dtype).mul_(sign) for shift in self._shifts]
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of every slice's cells, the most significant slice first."""
         found: dict[str, Tensor] = {}
         for k, digit in enumerate(self.digits(weight, full_scale)):
             found |= zip(_cells_of_slice(k), self._held(digit, device), strict=False)
@@ -301,6 +315,7 @@ class Sliced:
         return p_uS, digit.neg().clamp_(min=0.0).mul_(step_uS).add_(device.g_min_uS)
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that the slices' conductances (uS) represent together."""
         gains, parts = self.gains(full_scale, device), []
         for k in range(self.slices):
             p, n = _cells_of_slice(k)
@@ -309,6 +324,7 @@ class Sliced:
         return reduce(Tensor.add_, parts)
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array, larger for more significant slices."""
         found: dict[str, Tensor] = {}
         for k, shift in enumerate(self._shifts):
             gain = full_scale / (device.span_uS * self._codes / (self.top * 2**shift))

@@ -50,7 +50,8 @@ def npz(
         layout: what x is. Images: NCHW, NHWC, or NHW for one channel, the order of its axes. `any`: numbers of any
             shape (N, ...), vectors or series. `tokens`: integer ids of any shape (N, ...), which stay integers.
         scale: what the numbers are divided by, 255 for bytes.
-        mean, std: one number a channel of an image, as the network was trained with; None leaves them out.
+        mean: one number a channel of an image, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
         n_classes: of labels; None takes the largest label plus one.
         limit: keep the first so many inputs.
         name: what the inputs are, for plots; None takes the file's name.

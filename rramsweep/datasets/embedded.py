@@ -29,12 +29,12 @@ DIGITS_FULL = np.float32(16)
 
 @checked_arguments
 def fashion_mnist(split: str = "test", limit: int | None = None) -> Data:
-    """Fashion-MNIST: clothing in ten classes, `x` of shape `(N, 1, 28, 28)`, scaled to mean 0 and
-    deviation 1 over the training split.
+    """Fashion-MNIST: clothing in ten classes, `x` of shape `(N, 1, 28, 28)`.
 
-    A balanced part of the original: `"train"` is the first 400 images of each class of the original training
-    set (4000), `"test"` the first 100 of each class of its test set (1000). Accuracies are hence *not*
-    comparable with published ones, which train on 60,000 and test on 10,000.
+    Pixels are scaled to mean 0 and standard deviation 1 over the training split. The set is a balanced part of the
+    original: `"train"` is the first 400 images of each class of the original training set (4000), `"test"` the first
+    100 of each class of its test set (1000). Accuracies are therefore *not* comparable with published ones, which
+    train on 60,000 and test on 10,000.
 
     Args:
         split: `"train"` or `"test"`.

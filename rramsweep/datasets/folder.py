@@ -46,7 +46,8 @@ def image_folder(
         resize: length in pixels of the shorter side before the crop; None leaves pictures as they are.
         crop: side in pixels of the square cut from the middle; None cuts nothing.
         interpolation: of the resizing: bilinear, bicubic or nearest.
-        mean, std: one number a channel, as the network was trained with; None leaves them out.
+        mean: one number a channel, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
         limit: keep this many pictures, balanced over the classes; None keeps all.
         name: what the pictures are, for plots; None takes the folder's name.
         order: of the classes: `text`, as torchvision's `ImageFolder` sorts; `number`, by the numbers in the names; or

@@ -22,7 +22,8 @@ def normalise(images: Tensor, mean: list[float] | None, std: list[float] | None)
 
     Args:
         images: shape `(N, C, H, W)`, floating point.
-        mean, std: one number a channel, as the network was trained with; None leaves them out.
+        mean: one number a channel, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
 
     Raises:
         ValueError: not one number a channel, or a `std` that is not above 0.

@@ -44,7 +44,8 @@ def mnist(
         root: the folder that torchvision was given: it holds `MNIST/raw/` with the unpacked idx files.
         split: `"train"` or `"test"`.
         limit: keep this many images, balanced over the classes; None keeps all.
-        mean, std: one number a channel, as the network was trained with; None leaves them out.
+        mean: one number a channel, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
         download: let torchvision fetch what is not there.
 
     Raises:

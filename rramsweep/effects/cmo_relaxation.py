@@ -64,6 +64,7 @@ class CmoRelaxation(EffectBase):
         finite("strength", self.strength, least=0.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) at `cells.t_s`; unchanged at 0 s and at strength 0."""
         self.check_time(cells.t_s)
         if cells.t_s == 0 or self.strength == 0:
             return cells.g_uS
@@ -75,6 +76,11 @@ class CmoRelaxation(EffectBase):
         return change_uS.mul_(unit * SD_AT_1_S_US).add_(unit * MEAN_US * log_time).add_(cells.g_uS)
 
     def check(self, device: Device) -> None:
+        """Check that the device's window lies in the fitted range, unless the law is scaled.
+
+        Raises:
+            ValidationError: states the range, the window and the remedy.
+        """
         if not self.scale and not (G_US[0] <= device.g_min_uS and device.g_max_uS <= G_US[1]):
             raise ValidationError(
                 by_law(f"{{law}} was fitted in {G_US[0]:g}..{G_US[1]:g} uS", self),
@@ -85,6 +91,11 @@ class CmoRelaxation(EffectBase):
             )
 
     def check_time(self, t_s: float) -> None:
+        """Check that the time is 0 or at least 1 s.
+
+        Raises:
+            ValidationError: states the times that the law covers.
+        """
         if 0 < t_s < FIRST_S:
             raise ValidationError(
                 by_law(f"{{law}} covers t_s = 0 and from {FIRST_S:g} s on", self),
@@ -94,6 +105,7 @@ class CmoRelaxation(EffectBase):
             )
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
+        """Notes on a chip read at 0 s, on a scaled window, and on times beyond 10 years."""
         notes = []
         if t_s == 0:
             notes.append(by_law("{law} does nothing at t_s=0, just after programming", self))

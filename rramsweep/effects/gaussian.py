@@ -48,6 +48,7 @@ class Gaussian(EffectBase):
         fraction("alpha_prop", self.alpha_prop, "of the cell's conductance")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with one normal error a cell; unchanged at strength 0."""
         if self.alpha_ind == 0 and self.alpha_prop == 0:
             return cells.g_uS
         return spread(clamped_normal(rng, cells.g_uS.shape, self.z_max), cells, self.alpha_ind, self.alpha_prop)

@@ -59,6 +59,7 @@ class GaussianTail(EffectBase):
         finite("tail_ratio", self.tail_ratio, least=1.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with one error a cell, from the core or the tail; unchanged at strength 0."""
         if self.alpha_ind == 0 and self.alpha_prop == 0:
             return cells.g_uS
         x, core = rng.normal(cells.g_uS.shape), self._core()

@@ -90,6 +90,7 @@ class HfOxRelaxation(EffectBase):
         finite("strength", self.strength, least=0.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) at `cells.t_s`; unchanged at 0 s and at strength 0."""
         self.check_time(cells.t_s)
         if cells.t_s == 0 or self.strength == 0:
             return cells.g_uS
@@ -103,6 +104,11 @@ class HfOxRelaxation(EffectBase):
         return change_uS.mul_(self.strength * factor).add_(now_uS).view(cells.g_uS.shape)
 
     def check(self, device: Device) -> None:
+        """Check that the device's window ends within the measured range, unless the law is scaled.
+
+        Raises:
+            ValidationError: states the range, the window and the remedy.
+        """
         if not self.scale and device.g_max_uS > G_MAX_US:
             raise ValidationError(
                 by_law(f"{{law}} was measured in 0..{G_MAX_US:g} uS", self),
@@ -113,6 +119,11 @@ class HfOxRelaxation(EffectBase):
             )
 
     def check_time(self, t_s: float) -> None:
+        """Check that the law covers a time: 0, or 10 ms to 10 years, or later with `beyond_10y`.
+
+        Raises:
+            ValidationError: states the times that the law covers.
+        """
         if 0 < t_s < FIRST_S:
             raise ValidationError(
                 by_law(f"{{law}} covers t_s = 0 and from {FIRST_S:g} s on", self),
@@ -129,6 +140,7 @@ class HfOxRelaxation(EffectBase):
             )
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
+        """Notes on a chip read at 0 s, on a scaled window, and on an extrapolated time."""
         notes = []
         if t_s == 0:
             notes.append(by_law("{law} does nothing at t_s=0, just after programming", self))
@@ -158,7 +170,8 @@ def components(mean: Array, sd: Array, share: Array, ratio: Array, shift: Array)
     """Core mean, core sd, tail mean and tail sd of a mixture with this mean and standard deviation.
 
     Args:
-        mean, sd: of the whole.
+        mean: of the mixture.
+        sd: standard deviation of the mixture.
         share: of the tail.
         ratio: tail sd / core sd.
         shift: (tail mean - core mean) / sd.

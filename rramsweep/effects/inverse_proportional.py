@@ -44,6 +44,7 @@ class InverseProportional(EffectBase):
         fraction("alpha_inv", self.alpha_inv, "of g_max, for a cell at g_max")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with one normal error a cell; unchanged at strength 0."""
         if self.alpha_inv == 0:
             return cells.g_uS
         z = rng.normal(cells.g_uS.shape)

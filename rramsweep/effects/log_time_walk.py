@@ -74,6 +74,7 @@ class LogTimeWalk(EffectBase):
         self._acceleration()
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) at `cells.t_s` on each cell's random walk; unchanged up to `t0_s`."""
         s = decades(cells.t_s * self._acceleration(), self.t0_s)
         if s == 0 or (self.mean_uS_per_decade == 0 and self.variance_uS2_per_decade == 0):
             return cells.g_uS

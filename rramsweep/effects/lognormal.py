@@ -51,6 +51,7 @@ class Lognormal(EffectBase):
         one_of("preserve", self.preserve, PRESERVES)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) times one lognormal factor a cell; unchanged at strength 0."""
         if self.sigma_ln == 0:
             return cells.g_uS
         exponent = rng.normal(cells.g_uS.shape).mul_(self.sigma_ln)

@@ -65,9 +65,11 @@ class OneOverF(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.alpha_ind == 0 and self.alpha_prop == 0
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with 1/f noise, see `ReadEffect`."""
         constant_uS2 = (self.alpha_ind * layer.spec.device.g_max_uS) ** 2
 
         def variance_uS2(g_uS: Tensor) -> Tensor:
@@ -79,6 +81,7 @@ class OneOverF(EffectBase):
         """Accept every device: nothing was fitted."""
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:  # noqa: ARG002
+        """Note on a chip that is read before the noise has begun to grow."""
         return _too_early(self, t_s, self.t_read_s)
 
 
@@ -116,9 +119,11 @@ class CMOReadNoise(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.slope_uS == 0
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with 1/f noise, see `ReadEffect`."""
         device = layer.spec.device
         slope_uS = self.slope_uS * self.coverage.factor(device)
 
@@ -132,6 +137,7 @@ class CMOReadNoise(EffectBase):
         self.coverage.check(device)
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:
+        """Notes on a scaled or clamped law, and on a chip that is read before the noise has begun to grow."""
         return [*self.coverage.notes(device), *_too_early(self, t_s, self.t_read_s)]
 
 
@@ -175,9 +181,11 @@ class PCMReadNoise(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.q == 0 or self.q_max == 0
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with 1/f noise, see `ReadEffect`."""
         device = layer.spec.device
         k = self.coverage.factor(device)
 
@@ -194,6 +202,7 @@ class PCMReadNoise(EffectBase):
         self.coverage.check(device)
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:
+        """Notes on a scaled or clamped law, and on a chip that is read before the noise has begun to grow."""
         return [*self.coverage.notes(device), *_too_early(self, t_s, self.t_read_s)]
 
 

@@ -83,6 +83,7 @@ class Polynomial(EffectBase):
         return Coverage("Polynomial", self.g_low_uS, self.g_high_uS, self.outside)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) around the targets, with the fitted spread; unchanged at strength 0."""
         if self.strength == 0 or not any(self.coefficients):
             return cells.g_uS
         sigma_uS = self._sigma(self.coverage.equivalent(cells.target_uS, cells.device))

@@ -64,6 +64,7 @@ class PowerLawDrift(EffectBase):
         self._acceleration()
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) at `cells.t_s`, each cell with its own exponent; unchanged up to `t0_s`."""
         log_time = math.log(10) * decades(cells.t_s * self._acceleration(), self.t0_s)
         if log_time == 0 or (self.nu_mean == 0 and self.nu_std == 0):
             return cells.g_uS
@@ -73,6 +74,7 @@ class PowerLawDrift(EffectBase):
         return nu.mul_(-log_time).exp_().mul_(cells.g_uS)
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
+        """Notes on a drift that has not begun, and on accelerated time."""
         return drift_notes(self, t_s, self.t0_s, self._acceleration())
 
     def _acceleration(self) -> float:

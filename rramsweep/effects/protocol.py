@@ -69,18 +69,22 @@ class EffectBase:
     # Properties, because a type checker lets both class variables and fields of a dataclass take their place.
     @property
     def kind(self) -> str:
+        """Reference of the error, one of `KINDS`."""
         return "increment"
 
     @property
     def at_s(self) -> float:
+        """Time in seconds after the write at which a total error was measured."""
         return 0.0
 
     @property
     def t0_s(self) -> float | None:
+        """Time in seconds after the write from which a law of time counts; None for other laws."""
         return None
 
     @property
     def silent(self) -> bool:
+        """True where the effect has no strength."""
         return False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -60,10 +60,11 @@ class RandomTelegraphNoise(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.tau == 0 or (self.a_uS == 0 and self.b == 0)
 
     def amplitude_uS(self, g_uS: Tensor) -> Tensor:
-        """dG of each cell, at least 0; same shape as `g_uS`."""
+        """Amplitude dG of each cell, at least 0; same shape as `g_uS`."""
         x_uS = self.a_uS + self.b * g_uS
         # x / (G - x) reaches relative_max r where G = x (1 + r) / r, and is larger or negative below.
         regular = g_uS > x_uS * ((1 + self.relative_max) / self.relative_max)
@@ -71,6 +72,7 @@ class RandomTelegraphNoise(EffectBase):
         return relative.mul_(g_uS.clamp(min=0.0))
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with telegraph noise of the right mean and variance, see `ReadEffect`."""
         step_uS = {cell: self.amplitude_uS(g_uS) for cell, g_uS in layer.g_uS.items()}
         mean_uS = {cell: g_uS + self.tau * step_uS[cell] for cell, g_uS in layer.g_uS.items()}
         mean_W = layer.weight_of(mean_uS)

@@ -62,6 +62,7 @@ class RelativeDrift(EffectBase):
         return self.relative_drift == 0
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with one normal error a cell; unchanged at strength 0."""
         if self.silent:
             return cells.g_uS
         z = clamped_normal(rng, cells.g_uS.shape, self.z_max)

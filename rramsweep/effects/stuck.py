@@ -69,6 +69,7 @@ class Stuck(EffectBase):
         check_stuck(self)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with each cell stuck or free by its own draw."""
         if self.p_stuck_lrs == 0 and self.p_stuck_hrs == 0:
             return cells.g_uS
         u = rng.uniform(cells.g_uS.shape)

@@ -118,6 +118,7 @@ class StuckClusters(EffectBase):
             )
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with the offspring of each cluster stuck."""
         if self.p_stuck_lrs == 0 and self.p_stuck_hrs == 0:
             return cells.g_uS
         now_uS = cells.g_uS.reshape(cells.lines)

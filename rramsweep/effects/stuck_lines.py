@@ -65,6 +65,7 @@ class StuckLines(EffectBase):
         one_of("lines", self.lines, LINES)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with all cells of failed lines stuck."""
         p = self.p_stuck_lrs + self.p_stuck_hrs
         if p == 0:
             return cells.g_uS

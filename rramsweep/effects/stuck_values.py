@@ -21,19 +21,32 @@ class StuckCells(Protocol):
     """The parameters that every pattern of stuck cells has; see `rramsweep.effects.Stuck`."""
 
     @property
-    def p_stuck_lrs(self) -> float: ...
+    def p_stuck_lrs(self) -> float:
+        """Rate of cells stuck at LRS."""
+
     @property
-    def p_stuck_hrs(self) -> float: ...
+    def p_stuck_hrs(self) -> float:
+        """Rate of cells stuck at HRS."""
+
     @property
-    def g_lrs_uS(self) -> float | None: ...
+    def g_lrs_uS(self) -> float | None:
+        """Mean conductance of a cell stuck at LRS; None is g_max."""
+
     @property
-    def g_hrs_uS(self) -> float | None: ...
+    def g_hrs_uS(self) -> float | None:
+        """Mean conductance of a cell stuck at HRS; None is g_min."""
+
     @property
-    def distribution(self) -> str: ...
+    def distribution(self) -> str:
+        """Distribution of stuck conductances: `normal`, `uniform` or `lognormal`."""
+
     @property
-    def cv_lrs(self) -> float: ...
+    def cv_lrs(self) -> float:
+        """Standard deviation over mean of conductances stuck at LRS."""
+
     @property
-    def cv_hrs(self) -> float: ...
+    def cv_hrs(self) -> float:
+        """Standard deviation over mean of conductances stuck at HRS."""
 
 
 def check_stuck(law: StuckCells) -> None:
@@ -87,9 +100,10 @@ def stick(law: StuckCells, cells: Cells, lrs: Tensor, hrs: Tensor, rng: Stream) 
     """Conductances (uS) with the cells of two masks stuck.
 
     Args:
-        law: where they sit.
+        law: conductances of stuck cells.
         cells: the array before.
-        lrs, hrs: bool, in the array's shape.
+        lrs: mask of the cells stuck at LRS, bool, in the array's shape.
+        hrs: mask of those stuck at HRS, likewise.
         rng: its child draws the spread, one number a cell whatever the rates.
     """
     stuck_uS = cells.g_uS.clone()

@@ -101,6 +101,7 @@ class Table(EffectBase):
         return _Intervals(self.grid.g_uS)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with the table's shift and spread at `cells.t_s`; unchanged at strength 0."""
         if self.strength == 0 or not self._begun(cells.t_s):
             return cells.g_uS
         self.check_time(cells.t_s)

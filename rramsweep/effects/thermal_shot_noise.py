@@ -64,6 +64,7 @@ class ThermalShotNoise(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a bandwidth of zero."""
         return self.bandwidth_Hz == 0
 
     @property
@@ -77,6 +78,7 @@ class ThermalShotNoise(EffectBase):
         return 2 * CHARGE_C * self.bandwidth_Hz
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with thermal and shot noise, see `ReadEffect`."""
         # In uS^2 a uS: a variance of current (A^2) over v_read_V^2 is one of conductance (S^2).
         thermal_uS = self.thermal_A2_per_S / self.v_read_V**2 / _S_PER_US
         shot_uS = self.shot_A2_per_A / self.v_read_V / _S_PER_US

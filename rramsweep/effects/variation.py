@@ -85,6 +85,7 @@ class Variation(EffectBase):
             raise ValueError(f"shares of a variance must sum to 1, got {given} = {total:g}: use share_device=null")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with the four parts of the variation added; unchanged at sigma 0."""
         if self.sigma == 0:
             return cells.g_uS
         bit_lines, word_lines = cells.lines

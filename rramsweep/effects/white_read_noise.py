@@ -50,9 +50,11 @@ class WhiteReadNoise(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.alpha_ind == 0 and self.alpha_prop == 0
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with white noise, see `ReadEffect`."""
         constant_uS2 = (self.alpha_ind * layer.spec.device.g_max_uS) ** 2
         cells_uS2 = ((self.alpha_prop * g_uS).square_().add_(constant_uS2) for g_uS in layer.g_uS.values())
         return normal_read(linear(x, layer.weight()), linear(x.square(), weight_variance(layer, cells_uS2)), rng)

@@ -69,6 +69,7 @@ class WriteVerify(EffectBase):
             )
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) inside the window around the targets, one draw a cell."""
         if not (self.window_uS or self.window_fraction):
             return cells.g_uS
         u = self._inside(rng.uniform(cells.g_uS.shape))

@@ -31,15 +31,20 @@ class Metric(Protocol):
     """
 
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """Version of the metric, part of every point's identity."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the metric, as tables and axes show it."""
+
     @property
     def unit(self) -> str:
         """`fraction` (shown in percent), a unit as axes show it, or empty for a pure number."""
 
     @property
-    def higher_is_better(self) -> bool: ...
+    def higher_is_better(self) -> bool:
+        """True where a larger score is better."""
 
 
 @runtime_checkable
@@ -119,6 +124,7 @@ class CrossEntropy:
     higher_is_better: ClassVar[bool] = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Mean cross-entropy in nats over the scored labels."""
         check_logits(self.name, outputs, targets, each="label")
         return cross_entropy(*scored(outputs, targets))
 
@@ -137,6 +143,7 @@ class Perplexity:
     higher_is_better: ClassVar[bool] = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Perplexity over the scored labels."""
         check_logits(self.name, outputs, targets, each="label")
         return math.exp(cross_entropy(*scored(outputs, targets)))
 
@@ -164,6 +171,7 @@ class MeanSquaredError:
         return f"{self.target_unit}^2" if self.target_unit.isalnum() else f"({self.target_unit})^2"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Mean squared error over all components."""
         if not targets.is_floating_point():
             raise ValueError(
                 f"{self.name} must have numbers as targets, got labels (y of {targets.dtype}): save y as float32, or "
@@ -192,6 +200,7 @@ class Agreement:
     higher_is_better: ClassVar[bool] = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Share of predictions that agree with the digital network's."""
         own, digital = _compared(self.name, outputs, self.digital, targets)
         if own.dim() < 2 or own.shape[-1] < 2:
             raise ValidationError(
@@ -218,6 +227,7 @@ class CosineSimilarity:
     higher_is_better: ClassVar[bool] = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Mean cosine similarity to the digital network's output vectors."""
         own, digital = _compared(self.name, outputs, self.digital, targets)
         if own.dim() < 2 or own.shape[-1] < 2:
             raise ValidationError(

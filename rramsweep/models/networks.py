@@ -32,6 +32,7 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of images (N, 1, 28, 28)."""
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         x = F.relu(self.fc1(x.flatten(1)))
@@ -58,6 +59,7 @@ class DigitsCNN(nn.Module):
         self.fc = nn.Linear(32 * 2 * 2, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of images (N, 1, 8, 8)."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 2)
         x = F.max_pool2d(F.relu(self.bn2(self.conv2(x))), 2)
         logits: Tensor = self.fc(x.flatten(1))
@@ -78,6 +80,7 @@ class DigitsMLP(nn.Module):
         self.fc2 = nn.Linear(128, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of images (N, 1, 8, 8)."""
         logits: Tensor = self.fc2(F.relu(self.fc1(x.flatten(1))))
         return logits
 

@@ -27,6 +27,7 @@ class BasicBlock(nn.Module):
         self.zeros = (channels - channels_in) // 2
 
     def forward(self, x: Tensor) -> Tensor:
+        """Activations behind the block, (N, channels, H, W)."""
         shortcut = x
         if self.zeros:
             shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.zeros, self.zeros))
@@ -67,6 +68,7 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(64, num_classes, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, num_classes) of images (N, 3, 32, 32)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(x.mean((2, 3)))

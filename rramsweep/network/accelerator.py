@@ -96,12 +96,12 @@ class Accelerator:
 
     @property
     def at(self) -> torch.device:
-        """torch's device of networks and inputs."""
+        """Device of networks and inputs."""
         return torch.device(self.device)
 
     @property
     def draws_at(self) -> torch.device:
-        """torch's device of cells."""
+        """Device on which cells are drawn."""
         return self.at if self.rng_device != "cpu" else torch.device("cpu")
 
     @property

@@ -133,10 +133,12 @@ class CorrectableLayer:
 
     @property
     def name(self) -> str:
+        """Name of the layer's weight array."""
         return self.array.name
 
     @property
     def module(self) -> nn.Module:
+        """Module of the layer."""
         return self.array.module
 
     @property
@@ -188,7 +190,8 @@ class CorrectableLayer:
         Args:
             correction: of this layer.
             y: the output.
-            args, kwargs: of the call.
+            args: positional arguments of the call.
+            kwargs: keyword arguments of the call.
         """
         weight = correction.low_rank(self.array.to_array(self.array.weight))
         low_rank = None

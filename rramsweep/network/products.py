@@ -54,7 +54,9 @@ def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, 
     Args:
         array: the layer.
         linear: its `product`.
-        x: what it is called with, likewise the rest.
+        x: input that it is called with.
+        *args: further positional arguments of the call.
+        **kwargs: keyword arguments of the call.
 
     Raises:
         ValueError: names the layer.

@@ -70,6 +70,7 @@ class ReadSlot:
         self._ranges = ranges
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the layer's forward: digital, or as a read of the chip's cells."""
         if self._observe is not None and self.tiled is not None:
             self._observe(self.name, self.tiled, x, args, kwargs)
         if self._layer is None or self._rng is None:

@@ -78,7 +78,8 @@ def input_rows(layer: CorrectableLayer, x: Tensor, y: Tensor, most: int = POSITI
 
     Args:
         layer: a plain one.
-        x, y: its input and output.
+        x: its input.
+        y: its output.
         most: rows at most.
     """
     module, spatial = layer.module, layer.spatial

@@ -79,17 +79,21 @@ class Current:
     zero_uS: float = 0.0
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """Largest |W| of the whole weight."""
         return weight.abs().amax()
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of both cells of each weight."""
         g_uS = weight * (device.span_uS / full_scale)
         return {"p": g_uS.clamp(min=0.0) + self.zero_uS, "n": g_uS.neg().clamp(min=0.0) + self.zero_uS}
 
     def weight(self, g_uS: Mapping[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that a sum of currents represents."""
         currents = [(sign_of(cell) if self.subtracted else 1) * (g - self.zero_uS) for cell, g in g_uS.items()]
         return reduce(Tensor.add, currents) * self.gain(full_scale, device)
 
     def gain(self, full_scale: Tensor, device: Device) -> Tensor:
+        """|dW/dG| of every cell."""
         return full_scale / device.span_uS
 
 
@@ -281,7 +285,8 @@ class TiledRead:
         Args:
             x: input of its forward.
             rng: stream of this read.
-            args, kwargs: the rest of its arguments.
+            *args: further positional arguments.
+            **kwargs: keyword arguments.
         """
         counts = self.clipped.dac_all == self.clipped.adc_all == 0
         if self._undivided:

@@ -32,10 +32,12 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor, through: Tensor) -> Tensor:  # noqa: ARG004
+        """A copy of `value`, on the device and in the type of `through`."""
         return value.to(through).clone()
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[None, Tensor]:  # noqa: ARG004
+        """Pass the gradient to `through` unchanged."""
         return None, gradients[0]
 
 
@@ -102,6 +104,7 @@ class ChipLayer:
                 self._slot.read(cells, rng.child("read_noise"), rng.seed)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Output of the layer with the weight set last, digital or a chip's."""
         if self.weight is None:
             return cast(Tensor, self._plain.forward(x, *args, **kwargs))
         seen, dac = x, self.spec.dac
