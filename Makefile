@@ -16,13 +16,13 @@ HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.
 AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning
 
-.PHONY: sweep test test-hydra14 lint format bench bench-calibration bench-peers clean
+.PHONY: sweep test test-hydra14 lint docs format bench bench-calibration bench-peers clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
 # One thread a worker: with as many workers as cores, more threads wait for each other.
-test: $(TESTABLE) lint
+test: $(TESTABLE) lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 	$(MAKE) test-hydra14
 
@@ -35,6 +35,10 @@ lint: $(TESTABLE)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The API reference from docstrings; a warning of pdoc fails.
+docs: $(TESTABLE)
+	$(BIN)/python docs/build.py outputs/docs
 
 format: $(TESTABLE)
 	$(BIN)/ruff check --fix .
