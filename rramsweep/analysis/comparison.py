@@ -1,7 +1,7 @@
 """Two points compared chip by chip, over chips *of this network on these images*.
 
 A chip is its seed, and its draws do not depend on a parameter's value: chip 7 at drift 0.1 is chip 7 at drift 0, only
-drifted. What two points share then cancels in the difference of the two, and far fewer chips tell them apart.
+drifted. What two points share then cancels in their difference, so that far fewer chips resolve it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
             not name are matched group by group: ``{"drift.relative_drift": 0.0}`` compares each technology with its
             own drift 0, ``{"technology": "drift_alone", "drift.relative_drift": 0.0}`` every group with this one.
             A number may differ by 1e-12 of itself, as steps of 0.1 do.
-        by: columns that tell the groups apart, see `summarize`; those of ``baseline`` are added.
+        by: columns that distinguish the groups, see `summarize`; those of ``baseline`` are added.
 
     Returns:
         One row a group in order of appearance, as in `summarize`; that of a baseline compares it with itself. The
@@ -44,19 +44,19 @@ def compare(frame: pd.DataFrame, baseline: Mapping[str, Any], by: Sequence[str] 
         - ``difference_std``: of d, ddof 1, null for one chip
         - ``worse_share``: share of chips that are worse than at the baseline in the metric's direction; accuracies are
           compared in whole images
-        - ``correlation``: Pearson's, of the two scores; null where either has no spread, and for one chip
+        - ``correlation``: Pearson correlation of the two scores; null where either has no spread, and for one chip
         - ``chips_saved``: how many times fewer chips the pairing needs than two sets of chips of their own for an
-          interval of one width, ``(var(here) + var(baseline)) / var(d)``. About ``1 / (1 - correlation)`` at equal
-          variances, so 1 says that it saved none; inf where d has no spread but a score has, null where neither
-          has, and for one chip
+          interval of the same width, ``(var(here) + var(baseline)) / var(d)``. About ``1 / (1 - correlation)`` at
+          equal variances, so 1 means that none are saved; inf where d has no spread but a score has, null where
+          neither has, and for one chip
 
-        ``attrs`` hold ``by`` and ``baseline``. The t interval takes the mean of d as normal, which it nearly is from
-        some 30 chips, unless a few of them lose nearly everything.
+        ``attrs`` hold ``by`` and ``baseline``. The t interval assumes that the mean of d is normal, which nearly holds
+        from some 30 chips on, unless a few of them lose nearly everything.
 
     Raises:
-        ValueError: a column that is not there or a value that no row has (with the nearest), an empty baseline, a group
-            that holds more than one point, has no baseline, has one of another metric, or has no finished seed in
-            common with it.
+        ValueError: a column that does not exist or a value that no row has (with the nearest), an empty baseline, or a
+            group that holds more than one point, has no baseline, has a baseline of another metric, or shares no
+            finished seed with it.
     """
     need_facts(frame)
     check_baseline(frame, baseline)
@@ -117,9 +117,10 @@ def _directions(first: pd.DataFrame, base: Codes) -> npt.NDArray[np.bool_]:
 
 
 def _differences(chips: pd.DataFrame, paired: Codes, partner: Codes) -> Floats:
-    """Scores less those of the partners at the baseline, of pairs of rows.
+    """Score of each paired row minus that of its partner at the baseline.
 
-    Counts stay whole up to the last division: equal differences then are equal numbers, and no spread is exactly none.
+    Counts stay integers until the last division, so that equal differences are equal numbers and their spread is
+    exactly 0.
     """
     scores = chips["score"].to_numpy(dtype=np.float64)
     right, images = (chips[name].to_numpy(dtype=np.int64, na_value=0) for name in ("n_correct", "n_images"))
@@ -187,7 +188,7 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
 
 
 def equal_to(values: "pd.Series[Any]", value: Any) -> npt.NDArray[np.bool_]:
-    """Mask of a column's rows that are ``value``: exactly, or where none is, to 12 digits, as in a point's identity."""
+    """Mask of the rows that equal ``value``: exactly or, if no row does, to 12 digits, as in a point's identity."""
     if not pd.api.types.is_scalar(value):
         return np.zeros(len(values), dtype=bool)
     if pd.isna(value):

@@ -43,8 +43,8 @@ IMAGES_KEPT = 1_000_000
 class ImageCounts(dict[str, Mapping[str, Any]]):
     """Right chips of each image, ``{point_id: {"n_chips": int, "n_correct": ...}}``, for ``attrs["images"]``.
 
-    pandas copies a frame's ``attrs`` deeply whenever it makes a frame or a column of another. This is never changed
-    once it is made, so that its copy is itself.
+    pandas copies a frame's ``attrs`` deeply whenever it derives a frame or a column from another. An instance is never
+    changed, so that its copy is the instance itself.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ImageCounts":
@@ -55,7 +55,7 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``frame`` itself if it follows the schema.
 
     Raises:
-        ValueError: a column is missing, doubled or of another type; a status is unknown; a chip stands twice;
+        ValueError: a column is missing, doubled or of another type; a status is unknown; a chip occurs twice;
             an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, ``LATER``, and all of ``COUNTED`` together, may
             be null) or a ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
     """
@@ -71,7 +71,7 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
             columns of ``METRIC`` among the parameters.
             Points of one id under two names (other choices or parameters) each get its facts. A parameter
             that is an integer here and a float there becomes float64, any other mixture text.
-        facts: the columns of ``FACTS``, restricted to the wanted (point_id, seed); others are left behind.
+        facts: the columns of ``FACTS``, restricted to the wanted (point_id, seed); other columns are dropped.
         swept: the columns that the sweep varied, kept in ``attrs["swept"]``.
 
     Raises:
@@ -103,7 +103,7 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
 
 
 def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Check ``frame`` and write it, with its ``attrs``, as Parquet; no reader ever sees half a file.
+    """Check ``frame`` and write it, with its ``attrs``, as Parquet; no reader ever sees an incomplete file.
 
     Raises:
         ValueError: what `check` refuses.
@@ -118,9 +118,9 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """A table as CSV, in which no spreadsheet takes a text for a formula: such a cell begins with an apostrophe.
+    """Write a table as CSV in which no spreadsheet takes text for a formula: such a cell begins with an apostrophe.
 
-    Numbers stay numbers, negative ones too, whether they are numbers in the frame or texts that read as one.
+    Numbers stay numbers, negative ones too, whether the frame holds them as numbers or as text.
     """
     texts = {
         name: frame[name].map(_no_formula)
@@ -128,7 +128,7 @@ def csv(frame: pd.DataFrame) -> bytes:
         if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]))
     }
     shown = frame.assign(**texts).rename(columns=_no_formula)
-    # Python's writer quotes a line feed but no carriage return, which readers take for the end of a row as well.
+    # Python's writer quotes a line feed but not a carriage return, which readers also take for the end of a row.
     broken = any("\r" in str(cell) for name in texts for cell in frame[name])
     return shown.to_csv(index=False, quoting=QUOTE_NONNUMERIC if broken else QUOTE_MINIMAL).encode()
 
@@ -166,7 +166,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def count(path: str | os.PathLike[str]) -> int:
-    """Rows of what `write` wrote, from the end of the file.
+    """Count the rows of a file that `write` wrote, from the file's footer.
 
     Raises:
         OSError: no such file, or no regular one.

@@ -14,10 +14,10 @@ from rramsweep.network.corrections import LayerCorrection
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Calibration):
-    """`y' = s y + h` of each channel, nearest to the digital network's output in the sense of least squares.
+    """Least-squares fit of each channel to the digital network's output: `y' = s y + h`.
 
-    `s = cov(target, y) / var(y)` and `h = mean(target) - s mean(y)`. Of an output with noise s is smaller than that of
-    `Moments`: least squares shrinks what it cannot explain.
+    `s = cov(target, y) / var(y)` and `h = mean(target) - s mean(y)`. For a noisy output, s is smaller than in
+    `Moments`, because least squares attenuates what it cannot explain.
     """
 
     version: ClassVar[int] = 1

@@ -13,7 +13,7 @@ from rramsweep.network.corrections import LayerCorrection
 
 ROUNDS = 2
 
-# Smallest magnitude: of a channel that says nothing of its target least squares leaves none, and B is divided by it.
+# Smallest magnitude: least squares gives none to a channel that is unrelated to its target, and B is divided by it.
 SMALLEST = 0.01
 
 

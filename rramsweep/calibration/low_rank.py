@@ -14,7 +14,7 @@ from rramsweep.network.corrections import LayerCorrection
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank(RankedCalibration):
-    """`y' = y + B A x + h`: ridge reduced-rank regression of what the chip's output lacks on the chip's own input.
+    """`y' = y + B A x + h`: ridge reduced-rank regression of the chip's output error on the chip's own input.
 
     The full ridge solution `M = C (X'X + lambda)^-1` is projected on the r main directions of `M C'`, which is the
     exact minimum among matrices of rank r.

@@ -1,7 +1,7 @@
 """Converters at the edge of a crossbar: DACs that drive its word lines, ADCs that read its bit lines.
 
-Numbers at a converter are relative: an input to the largest that the DAC gives, a partial sum to that of one cell at
-full weight and full input. Ranges are design values of a layer, the same for every chip.
+Numbers at a converter are relative: an input to the DAC's largest output, a partial sum to that of one cell at full
+weight and full input. Ranges are design values of a layer, the same for every chip.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SUBTRACTIONS = ("array", "digital")
 
 
 def codes(v: Tensor, low: Any, high: Any, levels: int) -> Tensor:
-    """Codes 0 .. levels - 1 of the nearest of equally spaced levels: `clamp(v, low, high) - low, x s, round`.
+    """Codes 0 .. levels - 1 of the nearest of equally spaced levels: `round((clamp(v, low, high) - low) s)`.
 
-    `s = (levels - 1) / (high - low)`, ties to the even code. Written in this order it is bit-equal to CrossSim's
+    `s = (levels - 1) / (high - low)`, ties to the even code. In this order of operations it is bit-equal to CrossSim's
     quantiser [R2]; `round(v / step)` differs on exact ties.
 
     Args:
@@ -62,7 +62,7 @@ class UniformDAC:
     layer have the same range. With `accumulation` other than `none` inputs are applied bit by bit, sign times
     magnitude, the least significant bit first: `bits` cycles if unsigned, `bits - 1` if signed.
 
-    DACs have no error of their own but quantisation and range: offset, nonlinearity and noise are not modelled.
+    DACs have no errors besides quantisation and range: offset, nonlinearity and noise are not modelled.
 
     Args:
         bits: 1..16 unsigned, 2..16 signed.
