@@ -32,16 +32,16 @@ LAST_S = 10 * UNITS_S["y"]
 class CmoRelaxation(EffectBase):
     """`G(t) = G + strength N(-0.0890 ln t, (0.0420 ln t + 0.4118)^2)` uS, t in s; an increment on the written cell.
 
-    The same at every conductance. At 1 s, 1 h, 1 d, 10 y: mean 0, -0.73, -1.01, -1.74 uS, standard deviation 0.41,
-    0.76, 0.89, 1.23 uS [D]. It counts from programming (`t0_s` is 0): `t_s=0` is the cell as it was written, and the
-    0.41 uS that stand at 1 s are part of the law. Between 0 and 1 s it is refused: the fit's width falls to 0 at
-    55 us. A chip read at several times is one trajectory with independent increments, correlation
-    `sd(t1) / sd(t2)`; that is an assumption, as no correlation is published.
+    The law is the same at every conductance. At 1 s, 1 h, 1 d, 10 y: mean 0, -0.73, -1.01, -1.74 uS, standard deviation
+    0.41, 0.76, 0.89, 1.23 uS [D]. Time counts from programming (`t0_s` is 0): `t_s=0` is the written cell, and the
+    0.41 uS reached at 1 s are part of the law. Times between 0 and 1 s are refused, as the fit's width falls to 0 at
+    55 us. A chip read at several times is one trajectory with independent increments and correlation `sd(t1) / sd(t2)`,
+    which is an assumption, as no correlation is published.
 
     Source: IBM AIHWKit, `ReRamCMONoiseModel` [R: reram.py], for Falcone et al., arXiv:2502.04524; windows of 8 to
-    90 uS with one device a weight. AIHWKit adds it to the written conductance, so it holds no programming error.
+    90 uS with one device a weight. AIHWKit adds it to the written conductance, so it contains no programming error.
 
-    It is not read noise (1/f), which AIHWKit adds besides, and no tails are known.
+    It does not include read noise (1/f), which AIHWKit adds separately, and no tails are known.
 
     Args:
         strength: multiplies the change; 1 is the fit.

@@ -1,4 +1,4 @@
-"""Outputs that are rows of logits, one for each label, as those of classifiers and language models are."""
+"""Outputs that are rows of logits, one for each label, as of classifiers and language models."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
 
 
 def is_one_hot(targets: Tensor) -> bool:
-    """True where every row has a single 1 and else 0, in place of its label."""
+    """True for one-hot targets: every row has a single 1 and zeros."""
     if targets.dim() != 2 or targets.shape[1] < 2:
         return False
     return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all())
@@ -91,7 +91,7 @@ def scored(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_masks(logits: Tensor, labels: Tensor) -> int:
-    """Check that logits of -inf, which mask classes, leave a class.
+    """Check that logits of -inf, which mask classes, leave at least one class.
 
     Args:
         logits: shape `(*shape, classes)`, without NaN or +inf.
@@ -112,7 +112,7 @@ def check_masks(logits: Tensor, labels: Tensor) -> int:
 
 def predicted(logits: Tensor) -> Tensor:
     """Class with the largest logit, the first of equal ones: `(*shape, classes)` to `(*shape,)`."""
-    return logits.max(dim=-1).indices  # in two thirds of the time of argmax, which asks the same
+    return logits.max(dim=-1).indices  # takes two thirds of the time of argmax
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
