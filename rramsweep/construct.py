@@ -82,7 +82,7 @@ def build(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] 
         node: resolved plain data with a `_target_`.
         where: dotted name of the node, for messages.
         kind: accepted targets, and the check of the object that is made.
-        allow: packages of a user's own that may be named beside this package's names.
+        allow: packages of a user's own that may be named in addition to this package.
         skip: keys of the node that are not arguments.
 
     Raises:

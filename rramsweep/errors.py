@@ -56,7 +56,7 @@ class Sentence(str):
 
     Args:
         text: a `str.format` template; used unchanged without names.
-        names: the effect, or plain words, behind each placeholder.
+        names: the effect, or plain words, for each placeholder.
     """
 
     __slots__ = ("names", "text")
@@ -163,7 +163,7 @@ class ValidationError(ValueError):
         return ".".join(part for part in (self.slot, self.parameter) if part)
 
     def __str__(self) -> str:
-        # A sentence names what it is about itself.
+        # A sentence already names its subject.
         head = self.allowed if isinstance(self.allowed, Sentence) else f"{self.name} {self.allowed}".lstrip()
         if self.value is not NO_VALUE or self.shown is not None:
             head = f"{head}, got {show(self.value) if self.shown is None else self.shown}"

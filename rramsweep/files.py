@@ -135,7 +135,7 @@ def write_atomic(path: Path, data: bytes, exclusive: bool = False) -> None:
 
     Raises:
         FileExistsError: `exclusive`, and the file exists.
-        OSError: the disk is full or the folder cannot be written; nothing stays behind.
+        OSError: the disk is full or the folder cannot be written; no temporary file remains.
     """
     temporary = temporary_name(path)
     try:

@@ -54,7 +54,7 @@ class Limit:
         Args:
             value: to be checked.
             name: of the quantity, for the message.
-            unit: behind the numbers, such as ` MB`.
+            unit: text after the numbers, such as ` MB`.
             remedy: alternative to raising the bound.
 
         Raises:

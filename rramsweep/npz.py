@@ -42,7 +42,7 @@ def array_names(path: str | PathLike[str]) -> list[str]:
     """Names of the arrays in a file.
 
     Raises:
-        zipfile.BadZipFile: the file is no archive, or damaged.
+        zipfile.BadZipFile: the file is not an archive, or damaged.
         OSError: it cannot be read.
     """
     with zipfile.ZipFile(path) as archive:

@@ -109,10 +109,10 @@ def rounded(
     errors of binary arithmetic.
 
     Args:
-        value: any number; infinities and NaN come back as they are.
-        decimals: digits behind the point.
+        value: any number; infinities and NaN are returned unchanged.
+        decimals: digits after the point.
         bound: `low` or `high`; None is an estimate.
-        significant: significant digits, in the place of ``decimals``.
+        significant: significant digits, instead of ``decimals``.
     """
     if not math.isfinite(value):
         return float(value)
@@ -130,9 +130,9 @@ def percent(share: float, decimals: int = 0, bound: Bound | None = None, *, sign
 
     Args:
         share: as a fraction.
-        decimals: digits behind the point.
+        decimals: digits after the point.
         bound: `low` or `high`; None is an estimate.
-        significant: significant digits, in the place of ``decimals``; zeros at the end are left out.
+        significant: significant digits, instead of ``decimals``; zeros at the end are left out.
     """
     if math.isnan(share):
         return "-"
@@ -177,7 +177,7 @@ def chance_words(network: str, n_correct: int, n_images: int, chance: float) -> 
     """Sentence on a network that is no better than one answer to every input, and the remedy.
 
     Args:
-        network: what is at chance level, in words.
+        network: description of the network.
         n_correct: number of inputs that it gets right.
         n_images: number of inputs.
         chance: share of inputs that the best single answer to all of them gets right.

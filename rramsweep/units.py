@@ -8,7 +8,7 @@ import re
 # A year of 365.25 days, as astronomers count.
 UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400.0}
 
-# Units that are read beside them; a time is shown in days.
+# Units that are read in addition; times are shown in days.
 _READ_S = {**UNITS_S, "w": 7 * 86400.0}
 
 # Ending of the name of a parameter or column -> its unit.

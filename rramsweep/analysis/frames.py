@@ -76,7 +76,7 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
 
     Raises:
         ValueError: facts of a point that ``points`` lacks, a group outside ``CHOICES``, a parameter that is
-            no scalar or has the name of another column, or what `check` refuses.
+            not a scalar or has the name of another column, or what `check` refuses.
     """
     labels = _labels(points)
     missing = [name for name in FACTS if name not in facts.column_names]

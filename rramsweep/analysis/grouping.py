@@ -88,7 +88,7 @@ def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
     """The columns that distinguish groups; see `summarize`.
 
     Raises:
-        ValueError: a name that is no column, or a fact that is an outcome of the trial.
+        ValueError: a name that is not a column, or a fact that is an outcome of the trial.
     """
     conditions = [str(name) for name in frame.columns if name not in FACTS]
     if by is None and "swept" in frame.attrs:

@@ -56,7 +56,7 @@ def layer_table(points: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, 
         points: for each point its labels (the swept columns) and the rows of `inspection.inspect_layers`.
 
     Returns:
-        The labels' columns, `layer`, `chips`, the mean of every fact (`CORNER` is the worst chip's), and behind the two
+        The labels' columns, `layer`, `chips`, the mean of every fact (`CORNER` is the worst chip's), and after the two
         errors their smallest and largest chip (`mvm_error_min`, `mvm_error_max`, `weight_error_min`,
         `weight_error_max`). `attrs["by"]` names the labels' columns.
     """

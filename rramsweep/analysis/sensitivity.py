@@ -32,8 +32,8 @@ def by_variant(chips: pd.DataFrame, points: Mapping[str, str]) -> pd.DataFrame:
         points: by their `ON_ARRAY`.
 
     Returns:
-        The rows with the column `ON_ARRAY`. Those of `DIGITAL` have a digital network for each seed, with the scores
-        that it has beside the chips.
+        The rows with the column `ON_ARRAY`. Those of `DIGITAL` hold the digital network's score for each seed, taken
+        from the rows of the chips.
     """
     parts = [chips[chips["point_id"] == point_id].assign(**{ON_ARRAY: name}) for name, point_id in points.items()]
     one = chips[chips["status"] == "ok"].drop_duplicates("seed").copy()

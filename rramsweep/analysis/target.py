@@ -127,7 +127,9 @@ def split_target(words: Sequence[str]) -> tuple[list[str], Target | None]:
         name, equals, text = word.lstrip("+").partition("=")
         if name not in _FIELDS:
             raise ValidationError(
-                Sentence(f"{name.lstrip('~')} is no part of a target"), suggest(name.lstrip("~"), _FIELDS), value=word
+                Sentence(f"{name.lstrip('~')} is not a setting of a target"),
+                suggest(name.lstrip("~"), _FIELDS),
+                value=word,
             )
         try:
             values[_FIELDS[name]] = float(text)

@@ -95,7 +95,7 @@ def _distances(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[
 
 
 class _Pass:
-    """One forward pass of a chip with its corrections behind each layer: fitted on the way, or given.
+    """One forward pass of a chip with corrections after each layer, which are fitted in the same pass or given.
 
     Args:
         method: fits them.

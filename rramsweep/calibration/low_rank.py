@@ -1,4 +1,4 @@
-"""A low-rank matrix beside the chip's weight (LoRA)."""
+"""A low-rank matrix in addition to the chip's weight (LoRA)."""
 
 from __future__ import annotations
 

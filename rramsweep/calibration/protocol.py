@@ -60,11 +60,11 @@ class Calibration:
             )
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection | None:  # noqa: ARG002
-        """Fit one layer of the chip; None leaves it as it is."""
+        """Fit one layer of the chip; None leaves it uncorrected."""
         return None
 
     def fit_norm(self, x: Tensor) -> NormStatistics | None:  # noqa: ARG002
-        """Fit one batch norm to its input, shape (inputs, channels, ...); None leaves it as it is."""
+        """Fit one batch norm to its input, shape (inputs, channels, ...); None leaves it uncorrected."""
         return None
 
     # A property, because a type checker lets fields of a dataclass take its place.

@@ -105,7 +105,7 @@ def time_notes(effects: Map[str, object], t_s: float) -> list[Sentence]:
     """Note on each law of time whose chip is read just after programming, unless it has notes of its own."""
     return [
         Sentence(
-            f"{{law}} is a law of time from t0_s={t0_s} on, but is asked for at t_s=0, just after programming: "
+            f"{{law}} is a law of time from t0_s={t0_s} on, but is read at t_s=0, just after programming: "
             "give the time of reading, like t_s=1h",
             {"law": effect_name(slot, effect)},
         )

@@ -73,7 +73,7 @@ class UniformDAC:
             not fitted.
         percentile: of |x| by nearest rank; 100 is the largest. Read by `range=fitted` alone.
         accumulation: `none`, inputs are levels of voltage; `digital`, bit by bit with a conversion for each, added
-            behind the ADC; `analog`, bit by bit and added on the bit line, with one conversion for all.
+            after the ADC; `analog`, bit by bit and added on the bit line, with one conversion for all.
 
     Raises:
         ValidationError: a number outside its range, an unknown word, or an x_max that is missing or not used.
@@ -118,7 +118,7 @@ class UniformADC:
     The sum `z` of a bit line over the word lines driven at once, in units of one cell at full weight and full input,
     is read as `quantise(z (1 + gain) + offset + noise, -z_max, z_max, 2^bits - 1)`; codes are added digitally and
     exactly over tiles, slices and cycles, then scaled. With `subtraction=digital` the two cells of a pair are read by
-    ADCs of their own, from 0 to z_max with `2^bits` levels where inputs are unsigned, and subtracted behind them.
+    separate ADCs, from 0 to z_max with `2^bits` levels if inputs are unsigned, and subtracted digitally.
 
     Nonlinearity (INL, DNL) of an ADC is not modelled, nor is its sharing between bit lines: columns that share one
     would share its mismatch.

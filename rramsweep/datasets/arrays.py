@@ -122,12 +122,12 @@ class Data:
         """The first `limit` inputs in stored order: all of them for `None`.
 
         The embedded sets are stored interleaved by class (0, 1, .., 9, 0, 1, ..), so that a prefix of them is
-        balanced to one image per class. A set in another order is *not* reordered here: which images a limit
-        keeps must not depend on anything but the stored order.
+        balanced to one image per class. A set in another order is *not* reordered here: the images that a limit
+        keeps must depend on the stored order only.
 
         Raises:
             ValueError: if `limit` is not in `1..N`. More than N is refused rather than cut, since a result
-                on fewer images than were asked for has wider error than its label says.
+                on fewer images has a wider interval than its label says.
         """
         if limit is None:
             return self

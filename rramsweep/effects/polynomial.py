@@ -62,7 +62,7 @@ class Polynomial(EffectBase):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self.coverage  # noqa: B018 - a range that is none is refused
+        self.coverage  # noqa: B018 - checks the range
         not_negative("at_s", self.at_s)
         not_negative("strength", self.strength)
         if not self.coefficients or not all(math.isfinite(c) for c in self.coefficients):

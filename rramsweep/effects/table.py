@@ -80,7 +80,7 @@ class Table(EffectBase):
         grid = read_grid(self.path, self.delimiter, self.decimal)
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "sha256", grid.digest())
-        self.coverage  # noqa: B018 - an unknown `outside` is refused
+        self.coverage  # noqa: B018 - checks `outside`
         if self.kind == "increment" and self.at_s:
             raise ValueError(f"at_s belongs to kind=total, got at_s={self.at_s:g} of an increment: give t0_s")
         if self.kind == "total" and self.t0_s:

@@ -83,7 +83,7 @@ def are_logits(outputs: Tensor, targets: Tensor) -> bool:
 
 
 def scored(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of outputs `(*shape, ...)` and labels `(*shape,)` that are scored; all as they are where none is ignored."""
+    """Rows of outputs `(*shape, ...)` and labels `(*shape,)` that are scored; unchanged if none is ignored."""
     if labels.is_floating_point() or int(labels.min()) != IGNORED:
         return outputs, labels
     kept = labels != IGNORED

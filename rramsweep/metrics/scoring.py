@@ -26,7 +26,7 @@ from rramsweep.scale import FRACTION, Scale
 
 
 class Metric(Protocol):
-    """Attributes of a point's metric, beside those of a `Number` or a `Share`.
+    """Attributes common to both kinds of metrics, `Number` and `Share`.
 
     `version` is part of every point's identity: raise it when the same outputs get another score.
     """

@@ -104,7 +104,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
     found, profiled = _without_profiler(found, own)
     state, prefix = _without_prefix(_with_counters(found, own), model)
     if prefix:
-        notes.append(f"model.checkpoint: the prefix {prefix!r} was taken off every name in {path}")
+        notes.append(f"model.checkpoint: the prefix {prefix!r} was removed from every name in {path}")
     state = _with_counters(state, own)
     _check_names(state, own, profiled, path)
     _check_values(state, own, path)

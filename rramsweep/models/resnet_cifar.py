@@ -27,7 +27,7 @@ class BasicBlock(nn.Module):
         self.zeros = (channels - channels_in) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Activations behind the block, (N, channels, H, W)."""
+        """Activations after the block, (N, channels, H, W)."""
         shortcut = x
         if self.zeros:
             shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.zeros, self.zeros))

@@ -14,7 +14,7 @@ import torch
 
 from rramsweep.errors import ValidationError
 
-# Device types that have an autocast mode of their own, on whatever machine.
+# Device types with an autocast mode of their own, on any machine.
 AUTOCAST_TYPES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla", "ipu", "maia", "privateuseone")
 
 # A denormal number of float32, which becomes 0 where denormals are flushed.

@@ -273,7 +273,7 @@ class FastPyTorchRRAM:
     @checked_arguments
     @fixed_arithmetic()
     def calibrate(self, loader: Dataset[Any] | DataLoader[Any] | Tensor | Inputs, method: Method) -> Corrections:
-        """Fit digital corrections to the chip as it is now; conductances stay as they are.
+        """Fit digital corrections to the present chip; conductances do not change.
 
         They act in `get_noisy_model_for_inference` until the next stage, import or `reset`. The returned record gives
         their cost: `extra_parameters`, `extra_macs`.
