@@ -105,7 +105,7 @@ class ValidationError(ValueError):
     Args:
         allowed: the constraint, beginning with its verb: `must lie in 0..1`. A whole sentence if there is neither
             `parameter` nor `slot`.
-        remedy: what to do instead; empty where `allowed` is the whole message of a user's own effect.
+        remedy: instruction to the user; empty if `allowed` is the whole message of a user's own effect.
         value: what was given, or `NO_VALUE`.
         parameter: name of the refused parameter within its slot, empty for the slot as a whole.
         slot: dotted override name of the part of a config, `drift` or `analog.layers.late.drift`; filled in by a

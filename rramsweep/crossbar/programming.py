@@ -338,7 +338,7 @@ class ProgrammedLayer:
 
     @property
     def gains(self) -> Map[str, Tensor]:
-        """|dW/dG| by cell name, in the order of the cells; each broadcasts against the weight."""
+        """|dW/dG| by name of cell array, in the order of the arrays; each broadcasts against the weight."""
         gains = cell_gains(self.spec.mapping, self.g_uS, self.full_scale, self.spec.device)
         return {cell: gains[cell] for cell in self.g_uS}
 

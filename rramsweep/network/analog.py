@@ -303,7 +303,7 @@ class AnalogNetwork:
         """Find the ranges of all converters, see `ranges.fit_ranges`.
 
         Args:
-            x: batch of inputs that ranges are fitted on; None where no range is.
+            x: batch of inputs on which ranges are fitted; None if no range is fitted.
         """
         reads = self._tiled
         self._with(lambda name: self._cells.ideal(name).weight())

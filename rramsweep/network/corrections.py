@@ -29,7 +29,7 @@ class LayerCorrection:
     Args:
         scale: of each output, shape (outputs,), or (1,) for the whole layer; None is 1.
         offset: of each output, shape (outputs,); None is 0.
-        left: B, shape (groups, outputs of each, rank); None where there is no low-rank part.
+        left: B, shape (groups, outputs of each, rank); None without a low-rank part.
         right: A, shape (groups, rank, inputs of each), inputs in the order of the array.
         outputs: of the layer.
         positions: output positions per input of the network, over all calls of the layer.
@@ -58,7 +58,7 @@ class LayerCorrection:
         return self.positions * (low_rank + (self.outputs if by_channel else 0))
 
     def low_rank(self, weight: Tensor) -> Tensor | None:
-        """`B A` in the shape of a weight in the array's order; None where there is no low-rank part."""
+        """`B A` in the shape of a weight in the array's order; None without a low-rank part."""
         if self.left is None or self.right is None:
             return None
         return (self.left @ self.right).reshape(weight.shape)

@@ -163,7 +163,7 @@ class Workbench:
         self._note_chance(node, choices, self._digital(node))
 
     def _method(self, node: Mapping[str, Any]) -> Calibration | None:
-        """The calibration of a point's chips; None where there is none."""
+        """The calibration of a point's chips; None without one."""
         method = self._parts.component("calibration", node["calibration"])
         return method if isinstance(method, Calibration) else None
 
