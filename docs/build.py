@@ -35,4 +35,6 @@ def build(folder: Path) -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("error", module="pdoc")
+    # Inherited from a class of pandas, some of whose annotations cannot be evaluated.
+    warnings.filterwarnings("ignore", r".* type annotation .* for pandas\.", module="pdoc")
     build(Path(sys.argv[1]))
