@@ -39,6 +39,10 @@ lint: $(TESTABLE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The API reference from docstrings; a warning of pdoc fails.
+docs: $(TESTABLE)
+	$(BIN)/python docs/build.py outputs/docs
+
 format: $(TESTABLE)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

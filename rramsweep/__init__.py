@@ -1,6 +1,17 @@
-"""Monte Carlo sweeps of neural networks on RRAM compute-in-memory chips: the accuracy that survives.
+"""Monte Carlo simulation of trained PyTorch networks on RRAM compute-in-memory chips: the accuracy that survives.
 
-Names load on first use: importing the package is fast, sets nothing, and needs torch for the simulator alone.
+Weights are mapped to memory cells, the errors of many chips are drawn, and each chip is scored. `sweep`, or the command
+`rramsweep -m`, runs chips over swept parameters and returns a table; `summarize`, `compare` and the functions
+`plot_...` evaluate it. `FastPyTorchRRAM` is a single chip, stage by stage, with PyRRAM-Sim's method names.
+
+    import rramsweep as rs
+
+    drift = "drift.relative_drift"
+    frame = rs.sweep(["model=digits_cnn", "data=digits", f"{drift}=0,0.1,0.2", "chips=60"])
+    ax = rs.plot_robustness(frame, x=drift)
+
+Public names load on first use, so importing the package is fast and has no side effects; torch is needed by the
+simulator only.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ def main() -> None:
     # on a free machine sleeping costs nothing measurable. The user's own setting wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
-    # What the imports make, 600,000 objects, lives as long as the process. To look for garbage among them takes a
-    # second of a command, most of it when all is said and the user waits for the prompt. `end_imports` enables it.
+    # The 600,000 objects that the imports make live as long as the process. Searching them for garbage would take a
+    # second of a command, mostly at its end, while the user waits for the prompt. `end_imports` enables collection.
     gc.disable()
     try:
         with signals_as_interrupts():

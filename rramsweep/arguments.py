@@ -1,6 +1,6 @@
 """Checks of arguments against a signature's own annotations, before anything is done with them.
 
-A wrong type would otherwise surface as an error of whatever met it first, or as another meaning: a text is true.
+A wrong type would otherwise surface later as an unrelated error, or silently mean something else: any text is true.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rramsweep.errors import ValidationError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Type -> what it is called, and how to give one.
+# Type -> its name in messages, and the remedy.
 _WORDS: dict[Any, tuple[str, str]] = {
     bool: ("True or False", "give one of them, without quotes"),
     int: ("an integer", "give a whole number, without quotes"),
@@ -48,7 +48,7 @@ def user_level() -> int:
 def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Check each argument of a call by its annotation; scalars of numpy become Python's.
 
-    Annotations that are no plain type, container or protocol are left to the function, and so are data frames, data
+    Annotations other than plain types, containers and protocols are left to the function, and so are data frames, data
     sets and networks.
 
     Raises:
@@ -176,7 +176,7 @@ def _is(value: Any, hint: Any) -> bool:
         return _is_listed(value) and all(_is(_plain(one), inner[0]) for one in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
-            return inner[1] is Any  # of which the function knows more than that it is a dict
+            return inner[1] is Any  # the function checks the values itself
         return all(_is(k, inner[0]) and _is(v, inner[1]) for k, v in value.items())
     return _is_instance(value, origin)
 
@@ -191,14 +191,14 @@ def _is_instance(value: Any, hint: Any) -> bool:
         return True
     if not getattr(hint, "_is_protocol", False):
         return isinstance(value, hint)
-    # A class has the members of a protocol too, but is no instance.
+    # A class has the members of a protocol too, but is not an instance.
     return not isinstance(value, type) and all(hasattr(value, name) for name in _members(hint))
 
 
 @cache
 def _members(protocol: type) -> frozenset[str]:
     """Names of what instances of a protocol must have."""
-    # Of a law that is the call alone: a user's own may leave its version out.
+    # An effect needs the call alone: a user's own may omit its version.
     if "__call__" in vars(protocol):
         return frozenset({"__call__"})
     return frozenset({*typing.get_type_hints(protocol), *(name for name in vars(protocol) if not name.startswith("_"))})

@@ -1,8 +1,8 @@
 """Construction of objects from config nodes: the constructor's own signature is the schema.
 
 A node is `{_target_: dotted.name, argument: value, ...}`. Its keys must be arguments of the target, its values must fit
-the annotations, and the target must be one that the node's group is for: a config names parts of a chip, and runs no
-other code, whether it is this package's or not.
+the annotations, and the node's group must accept the target: a config names parts of a chip and runs no other code, of
+this package or any other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OWN = "rramsweep"
 # Packages that name the null part `Ideal`.
 _IDEALS = (f"{OWN}.effects", f"{OWN}.crossbar")
 
-# Modules that a YAML or a stored plan may name as they were before the layout of 0.1.0 -> where their names are now.
+# Modules that a YAML or a stored plan may still name by their path before the layout of 0.1.0 -> their path today.
 FORMER = {
     "rramsweep.device": "rramsweep.devices",
     "rramsweep.mapping": "rramsweep.crossbar",
@@ -35,12 +35,12 @@ FORMER = {
 
 @dataclass(frozen=True)
 class Kind:
-    """Targets that a config group takes: a closed set of this package, and a check of what a user's own makes.
+    """Targets that a config group accepts: a closed set of this package's names, and a check for a user's own.
 
     Args:
         package: module that exports the names.
-        names: what may be named of it.
-        check: refuses, with ValueError, what a target made and is not of this kind; given the object and its target.
+        names: names of it that are accepted.
+        check: called with the object that a target made and the target; raises ValueError if it is of another kind.
     """
 
     package: str
@@ -48,19 +48,19 @@ class Kind:
     check: Callable[[Any, str], object] = lambda made, target: None  # noqa: ARG005
 
     def find(self, name: str) -> Any:
-        """Object of one of this package's own names, `rramsweep.effects.Stuck`; None where it is not taken.
+        """Object of one of this package's own names, `rramsweep.effects.Stuck`; None if it is not accepted.
 
         The module within the package may be named too, `rramsweep.effects.stuck.Stuck`; nothing else is imported.
         """
         module, _, last = name.rpartition(".")
-        # `Ideal` is one class, by whichever package it is named.
+        # `Ideal` is one class, whichever package names it.
         packages = (self.package, *_IDEALS) if last == "Ideal" else (self.package,)
         if last not in self.names or not inside(FORMER.get(module, module), packages):
             return None
         return getattr(importlib.import_module(self.package), last)
 
     def described(self, allow: Sequence[str] = ()) -> str:
-        """Describe the targets that are taken."""
+        """Describe the accepted targets."""
         own = [f"a target of {self.package}"] if self.names else []
         users = [f"of {package!r}" for package in allow] or ["of a package of your own"]
         return " or ".join([*own, *users])
@@ -81,8 +81,8 @@ def build(node: Mapping[str, Any], where: str, kind: Kind, allow: Sequence[str] 
     Args:
         node: resolved plain data with a `_target_`.
         where: dotted name of the node, for messages.
-        kind: what the target, and what it makes, must be.
-        allow: packages of a user's own that may be named beside this package's names.
+        kind: accepted targets, and the check of the object that is made.
+        allow: packages of a user's own that may be named in addition to this package.
         skip: keys of the node that are not arguments.
 
     Raises:
@@ -166,14 +166,14 @@ def fitted(target: Callable[..., Any], given: Mapping[str, Any], where: str) -> 
 
 
 def resolve(name: Any, where: str, kind: Kind, allow: Sequence[str] = ()) -> Any:
-    """Callable of a dotted name, if the group takes it.
+    """Import the callable of a dotted name, if the group accepts it.
 
-    Of this package a group takes the names of its kind and nothing else: its commands, loaders and writers are no
-    parts of a chip. Of a package in `allow` it takes any callable that is defined there; the name's own beginning is
-    checked before anything is imported, and the module of what it resolves to afterwards.
+    From this package a group accepts the names of its kind and nothing else: commands, loaders and writers are not
+    parts of a chip. From a package in `allow` it accepts any callable that is defined there; the beginning of the name
+    is checked before anything is imported, and the module of the resolved object afterwards.
 
     Raises:
-        ValidationError: not a name, not taken, not found, or not callable.
+        ValidationError: not a name, not accepted, not found, or not callable.
     """
     parameter = "_target_"
     if not isinstance(name, str) or not name:
@@ -277,10 +277,10 @@ def _kind(option: Any) -> str:
 
 
 def import_name(name: str, where: str) -> Any:
-    """Import the object of a dotted name, without any check of what it is.
+    """Import the object of a dotted name, of any type.
 
     Raises:
-        ValidationError: there is none, or its module cannot be imported.
+        ValidationError: it does not exist, or its module cannot be imported.
     """
     module, _, last = name.rpartition(".")
     parts = f"{FORMER.get(module, module)}.{last}".split(".")

@@ -1,7 +1,7 @@
 """Errors and notes as fields, from which a message is made where it is shown.
 
-A law does not know in which slot it stands, nor the option that a user chose for it. Whoever knows adds it as a field;
-no module rewrites the text of another.
+An effect knows neither its slot nor the option that a user chose for it. The module that knows adds them as fields; no
+module rewrites the text of another.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class EffectName:
 
     Args:
         type: name of the class.
-        slot: config group in which it stands, empty while unknown.
+        slot: config group of the effect, empty while unknown.
         option: option of that group that a user chose, empty while unknown or where the class is the user's own.
     """
 
@@ -52,11 +52,11 @@ class EffectName:
 class Sentence(str):
     """Text that names effects by placeholders: `{law} begins at 1 s: set {law.dot}t0_s=10`.
 
-    It reads as any other text does, and can be made again once more is known of the effects.
+    It is a plain `str`, and is formatted again once slot and option of an effect are known.
 
     Args:
-        text: a `str.format` template; taken as it is where there are no names.
-        names: the effect, or plain words, behind each placeholder.
+        text: a `str.format` template; used unchanged without names.
+        names: the effect, or plain words, for each placeholder.
     """
 
     __slots__ = ("names", "text")
@@ -65,6 +65,7 @@ class Sentence(str):
     names: Mapping[str, EffectName | str]
 
     def __new__(cls, text: str, names: Mapping[str, EffectName | str] | None = None) -> Sentence:
+        """Fill in the names; template and names are kept as attributes."""
         sentence = super().__new__(cls, text.format_map(names) if names else text)
         sentence.text, sentence.names = text, dict(names or {})
         return sentence
@@ -86,12 +87,12 @@ class Sentence(str):
 
 
 def by_law(text: str, law: object, **words: str) -> Sentence:
-    """Sentence of an effect about itself; `{law}` in the text is its name, `{law.dot}` stands before its parameters."""
+    """Sentence of an effect about itself; `{law}` in the text is its name, `{law.dot}` the prefix of its parameters."""
     return Sentence(text, {"law": EffectName(law if isinstance(law, str) else type(law).__name__), **words})
 
 
 def placed(note: str | Sentence, slot: str, effect: object) -> Sentence:
-    """Note of the effect in a slot as a sentence; plain text, as of a user's own effect, gets the name in front."""
+    """Note of the effect in a slot as a sentence; plain text, as from a user's own effect, gets the name in front."""
     if isinstance(note, Sentence):
         return note.placed(slot)
     name = EffectName(type(effect).__name__, slot)
@@ -102,16 +103,16 @@ class ValidationError(ValueError):
     """Refused input: `PARAMETER must ALLOWED, got VALUE: REMEDY` in one line, each part a field.
 
     Args:
-        allowed: the constraint, beginning with its verb: `must lie in 0..1`. A sentence of its own where there is
-            neither `parameter` nor `slot`.
-        remedy: what to do instead; empty where `allowed` is the whole message of a user's own effect.
+        allowed: the constraint, beginning with its verb: `must lie in 0..1`. A whole sentence if there is neither
+            `parameter` nor `slot`.
+        remedy: instruction to the user; empty if `allowed` is the whole message of a user's own effect.
         value: what was given, or `NO_VALUE`.
         parameter: name of the refused parameter within its slot, empty for the slot as a whole.
-        slot: dotted override name of the part of a config, `drift` or `analog.layers.late.drift`; filled in on the
-            way up where the part itself does not know it.
-        shown: the value as the message shows it; by default text in quotes, all else as `str`.
-        window_uS: `(low, high)` in which a device's window must lie, where another device would be accepted; names of
-            such devices go to `{devices}` in the remedy, a sentence.
+        slot: dotted override name of the part of a config, `drift` or `analog.layers.late.drift`; filled in by a
+            caller if the part itself does not know it.
+        shown: the value as the message shows it; by default text in quotes, other types as `str`.
+        window_uS: `(low, high)` in which a device's window must lie, if another device would be accepted; the remedy is
+            then a sentence, with the names of such devices for `{devices}`.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class ValidationError(ValueError):
         return self
 
     def inside(self, slot: str) -> ValidationError:
-        """This error, with the slot in which the refused parameter stands, unless a part of that is known already."""
+        """This error with its slot set, unless its own slot already lies within this one."""
         if not f"{self.slot}.".startswith(f"{slot}."):
             self.slot = slot
         return self
@@ -162,7 +163,7 @@ class ValidationError(ValueError):
         return ".".join(part for part in (self.slot, self.parameter) if part)
 
     def __str__(self) -> str:
-        # A sentence names what it is about itself.
+        # A sentence already names its subject.
         head = self.allowed if isinstance(self.allowed, Sentence) else f"{self.name} {self.allowed}".lstrip()
         if self.value is not NO_VALUE or self.shown is not None:
             head = f"{head}, got {show(self.value) if self.shown is None else self.shown}"
@@ -181,13 +182,13 @@ def _rebuilt(kind: type[ValidationError], state: Mapping[str, Any]) -> Validatio
 
 @contextmanager
 def no_exit(what: str) -> Iterator[None]:
-    """Turn the end of the process by user code into an error: `sys.exit(0)` would end a command as if it had succeeded.
+    """Turn an exit by user code into an error: `sys.exit(0)` would end a command as if it had succeeded.
 
     Args:
-        what: runs in here, as the subject of the message.
+        what: the code inside, as the subject of the message.
 
     Raises:
-        ValidationError: `SystemExit` was raised, which is no `Exception` that others would catch.
+        ValidationError: `SystemExit` was raised, which `except Exception` does not catch.
     """
     try:
         yield
@@ -205,7 +206,7 @@ def show(value: Any) -> str:
 
 
 def fraction_of(text: str) -> float | None:
-    """Fraction of a text such as `10%`, None where it is no percentage."""
+    """Fraction that a text such as `10%` means, None if it is not a percentage."""
     match = _PERCENT.fullmatch(text)
     return None if match is None else float(match[1]) / 100
 
@@ -221,7 +222,7 @@ def one_of(parameter: str, value: str, known: Sequence[str]) -> None:
 
 
 def install(extra: str) -> str:
-    """Command that installs an extra of this package, as it was installed itself: from a clone or from a wheel."""
+    """Command that installs an extra of this package, from a clone or a wheel, as the package itself was installed."""
     clone = Path(__file__).parents[1]
     editable = (clone / "pyproject.toml").is_file()
     return f"pip install -e '{clone}[{extra}]'" if editable else f"pip install 'rramsweep[{extra}]'"

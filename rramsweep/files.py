@@ -1,4 +1,4 @@
-"""Atomic writing of files, by a temporary file that is renamed, and reading of regular files alone."""
+"""Atomic writing of files, by renaming a temporary file, and reading of regular files only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import stat
 import time
 from pathlib import Path
 
-# A temporary file is renamed within seconds of its last byte. One that is older than this is of a writer that is gone,
-# unless the writer is a process of this machine that still runs.
+# A temporary file is renamed within seconds of its last byte. The writer of an older one has ended, unless it is a
+# process on this machine that still runs.
 LEFTOVER_S = 3600.0
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9-]")
@@ -20,7 +20,7 @@ _TEMPORARY = re.compile(r"\..+?(?:\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.[0-9a
 
 
 class NotRegularError(OSError):
-    """Error for a name of no regular file: a folder, a FIFO, a socket, a device, or a link that leads nowhere."""
+    """Error for a path that is not a regular file: a folder, a FIFO, a socket, a device, or a dangling link."""
 
     def __init__(self, path: Path, kind: str) -> None:
         super().__init__(path, kind)
@@ -32,7 +32,7 @@ class NotRegularError(OSError):
 
 
 def read_regular(path: Path) -> bytes:
-    """Read the bytes of a regular file, or of one that a link leads to; a FIFO is never waited for.
+    """Read the bytes of a regular file or of the target of a link; never wait for a FIFO.
 
     Raises:
         FileNotFoundError: nothing has this name.
@@ -40,7 +40,7 @@ def read_regular(path: Path) -> bytes:
         OSError: it cannot be read.
     """
     try:
-        # Without O_NONBLOCK the opening of a FIFO that nobody writes to would last for ever.
+        # Without O_NONBLOCK, opening a FIFO without a writer would block for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
         try:
@@ -59,7 +59,7 @@ def read_regular(path: Path) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Check that a name stands for a regular file, or for a link to one, without opening it.
+    """Check that a path is a regular file or a link to one, without opening it.
 
     Raises:
         FileNotFoundError: nothing has this name.
@@ -78,7 +78,7 @@ def _kind(mode: int) -> str:
 
 
 def temporary_name(path: Path) -> Path:
-    """Hidden name beside a path that no other process on any host takes."""
+    """Hidden name beside a path that no other process on any host uses."""
     host = _NOT_IN_NAMES.sub("-", socket.gethostname())[:32] or "host"
     return path.with_name(f".{path.name}.{host}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
 
@@ -102,7 +102,7 @@ def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> None:
 
 
 def remove_if_old(path: Path, older_than_s: float = LEFTOVER_S) -> None:
-    """Remove a file that was last written longer ago than this; another process may be quicker.
+    """Remove a file that was last written longer ago than this, unless another process has already removed it.
 
     Raises:
         OSError: it cannot be removed.
@@ -126,7 +126,7 @@ def _is_running(pid: int) -> bool:
 
 
 def write_atomic(path: Path, data: bytes, exclusive: bool = False) -> None:
-    """Write a file so that no reader, and no kill, ever sees half of it; durable when this returns.
+    """Write a file atomically, so that neither a reader nor a kill leaves half of it; it is durable on return.
 
     Args:
         path: of the file.
@@ -135,7 +135,7 @@ def write_atomic(path: Path, data: bytes, exclusive: bool = False) -> None:
 
     Raises:
         FileExistsError: `exclusive`, and the file exists.
-        OSError: the disk is full or the folder cannot be written; nothing stays behind.
+        OSError: the disk is full or the folder cannot be written; no temporary file remains.
     """
     temporary = temporary_name(path)
     try:

@@ -1,10 +1,10 @@
-"""Names of the config groups, and which of them make a chip, a point and the columns of a table."""
+"""Names of the config groups, and lists of those that make up a chip, a point and the columns of a table."""
 
 from __future__ import annotations
 
-# Once a chip, in the order of physics. Variation is what write-verify did not see of a cell, so it acts on whatever
-# the errors of time left. Faults come last because a stuck cell ignores every other stage and the edge: whatever
-# happened before is overwritten.
+# Once a chip, in the order of physics. Variation is the part of a cell's error that write-verify did not see, so it
+# acts on what the errors over time have left. Faults come last, because a stuck cell ignores every other stage and the
+# edge: its earlier value is overwritten.
 STAGES = ("programming", "relaxation", "drift", "variation", "faults")
 
 # The groups that decide a chip, one for each field of a `LayerSpec`.
@@ -22,8 +22,8 @@ SETTERS = ("technology", "macro")
 # Config groups of a point, in the order of the table's columns.
 GROUPS = (*SETTERS, *CELL_GROUPS, "calibration", "model", "data", "metric", "cost")
 
-# Groups that came after the first plans were stored: the option that those plans and their tables have, and its node,
-# which a setter has none of.
+# Groups added after the first plans were stored -> the option that stands for them in those plans and tables, and its
+# node (none for a setter).
 ADDED: dict[str, tuple[str, dict[str, str] | None]] = {
     "macro": ("none", None),
     "tile": ("none", {"_target_": "rramsweep.crossbar.Ideal"}),

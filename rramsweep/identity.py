@@ -28,10 +28,10 @@ def digest(text: str) -> str:
 def describe(value: Any) -> str:
     """Describe a frozen object as text that does not depend on how its numbers were written.
 
-    1 and 1.0, 0.15 and 0.15000000000000002 read the same (12 significant digits); a dataclass carries its
-    `version`, so that a changed law is another point, and leaves out what its `repr` leaves out, such as a path. A
-    field whose metadata say `added` came after points were stored: at its default, which leaves the law as it was, it
-    is left out and they keep their ids.
+    1 and 1.0, 0.15 and 0.15000000000000002 give the same text (12 significant digits). A dataclass adds its `version`,
+    so that a changed law is another point, and omits what its `repr` omits, such as a path. A field whose metadata
+    say `added` came after points had been stored: it is omitted at its default, which leaves the law unchanged, so
+    that these points keep their ids.
     """
     if isinstance(value, bool) or value is None:
         return str(value)

@@ -10,14 +10,14 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # loads scipy.special when it is first asked for: reading a store needs none
+import scipy  # loads scipy.special on first use: reading a store does without
 
 from rramsweep.errors import Sentence, ValidationError, one_of
 from rramsweep.scale import FRACTION, Scale
 
 CONFIDENCE = 0.95
 
-# Level of a test: the largest probability of a result as good as this by chance at which it is not put down to chance.
+# Significance level of tests: a result is attributed to chance if its p-value exceeds this.
 ALPHA = 0.05
 
 # Kinds of interval of a mean, the default first.
@@ -56,15 +56,14 @@ def t_interval(
 ) -> tuple[Floats, Floats]:
     """Two-sided 95 % t interval of means: ``mean`` twice where ``sem`` is 0 and n > 1, NaN where n < 2.
 
-    The mean can lie between ``least`` and ``most`` alone, and the interval is cut there. That leaves its coverage as it
-    is: what is cut off held no mean.
+    The interval is cut to ``least``..``most``, outside which no mean can lie. That does not change its coverage.
     """
     half = np.where(n > 1, t_quantile(n) * sem, np.nan)
     return np.clip(mean - half, least, most), np.clip(mean + half, least, most)
 
 
 def t_quantile(n: npt.ArrayLike) -> Floats:
-    """Student's t that the 95 % interval of a mean of n values reaches to, in standard errors: ``t(0.975, n - 1)``."""
+    """Half-width of the 95 % interval of a mean of n values, in standard errors: ``t(0.975, n - 1)``."""
     return np.asarray(scipy.special.stdtrit(np.maximum(np.asarray(n) - 1, 1), (1 + CONFIDENCE) / 2))
 
 
@@ -193,8 +192,8 @@ def holm(p: npt.ArrayLike) -> Floats:
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Two-sided 95 % Wilson interval of a share; NaN where n is 0.
 
-    The shares p that ``|successes / n - p| <= z sqrt(p (1 - p) / n)`` holds for, with z = 1.96 (Wilson, J. Am. Stat.
-    Assoc. 22, 209, 1927).
+    All shares p with ``|successes / n - p| <= z sqrt(p (1 - p) / n)``, z = 1.96 (Wilson, J. Am. Stat. Assoc. 22, 209,
+    1927).
     """
     if n == 0:
         return np.nan, np.nan
@@ -209,7 +208,7 @@ def share_bound(successes: Codes, n: Codes) -> Floats:
 
     The share p at which ``P(Binomial(n, p) >= successes) = 0.05``, a quantile of Beta(successes, n - successes + 1).
     With no failure in n it is ``0.05 ** (1 / n)``, about ``1 - 3 / n`` (0.05 is exp(-3.0)); it is 0 without a success
-    and NaN where n is 0. One-sided: it spends all 5 % below, so it is no end of a two-sided interval.
+    and NaN where n is 0. It is one-sided, with all 5 % below it, so it is not an end of a two-sided interval.
     """
     some = np.maximum(successes, 1)
     bound = scipy.special.betaincinv(some, np.maximum(n - some, 0) + 1, 1 - CONFIDENCE)
@@ -219,8 +218,8 @@ def share_bound(successes: Codes, n: Codes) -> Floats:
 def unseen_share(n: npt.ArrayLike) -> Floats:
     """One-sided upper 95 % bound on the share of bad chips where all of n are good: ``1 - 0.05 ** (1 / n)``.
 
-    The exact form of the rule of three, ``3 / n`` (Hanley and Lippman-Hand, JAMA 249, 1743, 1983): what n chips cannot
-    see. 1 where n is 0.
+    The exact form of the rule of three, ``3 / n`` (Hanley and Lippman-Hand, JAMA 249, 1743, 1983): the share that n
+    chips can miss. 1 where n is 0.
     """
     n = np.asarray(n, dtype=np.float64)
     return np.where(n > 0, -np.expm1(np.log(1 - CONFIDENCE) / np.maximum(n, 1)), 1.0)
@@ -236,8 +235,8 @@ def binomial_tail(successes: npt.ArrayLike, n: npt.ArrayLike, share: npt.ArrayLi
 def all_or_none(n: Codes) -> tuple[Floats, Floats]:
     """Ends of the exact two-sided 95 % interval of a share: the upper one where none of n has it, the lower where all.
 
-    ``1 - 0.025 ** (1 / n)`` and ``0.025 ** (1 / n)``, of Clopper and Pearson (Biometrika 26, 404, 1934), whose other
-    end is 0 and 1; with n = 0 these are 1 and 0, for nothing is known.
+    ``1 - 0.025 ** (1 / n)`` and ``0.025 ** (1 / n)`` of Clopper and Pearson (Biometrika 26, 404, 1934); the other ends
+    are 0 and 1. With n = 0 they are 1 and 0: nothing is known.
     """
     low = np.where(n > 0, ((1 - CONFIDENCE) / 2) ** (1 / np.maximum(n, 1)), 0.0)
     return 1 - low, low
@@ -247,8 +246,8 @@ def ecdf_band(share: Floats, n: int) -> tuple[Floats, Floats]:
     """95 % band of a whole distribution about the empirical one of n values, ``F -+ sqrt(ln(2 / 0.05) / (2 n))``.
 
     Dvoretzky, Kiefer and Wolfowitz with Massart's constant (Annals of Probability 18, 1269, 1990): whatever the
-    distribution, it lies within the band everywhere at once with at least 95 %. No interval for one value: there
-    `wilson` is narrower. Cut to 0..1.
+    distribution, it lies within the band everywhere at once with at least 95 % probability. For a single value `wilson`
+    is narrower. Cut to 0..1.
     """
     half = np.sqrt(np.log(2 / (1 - CONFIDENCE)) / (2 * n))
     return np.clip(share - half, 0, 1), np.clip(share + half, 0, 1)
@@ -259,7 +258,7 @@ def lower_rank(n: Codes, quantile: float, alpha: float) -> Codes:
 
     ``X_(r)`` exceeds the quantile only if fewer than r of n values lie at or below it, so whatever the distribution,
     ``P(X_(r) > x_q) <= P(Binomial(n, q) <= r - 1)``. The rank is the largest at which that is at most ``alpha``
-    (David and Nagaraja, Order Statistics, 3rd ed., 7.1). Values that take few levels only raise the coverage.
+    (David and Nagaraja, Order Statistics, 3rd ed., 7.1). Ties, as among discrete values, only raise the coverage.
     """
     n = np.maximum(n, 1)
     # Continued to real k, P(B <= k) = alpha at one k. The smallest integer from there on is r: at r - 1, below it, all
@@ -280,15 +279,15 @@ def crossed_errors(correct_per_image: npt.ArrayLike, n_chips: int, chip_accuracy
 
     (variances of ddof 1): the first over n other chips on *these images*, the second over N other images read by
     *these chips*. Both are unbiased if chips, and images, are independent draws, each from one population; neither
-    needs normal, additive or equally spread effects, so outcomes of 0 and 1 are fine. Of other chips *and* other images
-    the variance is ``se_chips^2 + se_images^2 - MS_e / (n N)``, for both hold the share ``ve / (n N)`` of the rest;
+    needs normal, additive or equally spread effects, so outcomes of 0 and 1 are fine. Over other chips *and* other
+    images the variance is ``se_chips^2 + se_images^2 - MS_e / (n N)``, since both include ``ve / (n N)`` of the rest;
     ``hypot(se_chips, se_images)`` is therefore slightly too large, which is the safe side. (Scheffe, The Analysis
     of Variance, 1959, 7.4: ``MS_e`` follows, the total sum of squares of 0s and 1s being ``n N m (1 - m)``.)
 
-    It is not about other networks: training again is a third way to vary, which no count here knows.
+    Neither covers other networks: repeated training is a third source of variation, which these counts do not contain.
 
     Args:
-        correct_per_image: for each image, how many of the chips get it right.
+        correct_per_image: for each image, the number of chips that get it right.
         n_chips: the chips that were counted.
         chip_accuracy: of each of these chips, as a fraction.
 

@@ -1,6 +1,6 @@
-"""Upper bounds on what one command may ask for, so that a slip or a hostile file costs neither memory nor days.
+"""Upper bounds on the work of one command, so that a typing error or a hostile file costs neither memory nor days.
 
-Each is raised by an environment variable, never by a config: a file that is opened cannot raise the bound it breaks.
+Each is raised by an environment variable, never by a config: a file must not raise the bound that it exceeds.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Limit:
 
     @property
     def value(self) -> float:
-        """Bound that holds now.
+        """The bound: the variable's value, or the default.
 
         Raises:
-            ValidationError: the variable is no number above 0.
+            ValidationError: the variable is not a number above 0.
         """
         text = os.environ.get(self.variable, "")
         if not text:
@@ -54,8 +54,8 @@ class Limit:
         Args:
             value: to be checked.
             name: of the quantity, for the message.
-            unit: behind the numbers, such as ` MB`.
-            remedy: what else to do than to raise the bound.
+            unit: text after the numbers, such as ` MB`.
+            remedy: alternative to raising the bound.
 
         Raises:
             LimitError: states the bound, the value and the variable.
@@ -79,8 +79,8 @@ POINTS = Limit("RRAMSWEEP_MAX_POINTS", 1e6)
 # Chips at a time and threads, each of which takes memory of its own before anything runs.
 PARALLEL = Limit("RRAMSWEEP_MAX_PARALLEL", 1024)
 
-# A config as resolved text. Those of this package have 10 kB; aliases and interpolations can grow without bound.
+# Resolved text of a config. Those of this package have 10 kB; aliases and interpolations can grow without bound.
 CONFIG_MB = Limit("RRAMSWEEP_MAX_CONFIG_MB", 10.0)
 
-# Of the memory that is available, the share that one array file may claim.
+# Share of the available memory that one array file may take.
 MEMORY_SHARE = Limit("RRAMSWEEP_MAX_MEMORY_SHARE", 0.8)

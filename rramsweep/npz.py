@@ -26,14 +26,14 @@ from rramsweep.limits import MEMORY_SHARE
 # numpy's own limit on the length of a header, which it compares only after it has read all of it.
 MAX_HEADER = 10_000
 
-# Memory that is taken as available where the system does not say.
+# Memory that is assumed where the system does not report it.
 UNKNOWN_MEMORY = 8 * 2**30
 
 _MAGIC = b"\x93NUMPY"
 
 
 def holds_one_array(path: str | PathLike[str]) -> bool:
-    """True for a file of a single array of `np.save`, which is no archive."""
+    """True for a file of `np.save`, which holds a single array and is not an archive."""
     with open(path, "rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
@@ -42,7 +42,7 @@ def array_names(path: str | PathLike[str]) -> list[str]:
     """Names of the arrays in a file.
 
     Raises:
-        zipfile.BadZipFile: the file is no archive, or damaged.
+        zipfile.BadZipFile: the file is not an archive, or damaged.
         OSError: it cannot be read.
     """
     with zipfile.ZipFile(path) as archive:
@@ -57,8 +57,8 @@ def read_arrays(path: str | PathLike[str], names: Sequence[str] | None = None) -
         names: those to read; None reads all.
 
     Raises:
-        ValidationError: by what their headers say, they would fill more than `limits.MEMORY_SHARE` of the memory
-            available.
+        ValidationError: according to their headers, they would fill more than `limits.MEMORY_SHARE` of the available
+            memory.
         ValueError: an array of objects, which would have to be unpickled.
         zipfile.BadZipFile: the file is damaged, holds something else than arrays, or unpacks to another size than its
             headers say.
@@ -91,9 +91,9 @@ def check_memory(size: int, path: str | PathLike[str], largest: str) -> None:
     """Check that the contents of a file fill at most `limits.MEMORY_SHARE` of the memory available.
 
     Args:
-        size: bytes that it takes.
+        size: bytes of the contents.
         path: the file, for the message.
-        largest: the largest part of it in words, likewise.
+        largest: description of the largest part, for the message.
 
     Raises:
         ValidationError: names both sizes.
@@ -112,7 +112,7 @@ def check_memory(size: int, path: str | PathLike[str], largest: str) -> None:
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: of the machine, and of its control group where that has less."""
+    """Bytes that this process can still allocate: those of the machine, or of its control group if that has less."""
     free = [_machine_memory()]
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -168,7 +168,7 @@ def _read_header(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> 
             raise zipfile.BadZipFile(f"the header of {name} has {length} bytes")
         header = io.BytesIO(prefix + _exactly(member, length))
     try:
-        # Version 3 differs from 2 in the header's encoding alone, of which names of fields can make use.
+        # Version 3 differs from 2 in the header's encoding only, which matters for names of fields.
         shape, _, dtype = (npy.read_array_header_1_0 if width == 2 else npy.read_array_header_2_0)(header)
     except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:
         raise zipfile.BadZipFile(f"the header of {name} cannot be read ({error})") from None
@@ -187,7 +187,7 @@ def _exactly(member: IO[bytes], n: int) -> bytes:
 
 
 def native(array: NDArray[Any] | np.generic) -> NDArray[Any]:
-    """Convert numbers to what torch takes: the byte order of this machine, at most float64."""
+    """Convert numbers to a format that torch accepts: the byte order of this machine, at most float64."""
     array = np.asarray(array)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return array.astype(np.float64)

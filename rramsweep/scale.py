@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 from typing import Any, Literal
 
-# Unit of a share in 0..1, which people read in percent.
+# Unit of a share in 0..1, which is shown in percent.
 FRACTION = "fraction"
 
-# What a good chip may lose of a metric in `FRACTION`; no number would suit every other unit.
+# Default loss of a good chip in `FRACTION`; other units have no common default.
 YIELD_DROP = 0.02
 
-# Which end of an interval a number is, or which one-sided bound: it decides the way in which it is rounded.
+# End of an interval, or one-sided bound; it decides the direction of rounding.
 Bound = Literal["low", "high"]
 _ROUNDING = {"low": ROUND_FLOOR, "high": ROUND_CEILING, None: ROUND_HALF_UP}
 
-# Digits beyond these are rounding of the arithmetic: 1 - 0.9 is 0.09999999999999998 and must not be shown as 9 %.
+# Digits beyond these are rounding errors: 1 - 0.9 is 0.09999999999999998 and must not be shown as 9 %.
 _EXACT_DIGITS = 13
 # Enough for every float with two decimals: the default of 28 digits refuses 1e30.
 _ANY_FLOAT = Context(prec=400)
@@ -104,15 +104,15 @@ def rounded(
 ) -> Decimal | float:
     """Round a number as it is shown, in the terminal, on the page, in tables and in sentences.
 
-    A lower bound is rounded down and an upper one up, so that what is shown never claims more than what was computed;
-    an estimate is rounded to the nearest. The last bits of binary arithmetic are no claim: a value is first taken to 13
-    significant digits.
+    A lower bound is rounded down and an upper one up, so that a shown number never claims more than the computed one;
+    an estimate is rounded to the nearest. A value is first rounded to 13 significant digits, to remove the rounding
+    errors of binary arithmetic.
 
     Args:
-        value: any number; infinities and NaN come back as they are.
-        decimals: digits behind the point.
+        value: any number; infinities and NaN are returned unchanged.
+        decimals: digits after the point.
         bound: `low` or `high`; None is an estimate.
-        significant: significant digits, in the place of ``decimals``.
+        significant: significant digits, instead of ``decimals``.
     """
     if not math.isfinite(value):
         return float(value)
@@ -123,16 +123,16 @@ def rounded(
 
 
 def percent(share: float, decimals: int = 0, bound: Bound | None = None, *, significant: int | None = None) -> str:
-    """Format a share as a number of percent, without the sign; `-` for NaN.
+    """Format a share in percent, without the sign; `-` for NaN.
 
     An estimate reads 0 or 100 only where it is exactly that: 0.9996 is `>99.9` with one decimal and 0.0004 is `<0.1`.
     Bounds are rounded as in `rounded`: a lower bound of 0.004 is 0, an upper one of 0.996 is 100.
 
     Args:
         share: as a fraction.
-        decimals: digits behind the point.
+        decimals: digits after the point.
         bound: `low` or `high`; None is an estimate.
-        significant: significant digits, in the place of ``decimals``; zeros at the end are left out.
+        significant: significant digits, instead of ``decimals``; zeros at the end are left out.
     """
     if math.isnan(share):
         return "-"
@@ -174,12 +174,12 @@ def drop_for(metrics: Iterable[Scale], yield_drop: float | None) -> float | None
 
 
 def chance_words(network: str, n_correct: int, n_images: int, chance: float) -> str:
-    """Sentence on a network that is no better than one answer to every input, with what to check.
+    """Sentence on a network that is no better than one answer to every input, and the remedy.
 
     Args:
-        network: what is at chance level, in words.
-        n_correct: inputs that it gets right.
-        n_images: of so many.
+        network: description of the network.
+        n_correct: number of inputs that it gets right.
+        n_images: number of inputs.
         chance: share of inputs that the best single answer to all of them gets right.
     """
     return (

@@ -1,26 +1,26 @@
-"""Names that a mistyped one may have meant, in the words of every message that refuses it."""
+"""Suggestions for a mistyped name, in one form for all error messages."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-# How many names a message suggests, and how many it lists where none is near.
+# Number of names that a message suggests, and that it lists if none is near.
 SUGGESTED, LISTED = 3, 12
 
-# Likeness of a name that is almost certainly meant, and how much less alike others may be to be named beside it.
+# Similarity of a name that is almost certainly meant, and the largest difference to it of others named beside it.
 CERTAIN, BESIDE = 0.8, 0.1
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
-    """Names most like one, best first: those that it begins or ends after a dot, then those spelled alike.
+    """Names nearest to one, best first: those that end in it after a dot, else those that begin with it or look alike.
 
-    Where one is almost certainly meant, those that are much less like it are left out.
+    If one is almost certainly meant, much less similar ones are left out.
 
     Args:
-        name: what was given.
-        known: what there is.
-        cutoff: how alike the spelling must be, 0..1 (`difflib`).
+        name: the mistyped name.
+        known: existing names.
+        cutoff: least similarity of spelling, 0..1 (`difflib`).
     """
     names = list(dict.fromkeys(known))
     last = [full for full in names if name and full.endswith(f".{name}")]
@@ -36,7 +36,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
 
 
 def suggest(name: str, known: Iterable[str], listed: int = LISTED) -> str:
-    """`did you mean ...?` with the nearest names, or so many of them when none is near."""
+    """`did you mean ...?` with the nearest names, or the first `listed` of all if none is near."""
     names = [n for n in known if n != "self"]
     near = nearest(name, names)
     if near:

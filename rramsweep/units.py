@@ -1,4 +1,4 @@
-"""Units that names end in; the clock of every law of time in seconds, its text forms and thermal acceleration."""
+"""Units at the end of names, and times in seconds: their text forms, decades, and thermal acceleration."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import re
 # A year of 365.25 days, as astronomers count.
 UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400.0}
 
-# Units that are read beside them; a time is shown in days.
+# Units that are read in addition; times are shown in days.
 _READ_S = {**UNITS_S, "w": 7 * 86400.0}
 
-# What the name of a parameter or column ends in -> its unit.
+# Ending of the name of a parameter or column -> its unit.
 NAME_UNITS = {
     "_uS_per_decade": "µS a decade",
     "_uS2_per_decade": "µS² a decade",
@@ -39,7 +39,7 @@ _TEXT = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]+)\s*")
 
 
 def unit_of(name: str) -> str:
-    """Unit that the end of a parameter's name states; empty where it states none."""
+    """Unit at the end of a parameter's name; empty if there is none."""
     return next((unit for ending, unit in NAME_UNITS.items() if name.endswith(ending)), "")
 
 
@@ -70,7 +70,7 @@ def seconds(value: object, name: str = "t_s") -> float:
 
 
 def in_words(t_s: float) -> str:
-    """Format a time in its largest unit that is not above it: `90 min` is `1.5 h`; `seconds` reads it."""
+    """Format a time in the largest unit that it reaches: 5400 s is `1.5 h`; `seconds` parses the result."""
     if t_s == 0:
         return "0 s"
     unit = next((name for name, size in reversed(UNITS_S.items()) if t_s >= size * (1 - 1e-9)), "us")
@@ -80,7 +80,7 @@ def in_words(t_s: float) -> str:
 def acceleration(
     temperature_K: float | None, activation_energy_eV: float | None, reference_temperature_K: float
 ) -> float:
-    """Acceleration of time at a temperature, `exp[(E_a / k_B) (1/T0 - 1/T)]` (Arrhenius); 1 where none is given.
+    """Acceleration of time at a temperature, `exp[(E_a / k_B) (1/T0 - 1/T)]` (Arrhenius); 1 without a temperature.
 
     Args:
         temperature_K: T; None is the reference temperature.

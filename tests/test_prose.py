@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,13 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A first line is an imperative or a noun phrase.
 QUESTION = re.compile(r"(What|Whether|How|Of|Which|Where|When|Who|Why|Refuse)\b")
 DIALECT = {"told", "said", "asked", "mine", "home", "there", "here", "look", "lay", "lacking", "meant", "heard"}
+
+# Phrases that read as translated, in docstrings, comments and messages.
+INVERTED = re.compile(
+    r"\b(to be had|(is|are) told|told (of|in)|tells (what|which|how|whether|that|nothing)|seldom|in print|goes with"
+    r"|plays? (a|no) part|(is|are) no part|so many as|of one's own|as it stands|asked for at|(behind|below) each other"
+    r"|(it is|they are) now|gone on with|(takes?|taken) (off|away)|puts? back)\b"
+)
 
 
 def first_lines(tree: ast.Module) -> Iterator[str]:
@@ -37,6 +46,20 @@ def identifiers(tree: ast.Module) -> Iterator[str]:
             yield node.name
 
 
+def prose(text: str) -> Iterator[str]:
+    """Texts and comments, each on one line."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield " ".join(node.value.split())
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def inverted(text: str) -> list[str]:
+    return [found[0] for words in prose(text) for found in INVERTED.finditer(words)]
+
+
 def questions(text: str) -> list[str]:
     return [line for line in first_lines(ast.parse(text)) if QUESTION.match(line)]
 
@@ -55,8 +78,16 @@ def test_no_identifier_is_dialect(path):
     assert dialect(path.read_text()) == set()
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_phrase_reads_as_translated(path):
+    assert inverted(path.read_text()) == []
+
+
 def test_the_rules_see_what_they_forbid():
     text = 'def f(asked_uS):\n    """Whether it is so."""\n    home = asked_uS.told\n    return home\n'
     assert questions(text) == ["Whether it is so."]
     assert dialect(text) == {"asked_uS", "home", "told"}
     assert dialect("hereby = theory = layer.relay") == set()
+    text = 'def f():\n    """A fact that is told\n    of all."""\n    # It is seldom so.\n    return f"goes with {f}"\n'
+    assert sorted(inverted(text)) == ["goes with", "is told", "seldom"]
+    assert inverted('"""Two prefixes that can be told apart."""') == []

@@ -1,7 +1,7 @@
 """Two points compared chip by chip, over chips *of this network on these images*.
 
 A chip is its seed, and its draws do not depend on a parameter's value: chip 7 at drift 0.1 is chip 7 at drift 0, only
-drifted. What two points share then cancels in the difference of the two, and far fewer chips tell them apart.
+drifted. What two points share then cancels in their difference, so that far fewer chips resolve it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ def compare(
         - ``difference_std``: of d, ddof 1, null for one chip
         - ``worse_share``: share of chips that are worse than at the baseline in the metric's direction; accuracies are
           compared in whole images
-        - ``correlation``: Pearson's, of the two scores; null where either has no spread, and for one chip
+        - ``correlation``: Pearson correlation of the two scores; null where either has no spread, and for one chip
         - ``chips_saved``: how many times fewer chips the pairing needs than two sets of chips of their own for an
           interval of one width, ``(var(here) + var(baseline)) / var(d)``. About ``1 / (1 - correlation)`` at equal
           variances, so 1 says that it saved none; inf where d has no spread but a score has, null where neither
@@ -161,9 +161,10 @@ def _directions(first: pd.DataFrame, base: Codes) -> npt.NDArray[np.bool_]:
 
 
 def _differences(chips: pd.DataFrame, paired: Codes, partner: Codes) -> Floats:
-    """Scores less those of the partners at the baseline, of pairs of rows.
+    """Score of each paired row minus that of its partner at the baseline.
 
-    Counts stay whole up to the last division: equal differences then are equal numbers, and no spread is exactly none.
+    Counts stay integers until the last division, so that equal differences are equal numbers and their spread is
+    exactly 0.
     """
     scores = chips["score"].to_numpy(dtype=np.float64)
     right, images = (chips[name].to_numpy(dtype=np.int64, na_value=0) for name in ("n_correct", "n_images"))
@@ -232,7 +233,7 @@ def _baselines(heads: pd.DataFrame, baseline: Mapping[str, Any], keys: Sequence[
 
 
 def equal_to(values: "pd.Series[Any]", value: Any) -> npt.NDArray[np.bool_]:
-    """Mask of a column's rows that are ``value``: exactly, or where none is, to 12 digits, as in a point's identity."""
+    """Mask of the rows that equal ``value``: exactly or, if no row does, to 12 digits, as in a point's identity."""
     if not pd.api.types.is_scalar(value):
         return np.zeros(len(values), dtype=bool)
     if pd.isna(value):

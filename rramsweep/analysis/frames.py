@@ -47,8 +47,8 @@ IMAGES_KEPT = 1_000_000
 class ImageCounts(dict[str, Mapping[str, Any]]):
     """Right chips of each image, ``{point_id: {"n_chips": int, "n_correct": ...}}``, for ``attrs["images"]``.
 
-    pandas copies a frame's ``attrs`` deeply whenever it makes a frame or a column of another. This is never changed
-    once it is made, so that its copy is itself.
+    pandas copies a frame's ``attrs`` deeply whenever it derives a frame or a column from another. An instance is never
+    changed, so that its copy is the instance itself.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ImageCounts":
@@ -59,7 +59,7 @@ def check(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``frame`` itself if it follows the schema.
 
     Raises:
-        ValueError: a column is missing, doubled or of another type; a status is unknown; a chip stands twice;
+        ValueError: a column is missing, doubled or of another type; a status is unknown; a chip occurs twice;
             an ``ok`` row lacks a fact (``OF_LOGITS``, ``EXECUTION``, ``LATER``, and all of ``COUNTED`` together, may
             be null) or a ``failed`` row has one (``seconds`` may); counts, shares and scores contradict each other.
     """
@@ -80,7 +80,7 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
 
     Raises:
         ValueError: facts of a point that ``points`` lacks, a group outside ``CHOICES``, a parameter that is
-            no scalar or has the name of another column, or what `check` refuses.
+            not a scalar or has the name of another column, or what `check` refuses.
     """
     labels, costs = _labels(points)
     missing = [name for name in STORED.names if name not in facts.column_names]
@@ -108,7 +108,7 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
 
 
 def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Check ``frame`` and write it, with its ``attrs``, as Parquet; no reader ever sees half a file.
+    """Check ``frame`` and write it, with its ``attrs``, as Parquet; no reader ever sees an incomplete file.
 
     Raises:
         ValueError: what `check` refuses.
@@ -123,9 +123,9 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """A table as CSV, in which no spreadsheet takes a text for a formula: such a cell begins with an apostrophe.
+    """Write a table as CSV in which no spreadsheet takes text for a formula: such a cell begins with an apostrophe.
 
-    Numbers stay numbers, negative ones too, whether they are numbers in the frame or texts that read as one.
+    Numbers stay numbers, negative ones too, whether the frame holds them as numbers or as text.
     """
     texts = {
         name: frame[name].map(_no_formula)
@@ -133,7 +133,7 @@ def csv(frame: pd.DataFrame) -> bytes:
         if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]))
     }
     shown = frame.assign(**texts).rename(columns=_no_formula)
-    # Python's writer quotes a line feed but no carriage return, which readers take for the end of a row as well.
+    # Python's writer quotes a line feed but not a carriage return, which readers also take for the end of a row.
     broken = any("\r" in str(cell) for name in texts for cell in frame[name])
     return shown.to_csv(index=False, quoting=QUOTE_NONNUMERIC if broken else QUOTE_MINIMAL).encode()
 
@@ -171,7 +171,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def count(path: str | os.PathLike[str]) -> int:
-    """Rows of what `write` wrote, from the end of the file.
+    """Count the rows of a file that `write` wrote, from the file's footer.
 
     Raises:
         OSError: no such file, or no regular one.

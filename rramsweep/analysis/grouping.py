@@ -1,4 +1,4 @@
-"""Sorting the rows of a results table into groups: which columns tell them apart, and that each holds one point."""
+"""Groups of rows of a results table: the columns that distinguish them, and the check that each holds one point."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ from rramsweep.intervals import Codes, T
 from rramsweep.scale import Scale
 from rramsweep.suggest import nearest
 
-# The columns that tell points apart and the rows of these -> what to do.
+# Makes the remedy of an error message from the columns that distinguish points and the rows of these points.
 Remedy = Callable[[Sequence[str], pd.DataFrame], str]
 
-# So many columns are tried together to tell points apart.
+# Largest set of columns that is tried to distinguish points.
 _FEW = 3
 
 
@@ -29,10 +29,10 @@ def scales(frame: pd.DataFrame) -> list[Scale]:
 
 
 def one_metric(frame: pd.DataFrame) -> Scale:
-    """The metric of a frame's rows, of which a plot can show one.
+    """The metric of a frame's rows, for a plot, which can show only one.
 
     Raises:
-        ValueError: there are several.
+        ValueError: the rows have several metrics.
     """
     metrics = scales(frame)
     if len(metrics) > 1:
@@ -42,7 +42,7 @@ def one_metric(frame: pd.DataFrame) -> Scale:
 
 
 def inputs_word(frame: pd.DataFrame) -> str:
-    """Word for the rows of the data: images where right ones are counted, else inputs."""
+    """Word for the rows of the data: images where correct answers are counted, else inputs."""
     return "images" if frame["n_correct"].notna().any() else "inputs"
 
 
@@ -50,7 +50,7 @@ def need_facts(frame: pd.DataFrame) -> None:
     """Check that a results frame has the schema's columns, and facts that trials can have.
 
     Raises:
-        ValueError: it does; see `schema.check_outcomes`.
+        ValueError: it has not; see `schema.check_outcomes`.
     """
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"a results frame must be a DataFrame, got {type(frame).__name__}: rs.load(DIR) reads one")
@@ -104,10 +104,10 @@ def _check_attrs(attrs: Mapping[Any, Any]) -> None:
 
 
 def resolve_by(frame: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
-    """The columns that tell groups apart; see `summarize`.
+    """The columns that distinguish groups; see `summarize`.
 
     Raises:
-        ValueError: a name that is no column, or a fact that is an outcome of the trial.
+        ValueError: a name that is not a column, or a fact that is an outcome of the trial.
     """
     conditions = [str(name) for name in frame.columns if name not in FACTS]
     if by is None and "swept" in frame.attrs:
@@ -132,8 +132,8 @@ def grouped(
 ) -> tuple[pd.DataFrame, Codes, pd.DataFrame]:
     """Sort chips into groups: the rows without repeated chips, the group number of each, the groups' ``keys``.
 
-    Cells are numbered in order of appearance. A refusal ends in what ``remedy`` says of the columns that tell the
-    points apart and of the group's rows, by default in words of `summarize`.
+    Groups are numbered in order of appearance. ``remedy`` makes the end of the error message; the default speaks of
+    `summarize`.
 
     Raises:
         ValueError: a group holds more than one point.
@@ -161,11 +161,11 @@ def finished(frame: pd.DataFrame, keys: Sequence[str], free: bool) -> pd.DataFra
 
     Args:
         frame: a results frame.
-        keys: the columns that tell the summary's rows apart, see `grouped`.
-        free: whether the plot has a ``group`` that is not used yet, for what a refusal says.
+        keys: the columns that distinguish the summary's rows, see `grouped`.
+        free: True if the plot's ``group`` is still unused, so that the error message can suggest it.
 
     Raises:
-        ValueError: none did, a group holds more than one point, or what `resolve_by` refuses.
+        ValueError: no chip finished, a group holds more than one point, or what `resolve_by` refuses.
     """
     remedy = _in_group if free else _in_frame
     resolve_by(frame, ["model"])  # which captions name
@@ -188,7 +188,7 @@ def _pooled(rows: pd.DataFrame, keys: Sequence[str], held: int, remedy: Remedy) 
 
 
 def _telling(rows: pd.DataFrame, held: int) -> list[str]:
-    """The fewest columns that tell points apart, swept ones first; those that differ where no few do."""
+    """Smallest set of columns that distinguishes points, swept ones first; all that differ if no small set does."""
     points = rows.drop_duplicates("point_id")
     differ = [str(name) for name in rows.columns if name not in FACTS and points[name].nunique(dropna=False) > 1]
     swept = [name for name in rows.attrs.get("swept", ()) if name in differ]
@@ -221,5 +221,5 @@ def _one_value(name: str, rows: pd.DataFrame) -> str:
 
 
 def span(values: "pd.Series[Any]") -> str:
-    """A count in words: one number, or from the smallest to the largest."""
+    """Text of a count: one number, or the range from smallest to largest."""
     return f"{values.min()}" if values.nunique() == 1 else f"{values.min()}–{values.max()}"

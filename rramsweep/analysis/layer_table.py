@@ -1,4 +1,4 @@
-"""The table of `inspect`: each layer's errors over a few chips, and what in them makes little sense."""
+"""The table of `inspect`: each layer's errors over a few chips, and warnings of implausible ones."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rramsweep.scale import percent
 
 LAYER = "layer"
 
-# The one fact that is a text: it has no mean, and the chip with the smallest `g_eff_worst` gives it.
+# The one fact that is text and has no mean: it is taken from the chip with the smallest `g_eff_worst`.
 CORNER = "g_eff_worst_corner"
 
 # A limit of ours, not a measured one: PyRRAM-Sim's three placeholder stages give 0.418 (Gaussian weights, W_max = 4
 # std) [D].
 MVM_LIMIT = 0.40
 
-# Columns of what each step adds to the error -> what it is, and what helps against it.
+# Column of each step's contribution to the error -> its name and the remedy.
 STEPS = {
     "by_mapping": ("mapping and quantisation", "give the device more levels, or use mapping.scale=per_channel"),
     "by_programming": ("programming", "take the programming error of a measured device"),
@@ -36,13 +36,13 @@ STEPS = {
     ),
 }
 
-# A step with so large a part of the sum of the steps' squares is named as a cause; else the largest one is.
+# A step with at least this share of the sum of the steps' squares is named as a cause; if none has, the largest is.
 CAUSE = 0.25
 
 # Steps below this are the rounding of float32.
 ROUNDING = 1e-5
 
-# A percentile of W_max below 99 is seldom meant; 99.9 saturates a thousandth.
+# A percentile of W_max below 99 is rarely intended; 99.9 saturates one weight in a thousand.
 SATURATED_LIMIT = 0.01
 
 # Most of the cells that should hold a weight hold the end of the window.
@@ -50,13 +50,13 @@ PUSHED_LIMIT = 0.5
 
 
 def layer_table(points: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]) -> pd.DataFrame:
-    """One row a point and layer, means over the chips; `attrs["warnings"]` says what makes little sense.
+    """One row a point and layer, means over the chips; `attrs["warnings"]` names implausible values.
 
     Args:
         points: for each point its labels (the swept columns) and the rows of `inspection.inspect_layers`.
 
     Returns:
-        The labels' columns, `layer`, `chips`, the mean of every fact (`CORNER` is the worst chip's), and behind the two
+        The labels' columns, `layer`, `chips`, the mean of every fact (`CORNER` is the worst chip's), and after the two
         errors their smallest and largest chip (`mvm_error_min`, `mvm_error_max`, `weight_error_min`,
         `weight_error_max`). `attrs["by"]` names the labels' columns.
     """
@@ -87,9 +87,8 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
     """One sentence with its remedy for each kind of implausible row of a layer table, at its worst place."""
     by = table.attrs["by"]
     found = []
-    error = table["mvm_error"].fillna(
-        table["weight_error"]
-    )  # of products that are not to be had only the latter is known
+    # Layers whose products are not seen have only a weight error.
+    error = table["mvm_error"].fillna(table["weight_error"])
     row = table.iloc[int(error.fillna(0.0).argmax())]
     if error.max() > MVM_LIMIT:
         found.append(
@@ -114,18 +113,18 @@ def warnings_of(table: pd.DataFrame) -> list[str]:
 
 
 def cause_squares(row: pd.Series[Any]) -> pd.Series[float]:
-    """Squares of the steps that the error of a row comes from, by name; 0 for what has none."""
+    """Squared contribution of each step to the error of a row, by name; 0 for a step without one."""
     return row.reindex(list(STEPS)).astype("float64").fillna(0.0).pow(2)
 
 
 def main_cause(row: pd.Series[Any]) -> str | None:
-    """The step that adds most to the error of a row, in words; None where all are rounding."""
+    """Name of the step that adds most to the error of a row; None where every step is rounding."""
     squares = cause_squares(row)
     return STEPS[str(squares.idxmax())][0] if squares.max() > ROUNDING**2 else None
 
 
 def _causes(row: pd.Series[Any]) -> str:
-    """Steps that the error of a row comes from, the largest first, each with its own |dW| / |W|; what helps."""
+    """Clause on the main causes of a row's error, the largest first, each with its own |dW| / |W|, and the remedies."""
     squares = cause_squares(row).sort_values(ascending=False, kind="stable")
     causes = [str(name) for name in squares.index if squares[name] >= CAUSE * squares.sum()] or [str(squares.index[0])]
     shares = " and ".join(f"{STEPS[name][0]} ({_percent(row[name])})" for name in causes)

@@ -23,11 +23,11 @@ def time_to_failure(
     yield_target: float = 0.5,
     yield_drop: float | None = None,
 ) -> pd.DataFrame:
-    """The time at which the share of chips that are still good falls below a target, for each combination of ``by``.
+    """Estimate the time at which the share of good chips falls below a target, for each combination of ``by``.
 
-    A chip, which is its seed, is one trajectory through the times that were swept. It fails at the first of them at
-    which it is no good chip, and later recovery does not undo that; a chip that never fails is right-censored at the
-    last time at which it was read, and so is one whose next trial failed or is missing. The share of chips that have
+    A chip, which is its seed, is one trajectory through the swept times. It fails at the first time at which it is not
+    good, and later recovery does not undo that; a chip that never fails is right-censored at the last time at which
+    it was read, and so is one whose next trial failed or is missing. The share of chips that have
     not failed by t is the Kaplan-Meier estimate
 
         ``S(t) = prod over times t_i <= t of (1 - failures at t_i / chips still watched at t_i)``
@@ -38,7 +38,7 @@ def time_to_failure(
 
     Args:
         frame: a results frame of a sweep over ``t_s``.
-        by: columns that tell the curves apart, see `summarize`, without ``t_s``. Default: what was swept beside it.
+        by: columns that distinguish the curves, see `summarize`, without ``t_s``. Default: what was swept beside it.
         yield_target: share of chips, above 0 and at most 1. 0.5 gives the median life, 1 the first failure.
         yield_drop: how much worse than digital a good chip may be, see `summarize`.
 
@@ -50,18 +50,18 @@ def time_to_failure(
         - ``life_s``: the first time at which ``S < yield_target``; null where S never falls so low
         - ``life_low_s``, ``life_high_s``: where the lower and the upper bound of S fall below it (Brookmeyer and
           Crowley, Biometrics 38, 29, 1982); null where one does not. ``life_low_s`` is null as well where the lower
-          bound is below at the first swept time already, unless that is 0: since when is not known. Greenwood's
-          variance tells nothing at S = 1 and S = 0, so there the bounds are the exact ones of a share
-          (`intervals.all_or_none`) over the ``m`` chips that were read at every time so far, ``0.025 ** (1 / m)`` below
-          1 and ``1 - 0.025 ** (1 / m)`` above 0. Whether a chip was read is known after it failed too, so these are all
-          good or none is, each by itself with chance S
+          bound is already below it at the first swept time, unless that is 0, because the crossing may be earlier.
+          Greenwood's variance carries no information at S = 1 and S = 0, so there the bounds are the exact ones of a
+          share (`intervals.all_or_none`) over the ``m`` chips that were read at every time so far, ``0.025 ** (1 / m)``
+          below 1 and ``1 - 0.025 ** (1 / m)`` above 0. Failed chips are read as well, so the ``m`` are not selected:
+          each is good independently with probability S
 
         ``attrs`` hold ``by``, ``yield_target`` and ``yield_drop``.
 
-    It is no statement of times after ``last_s``, and none of refreshed chips: each was written once.
+    The result says nothing about times after ``last_s`` or about refreshed chips: each chip was written once.
 
     Raises:
-        ValueError: no sweep over ``t_s``, a ``yield_target`` that is no share, a metric without ``yield_drop``, or
+        ValueError: no sweep over ``t_s``, a ``yield_target`` that is not a share, a metric without ``yield_drop``, or
             what `summarize` refuses.
     """
     need_facts(frame)
@@ -123,6 +123,6 @@ def _life(rows: pd.DataFrame, yield_target: float) -> dict[str, Any]:
 
 
 def _first_below(curve: Floats, times_s: Floats, target: float) -> float:
-    # A share such as 27/30 of a product of fractions may miss 0.9 by a rounding.
+    # A share such as 27/30, computed as a product of fractions, may miss 0.9 by rounding.
     under = np.flatnonzero(curve < target - 1e-9)
     return float(times_s[under[0]]) if len(under) else np.nan

@@ -1,4 +1,4 @@
-"""Accuracy that a calibration recovers of what its chips lose, over chips *of this network on these images*."""
+"""Share of the lost accuracy that a calibration recovers, over chips *of this network on these images*."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def recovered(
 
     Args:
         frame: a results frame. Rows with status ``ok`` count.
-        by: columns that tell the groups apart, see `summarize`; those of ``baseline`` are added.
-        baseline: values of columns that make a group the one that loses, by default ``{"calibration": "none"}``.
-            Columns of ``by`` that it does not name are matched, but for the parameters of those that it names
-            (``calibration.rank``). ``{"calibration": "none", "mapping.copies": 1}`` counts copies among what recovers.
+        by: columns that distinguish the groups, see `summarize`; those of ``baseline`` are added.
+        baseline: values of columns that identify the group without recovery, by default ``{"calibration": "none"}``.
+            Columns of ``by`` that it does not name are matched, except for parameters of those that it names
+            (``calibration.rank``). With ``{"calibration": "none", "mapping.copies": 1}``, copies count as recovery too.
 
     Returns:
-        One row a group that is no baseline, in order of appearance. The columns are ``by``, then, in the metric's unit
-        and all over the ``n`` common chips, with ``l`` the loss of a baseline's chip against digital and ``r`` how much
-        better the same seed is here
+        One row for each group other than a baseline, in order of appearance. The columns are ``by``, then, in the
+        metric's unit and all over the ``n`` common chips, with ``l`` the loss of a baseline's chip against digital and
+        ``r`` the gain of the same seed over it
 
         - ``n``: seeds that are ``ok`` both here and at the baseline
         - ``lost_mean``, ``lost_low``, ``lost_high``: mean of l with its 95 % t interval
         - ``recovered_mean``, ``recovered_low``, ``recovered_high``: mean of r with its paired 95 % t interval
         - ``recovered_share``, ``share_low``, ``share_high``: the ratio of means ``mean(r) / mean(l)`` and its paired
-          95 % bootstrap interval: 2.5 and 97.5 % quantiles of the ratio over 4,000 resamples of the chips (seed 0). Of
-          few chips it is too narrow: it covers some 85 % for 5 chips, 91 % for 10, 94 % for 20
+          95 % bootstrap interval: 2.5 and 97.5 % quantiles of the ratio over 4,000 resamples of the chips (seed 0).
+          For few chips it is too narrow: it covers some 85 % for 5 chips, 91 % for 10, 94 % for 20
         - ``reason``: why there is no share; null where there is one. A share is given only where the loss exceeds its
-          interval (``lost_low > 0``): of nothing lost no share is recovered
+          interval (``lost_low > 0``), because a loss of 0 has no share
         - ``worst_baseline``, ``worst``: score of the worst common chip at the baseline and here
         - ``extra_parameters``, ``extra_macs``: digital numbers and multiply-accumulates an input that the corrections
           add, the most over chips; null without a calibration
@@ -61,7 +61,7 @@ def recovered(
         ``attrs`` hold ``by`` and ``baseline``.
 
     Raises:
-        ValueError: a column that is not there, an empty baseline, values that no row has together or that hold for
+        ValueError: a column that does not exist, an empty baseline, values that no row has together or that hold for
             several groups at once, nothing beside the baseline, or a group that holds more than one point.
     """
     need_facts(frame)
@@ -144,13 +144,13 @@ def _shares(lost: Floats, gain: Floats, group: Codes, columns: Mapping[str, Floa
 def ratio_interval(numerator: Floats, denominator: Floats) -> tuple[float, float]:
     """Paired 95 % bootstrap interval of a ratio of means: quantiles over `RESAMPLES` resamples of the pairs.
 
-    A resample with a mean denominator of 0 or less counts against either end.
+    A resample with a mean denominator of 0 or less widens the interval at both ends.
     """
     counts = _resamples(len(numerator))
     above, below = counts @ numerator, counts @ denominator
     tail = (1 - CONFIDENCE) / 2
     ratio = np.divide(above, below, out=np.full(len(counts), np.nan), where=below > 0)
-    # An order statistic each, which is a ratio that occurred, so that equal ratios give an interval of no width.
+    # Order statistics, which are ratios that occurred, so that equal ratios give an interval of width 0.
     ordered = [np.sort(np.where(np.isnan(ratio), worst, ratio)) for worst in (-np.inf, np.inf)]
     k = int(tail * RESAMPLES)
     return float(ordered[0][k]), float(ordered[1][-1 - k])

@@ -27,9 +27,9 @@ METRIC: Mapping[str, pa.DataType] = MappingProxyType({NAME: pa.string(), UNIT: p
 # Facts that only a metric of right and wrong inputs has, and those that only logits have.
 COUNTED = ("n_correct", "n_lost", "n_gained", "accuracy", "digital_accuracy", "ideal_accuracy")
 OF_LOGITS = ("agreement", "loss")
-# What guessing scores, for metrics of right and wrong labels; older stores do not know it.
+# Score of guessing, for metrics that count correct labels; absent in older stores.
 CHANCE = "chance_accuracy"
-# How a trial was run, which older stores do not know.
+# The way in which a trial was run; absent in older stores.
 EXECUTION = ("batch_size", "memory_format", "threads", "accelerator", "wires_kernel")
 # Shares of conversions outside their range; null without the converter.
 CLIPPING = ("dac_clip_rate", "adc_clip_rate")
@@ -46,7 +46,7 @@ TIME = "t_s"
 
 
 def to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """The frame as an Arrow table of exactly the schema's types, after every rule of `check`."""
+    """Convert a frame to an Arrow table of exactly the schema's types, after every check of `check`."""
     if not frame.columns.is_unique:
         doubled = frame.columns[frame.columns.duplicated()][0]
         raise ValueError(f"column names must be unique, got {doubled!r} twice: drop one")
@@ -66,7 +66,7 @@ def to_arrow(frame: pd.DataFrame) -> pa.Table:
 def check_outcomes(frame: pd.DataFrame) -> None:
     """Check that the facts of a results frame are those of trials: not edited, of their types, without contradiction.
 
-    Rows may be missing, and a chip may stand in several, as after `pd.concat`.
+    Rows may be missing, and a chip may occur in several, as after `pd.concat`.
 
     Raises:
         ValueError: names the column, the rule and a row that breaks it.
@@ -81,7 +81,7 @@ def check_outcomes(frame: pd.DataFrame) -> None:
 
 
 def _outcome(name: str, values: pd.Series[Any], kind: pa.DataType) -> pa.Array:
-    """A column of facts in the schema's type; a number may come in another type of numbers."""
+    """Convert a column of facts to the schema's type; any numeric type is accepted for a number."""
     try:
         column = pa.Array.from_pandas(values)
         column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -113,7 +113,7 @@ def _schema_type(field: pa.Field) -> pa.DataType:
         kind = pa.string()
     fixed = {**FACTS, **METRIC, **dict.fromkeys(CHOICES, pa.string())}
     allowed = (fixed[name],) if name in fixed else PARAMETER_TYPES
-    if pa.types.is_null(kind):  # nothing in the column tells its type
+    if pa.types.is_null(kind):  # an empty column has no type of its own
         return allowed[0] if len(allowed) == 1 else pa.float64()
     if kind not in allowed:
         dtypes = {"int64": "Int64", "double": "float64", "bool": "boolean", "string": "str"}
@@ -139,7 +139,7 @@ def _check_values(table: pa.Table, frame: pd.DataFrame | None) -> None:
     refuse(~ok & ~has_failed, "status", f"be one of {', '.join(STATUSES)}", "mark the row as one of them")
     if frame is not None:
         twice = frame.duplicated(["point_id", "seed"], keep=False).to_numpy(copy=True)
-        # Under another name (choices, parameters) the same chip may stand here again.
+        # The same chip may occur again under another name (choices, parameters).
         same = [name for name in frame.columns if name in ("point_id", "seed") or name not in FACTS]
         twice[twice] = frame.loc[twice, same].duplicated().to_numpy()
         refuse(twice, "seed", "occur once in a point", "one chip is one row, so drop the repeated ones")

@@ -32,8 +32,8 @@ def by_variant(chips: pd.DataFrame, points: Mapping[str, str]) -> pd.DataFrame:
         points: by their `ON_ARRAY`.
 
     Returns:
-        The rows with the column `ON_ARRAY`. Those of `DIGITAL` have a digital network for each seed, with the scores
-        that it has beside the chips.
+        The rows with the column `ON_ARRAY`. Those of `DIGITAL` hold the digital network's score for each seed, taken
+        from the rows of the chips.
     """
     parts = [chips[chips["point_id"] == point_id].assign(**{ON_ARRAY: name}) for name, point_id in points.items()]
     one = chips[chips["status"] == "ok"].drop_duplicates("seed").copy()
@@ -63,7 +63,7 @@ def sensitivities(chips: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> 
         - ``gain_n``; ``gain_mean``, ``gain_low``, ``gain_high``: how much better the same chips are where this layer
           alone is digital, and its paired interval
         - ``sensitivity``: mean of ``alone_mean`` and ``gain_mean``, the layer's first and its last marginal loss. It
-          orders the rows: at an array of few errors the former counts, at one of many the latter
+          orders the rows: on an array with few errors the former dominates, with many the latter
         - ``cells``, ``cells_share``, ``macs``, ``macs_share``: cells and multiply-accumulates (with weights, of one
           input), and their shares of all those on the array, which add up to 1
         - ``all_n``; ``all_mean``, ``all_low``, ``all_high``: loss of all layers together, in each row
@@ -82,7 +82,7 @@ def sensitivities(chips: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> 
         alone, gain = against_digital[ALONE + layer], against_all[WITHOUT + layer]
         row: dict[str, Any] = {LAYER: layer, "alone_n": alone["n"]}
         row |= {f"alone_{end}": alone[end] for end in _ENDS}
-        # A gain is what the loss is not: its ends change places.
+        # A gain is a negative loss, so the ends of its interval swap.
         row |= {"gain_n": gain["n"], "gain_mean": 0.0 - gain["mean"]}
         row |= {"gain_low": 0.0 - gain["high"], "gain_high": 0.0 - gain["low"]}
         row["sensitivity"] = (row["alone_mean"] + row["gain_mean"]) / 2
@@ -130,7 +130,7 @@ def judged(chips: pd.DataFrame, target: Target, limit: float) -> dict[str, Any]:
     loss = {end: float(moments(losses(ok, higher), group, n)[end][0]) for end in _ENDS}
     good = np.array([good_chips(ok, np.full(len(ok), limit), higher).sum()], dtype=np.int64)
     bound = float(share_bound(good, n)[0])
-    # Losses of whole images are compared with a limit that was typed: their last bits are no difference.
+    # Losses in whole images are compared with a typed limit, so a difference in the last bits does not count.
     met = loss["high"] <= limit * (1 + 1e-9) if target.yield_ is None else bound >= target.yield_
     return {
         "n": len(ok),
@@ -147,17 +147,16 @@ def fewest_digital(
     """Choose a small set of layers to leave digital: greedy in the order of a table, each step measured.
 
     Layers leave the array one after the other, the most sensitive first, until the target is met; then each of them
-    goes back where the target is still met with it. Not the smallest set of all: that would take a measurement for
-    every set.
+    goes back if the target is still met with it. The set need not be the smallest of all, which would take a
+    measurement of every set.
 
     Args:
         order: the layers, the most sensitive first.
-        alone: layers with which alone on the array the target is met.
-        meets: True where the target is met with these layers digital, called for what is measured.
+        alone: layers that meet the target when alone on the array.
+        meets: measures a set of digital layers; True if the target is met.
 
     Returns:
-        The layers, in their order; None where no set short of all reaches the target, as it is where no
-        layer alone does.
+        The layers, in their order; None if no set short of all layers meets the target, as when no layer alone does.
     """
     if not alone:
         return None

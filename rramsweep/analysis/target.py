@@ -23,8 +23,8 @@ class Target:
 
     Args:
         drop: how much worse than digital, in the metric's unit; None is the sweep's `yield_drop`, for a fraction 0.02.
-        yield_: share of chips that must lose at most `drop`, shown by the exact lower 95 % bound; None asks that the
-            mean loss does, shown by the upper end of its 95 % interval.
+        yield_: share of chips that must lose at most `drop`, shown by the exact lower 95 % bound; with None the mean
+            loss must be at most `drop`, shown by the upper end of its 95 % interval.
 
     Raises:
         ValidationError: a number out of range, or neither of the two.
@@ -113,13 +113,13 @@ class Target:
 
 
 def split_target(words: Sequence[str]) -> tuple[list[str], Target | None]:
-    """Take the overrides `target.drop=` and `target.yield=` off the others.
+    """Separate the overrides `target.drop=` and `target.yield=` from the others.
 
     Returns:
-        The other words, and the target; None where no word is of it.
+        The other words, and the target; None if no word sets one.
 
     Raises:
-        ValidationError: another name that begins with `target`, or a value that is no number.
+        ValidationError: another name that begins with `target`, or a value that is not a number.
     """
     own = [word for word in words if word.lstrip("+~").partition("=")[0].split(".")[0] == TARGET]
     values: dict[str, float] = {}
@@ -127,7 +127,9 @@ def split_target(words: Sequence[str]) -> tuple[list[str], Target | None]:
         name, equals, text = word.lstrip("+").partition("=")
         if name not in _FIELDS:
             raise ValidationError(
-                Sentence(f"{name.lstrip('~')} is no part of a target"), suggest(name.lstrip("~"), _FIELDS), value=word
+                Sentence(f"{name.lstrip('~')} is not a setting of a target"),
+                suggest(name.lstrip("~"), _FIELDS),
+                value=word,
             )
         try:
             values[_FIELDS[name]] = float(text)

@@ -1,7 +1,7 @@
 """Calibration: digital corrections of one programmed chip, fitted in closed form to a few inputs; one method a file.
 
 A method is a frozen dataclass with one pure call for each layer or batch norm (`protocol.Calibration`). The corrections
-that it fits are a record of `network.corrections`; conductances stay as they are.
+that it fits are a record of `network.corrections`; conductances do not change.
 """
 
 from rramsweep.calibration.affine import Affine

@@ -14,15 +14,16 @@ from rramsweep.network.corrections import LayerCorrection
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Calibration):
-    """`y' = s y + h` of each channel, nearest to the digital network's output in the sense of least squares.
+    """Least-squares fit of each channel to the digital network's output: `y' = s y + h`.
 
-    `s = cov(target, y) / var(y)` and `h = mean(target) - s mean(y)`. Of an output with noise s is smaller than that of
-    `Moments`: least squares shrinks what it cannot explain.
+    `s = cov(target, y) / var(y)` and `h = mean(target) - s mean(y)`. For a noisy output, s is smaller than in
+    `Moments`, because least squares attenuates what it cannot explain.
     """
 
     version: ClassVar[int] = 1
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Least-squares scale and offset of each output; a channel that does not vary keeps scale 1."""
         y, target = samples.y.double(), samples.target.double()
         mean, mean_target = y.mean(0), target.mean(0)
         var = (y - mean).square().sum(0)

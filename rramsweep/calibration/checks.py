@@ -1,4 +1,4 @@
-"""Checks of a calibration against the network, the inputs and the time that it is asked for, before any chip."""
+"""Checks of a calibration against network, inputs and time, before any chip is programmed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rramsweep.network.unfolding import unfold
 
 SLOT = "calibration"
 
-# The ridge that does with few inputs.
+# Ridge that suffices with few inputs.
 RIDGE = 0.3
 
 _NAMED = 3
@@ -35,16 +35,16 @@ def check_calibration(
     t_s: float,
     unfolded: Sequence[str] = (),
 ) -> list[str]:
-    """Check a method against what it is to be fitted to.
+    """Check that a method can be fitted to the layers and inputs of a point.
 
     Args:
         method: of calibration.
         model: the network; not changed.
         names: of its weights on the array.
         x: a few of its inputs.
-        pool: how many inputs `data.fitting` has; None where there are none.
+        pool: number of inputs of `data.fitting`; None without any.
         t_s: seconds since programming at which chips are read.
-        unfolded: weights whose layers are read product by product, out of fused kernels.
+        unfolded: weights of fused kernels whose layers are unfolded and read product by product.
 
     Returns:
         A note on weights in fused kernels, if there are any.

@@ -46,6 +46,6 @@ class ChipCalibration:
             chip = network.programmed(seed, network.t_s if method.at_s is None else method.at_s, ("calibration",))
             before = versions(chip)
             corrections = method.calibrate(chip, recordings, network.layers)
-        if versions(chip) != before:  # a method of its own may do so around the fit, too
+        if versions(chip) != before:  # a user's method may change weights outside the fit of a layer, too
             raise changed(method, "the chip's weights")
         return corrections

@@ -13,7 +13,7 @@ from rramsweep.network.corrections import LayerCorrection
 
 ROUNDS = 2
 
-# Smallest magnitude: of a channel that says nothing of its target least squares leaves none, and B is divided by it.
+# Smallest magnitude: least squares gives none to a channel that is unrelated to its target, and B is divided by it.
 SMALLEST = 0.01
 
 
@@ -28,6 +28,7 @@ class DoRA(RankedCalibration):
     version: ClassVar[int] = 1
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Alternate the magnitudes and the low-rank matrix for `ROUNDS` rounds, then fit the offset."""
         moments = SecondMoments(samples, penalty(self, samples))
         low_rank = torch.zeros_like(moments.mx)
         for _ in range(ROUNDS):

@@ -19,8 +19,8 @@ REFERENCES, SCOPES = (DIGITAL, PROGRAMMED), ("global", "per_column")
 class DriftCompensation(Calibration):
     """`y' = s y`, with `s = |reference| / |y|`: the ratio of output norms at a reference read and now.
 
-    For comparison with aihwkit's global drift compensation [M], which takes mean absolute outputs. A scale is right
-    where all cells lose the same share; it does nothing for errors that differ from cell to cell.
+    For comparison with aihwkit's global drift compensation [M], which uses mean absolute outputs. A scale corrects
+    drift in which all cells lose the same share; it does nothing for errors that differ from cell to cell.
 
     Args:
         reference: `digital`, the network with its own weights, or `programmed`, the same chip right after the write,
@@ -42,6 +42,7 @@ class DriftCompensation(Calibration):
         one_of("scope", self.scope, SCOPES)
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Ratio of the reference's output norm to the chip's, for the layer or for each output."""
         now, then = (rows.double().square().sum(0) for rows in (samples.y, samples.target))
         if self.scope == "global":
             now, then = now.sum()[None], then.sum()[None]

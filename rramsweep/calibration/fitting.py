@@ -1,4 +1,4 @@
-"""The fit of a chip: one pass in the network's order, in which each layer is corrected before the next one sees it."""
+"""The fit of a chip: one pass in the network's order that corrects each layer before the next one sees its output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def halves(x: AnyInputs) -> tuple[AnyInputs, AnyInputs]:
-    """Two halves of inputs, of which the gate fits to one and tests on the other."""
+    """Split inputs into two halves: the gate fits to one and tests on the other."""
     return x[: len(x) // 2], x[len(x) // 2 :]
 
 
@@ -50,7 +50,7 @@ def fit_chip(
         layers: those of the network that can be corrected.
 
     Returns:
-        The corrections, or none where the gate is against them.
+        The corrections, or none if the gate rejects them.
 
     Raises:
         ValidationError: the method changed a weight of the chip, or a sample, in place.
@@ -68,10 +68,10 @@ def fit_chip(
 def _passes_gate(
     method: Calibration, chip: nn.Module, layers: Sequence[CorrectableLayer], parts: Sequence[Recording]
 ) -> bool:
-    """True where corrections fitted to each part bring the outputs for the other one nearer to the reference's.
+    """True if corrections fitted to each part bring the outputs for the other part nearer to the reference's.
 
-    Nearer as they are, or but for one scale and shift of all outputs, which the largest logit does not depend on: with
-    few inputs a scale is uncertain, and the right one may be far from the chip's.
+    The outputs must be nearer as they are, or up to one scale and shift common to all of them, which do not change the
+    largest logit: with few inputs the scale is uncertain, and the right one may be far from the chip's.
     """
     plain, corrected = [], []
     for fitted, tested in zip(parts, reversed(parts), strict=True):
@@ -95,13 +95,13 @@ def _distances(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[
 
 
 class _Pass:
-    """One forward pass of a chip with its corrections behind each layer: fitted on the way, or given.
+    """One forward pass of a chip with corrections after each layer, which are fitted in the same pass or given.
 
     Args:
         method: fits them.
         chip: the network.
         layers: those that can be corrected.
-        given: corrections that are applied; None fits them.
+        given: corrections to apply; None fits new ones.
     """
 
     def __init__(
@@ -222,6 +222,7 @@ def _kinds(method: Calibration) -> str:
 
 
 def changed(method: object, what: str) -> ValidationError:
+    """Error of a method that changed `what` in place."""
     remedy = "return new tensors (x * y for x.mul_(y))"
     return ValidationError(Sentence(f"calibration={type(method).__name__} must leave {what} alone"), remedy)
 
@@ -232,7 +233,7 @@ def _wrong(method: object, call: str, kind: type, made: object) -> ValidationErr
 
 
 def versions(model: nn.Module) -> list[int]:
-    """Count what was done in place to each parameter."""
+    """Version counters of a model's parameters, which every in-place change raises."""
     return [parameter._version for parameter in model.parameters()]
 
 

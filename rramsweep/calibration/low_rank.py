@@ -1,4 +1,4 @@
-"""A low-rank matrix beside the chip's weight (LoRA)."""
+"""A low-rank matrix in addition to the chip's weight (LoRA)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rramsweep.network.corrections import LayerCorrection
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank(RankedCalibration):
-    """`y' = y + B A x + h`: ridge reduced-rank regression of what the chip's output lacks on the chip's own input.
+    """`y' = y + B A x + h`: ridge reduced-rank regression of the chip's output error on the chip's own input.
 
     The full ridge solution `M = C (X'X + lambda)^-1` is projected on the r main directions of `M C'`, which is the
     exact minimum among matrices of rank r.
@@ -23,6 +23,7 @@ class LowRank(RankedCalibration):
     version: ClassVar[int] = 1
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection:
+        """Low-rank matrix by reduced-rank regression, and the offset of the means that remains."""
         moments = SecondMoments(samples, penalty(self, samples))
         one = torch.ones_like(moments.yy)
         left, right = moments.low_rank(one, self.rank)

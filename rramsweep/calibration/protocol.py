@@ -1,4 +1,4 @@
-"""Interface of a calibration method: what it is fitted to, and the fit of a layer or a batch norm."""
+"""Interface of a calibration method: its inputs and reference, and the fit of a layer or a batch norm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIGITAL, PROGRAMMED = "digital", "programmed"
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A method of calibration: what all of them have in common. A subclass fits layers, batch norms, or both.
+    """Common base of the calibration methods. A subclass fits layers, batch norms, or both.
 
     Args:
         images: inputs that each chip is fitted to, drawn for it from the inputs of `data.fitting`; without labels.
@@ -31,7 +31,7 @@ class Calibration:
         at_s: seconds since programming at which the chip is fitted; None is `t_s`, at which it is read.
         layers: patterns of the layers, or batch norms, that are corrected.
         gate: apply the corrections of a chip only if those fitted to one half of its inputs bring its outputs nearer to
-            the reference on the other half, both ways.
+            the reference on the other half, and the other way round.
 
     Raises:
         ValidationError: a number is out of range.
@@ -60,11 +60,11 @@ class Calibration:
             )
 
     def fit_layer(self, samples: LayerSamples) -> LayerCorrection | None:  # noqa: ARG002
-        """Fit one layer of the chip; None leaves it as it is."""
+        """Fit one layer of the chip; None leaves it uncorrected."""
         return None
 
     def fit_norm(self, x: Tensor) -> NormStatistics | None:  # noqa: ARG002
-        """Fit one batch norm to its input, shape (inputs, channels, ...); None leaves it as it is."""
+        """Fit one batch norm to its input, shape (inputs, channels, ...); None leaves it uncorrected."""
         return None
 
     # A property, because a type checker lets fields of a dataclass take its place.

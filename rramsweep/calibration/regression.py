@@ -1,4 +1,4 @@
-"""Ridge reduced-rank regression of what a layer lacks on its own inputs, in closed form from second moments."""
+"""Ridge reduced-rank regression of a layer's output error on its own inputs, in closed form from second moments."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class RankedCalibration(Calibration):
 class SecondMoments:
     """Centred second moments of a layer's samples: of inputs X, products Y and targets T, a group at a time.
 
-    Products in single precision, which is the time of a fit; what is solved is double. Where there are fewer rows than
-    inputs, X is taken in a basis of its rows (`Q` of `X' = Q R`): no other direction plays a part in the solution.
+    Products are in single precision, because they take most of a fit's time; systems are solved in double precision.
+    With fewer rows than inputs, X is expressed in a basis of its rows (`Q` of `X' = Q R`), which contains the solution.
 
     Args:
         samples: of the layer.
@@ -91,7 +91,7 @@ class SecondMoments:
         y, target = y - self.y_mean[:, None], target - self.target_mean[:, None]
         missing = target - y
         self.xx = (x.mT @ x).double()
-        # Of the difference, because that of two large moments would leave rounding where nothing is missing.
+        # The moment of the difference: a difference of two large moments would leave rounding where nothing is missing.
         self.mx = (missing.mT @ x).double()
         self.yx = (y.mT @ x).double()
         self.yy, self.my = (y * y).double().sum(1), (missing * y).double().sum(1)
@@ -145,5 +145,5 @@ class SecondMoments:
 
 
 def penalty(method: RankedCalibration, samples: LayerSamples) -> float:
-    """Lambda: positions of one image say much the same, so it falls with images, not with rows."""
+    """Ridge penalty lambda; it falls with images rather than rows, as positions of one image are correlated."""
     return method.ridge * RIDGE_IMAGES / samples.images

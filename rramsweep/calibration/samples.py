@@ -17,7 +17,7 @@ class LayerSamples:
         name: of the layer.
         y: the chip's products, shape (rows, outputs): evenly spaced output positions, at most `recording.POSITIONS`.
         target: products of the reference at the same positions, likewise.
-        images: how many inputs they are of.
+        images: number of inputs that the rows come from.
         shape: `(outputs, inputs)` of the matrix of each group.
         input_rows: makes `x`.
     """

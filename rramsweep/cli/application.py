@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> None:
                 _start(arguments)
             except Abort as abort:
                 raise abort.error from abort.error.__cause__
-    except SweepEnded as ended:
+    except SweepError as ended:
         if full_error() and ended.outcome.cause is not None:
             raise
         raise CommandError(ended.outcome.message, ended.outcome.code) from ended

@@ -66,7 +66,7 @@ class Outcome:
     cause: BaseException | None = None
 
 
-class SweepEnded(Exception):
+class SweepError(Exception):
     """An outcome other than done, on its way through Hydra, which keeps no return value.
 
     Args:
@@ -95,11 +95,11 @@ def execute_in_hydra(
     """Execute a plan within a function that Hydra calls.
 
     Raises:
-        SweepEnded: the outcome is not that all was done.
+        SweepError: the outcome is not that all was done.
     """
     outcome = execute(plan, workbench, folder, launch, console)
     if outcome.ending is not Ending.DONE:
-        raise SweepEnded(outcome) from outcome.cause
+        raise SweepError(outcome) from outcome.cause
 
 
 def execute(

@@ -294,7 +294,8 @@ def _may_have(group: str, name: str, chosen: Mapping[str, Sequence[str] | None],
     """True if one of the options that a command may choose in a group has a parameter.
 
     Args:
-        group, name: of the parameter.
+        group: config group of the parameter.
+        name: of the parameter below the group.
         chosen: the options that the command names by group, None where they are not known.
         catalog: everything that the command can choose from.
     """

@@ -50,12 +50,14 @@ class PlanSweeper(Sweeper):
         self._launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over, and instantiate the launcher."""
         self._context, self._config, self._task = hydra_context, config, task_function
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Plan and validate the whole sweep, then hand its shards to the launcher."""
         context, config, task, launcher = self._context, self._config, self._task, self._launcher
         assert context is not None
         assert config is not None

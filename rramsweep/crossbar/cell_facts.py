@@ -1,4 +1,4 @@
-"""Facts of one layer's weights, cells and tiles on one chip, and the error that each step from weight to chip adds."""
+"""Facts about a layer's weights, cells and tiles on one chip, and the error that each step from weight to chip adds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rramsweep.devices.device import Device
 from rramsweep.effects import Ideal
 from rramsweep.groups import STAGES
 
-# A conductance this near to an edge, as a part of the window, is at it: a thousandth of the finest level in use.
+# A conductance within this fraction of the window from an edge is at the edge: a thousandth of the finest level in use.
 AT_EDGE = 1e-6
 
 # The used part of the window lies between these quantiles of the target conductances.
@@ -51,7 +51,7 @@ def program_by_steps(
 
 
 def weight_facts(weight: Tensor, layer: ProgrammedLayer) -> dict[str, float | None]:
-    """Facts of a layer's weights and targets, the same on every chip."""
+    """Facts about a layer's weights and targets, the same on every chip."""
     size = weight.abs()
     targets = torch.cat([g.flatten() for g in layer.target_uS.values()])
     low, high = (float(targets.kthvalue(max(1, math.ceil(q * len(targets)))).values) for q in USED)
@@ -80,7 +80,7 @@ def cell_facts(weight: Tensor, layer: ProgrammedLayer, seed: int, t_s: float) ->
 
 
 def tile_facts(layer: ProgrammedLayer) -> dict[str, float | None]:
-    """Tiles of a layer, the share of their cells that hold a weight, and its ADCs, the same on every chip."""
+    """Tiles of a layer, the share of their cells that hold a weight, and its ADCs; the same on every chip."""
     tile, adc = layer.spec.tile, layer.spec.adc
     cells = next(iter(layer.g_uS.values())).flatten(1)
     outputs, inputs = cells.shape
@@ -98,7 +98,7 @@ def tile_facts(layer: ProgrammedLayer) -> dict[str, float | None]:
 
 
 def wire_facts(layer: ProgrammedLayer) -> dict[str, float | str | None]:
-    """Mean and smallest `G_eff / G` of the cells that conduct, and the corner of its tile where the smallest one lies.
+    """Mean and smallest `G_eff / G` of the conducting cells, and the corner of the tile in which the smallest lies.
 
     Null where wires are ideal, or no cell conducts.
     """
@@ -131,7 +131,7 @@ def _corner(layer: ProgrammedLayer, output: int, input_: int) -> str:
 
 
 def _stuck_share(layer: ProgrammedLayer, seed: int, t_s: float) -> float:
-    """Share of weights with a cell that ends at one conductance wherever it stood before: that is what stuck means."""
+    """Share of weights with a stuck cell: one that ends at the same conductance wherever it started."""
     faults, device = layer.spec.faults, layer.spec.device
     if isinstance(faults, Ideal):
         return 0.0

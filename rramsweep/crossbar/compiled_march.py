@@ -1,6 +1,6 @@
 """The march of `wires` compiled by numba, for one tile at a time: the same sums in another order.
 
-Imported where numba is installed (extra `fast`); its results are those of torch to rounding.
+Imported if numba is installed (extra `fast`); results agree with those of torch to rounding.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ def march(g: Array, segments: tuple[float, float, float, float], both: bool, res
 
     Args:
         g: conductances of the word lines, (lines of a row, rows, columns).
-        segments: resistances of a word line's segment, its first one with the driver, a bit line's segment, its last
-            one with the sense amplifier; in units of 1 / those of g.
+        segments: resistances of a word line's segment, of its first segment with the driver, of a bit line's segment
+            and of its last one with the sense amplifier; in units of 1 / those of g.
         both: word lines are driven from both ends.
-        restart: rows after which the solution is taken back to the identity.
+        restart: rows after which the solution is reset to the identity.
 
     Returns:
         In the shape of g.
@@ -79,7 +79,7 @@ def _rows(
                     total[o] += a * x[j, o]
                     out[o] += h * x[j, o]
             total[:] = 0.0
-            move = down if k == lines - 1 else 0.0  # once the currents of all lines are known
+            move = down if k == lines - 1 else 0.0  # only after the currents of all lines are known
             for j in range(n):
                 a, b, c = phi[j] * d[j], d[j] * psi[j] / v, d[j] * phi[j] / v
                 e = d[j]

@@ -27,17 +27,17 @@ UNIT = "uS"
 METADATA = "metadata"
 FULL_SCALE = "full_scale"
 
-# Begins the names of what a file holds beside the cells. No layer has such a name, since parts of one are not empty.
+# Prefix of entries other than cells. No layer has such a name, since the parts of a layer's name are not empty.
 CORRECTIONS = ".corrections/"
 
-# An array whose largest conductance is less than this part of the window's end is in siemens, not dead.
+# An array whose largest conductance is below this fraction of the window's end is in siemens rather than dead.
 _SIEMENS = 1e-5
 
-# Cells whose target is at least this part of the window's end conduct; half of them this many times above or below
-# their targets are in another unit. Relaxation and drift move a conducting cell by far less.
+# Cells whose target is at least this fraction of the window's end conduct. If half of them lie this many times above or
+# below their targets, they are in another unit. Relaxation and drift move a conducting cell by far less.
 _CONDUCTING, _OTHER_UNIT = 0.1, 100.0
 
-# Of a layer of so many cells: a correlation with the targets below this is that of resistances, which fall as
+# In a layer of at least so many cells, a correlation with the targets below this means resistances, which fall as
 # conductances rise.
 _CELLS, _OPPOSITE = 16, -0.5
 
@@ -76,9 +76,9 @@ def save(
 def load(path: str | PathLike[str], layers: Map[str, ProgrammedLayer]) -> dict[str, ProgrammedLayer]:
     """Read the conductances of a file of `save`'s format into the mapped layers of a network.
 
-    For a measured chip, take a file that `save` wrote of the same network and put the measured arrays in the place of
-    its own. They may lie outside the window, which only says what weight a conductance stands for, and are not
-    confined to it.
+    For a measured chip, take a file that `save` wrote for the same network and replace its arrays by the measured ones.
+    They may lie outside the window, which only defines the weight that a conductance represents, and are not confined
+    to it.
 
     Args:
         path: the file; nothing in it is executed.
@@ -166,7 +166,7 @@ def _filled(
                 f"{path} must hold {name}/{cell} as numbers of shape {tuple(target_uS.shape)}, got {array.dtype} of "
                 f"shape {array.shape}: bring it into the weight's shape"
             )
-        # Checked as it is stored, before rounding to the network's type could hide a negative.
+        # Checked as stored, because rounding to the network's type could hide a negative value.
         n_bad = int((~(np.isfinite(array) & (array >= 0))).sum())
         if n_bad:
             raise ValueError(
@@ -186,11 +186,11 @@ def _filled(
 
 
 def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.float64], end_uS: float) -> None:
-    """Check that an array can be microsiemens of a device whose window ends at `end_uS`.
+    """Check that an array is plausible in microsiemens for a device whose window ends at `end_uS`.
 
     Raises:
-        ValidationError: all zero where the targets are not, a value that no cell has, or another scale than that of
-            the targets.
+        ValidationError: all values are 0 where the targets are not, one is larger than any cell's, or their scale
+            differs from that of the targets.
     """
     convert = f"convert to {UNIT} (1 nS = 1e-3 uS, 1 mS = 1e3 uS, 1 ohm^-1 = 1e6 uS)"
     most = g_uS.max(initial=0)
@@ -211,7 +211,7 @@ def _check_unit(what: str, g_uS: NDArray[np.float64], target_uS: NDArray[np.floa
             convert,
         )
     chosen = (target_uS >= _CONDUCTING * end_uS) & (g_uS > 0)
-    # Without a conducting target only the window is left to compare with: a cell at rest may be many times off.
+    # Without a conducting target only the window can be compared with: a cell at rest may be many times off.
     ratio = float(np.median(g_uS[chosen] / target_uS[chosen])) if chosen.any() else float(np.median(g_uS)) / end_uS
     if ratio > _OTHER_UNIT or (chosen.any() and ratio < 1 / _OTHER_UNIT):
         raise ValidationError(
@@ -231,11 +231,11 @@ def _check_direction(
     """Check that the values of a layer rise with its targets.
 
     Raises:
-        ValidationError: they do.
+        ValidationError: they fall.
     """
     target_uS = np.concatenate([_float64(target_uS).ravel() for target_uS in layer.target_uS.values()])
     g_uS = np.concatenate([arrays[f"{name}/{cell}"].ravel().astype(np.float64) for cell in layer.target_uS])
-    # Of ranks, since resistances lie on a hyperbola.
+    # Correlation of ranks, since resistances lie on a hyperbola.
     ranks = [np.unique(values, return_inverse=True)[1].astype(np.float64) for values in (target_uS, g_uS)]
     if len(g_uS) < _CELLS or min(np.ptp(rank) for rank in ranks) == 0:
         return

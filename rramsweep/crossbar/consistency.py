@@ -1,4 +1,4 @@
-"""Consistency of the parts of a layer's spec: errors that would count twice, and notes on odd combinations."""
+"""Consistency of the parts of a layer's spec: errors that would be counted twice, and notes on odd combinations."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rramsweep.devices.device import Device
 from rramsweep.effects.protocol import Effect, Noted, declared
 from rramsweep.errors import EffectName, Sentence, ValidationError, placed
 
-# Above this error of the ideal chip there is a note on the levels: half of what `inspect` warns of. A pair of cells of
-# 8 levels (conf/device/ihp_hfo2) has 0.165, one of 4 levels 0.38.
+# Error of the ideal chip above which a note mentions the levels: half of the limit of `inspect`. A pair of cells with
+# 8 levels (conf/device/ihp_hfo2) has 0.165, one with 4 levels 0.38.
 IDEAL_ERROR_LIMIT = 0.20
 
-# Rounding to an integer moves it by no more.
+# Rounding to an integer moves a number by at most this.
 HALF_A_STEP = 0.5
 
-# Normal weights fill the window at so many standard deviations, as in the closed forms of whole layers.
+# Standard deviations at which normal weights fill the window, as in the closed forms of whole layers.
 W_MAX_STD = 4.0
 WEIGHTS = 2001
 
@@ -32,9 +32,10 @@ WEIGHTS = 2001
 def check_double_counting(effects: Map[str, Effect]) -> None:
     """Check that no error after the write contains another.
 
-    A total error against the target stands alone; after a law that holds the error up to some time (`at_s` of a
-    total, `until_s` of an increment) only what begins then may follow, and after one that holds all later times
-    nothing, be it a law of time or not: `RelativeDrift` is the retention that a measured law contains.
+    A total error against the target must be the only one. After a law that contains the error up to some time (`at_s`
+    of a total, `until_s` of an increment), only a law that begins at that time or later may follow. Nothing may follow
+    a law that contains all later times, not even a law without time: `RelativeDrift` is the retention that a measured
+    law contains.
 
     Args:
         effects: `{stage: effect}` of programming, relaxation and drift, in this order.
@@ -42,8 +43,8 @@ def check_double_counting(effects: Map[str, Effect]) -> None:
     Raises:
         ValueError: names both stages and the remedy.
     """
-    before: list[str] = []  # stages whose error stands already
-    covered_s = 0.0  # up to this time after the write, by a total or by a relaxation that holds the drift
+    before: list[str] = []  # stages whose error has been applied
+    covered_s = 0.0  # time after the write that a total, or a relaxation with its drift, covers
     for stage, effect in effects.items():
         if declared(effect, "silent"):
             continue
@@ -101,10 +102,10 @@ def retention_notes(effects: Map[str, Effect], t_s: float) -> list[Sentence]:
 
 
 def time_notes(effects: Map[str, object], t_s: float) -> list[Sentence]:
-    """Note on each law of time that is read just after programming, unless it has notes of its own."""
+    """Note on each law of time whose chip is read just after programming, unless it has notes of its own."""
     return [
         Sentence(
-            f"{{law}} is a law of time from t0_s={t0_s} on, but is asked for at t_s=0, just after programming: "
+            f"{{law}} is a law of time from t0_s={t0_s} on, but is read at t_s=0, just after programming: "
             "give the time of reading, like t_s=1h",
             {"law": effect_name(slot, effect)},
         )
@@ -161,7 +162,7 @@ def _levels(device: Device) -> str:
 
 
 def _fewest_levels(mapping: Sliced) -> int:
-    """Fewest levels that hold the digits: those of a constant sum lie on either side of the middle of the window."""
+    """Smallest number of levels that holds the digits; a constant sum needs them on both sides of mid-window."""
     return 2 * mapping.top + 1 if mapping.base == "constant_sum" else mapping.top + 1
 
 

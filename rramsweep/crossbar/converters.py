@@ -1,7 +1,7 @@
 """Converters at the edge of a crossbar: DACs that drive its word lines, ADCs that read its bit lines.
 
-Numbers at a converter are relative: an input to the largest that the DAC gives, a partial sum to that of one cell at
-full weight and full input. Ranges are design values of a layer, the same for every chip.
+Numbers at a converter are relative: an input to the DAC's largest output, a partial sum to that of one cell at full
+weight and full input. Ranges are design values of a layer, the same for every chip.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ SUBTRACTIONS = ("array", "digital")
 
 
 def codes(v: Tensor, low: Any, high: Any, levels: int) -> Tensor:
-    """Codes 0 .. levels - 1 of the nearest of equally spaced levels: `clamp(v, low, high) - low, x s, round`.
+    """Codes 0 .. levels - 1 of the nearest of equally spaced levels: `round((clamp(v, low, high) - low) s)`.
 
-    `s = (levels - 1) / (high - low)`, ties to the even code. Written in this order it is bit-equal to CrossSim's
+    `s = (levels - 1) / (high - low)`, ties to the even code. In this order of operations it is bit-equal to CrossSim's
     quantiser [R2]; `round(v / step)` differs on exact ties.
 
     Args:
         v: values, any shape.
-        low, high: ends of the range, low < high: numbers, or tensors that broadcast against `v`.
+        low: lower end of the range, a number or a tensor that broadcasts against `v`.
+        high: upper end, above `low`, likewise.
         levels: at least 2.
     """
     inside = v.clamp(low, high)
@@ -61,7 +62,7 @@ class UniformDAC:
     layer have the same range. With `accumulation` other than `none` inputs are applied bit by bit, sign times
     magnitude, the least significant bit first: `bits` cycles if unsigned, `bits - 1` if signed.
 
-    DACs have no error of their own but quantisation and range: offset, nonlinearity and noise are not modelled.
+    DACs have no errors besides quantisation and range: offset, nonlinearity and noise are not modelled.
 
     Args:
         bits: 1..16 unsigned, 2..16 signed.
@@ -72,7 +73,7 @@ class UniformDAC:
             not fitted.
         percentile: of |x| by nearest rank; 100 is the largest. Read by `range=fitted` alone.
         accumulation: `none`, inputs are levels of voltage; `digital`, bit by bit with a conversion for each, added
-            behind the ADC; `analog`, bit by bit and added on the bit line, with one conversion for all.
+            after the ADC; `analog`, bit by bit and added on the bit line, with one conversion for all.
 
     Raises:
         ValidationError: a number outside its range, an unknown word, or an x_max that is missing or not used.
@@ -117,7 +118,7 @@ class UniformADC:
     The sum `z` of a bit line over the word lines driven at once, in units of one cell at full weight and full input,
     is read as `quantise(z (1 + gain) + offset + noise, -z_max, z_max, 2^bits - 1)`; codes are added digitally and
     exactly over tiles, slices and cycles, then scaled. With `subtraction=digital` the two cells of a pair are read by
-    ADCs of their own, from 0 to z_max with `2^bits` levels where inputs are unsigned, and subtracted behind them.
+    separate ADCs, from 0 to z_max with `2^bits` levels if inputs are unsigned, and subtracted digitally.
 
     Nonlinearity (INL, DNL) of an ADC is not modelled, nor is its sharing between bit lines: columns that share one
     would share its mismatch.

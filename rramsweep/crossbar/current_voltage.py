@@ -16,10 +16,10 @@ from rramsweep.errors import ValidationError
 class Sinh:
     """Cells whose current grows as `I = G V_read f(V) / f(V_read)`, `f(V) = sinh(V / v_0)`, all with one v_0.
 
-    Conductances are those at `v_read_V`, so that a full input gives the same current as a linear cell, and smaller ones
-    less: `x <- x_max f(x V_read / x_max) / f(V_read)` in front of the product. Inputs of one bit, and bit-serial
-    ones, are 0 or full and see no difference. Where wires have resistance the voltage of a cell depends on all others:
-    that is not modelled and refused.
+    Conductances are those at `v_read_V`, so that a full input gives the same current as a linear cell, and a smaller
+    one less: `x <- x_max f(x V_read / x_max) / f(V_read)` before the product. Inputs of one bit, and bit-serial ones,
+    are 0 or full, so the curve does not change them. With wire resistance the voltage of a cell depends on all others;
+    that is not modelled and therefore refused.
 
     The hyperbolic sine is the usual form of hopping conduction [M]; v_0 differs by technology and state, and one for
     all cells is a simplification.

@@ -29,7 +29,7 @@ BASES = ("differential", "constant_sum", "offset")
 # of 16 bits is less than a hundredth of the last one; of 20 it would be a tenth.
 MOST_CELL_BITS, MOST_SLICES, MOST_BITS = 8, 16, 16
 
-# Copies of a weight: beyond a few the area pays for a better device instead.
+# Largest number of copies of a weight. Beyond a few, the same area is better spent on a better device.
 MOST_COPIES = 64
 
 
@@ -53,7 +53,7 @@ class Mapping(Protocol):
         """Conductances (uS) to ask for, before quantisation, which also confines them to the window."""
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
-        """The weight that these conductances (uS) stand for: the inverse of `targets`."""
+        """The weight that these conductances (uS) represent: the inverse of `targets`."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Differential:
         w_max: `max` takes the largest |W|; `percentile` the smallest |W| that `percentile` % of the weights do not
             exceed (nearest rank), and larger weights saturate.
         percentile: above 0, at most 100; read by `w_max: percentile` alone.
-        copies: M, 1..64: every cell is there M times, each programmed by itself, and the weight is the mean of them.
-            Each copy lies in a crossbar of its own; their currents are added before an ADC.
+        copies: M, 1..64: every cell exists M times, each programmed independently, and the weight is their mean. Each
+            copy lies in a crossbar of its own; their currents are added before an ADC.
 
     Raises:
         ValueError: an unknown scale or w_max, or a percentile or copies outside their range.
@@ -89,9 +89,11 @@ class Differential:
         _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of `p` and `n`, one of which is g_min."""
         g_uS = weight * (device.span_uS / _nonzero(full_scale))
         return {
             "p": g_uS.clamp(min=0.0).add_(device.g_min_uS),
@@ -99,9 +101,11 @@ class Differential:
         }
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that pairs of conductances (uS) represent."""
         return _pair_weight(g_uS, full_scale, device)
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array."""
         return _pair_gains(full_scale, device)
 
 
@@ -128,17 +132,21 @@ class ConstantSum:
         _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of `p` and `n`, symmetric around mid-window."""
         half_uS = weight * (device.span_uS / 2 / _nonzero(full_scale))
         mid_uS = (device.g_min_uS + device.g_max_uS) / 2
         return {"p": mid_uS + half_uS, "n": mid_uS - half_uS}
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that pairs of conductances (uS) represent."""
         return _pair_weight(g_uS, full_scale, device)
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array."""
         return _pair_gains(full_scale, device)
 
 
@@ -164,15 +172,19 @@ class Offset:
         _check(self.scale, self.w_max, self.percentile, self.copies)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of `p`, around the reference."""
         return {"p": (weight * (device.span_uS / 2 / _nonzero(full_scale))).add_(_reference_uS(device))}
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that conductances (uS) represent against the reference."""
         return (g_uS["p"] - _reference_uS(device)).mul_(self.gains(full_scale, device)["p"])
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array."""
         return {"p": 2 * full_scale / device.span_uS}
 
 
@@ -240,7 +252,7 @@ class Sliced:
 
     @property
     def bits(self) -> int:
-        """Bits of a weight's integer k; the sign of a pair comes beside them."""
+        """Bits of a weight's integer k, without the sign, which a pair holds in addition."""
         return self.bits_per_cell * self.slices
 
     @property
@@ -255,7 +267,7 @@ class Sliced:
 
     @property
     def _codes(self) -> int:
-        """Integer of the largest weight, counted from that of weight 0."""
+        """Integer of the largest weight minus that of weight 0."""
         return self._middle - 1 if self.base == "offset" else int(2**self.bits - 1)
 
     @property
@@ -264,6 +276,7 @@ class Sliced:
         return range(self.bits - self.bits_per_cell, -1, -self.bits_per_cell)
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """W_max of the layer or of each output channel; broadcasts against the weight."""
         return _full_scale(weight, self.scale, self.w_max, self.percentile)
 
     def digits(self, weight: Tensor, full_scale: Tensor) -> list[Tensor]:
@@ -277,20 +290,21 @@ class Sliced:
         return [((k >> shift) & self.top).to(weight.dtype).mul_(sign) for shift in self._shifts]
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of every slice's cells, the most significant slice first."""
         found: dict[str, Tensor] = {}
         for k, digit in enumerate(self.digits(weight, full_scale)):
             found |= zip(_cells_of_slice(k), self._held(digit, device), strict=False)
         return found
 
     def digit_errors(self, device: Device) -> Tensor:
-        """Error that the device's levels leave in each value of a digit, in units of the digit."""
+        """Rounding error of the device's levels for each value of a digit, in units of the digit."""
         digit = torch.arange(0.0 if self.base == "offset" else -self.top, self.top + 1.0)
         p_uS, *n_uS = (device.quantise(g_uS) for g_uS in self._held(digit, device))
         zero_uS = n_uS[0] if n_uS else device.g_min_uS
         return (p_uS - zero_uS) * (self.top / device.span_uS) - digit
 
     def _held(self, digit: Tensor, device: Device) -> tuple[Tensor, ...]:
-        """Conductances (uS) that hold a digit, of `p` and, but for `offset`, `n`."""
+        """Conductances (uS) that hold a digit: of `p` and, except for `offset`, of `n`."""
         step_uS = device.span_uS / self.top
         if self.base == "constant_sum":
             half_uS, mid_uS = digit * (step_uS / 2), (device.g_min_uS + device.g_max_uS) / 2
@@ -301,6 +315,7 @@ class Sliced:
         return p_uS, digit.neg().clamp_(min=0.0).mul_(step_uS).add_(device.g_min_uS)
 
     def weight(self, g_uS: Map[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that the slices' conductances (uS) represent together."""
         gains, parts = self.gains(full_scale, device), []
         for k in range(self.slices):
             p, n = _cells_of_slice(k)
@@ -309,6 +324,7 @@ class Sliced:
         return reduce(Tensor.add_, parts)
 
     def gains(self, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """|dW/dG| by name of cell array, larger for more significant slices."""
         found: dict[str, Tensor] = {}
         for k, shift in enumerate(self._shifts):
             gain = full_scale / (device.span_uS * self._codes / (self.top * 2**shift))
@@ -328,10 +344,10 @@ def cell_gains(mapping: Mapping, cells: Iterable[str], full_scale: Tensor, devic
     Args:
         mapping: with `gains`, by name of array, or with `gain`, one for all.
         cells: names of its arrays.
-        full_scale: W_max; each gain broadcasts against the weight, as it does.
+        full_scale: W_max, which broadcasts against the weight, as each gain does.
         device: the cell.
     """
-    found: Any = mapping  # the protocol has neither, since either will do
+    found: Any = mapping  # the protocol declares neither, since either is enough
     copies = copies_of(mapping)
     if not hasattr(mapping, "gains"):
         return dict.fromkeys(cells, found.gain(full_scale, device) / copies)
@@ -343,13 +359,13 @@ def cell_gains(mapping: Mapping, cells: Iterable[str], full_scale: Tensor, devic
 
 
 def copied(cells: Map[str, Tensor], copies: int) -> dict[str, Tensor]:
-    """Arrays of all copies, the first one's first: `p`, `n`, `p2`, `n2`, `p3`, ..."""
+    """Arrays of all copies, copy by copy: `p`, `n`, `p2`, `n2`, `p3`, ..."""
     further = {name[0] + str(copy) + name[1:]: g for copy in range(2, copies + 1) for name, g in cells.items()}
     return {**cells, **further}
 
 
 def averaged(g_uS: Map[str, Tensor], copies: int) -> dict[str, Tensor]:
-    """Mean over the copies of each array of cells, by the name of the first copy's."""
+    """Mean over the copies of each array of cells, by the name of the array in the first copy."""
     if copies == 1:
         return dict(g_uS)
     found: dict[str, Tensor] = {}

@@ -1,8 +1,8 @@
 """Programming of a whole chip in pieces of a size that suits the processor.
 
-A law that takes each cell by itself (`cellwise`) does not mind whose cells it is given. So the arrays of small layers
-are joined, which saves calls, and large ones are cut into pieces, which leave no large arrays behind. Each
-array keeps its own streams: the chip is that of `programming.program`, bit for bit.
+A law that acts on each cell independently (`cellwise`) can be given any cells. The arrays of small layers are therefore
+joined, which saves calls, and large ones are cut into pieces, which saves memory. Each array keeps its own streams, so
+the chip is that of `programming.program`, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from rramsweep.devices.streams import Chip, JoinedStream, Stream, stage_stream
 from rramsweep.effects.protocol import is_cellwise
 from rramsweep.groups import STAGES
 
-# Cells of layers that lie end to end, at most: their targets, conductances and draws take 0.8 MB.
+# Largest number of cells of joined layers: their targets, conductances and draws take 0.8 MB.
 PIECE = 65_536
 
-# Weights of a piece of a large layer: some 3 MB of cells and draws. Two threads that program two layers wait for Python
-# between short operations: pieces of half the size took a fifth longer. Those of four times took a tenth less, and as
-# much memory again as the weights of ResNet-18.
+# Weights in a piece of a large layer: some 3 MB of cells and draws. Two threads that program two layers wait for Python
+# between short operations: with pieces of half the size they took a fifth longer. With pieces four times as large they
+# took a tenth less time, and additional memory as large as the weights of ResNet-18.
 CUT = 131_072
 
-# Pairs of cells of a layer whose targets are kept, 8 bytes each, because mapping it anew for each chip would cost more
-# time than it saves memory; and of all such layers together.
+# Largest number of pairs of cells (8 bytes each) for which a layer's targets are kept, because mapping it anew for each
+# chip would cost more time than the memory is worth; and the largest number for all such layers together.
 SMALL, SMALL_IN_ALL = 100_000, 1_000_000
 
-# torch draws normals sixteen at a time: a cut anywhere else would move the draws behind it.
+# torch draws normals sixteen at a time: a cut anywhere else would change the draws after it.
 DRAWN = 16
 
-# Takes the weights of a layer, or of the bit lines `rows` of it, in the array's orientation.
+# Receives the weights of a layer, or of its bit lines `rows`, in the array's orientation.
 Write = Callable[[str, Tensor, slice], None]
 
 WHOLE = slice(None)
@@ -49,8 +49,8 @@ class NetworkCells:
     Args:
         weights: `{layer: digital weight}` in the array's orientation, in the memory in which cells are programmed.
         specs: `{layer: LayerSpec}`.
-        parts: `{layer: matrices that stand below each other}`, see `programming.map_layer`.
-        whole: layers that are programmed by themselves and at once: those whose cells are wanted, or whose weight is
+        parts: `{layer: number of stacked matrices}`, see `programming.map_layer`.
+        whole: layers that are programmed alone and in one piece, because their cells are needed or their weight is
             stored in another orientation than the array's.
         groups: `{layer: matrices that share no line of an array}` where that is not 1, see `programming.map_layer`.
 
@@ -75,7 +75,7 @@ class NetworkCells:
             if n <= min(SMALL, left):
                 left -= n
                 self._kept[name] = self._map(name)
-        # Layers that are programmed together, by the name of the first, with the targets of all end to end.
+        # Layers that are programmed together, by the name of the first, with the targets of all concatenated.
         self._together: dict[str, tuple[list[ProgrammedLayer], Tensor]] = {}
         for layers in self._groups():
             target_uS = torch.cat([g.flatten() for layer in layers for g in layer.target_uS.values()])
@@ -85,7 +85,7 @@ class NetworkCells:
 
     @cached_property
     def units(self) -> dict[str, int]:
-        """Names of what is programmed at a time, each apart from the others, with its number of weights."""
+        """Names of the independent units of programming, with the number of weights of each."""
         grouped = {x.name: first for first, (layers, _) in self._together.items() for x in layers}
         sizes: dict[str, int] = {}
         for name, weight in self._weights.items():
@@ -123,7 +123,7 @@ class NetworkCells:
 
     def _in_pieces(self, name: str, seed: Chip, t_s: float, write: Write) -> None:
         spec, weight, w_max = self._specs[name], self._weights[name], self._w_max[name]
-        generators: dict[Stream, torch.Generator] = {}  # each goes on where the piece before ended
+        generators: dict[Stream, torch.Generator] = {}  # each continues where the previous piece ended
         for rows in cuts(weight):
             piece = map_layer(name, weight[rows], spec, w_max=w_max[rows] if len(w_max) > 1 else w_max)
             g_uS = {}
@@ -140,13 +140,13 @@ class NetworkCells:
         return map_layer(name, self._weights[name], self._specs[name], w_max=self._w_max[name], groups=groups)
 
     def _is_cellwise(self, name: str) -> bool:
-        """True where a layer may be joined with others or cut: its laws are cellwise, and no wires join its cells."""
+        """True if a layer may be joined with others or cut: its laws are cellwise, and no wires couple its cells."""
         spec = self._specs[name]
         cellwise = not spec.wired and all(is_cellwise(getattr(spec, stage)) for stage in STAGES)
         return cellwise and name not in self._whole and self._weights[name].device.type == "cpu"
 
     def _groups(self) -> Iterator[list[ProgrammedLayer]]:
-        """Kept layers of one spec, as many as make a piece."""
+        """Groups of kept layers with one spec, each group as large as a piece."""
         open_: dict[int, list[ProgrammedLayer]] = {}
         for name, layer in self._kept.items():
             if not self._is_cellwise(name):
@@ -160,7 +160,7 @@ class NetworkCells:
 
 
 def cuts(weight: Tensor) -> Iterator[slice]:
-    """Pieces of an array, as rows of it, whose draws are those of the whole: each begins where torch begins to draw."""
+    """Cut an array into pieces of rows with the draws of the whole: each begins at a multiple of torch's block."""
     rows, row = len(weight), weight[0].numel()
     least = DRAWN // math.gcd(row, DRAWN)
     step = max(least, CUT // row // least * least)
@@ -174,7 +174,7 @@ def cuts(weight: Tensor) -> Iterator[slice]:
 
 
 def _views(layers: list[ProgrammedLayer], g_uS: Tensor, ideal: bool = False) -> list[ProgrammedLayer]:
-    """Layers with conductances that lie end to end; of an ideal chip they are the targets too."""
+    """Layers as views of concatenated conductances, which on an ideal chip are also the targets."""
     parts = iter(torch.split(g_uS, [g.numel() for layer in layers for g in layer.target_uS.values()]))
     found = []
     for layer in layers:

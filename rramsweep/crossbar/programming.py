@@ -45,7 +45,7 @@ from rramsweep.groups import STAGES
 from rramsweep.limits import MEMORY_SHARE
 from rramsweep.npz import available_memory
 
-# The errors that follow a write, in time.
+# Stages after the write, in the order of time.
 _ERRORS = STAGES[:3]
 
 
@@ -54,9 +54,9 @@ class LayerSpec:
     """Specification of one layer of a chip: a device, a mapping, an effect for each stage, and its array.
 
     Raises:
-        ValueError: effects that count the same error twice, a fit that does not cover the device, wires without a
-            tile, with conductances below 0 or for a mapping that has no place on them, or converters that do not fit
-            each other or the mapping.
+        ValueError: effects that count the same error twice, a fit that does not cover the device, wires without a tile,
+            with possibly negative conductances or for a mapping without pairs, or converters that do not fit each
+            other or the mapping.
     """
 
     device: Device
@@ -84,7 +84,7 @@ class LayerSpec:
             )
         check_double_counting({stage: getattr(self, stage) for stage in _ERRORS})
         for slot, effect in self._effects().items():
-            if hasattr(effect, "check") and isinstance(effect, Calibrated):  # the protocol alone is slow to ask
+            if hasattr(effect, "check") and isinstance(effect, Calibrated):  # isinstance with a protocol is slow
                 run_check(slot, effect, partial(effect.check, self.device))
         self._check_array()
         self._check_converters()
@@ -226,7 +226,7 @@ class LayerSpec:
 
     @property
     def noisy_read(self) -> bool:
-        """True where a read has noise of the cells: read noise of strength zero is none."""
+        """True if a read has noise of the cells; read noise of strength zero does not count."""
         return not declared(self.read_noise, "silent")
 
     @property
@@ -269,7 +269,7 @@ class ProgrammedLayer:
     Args:
         name: the layer's name in the network, part of every random stream's name.
         spec: specification of the layer.
-        full_scale: W_max, as the mapping gave it for the digital weight; never derived again from noisy cells.
+        full_scale: W_max of the digital weight, as the mapping gave it; never derived from noisy cells.
         target_uS: quantised target conductances, by cell name (`p`, `n`; of slices `p_1`, ...), each in the weight's
             shape.
         g_uS: conductances now, likewise.
@@ -294,7 +294,7 @@ class ProgrammedLayer:
         return self._keep_effective(moved, lambda g: g.to(device))
 
     def read_by(self, read_noise: ReadEffect | Ideal) -> ProgrammedLayer:
-        """The same cells under another read noise."""
+        """The same cells with another read noise."""
         return self._keep_effective(replace(self, spec=replace(self.spec, read_noise=read_noise)), lambda g: g)
 
     def only(self, cells: Collection[str], spec: LayerSpec, full_scale: Tensor) -> ProgrammedLayer:
@@ -322,7 +322,7 @@ class ProgrammedLayer:
         return changed if known is None else changed._with_effective({cell: part(g) for cell, g in known.items()})
 
     def _with_effective(self, effective_uS: Map[str, Tensor]) -> ProgrammedLayer:
-        """Set effective conductances that are known: wires of a part alone would give others."""
+        """Set known effective conductances, because the wires of a part alone would give others."""
         vars(self)["effective_uS"] = effective_uS
         return self
 
@@ -331,11 +331,11 @@ class ProgrammedLayer:
         return self.weight_of(self.effective_uS)
 
     def weight_of_cells(self) -> Tensor:
-        """Weight that the conductances now stand for, without wires."""
+        """Weight that the present conductances represent, without wires."""
         return self.weight_of(self.g_uS)
 
     def weight_of(self, g_uS: Map[str, Tensor]) -> Tensor:
-        """Weight that such conductances of the layer's cells stand for."""
+        """Weight that given conductances of the layer's cells represent."""
         mapping = self.spec.mapping
         return mapping.weight(averaged(g_uS, copies_of(mapping)), self.full_scale, self.spec.device)
 
@@ -350,7 +350,7 @@ class ProgrammedLayer:
 
     @property
     def gains(self) -> Map[str, Tensor]:
-        """|dW/dG| by cell name, in the order of the cells; each broadcasts against the weight."""
+        """|dW/dG| by name of cell array, in the order of the arrays; each broadcasts against the weight."""
         gains = cell_gains(self.spec.mapping, self.g_uS, self.full_scale, self.spec.device)
         return {cell: gains[cell] for cell in self.g_uS}
 
@@ -395,7 +395,7 @@ def map_layer(
         name: the layer's name in the network.
         weight: digital weight, any shape whose axis 0 counts outputs.
         spec: specification of the layer.
-        parts: matrices that stand below each other along axis 0 (gates, projections), each with a scale of its own.
+        parts: number of matrices stacked along axis 0 (gates, projections), each with a scale of its own.
         w_max: `full_scale` of these arguments, where it is known already.
         groups: see `ProgrammedLayer`.
 
@@ -459,17 +459,17 @@ def _run_stage(stage: str, effect: Effect, cells: Cells, stream: Stream | Joined
     """Apply one stage and the edge to some cells."""
     versions = _versions(cells)
     device = cells.g_uS.device
-    with device if device.type != "cpu" else nullcontext():  # what an effect makes without saying where
+    with device if device.type != "cpu" else nullcontext():  # for tensors that an effect makes without a device
         after_uS = effect(cells, cast(Stream, stream))
-    if _versions(cells) != versions:  # the next chip would begin from what this one left
+    if _versions(cells) != versions:  # the next chip would start from the changed cells
         raise ValueError(
             f"an effect must leave its cells alone, but {stage}={type(effect).__name__} changes them in "
             "place: return a new tensor (x * y for x.mul_(y))"
         )
-    # In place, for memory: an effect gives a new tensor, or the old one, which lies inside the window already.
+    # In place, to save memory: an effect returns a new tensor, or the old one, which already lies inside the window.
     return after_uS if stage == "faults" or after_uS is cells.g_uS else cells.device.confine_(after_uS)
 
 
 def _versions(cells: Cells) -> list[int]:
-    """Counts of what was done in place to the cells; tensors of inference mode have none."""
+    """Version counters of the cells' tensors, which in-place changes raise; none in inference mode."""
     return [g._version for g in (cells.g_uS, cells.target_uS) if not g.is_inference()]

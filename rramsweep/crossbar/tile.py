@@ -1,4 +1,4 @@
-"""Tiles: a layer's weight matrix cut into physical crossbars, and what their wires make of its cells."""
+"""Tiles: a layer's weight matrix cut into physical crossbars, and the effective conductances under their wires."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rramsweep.errors import ValidationError, one_of
 FILLS = ("used", "whole")
 ARRANGEMENTS = ("separate", "interleaved")
 
-# The largest crossbar in print has 1,024 lines; a matrix of potentials of so many columns takes half a GB.
+# The largest published crossbar has 1,024 lines; a matrix of potentials of 8,192 columns takes half a GB.
 MOST_LINES = 8192
 
 
@@ -27,16 +27,15 @@ class Crossbar:
     """A physical crossbar: at most `rows` word lines (inputs) by `columns` bit lines (outputs).
 
     A layer's matrix (outputs x inputs, a convolution as `weight.flatten(1)` in (c, kh, kw) order) is cut into tiles of
-    `rows` inputs, the rest in the last one, by `columns` outputs, likewise. Each group of a grouped convolution has
-    tiles of its own. Used rows lie next to the sense amplifiers and used columns next to the drivers, where wires
-    disturb least. Partial sums of tiles are added digitally and exactly. Word lines that are not
-    driven rest at 0 V: wires act on the others as they do with all driven, and only the sums that an ADC reads are
-    smaller.
+    `rows` inputs by `columns` outputs; the last ones take the remainder. Each group of a grouped convolution has tiles
+    of its own. Used rows lie next to the sense amplifiers and used columns next to the drivers, where wires disturb
+    least. Partial sums of tiles are added digitally and exactly. Word lines that are not driven are held at 0 V: the
+    wires' effect on the others is as with all lines driven, and only the sums that an ADC reads are smaller.
 
     Args:
         rows: word lines.
         columns: bit lines.
-        fill: `used`, wires end where the used cells end; `whole`, the rest of the tile is there, its cells at g_min.
+        fill: `used`, wires end where the used cells end; `whole`, the rest of the tile exists, with cells at g_min.
         arrangement: of the two cells of a pair: `separate`, in two crossbars, subtracted behind them; `interleaved`, on
             two word lines of one crossbar, driven by +V and -V, which share the bit line (rows / 2 inputs a tile).
         rows_active: word lines that are driven at once; None drives all. Read by an ADC alone.
@@ -81,7 +80,7 @@ class Crossbar:
         return self.rows // 2 if self.arrangement == "interleaved" else self.rows
 
     def reads(self, inputs: int) -> list[tuple[slice, int]]:
-        """Inputs that are read at once, and the number of their tile along the inputs.
+        """Ranges of inputs that are read at once, each with the number of its tile along the inputs.
 
         Args:
             inputs: of each output of a layer.
@@ -105,9 +104,9 @@ class Crossbar:
         return groups, -(-inputs // self.inputs), -(-(outputs // groups) // self.columns)
 
     def place(self, output: int, input_: int, outputs: int, inputs: int) -> tuple[int, int, int, int]:
-        """Place of a cell in its tile: `(row, column, rows, columns)`, from the open end and from the drivers.
+        """Position of a cell in its tile: `(row, column, rows, columns)`, from the open end and from the drivers.
 
-        Pairs that are interleaved count as one row.
+        Interleaved pairs count as one row.
 
         Args:
             output: of the cell, in its group.
@@ -129,7 +128,7 @@ class Crossbar:
             paired: the mapping has pairs of cells.
 
         Raises:
-            ValidationError: pairs are to lie on one bit line, and there are none.
+            ValidationError: the arrangement puts pairs on one bit line, and the mapping has none.
         """
         if self.arrangement == "interleaved" and not paired:
             raise ValidationError(
@@ -155,10 +154,10 @@ class Crossbar:
             Likewise, float64.
 
         Raises:
-            ValidationError: a conductance is negative or not finite, or pairs are asked for and there are none.
+            ValidationError: a conductance is negative or not finite, or the arrangement needs pairs and there are none.
         """
         self.check_pairs(is_paired(g_uS))
-        names = sorted(g_uS, key=lambda cell: (cell[1:], -sign_of(cell)))  # the cells of a pair side by side
+        names = sorted(g_uS, key=lambda cell: (cell[1:], -sign_of(cell)))  # puts the cells of a pair side by side
         shape = g_uS[names[0]].shape
         # (cells, groups, rows, columns): inputs are word lines.
         matrices = torch.stack([g_uS[name].flatten(1) for name in names]).double()
@@ -227,7 +226,7 @@ class Crossbar:
         return pad(cells, (0, self.columns - columns, self.inputs - rows, 0), value=g_min_uS)
 
     def _alike(self, inputs: int, outputs: int) -> dict[tuple[int, int], list[tuple[slice, slice]]]:
-        """The tiles of a matrix as `(rows, columns)` of it, by their size: those of one size are marched together."""
+        """Slices `(rows, columns)` of a matrix's tiles by size: tiles of one size are marched together."""
         found: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
         for row in range(0, inputs, self.inputs):
             for column in range(0, outputs, self.columns):

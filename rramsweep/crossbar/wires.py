@@ -21,19 +21,19 @@ from rramsweep.errors import ValidationError, one_of
 
 DRIVES = ("left", "both")
 
-# Conductances are marched in units of 100 uS, so that resistances are in units of 10 kohm and numbers lie near 1.
+# The march works in units of 100 uS and 10 kohm, so that numbers lie near 1.
 _UNIT_US = 100.0
 _UNIT_OHM = 1e6 / _UNIT_US
 
-# Solutions grow by exp(sqrt(r_b G_max)) a row at most. They are taken back to the identity once they may have grown by
-# e^12, which costs 5 of the 16 digits of float64.
+# Solutions grow by at most exp(sqrt(r_b G_max)) a row. They are reset to the identity once they may have grown by e^12,
+# which costs 5 of the 16 digits of float64.
 _GROWTH = 12.0
 
-# Numbers that the march of a tile keeps for each of its cells and for each pair of its columns, and how many of them
-# tiles that are marched together may take, 32 MB: more gain nothing.
+# Numbers that the march of a tile keeps for each of its cells and for each pair of its columns, and the largest total
+# for tiles that are marched together, 32 MB: more brings no gain.
 _A_CELL, _A_PAIR, _TOGETHER = 24, 6, 4_000_000
 
-# Columns of a dense block: larger ones multiply more, smaller ones take more calls (8 to 64 were tried).
+# Columns of a dense block: larger blocks need more multiplications, smaller ones more calls (8 to 64 were tried).
 _BLOCK = 16
 
 
@@ -85,7 +85,7 @@ class Segments:
 
     @staticmethod
     def memory_bytes(rows: int, columns: int) -> int:
-        """Memory that the solution of one tile takes."""
+        """Memory in bytes that the solution of one tile takes."""
         return 8 * (rows * columns * _A_CELL + columns**2 * _A_PAIR)
 
     def effective(self, g_uS: Tensor) -> Tensor:
@@ -201,8 +201,8 @@ class Segments:
             F_i = h_i X;  Q += A_i X;  X += r_b Q;    G_eff = F X^-1 behind the last row,
 
         `A_i` the conductance matrix of a row seen from its bit-line nodes, `h_i` the currents into them for 1 V at its
-        source, all of them grounded.
-        X grows at most by `exp(sqrt(r_b G_max))` a row and is taken back to the identity before digits are lost.
+        source, all of them grounded. X grows by at most `exp(sqrt(r_b G_max))` a row and is reset to the identity
+        before digits are lost.
 
         Args:
             on_bit_line: sum of the conductances of a bit-line node, (tiles, rows, columns), units of 100 uS.
@@ -243,14 +243,14 @@ class Segments:
 
 
 def kernel_of(device: torch.device) -> str:
-    """The kernel that solves wires for cells in the memory of a device: `numba` or `torch`."""
+    """Name of the kernel that solves wires for cells in a device's memory: `numba` or `torch`."""
     return "numba" if device.type == "cpu" and compiled_march() is not None else "torch"
 
 
 @cache
 def compiled_march() -> Callable[..., Any] | None:
-    """The march that numba compiles, None where it is not installed (extra `fast`); both agree to rounding."""
-    try:  # not before there are wires: numba takes as long to import as pandas
+    """The march compiled by numba, None if numba is not installed (extra `fast`); both kernels agree to rounding."""
+    try:  # only when wires are solved: numba takes as long to import as pandas
         from rramsweep.crossbar.compiled_march import march
     except ImportError:
         return None
@@ -293,8 +293,8 @@ class _WordLines:
 class _Semiseparable:
     """Products with `A = diag(d) - E'`, `E'[j, k] = a[min] b[max]`, by blocks: dense inside, rank one between.
 
-    A block of columns takes its own rows of x, the sum of `a x` over all before it, and that of `b x` over all behind:
-    one product with two more rows.
+    A block of columns needs its own rows of x, the sum of `a x` over all columns before it, and that of `b x` over all
+    columns after it: one product with two more rows.
     """
 
     def __init__(self, d: Tensor, a: Tensor, b: Tensor) -> None:
@@ -302,12 +302,12 @@ class _Semiseparable:
         self._size = size = min(_BLOCK, columns)
         self._n = n = math.ceil(columns / size)
         self._pad = pad = n * size - columns
-        # A row of all tiles lies together, because it is multiplied at once.
+        # A row of all tiles is contiguous, because it is multiplied at once.
         d, a, b = (torch.nn.functional.pad(v, (0, pad)).view(tiles, rows, n, size).transpose(0, 1) for v in (d, a, b))
         upper = torch.ones(size, size, dtype=torch.bool, device=d.device).triu()
         inside = torch.where(upper, a[..., :, None] * b[..., None, :], b[..., :, None] * a[..., None, :])
         inside = torch.diag_embed(d).sub_(inside)
-        if n > 1:  # behind the block's own columns, what multiplies the sums before and behind it
+        if n > 1:  # after the block's own columns, the factors of the sums before and after it
             inside = torch.cat([inside, -b[..., None], -a[..., None]], -1)
         self._blocks, self._sums = inside.flatten(1, 2), torch.stack([a, b], -2).flatten(1, 2)
 
@@ -334,7 +334,7 @@ def _identity(cells: Tensor) -> Tensor:
 
 
 def _checked(g_uS: Tensor) -> Tensor:
-    """Conductances in marching units, after a check that they are conductances."""
+    """Check conductances and convert them to the units of the march."""
     if not bool((g_uS >= 0).all()) or not bool(g_uS.isfinite().all()):
         raise ValidationError(
             "must be given conductances that are finite and at least 0",

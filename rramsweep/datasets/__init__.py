@@ -1,4 +1,4 @@
-"""Real data to score chips on: embedded ones, a user's own, and the record that any set is put in.
+"""Real data to score chips on: embedded sets, a user's own, and the record `Data` that holds any set.
 
 Scores of outputs on the data are in `metrics`.
 """
@@ -25,5 +25,5 @@ __all__ = [
     "npz",
 ]
 
-# The targets of `data=`: what makes a `Data`.
+# The targets of `data=`: functions that return a `Data`.
 LOADERS = tuple(name for name in __all__ if name not in ("Data", "Inputs"))

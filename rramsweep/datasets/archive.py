@@ -39,22 +39,23 @@ def npz(
 ) -> Data:
     """Inputs `x` and targets `y` of an `.npz` file; images and other numbers as `(x / scale - mean) / std`.
 
-    A file without `x`, or with `inputs`, is of a network of several inputs: each array goes to the forward's argument
-    of its name, as it is: integers as int64, masks as bool, other numbers as float32.
+    A file without `x`, or with `inputs` given, is for a network of several inputs: each array goes unchanged to the
+    forward's argument of its name, integers as int64, masks as bool, other numbers as float32.
 
-    y's dtype says what it is: integers are labels, of shape (N,) or several an input, floating point numbers are to be
-    predicted (regression). The metric refuses the kind that it cannot score.
+    The dtype of y decides its meaning: integers are labels, of shape (N,) or several an input; floating-point numbers
+    are to be predicted (regression). The metric refuses the kind that it cannot score.
 
     Args:
         path: the file; its arrays are named `x` and `y`, or as the forward's arguments and `y` or `labels`.
-        layout: what x is. Images: NCHW, NHWC, or NHW for one channel, the order of its axes. `any`: numbers of any
-            shape (N, ...), vectors or series. `tokens`: integer ids of any shape (N, ...), which stay integers.
-        scale: what the numbers are divided by, 255 for bytes.
-        mean, std: one number a channel of an image, as the network was trained with; None leaves them out.
+        layout: NCHW, NHWC, or NHW for one channel, the order of the axes of images; `any` for numbers of any shape
+            (N, ...), vectors or series; `tokens` for integer ids of any shape (N, ...), which stay integers.
+        scale: divisor of the numbers, 255 for bytes.
+        mean: one number a channel of an image, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
         n_classes: of labels; None takes the largest label plus one.
-        limit: keep the first so many inputs.
-        name: what the inputs are, for plots; None takes the file's name.
-        inputs: arrays that go to the forward by name; None takes `x` alone where there is one, else all but the labels.
+        limit: number of inputs to keep, from the first on.
+        name: name of the inputs in plots; None takes the file's name.
+        inputs: arrays that go to the forward by name; None takes `x` alone if there is one, else all but the labels.
         labels: array of the targets; None takes `y`, else `labels`.
         ignore_index: value of labels that are not scored, such as those of padding.
 

@@ -1,4 +1,4 @@
-"""Inputs and targets held whole in memory, checked once so that nothing after it has to check again."""
+"""Inputs and targets held completely in memory, checked once so that later code need not check again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rramsweep.arguments import check_fields
 from rramsweep.datasets.inputs import AnyInputs, Inputs, gathered, tensors
 from rramsweep.errors import ValidationError
 
-# The label of what is not scored, as torch's own losses have it.
+# The label of inputs that are not scored, as in torch's losses.
 IGNORED = -100
 
 
@@ -28,14 +28,14 @@ class Data:
         y: labels, `int64`, each in `0..n_classes-1`, shape `(N,)`, or `(N, ...)` for several an input, e.g. `(N, T)`
             tokens, where -100 is a label that is not scored; or numbers to be predicted, floating point and finite,
             shape `(N, ...)`.
-        name: what the inputs are, as plots and tables show it, e.g. `"Fashion-MNIST (test)"`.
+        name: name of the inputs in plots and tables, e.g. `"Fashion-MNIST (test)"`.
         n_classes: number of classes of the task, whether or not each occurs in `y`; None where y holds numbers.
-        notes: what a user should know of how the data were read, one sentence each; shown before a sweep.
+        notes: facts about the reading of the data that a user should know, one sentence each; shown before a sweep.
 
     Raises:
-        ValueError: if any of the above does not hold; the text says which, what was found, and what to do.
+        ValueError: if any of the above does not hold; states the constraint, the value and the remedy.
 
-    Which of these y may be is up to the metric, which refuses the others before any chip.
+    The metric decides which of these kinds y may be, and refuses the others before any chip.
 
     This is *not* a `torch.utils.data.Dataset`: a Monte Carlo chip is scored on the same inputs in the same
     order every time, so there is nothing to shuffle, and nothing to load twice. Sequences are padded to one length. Two
@@ -77,7 +77,7 @@ class Data:
                 )
             if x.is_floating_point():
                 _check_finite(name, x, "check the normalisation")
-            elif not several and int(x.min()) < 0:  # beside other tensors integers may be distances, say
+            elif not several and int(x.min()) < 0:  # one of several tensors may hold other integers, e.g. distances
                 raise ValueError(f"token ids must be at least 0, got {int(x.min())} in x: number them from 0")
 
     def _check_y(self) -> None:
@@ -122,12 +122,12 @@ class Data:
         """The first `limit` inputs in stored order: all of them for `None`.
 
         The embedded sets are stored interleaved by class (0, 1, .., 9, 0, 1, ..), so that a prefix of them is
-        balanced to one image per class. A set in another order is *not* reordered here: which images a limit
-        keeps must not depend on anything but the stored order.
+        balanced to one image per class. A set in another order is *not* reordered here: the images that a limit
+        keeps must depend on the stored order only.
 
         Raises:
             ValueError: if `limit` is not in `1..N`. More than N is refused rather than cut, since a result
-                on fewer images than were asked for has wider error than its label says.
+                on fewer images has a wider interval than its label says.
         """
         if limit is None:
             return self
@@ -136,7 +136,7 @@ class Data:
         return Data(self.x[:limit], self.y[:limit], self.name, self.n_classes, self.notes)
 
     def spread(self, most: int) -> Data:
-        """At most so many inputs, evenly spaced over the stored order, for a look that need not be at all of them."""
+        """At most `most` inputs, evenly spaced over the stored order, where a sample of them is enough."""
         if len(self) <= most:
             return self
         chosen = torch.linspace(0, len(self) - 1, most, dtype=torch.float64).round().long()
@@ -145,8 +145,8 @@ class Data:
     def digest(self) -> str:
         """Hex SHA-256 of dtype, shape and bytes of `x` and `y`: the same text on every machine.
 
-        Several input tensors stand with their names, those by position first, the others in the order of their names.
-        `name`, `n_classes` and `notes` are left out: they change how a result is labelled, not what is computed.
+        Several input tensors are hashed with their names, those by position first, the others in the order of their
+        names. `name`, `n_classes` and `notes` are left out: they change the labels of a result, not its numbers.
         """
         return _digest([*_ordered(self.x), ("", self.y)])
 
@@ -155,7 +155,7 @@ class Data:
         return _digest(_ordered(self.x))
 
     def without(self, others: AnyInputs) -> Data | None:
-        """The inputs that equal none of `others`, in their order; None where none is left.
+        """The inputs that equal none of `others`, in their order; None if no input is left.
 
         Two inputs are equal where every tensor has the same name, type, shape and bytes in both.
         """
@@ -167,14 +167,14 @@ class Data:
 
 
 def ignoring(y: Tensor, ignore_index: int) -> Tensor:
-    """Targets in which labels that are not scored have the value that `Data` and metrics know."""
+    """Replace a data set's own `ignore_index` in the targets by `IGNORED`, which `Data` and metrics use."""
     if y.is_floating_point() or ignore_index == IGNORED:
         return y
     return y.masked_fill(y == ignore_index, IGNORED)
 
 
 def _ordered(x: AnyInputs) -> list[tuple[str, Tensor]]:
-    """Tensors with their names, of which a lone one has none: those by position first, the others by name."""
+    """Tensors with their names (empty for a single tensor): those by position first, then the others by name."""
     return [("", x)] if isinstance(x, Tensor) else sorted(tensors(x).items(), key=_by_position)
 
 

@@ -23,18 +23,18 @@ N_CLASSES = 10
 FASHION_MNIST_MEAN = np.float32(0.28677)
 FASHION_MNIST_STD = np.float32(0.35435)
 
-# Digits pixels count the set points in a 4x4 block of a 32x32 bitmap, so 16 is full, by construction.
+# A pixel of the digits counts the set points in a 4x4 block of a 32x32 bitmap, so its maximum is 16.
 DIGITS_FULL = np.float32(16)
 
 
 @checked_arguments
 def fashion_mnist(split: str = "test", limit: int | None = None) -> Data:
-    """Fashion-MNIST: clothing in ten classes, `x` of shape `(N, 1, 28, 28)`, scaled to mean 0 and
-    deviation 1 over the training split.
+    """Fashion-MNIST: clothing in ten classes, `x` of shape `(N, 1, 28, 28)`.
 
-    A balanced part of the original: `"train"` is the first 400 images of each class of the original training
-    set (4000), `"test"` the first 100 of each class of its test set (1000). Accuracies are hence *not*
-    comparable with published ones, which train on 60,000 and test on 10,000.
+    Pixels are scaled to mean 0 and standard deviation 1 over the training split. The set is a balanced part of the
+    original: `"train"` is the first 400 images of each class of the original training set (4000), `"test"` the first
+    100 of each class of its test set (1000). Accuracies are therefore *not* comparable with published ones, which
+    train on 60,000 and test on 10,000.
 
     Args:
         split: `"train"` or `"test"`.
@@ -56,9 +56,9 @@ def digits(split: str = "test", limit: int | None = None) -> Data:
 
     The split is fixed. Of each class in source order, `"test"` is the third of every five images (numbers 2, 7,
     12, .. from 0), up to 35: 350 images, exactly balanced. `"train"` is the other 1447 (139 to 148 per class),
-    `"all"` is both, test first. The source is not shuffled, and its last
-    images are harder for a network trained on the others; this split has early and late images on both sides, so it
-    is the easier kind: `rramsweep.models.train` has the numbers.
+    `"all"` is both, test first. The source is not shuffled, and its last images are harder for a network trained on the
+    others. This split has early and late images in both parts, so it is easier than a split by source order;
+    `rramsweep.models.train` gives the numbers.
 
     Args:
         split: `"train"`, `"test"` or `"all"`.

@@ -14,7 +14,7 @@ from rramsweep.datasets.arrays import Data
 from rramsweep.datasets.pixels import by_turns, normalise
 from rramsweep.errors import ValidationError
 
-# What torchvision's own ImageNet weights were trained with (pytorch.org/vision, "Models and pre-trained weights").
+# Normalisation of torchvision's own ImageNet weights (pytorch.org/vision, "Models and pre-trained weights").
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
@@ -36,29 +36,30 @@ def image_folder(
 ) -> Data:
     """Pictures `root/CLASS/FILE` as RGB, resized, cropped and used as `(pixel / 255 - mean) / std`.
 
-    Every picture is decoded once, and only those that the limit keeps; all are held in memory as float32 (a thousand
-    of 224 x 224 pixels are 0.6 GB). The classes are numbered in the order of their folders' names, empty ones
-    are refused: a network trained on ImageNet wants all of its 1000 folders, or its labels are others. Names whose
-    numbers are in another order than their letters (`10` comes before `2`, `class_10` before `class_2`) need `order`.
+    Each picture that the limit keeps is decoded once; all are held in memory as float32 (a thousand of 224 x 224 pixels
+    take 0.6 GB). Classes are numbered in the order of their folders' names, and empty folders are refused: a network
+    trained on ImageNet needs all of its 1000 folders, otherwise the labels differ. Names that sort differently as text
+    and by number (`10` comes before `2`, `class_10` before `class_2`) need `order`.
 
     Args:
         root: the folder of class folders.
         resize: length in pixels of the shorter side before the crop; None leaves pictures as they are.
         crop: side in pixels of the square cut from the middle; None cuts nothing.
         interpolation: of the resizing: bilinear, bicubic or nearest.
-        mean, std: one number a channel, as the network was trained with; None leaves them out.
+        mean: one number a channel, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
         limit: keep this many pictures, balanced over the classes; None keeps all.
-        name: what the pictures are, for plots; None takes the folder's name.
-        order: of the classes: `text`, as torchvision's `ImageFolder` sorts; `number`, by the numbers in the names; or
-            the names themselves, first label first. None takes `text` where `number` is the same.
+        name: name of the pictures in plots; None takes the folder's name.
+        order: order of the classes: `text`, as torchvision's `ImageFolder` sorts; `number`, by the numbers in the
+            names; or a list of the names, first label first. None takes `text` if `number` gives the same order.
 
     Raises:
-        ValueError: no such folder, no classes in it or an empty one, classes whose order is not clear, a
-            file that is no picture, pictures smaller than the crop or of different sizes without one, or a parameter
-            that does not fit.
+        ValueError: no such folder, no classes in it or an empty one, classes whose order is ambiguous, a file that is
+            not a picture, pictures smaller than the crop or of different sizes without one, or a parameter that does
+            not fit.
 
-    The defaults 256, 224, bilinear, mean and std are those of torchvision's first ImageNet weights; its newer ones
-    name others beside each network (`weights.transforms()`).
+    The defaults 256, 224, bilinear, mean and std are those of torchvision's first ImageNet weights; for newer weights
+    see `weights.transforms()`.
     """
     from torchvision.datasets import ImageFolder
 
@@ -101,7 +102,7 @@ def _ordered(folders: list[str], order: str | list[str] | None) -> list[str]:
     """Names of the class folders, first label first.
 
     Raises:
-        ValidationError: `order` is none of its choices or lists other folders, or is None where it matters.
+        ValidationError: `order` is not one of its choices, lists other folders, or is None where it matters.
     """
     text, number = sorted(folders), sorted(folders, key=_by_number)
     if isinstance(order, list):
@@ -148,13 +149,13 @@ def _read(path: str, resize: int | None, crop: int | None, interpolation: str) -
 
     try:
         picture = pil_loader(path)
-    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on damaged files, by kind of file
+    except (OSError, SyntaxError, ValueError) as error:  # PIL's errors on damaged files, depending on the format
         raise ValueError(f"pictures must be readable, but {path} is not ({error}): repair or remove it") from error
     if resize is not None:
         picture = functional.resize(picture, [resize], InterpolationMode(interpolation))
     if crop is not None:
         if crop > min(picture.size):
-            # torchvision would frame it in black, which no network was trained on.
+            # torchvision would pad it with black, which no network was trained on.
             raise ValueError(
                 f"data.crop must fit every picture, got {crop} for {picture.width} x {picture.height} pixels in "
                 f"{path}: set data.resize"

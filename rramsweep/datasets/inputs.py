@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rramsweep.errors import Sentence, ValidationError
 
-# Usual names of the labels among named arrays, the first that is there counts.
+# Usual names of the labels among named arrays; the first that exists is used.
 LABELS = ("y", "labels", "label")
 
 
@@ -55,11 +55,11 @@ class Inputs:
 
     @property
     def shape(self) -> torch.Size:
-        """`(N,)`, all that the tensors' shapes have in common."""
+        """`(N,)`, the common part of the tensors' shapes."""
         return torch.Size((len(self),))
 
     def split(self, size: int) -> tuple[Inputs, ...]:
-        """Batches of so many inputs; the last one may be smaller."""
+        """Batches of `size` inputs; the last one may be smaller."""
         return tuple(self[start : start + size] for start in range(0, len(self), size))
 
     def clone(self) -> Inputs:
@@ -67,15 +67,15 @@ class Inputs:
         return self.mapped(torch.clone)
 
     def contiguous(self, *, memory_format: torch.memory_format = torch.contiguous_format) -> Inputs:
-        """Every tensor in a memory format; a copy is made of those in another."""
+        """Every tensor in a memory format; tensors in another format are copied."""
         return self.mapped(lambda tensor: tensor.contiguous(memory_format=memory_format))
 
     def replaced(self, one: Tensor, other: Tensor) -> Inputs:
-        """The inputs with another tensor in the place of one of them."""
+        """The inputs with one tensor replaced by another."""
         return self.mapped(lambda tensor: other if tensor is one else tensor)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        """The inputs that a function makes of each tensor."""
+        """The inputs with a function applied to each tensor."""
         return Inputs(tuple(map(change, self.args)), {name: change(tensor) for name, tensor in self.kwargs.items()})
 
 
@@ -83,7 +83,7 @@ AnyInputs = Tensor | Inputs
 
 
 def gathered(found: object) -> AnyInputs:
-    """Inputs in whatever form they were given: a tensor, tensors in a tuple or list, a dict of tensors, `Inputs`.
+    """Convert inputs of any accepted form: a tensor, tensors in a tuple or list, a dict of tensors, `Inputs`.
 
     Raises:
         ValidationError: none of these.
@@ -103,18 +103,18 @@ def gathered(found: object) -> AnyInputs:
 
 
 def roles(names: Sequence[str], inputs: Sequence[str] | None, labels: str | None) -> tuple[list[str], str]:
-    """Tell the inputs among several named arrays from the labels.
+    """Separate the inputs among several named arrays from the labels.
 
     Args:
-        names: of the arrays that there are.
+        names: of all arrays.
         inputs: names of the inputs as given; None takes all but the labels.
-        labels: name of the labels as given; None takes the first of `LABELS` that is there.
+        labels: name of the labels as given; None takes the first of `LABELS` that exists.
 
     Returns:
         Names of the inputs, and the name of the labels.
 
     Raises:
-        ValidationError: one is not there, the labels are an input too, or no input is left.
+        ValidationError: a name does not exist, the labels are an input too, or no input is left.
     """
     target = labels if labels is not None else next((name for name in LABELS if name in names), LABELS[0])
     chosen = [name for name in names if name != target] if inputs is None else list(inputs)
@@ -142,29 +142,29 @@ def roles(names: Sequence[str], inputs: Sequence[str] | None, labels: str | None
 
 
 def tensors(x: AnyInputs) -> dict[str, Tensor]:
-    """The tensors of inputs by name: `x` for a lone one, `x[0]`, `x[1]` by position, else the argument's."""
+    """The tensors of inputs by name: `x` for a single one, `x[0]`, `x[1]` by position, else the argument's name."""
     if isinstance(x, Tensor):
         return {"x": x}
     return {**{f"x[{i}]": tensor for i, tensor in enumerate(x.args)}, **x.kwargs}
 
 
 def mapped(x: AnyInputs, change: Callable[[Tensor], Tensor]) -> AnyInputs:
-    """The inputs that a function makes of each tensor."""
+    """The inputs with a function applied to each tensor."""
     return change(x) if isinstance(x, Tensor) else x.mapped(change)
 
 
 def call(network: Callable[..., Any], x: AnyInputs) -> Any:
-    """The output of a network, or of anything that is called as one."""
+    """The output of a network, or of any function with a network's arguments."""
     return network(x) if isinstance(x, Tensor) else network(*x.args, **x.kwargs)
 
 
 def same(one: AnyInputs, other: AnyInputs) -> bool:
-    """True where every tensor of two inputs of one kind is the same, number by number."""
+    """True if every tensor of two inputs of one kind has the same numbers."""
     return all(torch.equal(a, b) for a, b in zip(tensors(one).values(), tensors(other).values(), strict=True))
 
 
 def sizes(x: AnyInputs) -> list[int] | dict[str, list[int]]:
-    """Shapes as plain data: of a lone tensor its own, else one a name."""
+    """Shapes as plain data: that of a single tensor, else a dict by name."""
     if isinstance(x, Tensor):
         return list(x.shape)
     return {name: list(tensor.shape) for name, tensor in tensors(x).items()}

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-# Whole numbers up to here are seldom bytes.
+# Integers up to this value are rarely bytes.
 _FEW_LEVELS = 32
 
-# Images that a mean and a standard deviation have normalised seldom leave -3..3, and reach 10 where a channel is nearly
-# constant; bytes reach 255. A choice between the two.
+# Images normalised by mean and standard deviation rarely leave -3..3, and reach 10 where a channel is nearly constant;
+# bytes reach 255. The limit lies between the two.
 _NORMALISED = 20.0
 
 
@@ -22,7 +22,8 @@ def normalise(images: Tensor, mean: list[float] | None, std: list[float] | None)
 
     Args:
         images: shape `(N, C, H, W)`, floating point.
-        mean, std: one number a channel, as the network was trained with; None leaves them out.
+        mean: one number a channel, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
 
     Raises:
         ValueError: not one number a channel, or a `std` that is not above 0.
@@ -39,8 +40,8 @@ def unscaled(images: Tensor, remedy: str, used: Tensor | None = None) -> tuple[s
 
     Args:
         images: before mean and std.
-        remedy: how to divide, with `{full}` for the number that stands for full brightness.
-        used: images after mean and std, where these are known.
+        remedy: instruction for dividing, with `{full}` for the value of full brightness.
+        used: images after mean and std, if these are known.
     """
     low, high = float(images.min()), float(images.max())
     most = max(-low, high)
@@ -49,7 +50,7 @@ def unscaled(images: Tensor, remedy: str, used: Tensor | None = None) -> tuple[s
     whole = high > 1 and torch.equal(images, images.round())
     if not whole and min(most, most if used is None else float(used.abs().max())) <= _NORMALISED:
         return ()
-    # Bytes and 16-bit pixels; the digits of a smaller scale, such as 0..16, have their largest as full.
+    # Bytes and 16-bit pixels; for a smaller scale, such as 0..16, the largest value is full brightness.
     least = _FEW_LEVELS if whole else _NORMALISED
     full = next((full for full in (255, 65535) if least < most <= full), most)
     kind = "whole numbers" if whole else "values"
@@ -60,13 +61,13 @@ def unscaled(images: Tensor, remedy: str, used: Tensor | None = None) -> tuple[s
 
 
 def by_turns(labels: ArrayLike, limit: int | None) -> NDArray[np.int64]:
-    """Row numbers that take an image of each class in turn, each class in stored order.
+    """Row numbers in an order that takes one image of each class in turn, each class in stored order.
 
     A prefix of this order is balanced until the rarest class runs out, whatever order the rows are stored in.
 
     Args:
         labels: shape `(N,)`, integers.
-        limit: how many rows to take; None takes all.
+        limit: number of rows to take; None takes all.
 
     Raises:
         ValueError: a limit outside `1..N`.

@@ -22,7 +22,7 @@ from rramsweep.npz import native
 
 _END = object()
 
-# Stands for labels that come beside a dict, not in it.
+# Key of labels that come next to a dict, not in it.
 _BESIDE = ""
 
 # One sample: `(argument of the forward or its position, tensor)` of each input, and the targets.
@@ -42,20 +42,20 @@ def from_dataset(
 ) -> Data:
     """The samples of a torch `Dataset`, each read once, in the dataset's own order.
 
-    A sample is `(x, y)`; of a network with several inputs `(a, b, y)` or `((a, b), y)`, by position, or
-    `({name: a}, y)` or one dict with the labels in it, by the names of the forward's arguments. A `DataLoader` gives
+    A sample is `(x, y)`; for a network with several inputs it is `(a, b, y)` or `((a, b), y)`, by position, or
+    `({name: a}, y)` or one dict that includes the labels, by the names of the forward's arguments. A `DataLoader` gives
     batches of them.
 
-    Tensors are passed on as the samples hold them, so they must be what the network takes: end the dataset's
-    transform with `ToTensor()` and `Normalize(...)`. Arrays and numbers become tensors. A transform that draws at
-    random is drawn once, so that every chip reads the same inputs. As in `Data`, integers in y are labels and
-    floating-point numbers in y are to be predicted; integers in x are token ids.
+    Tensors are passed on unchanged, so they must be in the form that the network takes: end the dataset's transform
+    with `ToTensor()` and `Normalize(...)`. Arrays and numbers become tensors. A random transform is applied once, so
+    that every chip reads the same inputs. As in `Data`, integers in y are labels and floating-point numbers in y are to
+    be predicted; integers in x are token ids.
 
     Args:
         dataset: map-style (`len(dataset)`, `dataset[i]`) or iterable and finite; or a `DataLoader`.
-        limit: read the first so many samples; None reads all.
+        limit: number of samples to read, from the first on; None reads all.
         n_classes: of labels; None takes the largest label plus one.
-        name: what the samples are, for plots; None takes the dataset's class name.
+        name: name of the samples in plots; None takes the dataset's class name.
         inputs: keys of a dict that go to the forward; None takes all but the labels.
         labels: key of the targets in a dict; None takes `y`, `labels` or `label`.
         padding: for sequences of different lengths, which are padded at their end to the longest: the value by input,
@@ -73,7 +73,7 @@ def from_dataset(
         )
     source = dataset.dataset if isinstance(dataset, DataLoader) else dataset
     title = name or type(source).__name__
-    # At least one, so that a limit of 0 is refused below like any other that is out of range.
+    # At least one, so that a limit of 0 is refused below like any other limit that is out of range.
     most = None if limit is None else max(limit, 1)
     samples = list(_read(dataset, title, most, partial(_sample, inputs=inputs, labels=labels)))
     if not samples:
@@ -104,7 +104,7 @@ def from_dataset(
         y = y.long()
     x = _inputs(columns)
     n_classes = n_classes if n_classes is not None else Data.count_classes(y)
-    # Channels first, as ToTensor gives them: what is no picture may well hold whole numbers.
+    # Channels first, as ToTensor gives them: inputs other than pictures may well hold integers.
     picture = isinstance(x, Tensor) and x.is_floating_point() and x.ndim == 4 and x.shape[1] in (1, 3)
     how = "divide by {full} in the Dataset, as torchvision.transforms.ToTensor() does"
     notes = unscaled(x, how) if isinstance(x, Tensor) and picture else ()
@@ -146,7 +146,7 @@ def _read(
 
 
 def _unbatched(batches: Iterable[Any]) -> Iterator[Any]:
-    """The samples of batches in which every leaf is a tensor with an axis of samples."""
+    """Split batches, in which every leaf is a tensor with an axis of samples, into samples."""
     for batch in batches:
         if isinstance(batch, Tensor):
             yield from batch
@@ -165,7 +165,7 @@ def _unbatched(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _sample(sample: Any, number: int, inputs: Sequence[str] | None, labels: str | None) -> Sample:
-    """A sample of any of the forms that `from_dataset` takes."""
+    """Convert a sample of any form that `from_dataset` accepts."""
     if isinstance(sample, Mapping) and all(isinstance(key, str) for key in sample):
         names, target = roles(list(sample), inputs, labels)
         return {name: _tensor(sample[name], name, number) for name in names}, _tensor(sample[target], target, number)
@@ -191,7 +191,7 @@ def _sample(sample: Any, number: int, inputs: Sequence[str] | None, labels: str 
 
 
 def _is_index(sample: Sequence[Any]) -> bool:
-    """True for what is rather `(x, y, index)` or `(x, y, path)` than two inputs and a label."""
+    """True for a triple that is more likely `(x, y, index)` or `(x, y, path)` than two inputs and a label."""
 
     def is_single(part: Any) -> bool:
         if isinstance(part, Tensor | np.ndarray):
@@ -217,7 +217,7 @@ def _tensor(value: Any, role: str, number: int) -> Tensor:
 
 
 def _stack(tensors: list[Tensor], role: str, fill: float | None) -> Tensor:
-    """Tensors of one shape and type as one; with a `fill`, those shorter along their first axis are padded by it."""
+    """Stack tensors of one shape and type; with a `fill`, shorter ones are padded with it along their first axis."""
     first = tensors[0]
     longest = max((len(tensor) for tensor in tensors if tensor.dim()), default=0)
     for number, tensor in enumerate(tensors):

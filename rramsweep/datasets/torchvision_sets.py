@@ -1,11 +1,11 @@
 """The sets that torchvision reads, from a local folder: MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100.
 
-Nothing is downloaded unless it is asked for. Each loader returns `(pixel / 255 - mean) / std`, the images of the
-classes by turns, so that a limit keeps a balanced part of the original.
+Nothing is downloaded unless `download` is set. Each loader returns `(pixel / 255 - mean) / std`, one image of each
+class in turn, so that a limit keeps a balanced part of the original.
 
-The default `mean` and `std` are those of all pixels / 255 of the training split, the customary ones. A network
-wants what it was trained with, which may be others: many CIFAR-10 networks were trained with a `std` near 0.20
-(the mean of each image's own deviation) or with ImageNet's numbers.
+The default `mean` and `std` are the customary ones, of all pixels / 255 of the training split. A network needs those
+that it was trained with, which may differ: many CIFAR-10 networks were trained with a `std` near 0.20 (the mean of each
+image's own deviation) or with ImageNet's numbers.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ def mnist(
     """MNIST: handwritten digits, `x` of shape `(N, 1, 28, 28)`; 60,000 training and 10,000 test images.
 
     Args:
-        root: the folder that torchvision was given: it holds `MNIST/raw/` with the unpacked idx files.
+        root: torchvision's root folder, which holds `MNIST/raw/` with the unpacked idx files.
         split: `"train"` or `"test"`.
         limit: keep this many images, balanced over the classes; None keeps all.
-        mean, std: one number a channel, as the network was trained with; None leaves them out.
-        download: let torchvision fetch what is not there.
+        mean: one number a channel, as the network was trained with; None subtracts nothing.
+        std: likewise; None divides by nothing.
+        download: let torchvision fetch missing files.
 
     Raises:
-        ValueError: the files are not there or damaged, the download failed, or a parameter does not fit.
+        ValueError: the files are missing or damaged, the download failed, or a parameter does not fit.
 
     Source: LeCun, Cortes, Burges, The MNIST database of handwritten digits.
     """
@@ -122,7 +123,7 @@ def _load(
     std: list[float] | None,
     download: bool,
 ) -> Data:
-    from torchvision import datasets  # a second of imports that no other loader needs
+    from torchvision import datasets  # takes a second, and no other loader needs it
 
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}: choose one of these")

@@ -13,8 +13,8 @@ from rramsweep.errors import ValidationError, one_of
 
 EDGES = ("clip", "positive", "none")
 
-# The widest RRAM windows in print end near 4 mS, the narrowest near 1 uS. A `g_max_uS` outside these bounds is
-# far more likely to be a value in siemens or nanosiemens than a device.
+# The widest published RRAM windows end near 4 mS, the narrowest near 1 uS. A `g_max_uS` outside these bounds is far
+# more likely a value in siemens or nanosiemens than a device.
 PLAUSIBLE_G_MAX_US = (1e-2, 1e5)
 
 # Finer levels than this are not distinguished by the 24 bits of a float32's significand.
@@ -29,13 +29,13 @@ class Device:
         g_min_uS: lower end of the window (HRS), at least 0.
         g_max_uS: upper end of the window (LRS), above `g_min_uS`.
         step_uS: distance of neighbouring programmable levels, counted from `g_min_uS`; None is continuous.
-        levels: number of equally spaced levels over the whole window (at least 2); excludes `step_uS`.
+        levels: number of equally spaced levels over the whole window, at least 2; not together with `step_uS`.
         edge: policy for conductances outside the window after each stage. `clip` confines it to the window
             (PyRRAM-Sim), `positive` only keeps it at or above 0, `none` leaves it (closed-form tests).
 
     Raises:
-        ValueError: a bound is not finite, negative, reversed or looks like another unit; both or impossible
-            levels; an unknown edge.
+        ValueError: a bound is not finite, negative, reversed or looks like another unit; both `step_uS` and `levels`,
+            or impossible ones; an unknown edge.
     """
 
     version: ClassVar[int] = 1
@@ -115,7 +115,7 @@ class Device:
         return level.mul_(step).add_(self.g_min_uS).clamp_(max=self.g_max_uS)
 
     def confine_(self, g_uS: Tensor) -> Tensor:
-        """Apply the edge policy, in place; done after each stage."""
+        """Apply the edge policy in place, as after each stage."""
         _check_tensor(g_uS)
         if self.edge == "clip":
             return g_uS.clamp_(self.g_min_uS, self.g_max_uS)
@@ -137,7 +137,7 @@ class Cells:
     Axis 0 counts bit lines (outputs); the other axes together count word lines (inputs).
 
     Args:
-        g_uS: conductance now, as the stage before left it.
+        g_uS: present conductance, as left by the previous stage.
         target_uS: the quantised target conductance.
         device: the cell's window.
         t_s: seconds since programming.

@@ -1,8 +1,8 @@
 """Random streams with names: the only place in the package that makes randomness.
 
 A stream depends on its seed and its name, never on a parameter's value, on the order of work, on the batch of
-chips or on a thread count. Switching one effect on therefore leaves every other draw as it was, the levels of a
-sweep are paired chip by chip, and chip 17 is the same chip alone, in a batch and after a resume.
+chips or on a thread count. Switching one effect on therefore leaves every other draw unchanged, the levels of a sweep
+are paired chip by chip, and chip 17 is the same chip alone, in a batch and after a resume.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from rramsweep.errors import ValidationError
 from rramsweep.limits import SEED_LIMIT
 
-# Part of every point's identity: a change here makes other chips.
+# Part of every point's identity: raise it with every change that gives other chips.
 STREAMS_VERSION = 1
 
 
@@ -44,7 +44,7 @@ def _template() -> bytes:
 
 
 class _State(threading.local):
-    """A thread's own generator state to fill: making one for each stream costs more than hashing its name."""
+    """Generator state of a thread, filled anew for each stream: allocating one costs more than hashing a name."""
 
     def __init__(self) -> None:
         self.words = array("I", _template())
@@ -58,11 +58,11 @@ _state = _State()
 class Stream:
     """A named source of random numbers.
 
-    A stream is a value, not a state: the same stream gives the same numbers at each draw. A law that
-    needs several independent draws takes a `child` for each.
+    A stream is a value, not a state: the same stream gives the same numbers at each draw. A law that needs several
+    independent draws takes a `child` for each.
 
     Values are bit-identical under one vector instruction set of torch's CPU kernels (AVX2 and newer on x86-64);
-    other processors differ in the last bits of a normal draw, as torch's own generator does. A GPU draws others.
+    on other processors the last bits of a normal draw differ, as with torch's own generator. A GPU gives other draws.
 
     Args:
         seed: the chip, `0 <= seed < 2**63`.
@@ -92,8 +92,8 @@ class Stream:
     def shared(self) -> Stream:
         """Stream of the same chip and stage that all layers and cell arrays share.
 
-        For what one draw moves on the whole chip, such as a chip-to-chip gain; `(layer, cell, stage, ...)` becomes
-        `("*", "*", stage, ...)`.
+        For a quantity that is drawn once for the whole chip, such as a chip-to-chip gain; `(layer, cell, stage, ...)`
+        becomes `("*", "*", stage, ...)`.
         """
         seed = self.seed if self.shared_seed is None else self.shared_seed
         return Stream(seed, (SHARED, SHARED, *self.name[2:]), self.device, self.to)
@@ -101,7 +101,7 @@ class Stream:
     def generator(self) -> torch.Generator:
         """New torch generator at the start of this stream."""
         key = repr((STREAMS_VERSION, self.seed, *self.name)).encode()
-        if self.device.type != "cpu":  # counter-based there, so that 64 bits of the name are the whole state
+        if self.device.type != "cpu":  # a GPU's generator is counter-based: a seed of 64 bits is its whole state
             seed = int.from_bytes(hashlib.shake_128(key).digest(8), "little")
             return torch.Generator(self.device).manual_seed(seed)
         words = array("I", hashlib.shake_128(key).digest(4 * _WORDS))
@@ -205,8 +205,8 @@ class JoinedStream:
     """Streams of several joined arrays of cells as one, with the draws of a `Stream`.
 
     Args:
-        parts: each array's stream and its number of cells, or of those of a piece of it.
-        generators: of arrays in pieces, kept from one piece to the next; None for whole arrays.
+        parts: each array's stream, and the number of cells of the array or of its piece.
+        generators: generators of arrays in pieces, kept from one piece to the next; None for whole arrays.
     """
 
     def __init__(

@@ -23,13 +23,13 @@ AXES = ("g_uS", "t_s")
 VALUES = ("mu_uS", "sigma_uS")
 NEEDED = ("g_uS", *VALUES)
 
-# What may stand between the columns of a CSV, and its name.
+# Delimiters of a CSV, with their names.
 DELIMITERS = {",": "','", ";": "';'", "\t": "tabulators"}
 
-# Python reads more than this as a number: digits with underscores between them, and those of other scripts.
+# Form of a number. Python's float accepts more: underscores between digits, and digits of other scripts.
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
-# No device's window ends below (`device.PLAUSIBLE_G_MAX_US`): a table that does is in another unit.
+# No device's window ends below this (`device.PLAUSIBLE_G_MAX_US`): a table that ends below is in another unit.
 SMALLEST_G_MAX_US = 1e-2
 
 Array = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Grid:
 
     Args:
         g_uS: conductances, shape (n,), ascending, at least two, none below 0.
-        t_s: times in seconds, shape (m,), ascending and above 0; None where the table has none (m = 1).
+        t_s: times in seconds, shape (m,), ascending and above 0; None for a table without times (m = 1).
         mu_uS: mean shift, shape (n, m).
         sigma_uS: standard deviation, shape (n, m), none below 0.
 
@@ -82,7 +82,7 @@ class Grid:
             raise ValueError(f"sigma_uS must be at least 0, got {self.sigma_uS.min():g}: give standard deviations")
 
     def at(self, t_s: float) -> tuple[Array, Array]:
-        """`(mu_uS, sigma_uS)` at one time, each (n,): linear in log t, outside the times those of the nearest end."""
+        """`(mu_uS, sigma_uS)` at one time, each (n,): linear in log t, and constant beyond the first and last time."""
         weights = np.ones(1)
         if self.t_s is not None:
             now, times = np.log(max(t_s, self.t_s[0])), np.log(self.t_s)
@@ -90,7 +90,7 @@ class Grid:
         return self.mu_uS @ weights, self.sigma_uS @ weights
 
     def digest(self) -> str:
-        """Hash of the numbers: the same for the same table in another file, order of rows or format."""
+        """Hash of the numbers, which does not depend on file, format or order of rows."""
         sha = hashlib.sha256()
         for array in (self.g_uS, self.t_s, self.mu_uS, self.sigma_uS):
             sha.update(b"none" if array is None else f"{array.shape}".encode() + array.astype("<f8").tobytes())
@@ -100,18 +100,18 @@ class Grid:
 def read_grid(path: str, delimiter: str = ",", decimal: str = ".") -> Grid:
     """Read a table from a file.
 
-    CSV: a header that names the columns `g_uS, mu_uS, sigma_uS` and, where the table is one over times, `t_s`; one
-    row for each conductance (and each time), in any order; lines that begin with `#` are comments. `.npz`: arrays of
-    these names, `g_uS` (n,), `t_s` (m,), and `mu_uS`, `sigma_uS` of shape (n,) without times and (n, m) with them.
+    CSV: a header with the columns `g_uS, mu_uS, sigma_uS` and, for a table over times, `t_s`; one row for each
+    conductance (and each time), in any order; lines that begin with `#` are comments. `.npz`: arrays of these names,
+    `g_uS` (n,), `t_s` (m,), and `mu_uS`, `sigma_uS` of shape (n,) without times or (n, m) with them.
 
     Args:
-        path: the file, relative to where the command runs.
-        delimiter: between the columns of a CSV, one character: `,`, `;` or a tabulator.
-        decimal: mark of a CSV's numbers, `.` or `,`.
+        path: the file, relative to the working directory of the command.
+        delimiter: character between the columns of a CSV: `,`, `;` or a tabulator.
+        decimal: decimal mark of a CSV's numbers, `.` or `,`.
 
     Raises:
-        ValueError: no such file or another kind, a delimiter or mark that cannot be, a column or array missing or
-            unknown, a cell that is no number, a grid with gaps or repeats, and what `Grid` refuses.
+        ValueError: no such file or another kind, an invalid delimiter or mark, a column or array missing or unknown, a
+            cell that is not a number, a grid with gaps or repeats, and what `Grid` refuses.
     """
     file = Path(path)
     if decimal not in (".", ",") or delimiter not in DELIMITERS or delimiter == decimal:
@@ -187,10 +187,10 @@ def _read_npz(file: Path) -> Grid:
 
 
 def _check_delimiter(lines: list[str], delimiter: str) -> None:
-    """Check that the columns are not separated by another character than is expected.
+    """Check that the columns are not separated by another character than `delimiter`.
 
     Raises:
-        ValueError: names it, and how to read the file.
+        ValueError: names the character and the setting that reads the file.
     """
     if not lines or delimiter in lines[0]:
         return
@@ -213,7 +213,7 @@ def _with_point(cell: str, n: int) -> str:
 
 
 def _number(cell: str, n: int, row: list[str]) -> float:
-    """Parse a field of a CSV that reads as the same number to a person."""
+    """Parse a field of a CSV, refusing text that Python reads as another number than a person does."""
     text = cell.strip()
     try:
         number = float(text)

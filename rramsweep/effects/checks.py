@@ -1,4 +1,4 @@
-"""Checks of parameters, notes and a clamped normal draw that several effects share."""
+"""Checks of parameters, notes, and a clamped normal draw, shared by several effects."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def above_zero(name: str, value: float, meaning: str) -> None:
     Args:
         name: of the parameter.
         value: to be checked.
-        meaning: of the value with its unit and an example, for the remedy.
+        meaning: description of the value with its unit and an example, for the remedy.
 
     Raises:
         ValueError: states the constraint, the value and the remedy.
@@ -105,7 +105,7 @@ def source_notes(law: EffectBase) -> list[Sentence]:
 
 
 def drift_notes(law: object, t_s: float, t0_s: float, acceleration: float) -> list[Sentence]:
-    """Notes on a law that begins at t0 and is read at t, while time runs faster by a factor."""
+    """Notes on a law that begins at t0 and is read at t, with time accelerated by a factor."""
     notes = []
     if t_s * acceleration <= t0_s:
         notes.append(by_law(f"{{law}}: drift begins at t0_s={t0_s:g} s, so it does nothing at t_s={t_s:g} s", law))

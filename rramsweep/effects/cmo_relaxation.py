@@ -32,16 +32,16 @@ LAST_S = 10 * UNITS_S["y"]
 class CmoRelaxation(EffectBase):
     """`G(t) = G + strength N(-0.0890 ln t, (0.0420 ln t + 0.4118)^2)` uS, t in s; an increment on the written cell.
 
-    The same at every conductance. At 1 s, 1 h, 1 d, 10 y: mean 0, -0.73, -1.01, -1.74 uS, standard deviation 0.41,
-    0.76, 0.89, 1.23 uS [D]. It counts from programming (`t0_s` is 0): `t_s=0` is the cell as it was written, and the
-    0.41 uS that stand at 1 s are part of the law. Between 0 and 1 s it is refused: the fit's width falls to 0 at
-    55 us. A chip read at several times is one trajectory with independent increments, correlation
-    `sd(t1) / sd(t2)`; that is an assumption, as no correlation is published.
+    The law is the same at every conductance. At 1 s, 1 h, 1 d, 10 y: mean 0, -0.73, -1.01, -1.74 uS, standard deviation
+    0.41, 0.76, 0.89, 1.23 uS [D]. Time counts from programming (`t0_s` is 0): `t_s=0` is the written cell, and the
+    0.41 uS reached at 1 s are part of the law. Times between 0 and 1 s are refused, as the fit's width falls to 0 at
+    55 us. A chip read at several times is one trajectory with independent increments and correlation `sd(t1) / sd(t2)`,
+    which is an assumption, as no correlation is published.
 
     Source: IBM AIHWKit, `ReRamCMONoiseModel` [R: reram.py], for Falcone et al., arXiv:2502.04524; windows of 8 to
-    90 uS with one device a weight. AIHWKit adds it to the written conductance, so it holds no programming error.
+    90 uS with one device a weight. AIHWKit adds it to the written conductance, so it contains no programming error.
 
-    It is not read noise (1/f), which AIHWKit adds besides, and no tails are known.
+    It does not include read noise (1/f), which AIHWKit adds separately, and no tails are known.
 
     Args:
         strength: multiplies the change; 1 is the fit.
@@ -65,6 +65,7 @@ class CmoRelaxation(EffectBase):
         finite("strength", self.strength, least=0.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) at `cells.t_s`; unchanged at 0 s and at strength 0."""
         self.check_time(cells.t_s)
         if cells.t_s == 0 or self.strength == 0:
             return cells.g_uS
@@ -76,6 +77,11 @@ class CmoRelaxation(EffectBase):
         return change_uS.mul_(unit * SD_AT_1_S_US).add_(unit * MEAN_US * log_time).add_(cells.g_uS)
 
     def check(self, device: Device) -> None:
+        """Check that the device's window lies in the fitted range, unless the law is scaled.
+
+        Raises:
+            ValidationError: states the range, the window and the remedy.
+        """
         if not self.scale and not (G_US[0] <= device.g_min_uS and device.g_max_uS <= G_US[1]):
             raise ValidationError(
                 by_law(f"{{law}} was fitted in {G_US[0]:g}..{G_US[1]:g} uS", self),
@@ -86,6 +92,11 @@ class CmoRelaxation(EffectBase):
             )
 
     def check_time(self, t_s: float) -> None:
+        """Check that the time is 0 or at least 1 s.
+
+        Raises:
+            ValidationError: states the times that the law covers.
+        """
         if 0 < t_s < FIRST_S:
             raise ValidationError(
                 by_law(f"{{law}} covers t_s = 0 and from {FIRST_S:g} s on", self),
@@ -95,6 +106,7 @@ class CmoRelaxation(EffectBase):
             )
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
+        """Notes on a chip read at 0 s, on a scaled window, and on times beyond 10 years."""
         notes = []
         if t_s == 0:
             notes.append(by_law("{law} does nothing at t_s=0, just after programming", self))

@@ -1,4 +1,4 @@
-"""Range of conductances of a fit or a table, and the law of a device beyond it."""
+"""Range of conductances of a fit or table, and the rule for devices outside it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from rramsweep.errors import Sentence, ValidationError, by_law, one_of
 
 OUTSIDE = ("refuse", "clamp", "scale")
 
-# Ends that agree to this are one end: a window given as 88.19 may have been computed as 88.19000000000001.
+# Ends that agree to this relative tolerance are equal: 88.19 may have been computed as 88.19000000000001.
 CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """The conductances that a law was measured at, `low_uS..high_uS`, and what happens outside.
+    """The range of conductances that a law was measured in, `low_uS..high_uS`, and the rule outside of it.
 
-    `refuse`: a device's window must lie inside. `clamp`: beyond an end the law is that of the end. `scale`: with
-    `k = g_max / high`, the law at G is k times what was measured at `G / k`, as for a cell of k times the area; the
-    window's low end must then still lie at or above `k low`, since scaling keeps the ratio of the two ends.
+    `refuse`: a device's window must lie inside. `clamp`: beyond an end, the law of that end applies. `scale`: with
+    `k = g_max / high`, the law at G is k times that measured at `G / k`, as for a cell with k times the area; the
+    window's low end must then be at least `k low`, since scaling keeps the ratio of the two ends.
 
-    Cells that earlier stages pushed out of the window get the law of the nearest end under all three.
+    Under all three, cells that earlier stages pushed out of the window get the law of the nearest end.
 
     Args:
         law: name of the effect, for messages.
@@ -103,6 +103,6 @@ class Coverage:
         ]
 
     def equivalent(self, g_uS: Tensor, device: Device) -> Tensor:
-        """Conductances in the measured range with the law of the given ones: divided by k, clamped; a new tensor."""
+        """Conductances in the measured range that have the law of the given ones: divided by k and clamped."""
         k = self.factor(device)
         return (g_uS if k == 1 else g_uS / k).clamp(self.low_uS, self.high_uS)

@@ -22,20 +22,21 @@ class GaussianTail(EffectBase):
 
     With s = `tail_share` and k = `tail_ratio`, `c^2 = 1 / (1 - s + s k^2)` keeps the variance of `Gaussian` at
     `sigma(G)^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2`; the kurtosis is `3 c^4 (1 - s + s k^4)`, and x lies beyond
-    +-a with `2 (1 - s) Q(a / c) + 2 s Q(a / (k c))`, Q the normal tail. An increment on what stands; s = 0 or k = 1
-    is `Gaussian`, draw by draw.
+    +-a with probability `2 (1 - s) Q(a / c) + 2 s Q(a / (k c))`, Q the normal tail. An increment on the present
+    conductance; s = 0 or k = 1 is `Gaussian`, draw by draw.
 
-    Measured HfOx cells have more of them far out than a normal law: 5.0, 2.5, 0.8 % beyond 3, 4, 6 robust sigma (half
-    of the way from the 16 to the 84 % quantile) after 1 s, where a normal law has 0.27, 0.006, 0 % [X]. The defaults
-    0.134 and 3.62 are a fit to these three: 4.6, 2.7, 0.8 %; 0.088 and 3.07 to those of 1e5 s, 2.9, 1.25, 0.31 %: 2.7,
-    1.4, 0.30 % [X]. A normal law of the same sigma has too wide a core and too few far cells.
+    Measured HfOx cells have heavier tails than a normal law: 5.0, 2.5, 0.8 % lie beyond 3, 4, 6 robust sigma (half the
+    distance between the 16 and 84 % quantiles) after 1 s, where a normal law has 0.27, 0.006, 0 % [X]. The defaults
+    0.134 and 3.62 are fitted to these three shares and give 4.6, 2.7, 0.8 %. The values 0.088 and 3.07 are fitted to
+    those after 1e5 s, 2.9, 1.25, 0.31 %, and give 2.7, 1.4, 0.30 % [X]. A normal law of the same sigma has too wide a
+    core and too few cells far out.
 
-    It is not a law of one technology, nor of time, and its tail is symmetric: the measured law, whose shape goes with
+    It is not a law of one technology, nor of time, and its tail is symmetric: the measured law, whose shape depends on
     conductance and time, is `HfOxRelaxation`.
 
     Args:
         alpha_ind: sigma as a fraction of the device's g_max (not of the window), 0..1.
-        alpha_prop: sigma as a fraction of the cell's conductance now, 0..1.
+        alpha_prop: sigma as a fraction of the cell's present conductance, 0..1.
         tail_share: share of the cells in the tail, 0..1.
         tail_ratio: standard deviation of the tail over that of the core, at least 1.
 
@@ -59,6 +60,7 @@ class GaussianTail(EffectBase):
         finite("tail_ratio", self.tail_ratio, least=1.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with one error a cell, from the core or the tail; unchanged at strength 0."""
         if self.alpha_ind == 0 and self.alpha_prop == 0:
             return cells.g_uS
         x, core = rng.normal(cells.g_uS.shape), self._core()
@@ -68,5 +70,5 @@ class GaussianTail(EffectBase):
         return spread(x, cells, self.alpha_ind, self.alpha_prop)
 
     def _core(self) -> float:
-        """c, the core's standard deviation as a part of sigma."""
+        """Standard deviation c of the core, as a fraction of sigma."""
         return 1 / math.sqrt(1 + self.tail_share * (self.tail_ratio**2 - 1))

@@ -1,4 +1,4 @@
-"""Measured relaxation of HfOx cells: a core and a tail, a part that persists and a part that each read draws anew."""
+"""Measured relaxation of HfOx cells: core and tail, with a persistent part and a part that is new at each time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ FIRST_S, LAST_S = 0.01, 1e5
 TEN_YEARS_S = 10 * UNITS_S["y"]
 G_MAX_US = 40.0
 
-# Conductances at which the law is tabulated for one time, 0..G_MAX_US: steps of 0.04 uS, far finer than the knots.
+# Number of conductances in 0..G_MAX_US at which the law is tabulated for one time: steps of 0.04 uS, far finer than the
+# knots.
 POINTS = 1001
 
 ROOT = 2  # the measured time at which the chain of persistent draws starts: 1 s
@@ -43,33 +44,33 @@ class HfOxRelaxation(EffectBase):
     """`G(t) = G + mu(G, t) + sigma(G, t) X(t)` as measured on HfOx cells; an increment on the first reading.
 
     mu, sigma^2 and the shape of X are linear in log t between 10 ms, 0.1 s, 1 s and 1e5 s and linear in G between
-    knots; G is the conductance that stands when the relaxation begins. X has mean 0 and variance 1 and is a core
-    (normal) for most cells and a tail (a wider normal, shifted) for a share of them, matched to the shares of cells
-    beyond 3, 4 and 6 robust sigma: 5.0, 2.5, 0.8 % at 1 s, where a normal law has 0.27, 0.006, 0 % [X]. A cell in
-    the tail stays in it while the share does not fall below its own draw.
+    knots; G is the conductance at the beginning of the relaxation. X has mean 0 and variance 1. It is drawn from a
+    normal core for most cells and from a tail (a wider, shifted normal) for a share of them, matched to the shares of
+    cells beyond 3, 4 and 6 robust sigma: 5.0, 2.5, 0.8 % at 1 s, where a normal law has 0.27, 0.006, 0 % [X]. A cell in
+    the tail stays in it as long as the share does not fall below its own draw.
 
     A chip read at several times is one trajectory. The normal draw under X has a persistent part, a Gauss-Markov
     chain over the measured times, and a transient part, new at each time. The change then correlates as measured, to
     0.03 over all cells: 0.45 (10 ms, 0.1 s), 0.58 (0.1 s, 1 s), 0.36 (1 s, 1e5 s), 0.30 (10 ms, 1 s), 0.25 (0.1 s,
     1e5 s), 0.14 (10 ms, 1e5 s) [X].
 
-    It counts from the first reading, right after the last pulse (`t0_s` is 0): `t_s=0` is the written cell. Between 0
-    and 10 ms it is refused, and beyond 10 years unless `beyond_10y`. After 1e5 s mu and sigma^2 go on with the slope
-    in log t since 1 s, with the shape and the persistent draw of 1e5 s: an extrapolation, which `notes` states.
+    Time counts from the first reading, right after the last pulse (`t0_s` is 0): `t_s=0` is the written cell. Times
+    between 0 and 10 ms are refused, and those beyond 10 years unless `beyond_10y`. After 1e5 s, mu and sigma^2 continue
+    with the slope in log t since 1 s, with the shape and the persistent draw of 1e5 s; `notes` reports this
+    extrapolation.
 
     Source: readings of technology C (0 to 40 uS, almost certainly the device of NeuRRAM) of A. Levy,
     RRAM-Relaxation-Master-Model, MIT licence; the table is fitted by `tests/fit_relaxation.py` to 8,102 of the 16,204
     cells that were read at all four times [X].
 
     It is not measured between 1 s and 1e5 s (the correlation of two times in between is interpolated), nor at other
-    temperatures or after cycling. At 10 ms it has fewer cells beyond 6 uS than were measured (0.13 for 0.33 %), and
-    below 5 uS it has 10 ms and 1 s more alike than they are (correlation 0.33 for 0.16). It holds the drift after
-    the write, and in its transient part some of the read noise: leave `drift` ideal.
+    temperatures or after cycling. At 10 ms it has fewer cells beyond 6 uS than measured (0.13 instead of 0.33 %), and
+    below 5 uS it correlates 10 ms and 1 s more than measured (0.33 instead of 0.16). It contains the drift after the
+    write and, in its transient part, some of the read noise: leave `drift` ideal.
 
     Args:
         strength: multiplies the change; 1 is as measured.
-        scale: True uses the law for another window as if it were 0 to 40 uS: conductances and changes times
-            g_max / 40 uS.
+        scale: True applies the law to another window, with conductances and changes multiplied by g_max / 40 uS.
         beyond_10y: True lets the extrapolation go on beyond 10 years.
 
     Raises:
@@ -91,6 +92,7 @@ class HfOxRelaxation(EffectBase):
         finite("strength", self.strength, least=0.0)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) at `cells.t_s`; unchanged at 0 s and at strength 0."""
         self.check_time(cells.t_s)
         if cells.t_s == 0 or self.strength == 0:
             return cells.g_uS
@@ -104,6 +106,11 @@ class HfOxRelaxation(EffectBase):
         return change_uS.mul_(self.strength * factor).add_(now_uS).view(cells.g_uS.shape)
 
     def check(self, device: Device) -> None:
+        """Check that the device's window ends within the measured range, unless the law is scaled.
+
+        Raises:
+            ValidationError: states the range, the window and the remedy.
+        """
         if not self.scale and device.g_max_uS > G_MAX_US:
             raise ValidationError(
                 by_law(f"{{law}} was measured in 0..{G_MAX_US:g} uS", self),
@@ -114,6 +121,11 @@ class HfOxRelaxation(EffectBase):
             )
 
     def check_time(self, t_s: float) -> None:
+        """Check that the law covers a time: 0, or 10 ms to 10 years, or later with `beyond_10y`.
+
+        Raises:
+            ValidationError: states the times that the law covers.
+        """
         if 0 < t_s < FIRST_S:
             raise ValidationError(
                 by_law(f"{{law}} covers t_s = 0 and from {FIRST_S:g} s on", self),
@@ -130,6 +142,7 @@ class HfOxRelaxation(EffectBase):
             )
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:
+        """Notes on a chip read at 0 s, on a scaled window, and on an extrapolated time."""
         notes = []
         if t_s == 0:
             notes.append(by_law("{law} does nothing at t_s=0, just after programming", self))
@@ -159,7 +172,8 @@ def components(mean: Array, sd: Array, share: Array, ratio: Array, shift: Array)
     """Core mean, core sd, tail mean and tail sd of a mixture with this mean and standard deviation.
 
     Args:
-        mean, sd: of the whole.
+        mean: of the mixture.
+        sd: standard deviation of the mixture.
         share: of the tail.
         ratio: tail sd / core sd.
         shift: (tail mean - core mean) / sd.

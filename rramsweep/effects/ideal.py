@@ -24,4 +24,5 @@ class Ideal(EffectBase):
     silent: ClassVar[bool] = True
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:  # noqa: ARG002
+        """Conductances of the cells, unchanged."""
         return cells.g_uS

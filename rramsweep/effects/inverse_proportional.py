@@ -18,14 +18,14 @@ from rramsweep.errors import Sentence, ValidationError, by_law
 
 @dataclass(frozen=True)
 class InverseProportional(EffectBase):
-    """`G' = G + alpha_inv (g_max^2 / G_t) z`, z ~ N(0, 1) independent per cell: sigma(G) goes with 1 / G.
+    """`G' = G + alpha_inv (g_max^2 / G_t) z`, z ~ N(0, 1) independent per cell: sigma(G) is proportional to 1 / G.
 
     Source: CrossSim's inverse-proportional generic device [R: `generic_device.py`], where G is in units of g_max.
-    An increment on what stands.
+    An increment on the present conductance.
 
     It is not the level deviation of OxRAM theory, whose error *of the resistance* is proportional to resistance
-    (Sci. Rep. 2018, s41598-018-35838-x [R: abstract]): to first order that is an error in proportion to conductance.
-    Over an on/off ratio of r the spread grows r times, so that with a large one it soon exceeds the window.
+    (Sci. Rep. 2018, s41598-018-35838-x [R: abstract]): to first order that is an error proportional to conductance.
+    Over an on/off ratio of r the spread grows by a factor of r, so that for large r it soon exceeds the window.
 
     Args:
         alpha_inv: sigma as a fraction of g_max for a cell at g_max, 0..1.
@@ -44,6 +44,7 @@ class InverseProportional(EffectBase):
         fraction("alpha_inv", self.alpha_inv, "of g_max, for a cell at g_max")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with one normal error a cell; unchanged at strength 0."""
         if self.alpha_inv == 0:
             return cells.g_uS
         z = rng.normal(cells.g_uS.shape)

@@ -22,14 +22,15 @@ class Lognormal(EffectBase):
     """`G' = G exp(s z - s^2/2)` (keeps the mean) or `G' = G exp(s z)` (keeps the median), z ~ N(0, 1) per cell.
 
     s is `sigma_ln`, the standard deviation of ln G; the coefficient of variation is `sqrt(exp(s^2) - 1)` around the
-    mean, which the second form raises by `exp(s^2/2)`. An increment on what stands, never below 0. The law is the
-    same in resistance, where "mean" and "median" refer to conductance all the same.
+    mean, which the second form raises by `exp(s^2/2)`. An increment on the present conductance, never below 0. The law
+    is also lognormal in resistance, but "mean" and "median" refer to conductance.
 
     Source: the multiplicative lognormal of Chen L. et al., DATE 2017 [R2] (median); lognormal resistance in
     joksas/nonideality-aware-mnn-training `nonidealities.py` [R]. HRS currents are lognormal, LRS ones normal, in
     cycling statistics of HfO2 (2013) [R: abstract]; s has no value that holds for a technology.
 
-    It is not a law of one technology, and spreads LRS in proportion, where measured filamentary RRAM is quiet.
+    It is not a law of one technology, and its spread is proportional to G, whereas measured filamentary RRAM has little
+    spread in LRS.
 
     Args:
         sigma_ln: standard deviation of ln G, at least 0; about the relative error while it is small.
@@ -51,6 +52,7 @@ class Lognormal(EffectBase):
         one_of("preserve", self.preserve, PRESERVES)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) times one lognormal factor a cell; unchanged at strength 0."""
         if self.sigma_ln == 0:
             return cells.g_uS
         exponent = rng.normal(cells.g_uS.shape).mul_(self.sigma_ln)

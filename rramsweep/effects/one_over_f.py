@@ -1,4 +1,4 @@
-"""1/f read noise, whose variance grows with the logarithm of time: a law of your own, CMO/HfOx and PCM."""
+"""1/f read noise, whose variance grows with the logarithm of time: with given strengths, of CMO/HfOx and of PCM."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rramsweep.errors import Sentence, by_law
 def growth(t_s: float, t_read_s: float) -> float:
     """`ln((t + t_r) / (2 t_r))`, the growth of a 1/f variance t seconds after the write; natural logarithm.
 
-    It is 0 at t = t_r, and 0 here before that, where the formula turns negative.
+    It is 0 at t = t_r, and is set to 0 before that, where the formula is negative.
     """
     return math.log((t_s + t_read_s) / (2 * t_read_s)) if t_s > t_read_s else 0.0
 
@@ -31,20 +31,19 @@ def growth(t_s: float, t_read_s: float) -> float:
 class OneOverF(EffectBase):
     """`G_read = G + sigma(G, t) z` at every read, `sigma(G, t) = sigma_read(G) sqrt(ln((t + t_r) / (2 t_r)))`.
 
-    `sigma_read^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2` is what 1/f noise adds to the variance in a factor e of
-    time: `var = A ln(f_high / f_low)` for a spectrum A/f. t is the network's `t_s`; up to t_r there is no noise.
+    `sigma_read^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2` is the variance that 1/f noise adds per factor e of time:
+    `var = A ln(f_high / f_low)` for a spectrum A/f. t is the network's `t_s`; up to t_r there is no noise.
 
-    Each read is drawn anew, with the variance that has built up by t: it has the law of one read somewhere in the
-    chip's life. In truth a cell's 1/f noise is correlated. Reads close in time see nearly the same error, so input
-    vectors that follow each other share theirs, and averaging reads, which lowers the variance here as 1/K, hardly
-    helps on a chip. Cells of one conductance have one sigma_read; the measured A is lognormal over cells (Levy et
-    al. [R]), which is left out.
+    Each read is drawn independently, with the variance accumulated by t: this is the law of a single read. The 1/f
+    noise of a real cell is correlated. Reads close in time see nearly the same error, so consecutive input vectors
+    share it, and averaging K reads, which lowers the variance to 1/K here, hardly helps on a chip. Cells of equal
+    conductance have equal sigma_read; the measured lognormal spread of A over cells (Levy et al. [R]) is left out.
 
-    Source: the growth is that of AIHWKit's PCM and CMO models [R]; the strengths are yours.
+    Source: the growth is that of AIHWKit's PCM and CMO models [R]; the strengths are parameters without a source.
 
     Args:
         alpha_ind: sigma_read as a fraction of the device's g_max (not of the window), 0..1.
-        alpha_prop: sigma_read as a fraction of the cell's conductance now, 0..1.
+        alpha_prop: sigma_read as a fraction of the cell's present conductance, 0..1.
         t_read_s: time t_r that a read takes, above 0, in seconds.
 
     Raises:
@@ -65,9 +64,11 @@ class OneOverF(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.alpha_ind == 0 and self.alpha_prop == 0
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with 1/f noise, see `ReadEffect`."""
         constant_uS2 = (self.alpha_ind * layer.spec.device.g_max_uS) ** 2
 
         def variance_uS2(g_uS: Tensor) -> Tensor:
@@ -79,6 +80,7 @@ class OneOverF(EffectBase):
         """Accept every device: nothing was fitted."""
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:  # noqa: ARG002
+        """Note on a chip that is read before the noise has begun to grow."""
         return _too_early(self, t_s, self.t_read_s)
 
 
@@ -86,16 +88,16 @@ class OneOverF(EffectBase):
 class CMOReadNoise(EffectBase):
     """1/f read noise of IBM's CMO/HfOx: `sigma(G, t) = slope_uS log10(G / 1 uS) sqrt(ln((t + t_r) / (2 t_r)))` in uS.
 
-    0.171 uS at 50 uS after 1 s, 0.269 uS after 10 years [D]. The logarithm of G has base 10, that of time is natural:
-    so in AIHWKit's code, whose documentation prints "log" for both. Source: Falcone et al., arXiv:2502.04524
-    [R: AIHWKit `reram.py`]. Each read is drawn anew; see `OneOverF` for what that leaves out.
+    0.171 uS at 50 uS after 1 s, 0.269 uS after 10 years [D]. The logarithm of G has base 10, that of time is natural,
+    as in AIHWKit's code; its documentation prints "log" for both. Source: Falcone et al., arXiv:2502.04524
+    [R: AIHWKit `reram.py`]. Each read is drawn independently; see `OneOverF` for the correlation that this omits.
 
     Valid for windows within 8..90 uS; AIHWKit's device has 9..88.19 uS.
 
     Args:
-        slope_uS: sigma_read a decade of conductance, at least 0.
+        slope_uS: sigma_read per decade of conductance, at least 0.
         t_read_s: time t_r that a read takes, above 0, in seconds.
-        outside: of the range that was fitted: `refuse`, `clamp` or `scale`, see `Coverage`.
+        outside: rule outside the fitted range: `refuse`, `clamp` or `scale`, see `Coverage`.
 
     Raises:
         ValueError: a value outside its range, or an unknown `outside`.
@@ -116,9 +118,11 @@ class CMOReadNoise(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.slope_uS == 0
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with 1/f noise, see `ReadEffect`."""
         device = layer.spec.device
         slope_uS = self.slope_uS * self.coverage.factor(device)
 
@@ -132,6 +136,7 @@ class CMOReadNoise(EffectBase):
         self.coverage.check(device)
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:
+        """Notes on a scaled or clamped law, and on a chip that is read before the noise has begun to grow."""
         return [*self.coverage.notes(device), *_too_early(self, t_s, self.t_read_s)]
 
 
@@ -140,17 +145,18 @@ class PCMReadNoise(EffectBase):
     """1/f read noise of phase change memory, for comparison: `sigma / G = min(q x^-exponent, q_max) sqrt(ln(...))`.
 
     `x = G / 25 uS`; growth in time as in `OneOverF`, with t_r = 250 ns. Source: Joshi et al., Nat. Commun. 2020
-    [R: AIHWKit `pcm.py`]. AIHWKit takes x from the conductance as programmed and counts 20 s more since the write; here
-    it is the conductance now, and t is `t_s`. Each read is drawn anew; see `OneOverF` for what that leaves out.
+    [R: AIHWKit `pcm.py`]. AIHWKit takes x from the programmed conductance and adds 20 s to the time since the write;
+    here x is the present conductance, and t is `t_s`. Each read is drawn independently; see `OneOverF` for the
+    correlation that this omits.
 
     Valid for windows within 0..25 uS. It is not a law of RRAM.
 
     Args:
-        q: sigma_read at 25 uS as a fraction of the cell's conductance now, 0..1.
+        q: sigma_read at 25 uS as a fraction of the cell's present conductance, 0..1.
         exponent: of 1/x, at least 0: lower conductances are noisier.
-        q_max: largest sigma_read as a fraction of the cell's conductance now, 0..1.
+        q_max: largest sigma_read as a fraction of the cell's present conductance, 0..1.
         t_read_s: time t_r that a read takes, above 0, in seconds.
-        outside: of the range that was fitted: `refuse`, `clamp` or `scale`, see `Coverage`.
+        outside: rule outside the fitted range: `refuse`, `clamp` or `scale`, see `Coverage`.
 
     Raises:
         ValueError: a value outside its range, or an unknown `outside`.
@@ -175,15 +181,17 @@ class PCMReadNoise(EffectBase):
 
     @property
     def silent(self) -> bool:
+        """True for a strength of zero."""
         return self.q == 0 or self.q_max == 0
 
     def __call__(self, linear: Linear, x: Tensor, layer: Any, rng: Stream) -> Tensor:
+        """Output of one read with 1/f noise, see `ReadEffect`."""
         device = layer.spec.device
         k = self.coverage.factor(device)
 
         def variance_uS2(g_uS: Tensor) -> Tensor:
             fitted_uS = self.coverage.equivalent(g_uS, device)
-            # 0 uS to a negative power is infinite, which q_max ends.
+            # 0 uS to a negative power is infinite, which q_max limits.
             relative = (fitted_uS / self.coverage.high_uS).pow_(-self.exponent).mul_(self.q).clamp_(max=self.q_max)
             return relative.mul_(fitted_uS).mul_(k).square_()
 
@@ -194,6 +202,7 @@ class PCMReadNoise(EffectBase):
         self.coverage.check(device)
 
     def notes(self, device: Device, t_s: float) -> list[Sentence]:
+        """Notes on a scaled or clamped law, and on a chip that is read before the noise has begun to grow."""
         return [*self.coverage.notes(device), *_too_early(self, t_s, self.t_read_s)]
 
 

@@ -1,4 +1,4 @@
-"""Programming error whose spread is a polynomial of the target, as published fits are."""
+"""Programming error whose spread is a polynomial of the target, as in published fits."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Polynomial(EffectBase):
     """`G' = G_t + strength sigma(G_t) z`, `sigma(G) = c0 + c1 G + c2 G^2 + ...`, z ~ N(0, 1) independent per cell.
 
     The total error against the (quantised) target G_t, read `at_s` seconds after the write; sigma and G in uS. With
-    `outside=scale` and `k = g_max / g_high` it is `k sigma(G / k)`: a fit in uS is never applied to another window
-    as it stands, nor silently beyond its range.
+    `outside=scale` and `k = g_max / g_high` sigma is `k sigma(G / k)`: a fit in uS is never applied to another window
+    unscaled, nor beyond its range without a note.
 
     Published fits are the options of `conf/programming/`: Milo et al., IRPS 2021 [R: CrossSim `RRAM_Milo.py`]; Wan et
     al., Nature 2022, at 1 s [R: CrossSim `RRAM_Wan.py`; AIHWKit `reram.py`]; Falcone et al., arXiv:2502.04524
     [R: AIHWKit `reram.py`]; Joshi et al., Nat. Commun. 2020, phase change memory [R: CrossSim `PCM_Joshi.py`].
 
     It is not heavy-tailed, as measured cells are, and not a law of time: a fit at 1 s contains the relaxation up to
-    then and stays what it is at any `t_s`.
+    1 s and is the same at any `t_s`.
 
     Args:
         coefficients: c0, c1, ... in uS, 1, 1/uS, ...
-        g_low_uS, g_high_uS: ends of the range that was fitted.
+        g_low_uS, g_high_uS: ends of the fitted range.
         at_s: seconds after the write at which the error was read; 0 is right after the last pulse.
-        outside: of the range: `refuse`, `clamp` or `scale`, see `Coverage`.
+        outside: rule outside the range: `refuse`, `clamp` or `scale`, see `Coverage`.
         strength: multiplies sigma; 1 is as published, 0 no error.
 
     Raises:
@@ -62,7 +62,7 @@ class Polynomial(EffectBase):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self.coverage  # noqa: B018 - a range that is none is refused
+        self.coverage  # noqa: B018 - checks the range
         not_negative("at_s", self.at_s)
         not_negative("strength", self.strength)
         if not self.coefficients or not all(math.isfinite(c) for c in self.coefficients):
@@ -79,10 +79,11 @@ class Polynomial(EffectBase):
 
     @property
     def coverage(self) -> Coverage:
-        """Fitted range, and the law outside of it."""
+        """Fitted range, and the rule outside of it."""
         return Coverage("Polynomial", self.g_low_uS, self.g_high_uS, self.outside)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) around the targets, with the fitted spread; unchanged at strength 0."""
         if self.strength == 0 or not any(self.coefficients):
             return cells.g_uS
         sigma_uS = self._sigma(self.coverage.equivalent(cells.target_uS, cells.device))

@@ -20,29 +20,29 @@ from rramsweep.units import acceleration, decades
 
 @dataclass(frozen=True)
 class PowerLawDrift(EffectBase):
-    """`G(t) = G (t / t0)^-nu` for t > t0, nu ~ N(nu_mean, nu_std) drawn once a cell; an increment on what stands.
+    """`G(t) = G (t / t0)^-nu` for t > t0, nu ~ N(nu_mean, nu_std) drawn once a cell; acts on the present conductance.
 
-    Up to t0 nothing happens, so `t_s=0`, just after programming, is the conductance that the stage before left. A
+    Up to t0 nothing happens, so `t_s=0`, just after programming, is the conductance that the previous stage left. A
     chip read at several times is one trajectory: its exponents are frozen. Without `clip_nu`, with L = ln(t / t0):
     mean `exp(-nu_mean L + nu_std^2 L^2 / 2)`, second moment `exp(-2 nu_mean L + 2 nu_std^2 L^2)`, times G and G^2.
 
     Sources: IBM AIHWKit, generic state-independent PCM-like law, nu = 0.1 +- 0.05, t0 = 20 s [R: AIHWKit]. MemTorch
     takes t0 = 1e-12 s [R], which turns nu = 0.1 into a factor of 0.063 after 1 s: a nu means nothing without its t0.
 
-    It is not RRAM: filamentary RRAM shows no systematic nu (AIHWKit says so too [R: docstring]). It is the law of
-    phase-change memory, there for comparison, and what some RRAM papers assume.
+    It is not a law of RRAM: filamentary RRAM shows no systematic nu (AIHWKit says so too [R: docstring]). It is the law
+    of phase-change memory, included for comparison and because some RRAM papers assume it.
 
     Args:
         nu_mean: mean exponent.
         nu_std: spread of the exponent from cell to cell, at least 0.
         clip_nu: True sets negative exponents to 0, as AIHWKit does: no cell drifts upward.
         t0_s: when the drift begins, in seconds since programming.
-        temperature_K: at which the chip is kept; None is the reference temperature.
-        activation_energy_eV: E_a; must be given with a temperature. t becomes t times `units.acceleration`.
-        reference_temperature_K: at which nu was measured.
+        temperature_K: storage temperature of the chip; None is the reference temperature.
+        activation_energy_eV: E_a; required with a temperature. t is multiplied by `units.acceleration`.
+        reference_temperature_K: temperature at which nu was measured.
 
     Raises:
-        ValueError: a value is not finite, negative where none may be, or a temperature without E_a.
+        ValueError: a value is not finite or negative where it must not be, or a temperature without E_a.
     """
 
     version: ClassVar[int] = 1
@@ -64,6 +64,7 @@ class PowerLawDrift(EffectBase):
         self._acceleration()
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) at `cells.t_s`, each cell with its own exponent; unchanged up to `t0_s`."""
         log_time = math.log(10) * decades(cells.t_s * self._acceleration(), self.t0_s)
         if log_time == 0 or (self.nu_mean == 0 and self.nu_std == 0):
             return cells.g_uS
@@ -73,6 +74,7 @@ class PowerLawDrift(EffectBase):
         return nu.mul_(-log_time).exp_().mul_(cells.g_uS)
 
     def notes(self, device: Device, t_s: float) -> Sequence[Sentence]:  # noqa: ARG002
+        """Notes on a drift that has not begun, and on accelerated time."""
         return drift_notes(self, t_s, self.t0_s, self._acceleration())
 
     def _acceleration(self) -> float:

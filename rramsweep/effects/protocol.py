@@ -1,4 +1,4 @@
-"""Interfaces of an effect: the call of its slot, what it declares of itself, and what it may check and note."""
+"""Interfaces of an effect: the call of its slot, its declarations, and optional checks and notes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rramsweep.errors import Sentence, ValidationError, one_of
 # linear(x, W): the layer's own forward on input x with weights W and no bias.
 Linear = Callable[[Tensor, Tensor], Tensor]
 
-# An increment acts on the conductance that stands, a total is the whole error against the target.
+# An increment acts on the present conductance; a total is the whole error against the target.
 KINDS = ("total", "increment")
 
-# Declaration -> its type; those of the second map may depend on parameters.
+# Declaration -> its type. Those of the second map may depend on parameters.
 _FIXED: Mapping[str, Any] = {
     "version": int,
     "cellwise": bool,
@@ -39,12 +39,12 @@ _LIKE, _LIKE_PARAMETER = 0.7, 0.85
 
 
 class EffectBase:
-    """Declarations of an effect, with the values of one that declares nothing.
+    """Declarations of an effect, with their default values.
 
-    A subclass declares by class variables, `cellwise: ClassVar[bool] = True`, which enter no identity. `kind`, `at_s`,
-    `t0_s` and `silent` may be parameters with a default, or properties, where they depend on parameters. A misspelt
-    declaration and one of another type are refused when the class is made. An effect of one's own may do without this
-    base: it then has these values unless it has attributes of these names.
+    A subclass declares by class variables, `cellwise: ClassVar[bool] = True`, which do not enter the identity of a
+    point. `kind`, `at_s`, `t0_s` and `silent` may also be parameters with a default or, if they depend on parameters,
+    properties. A misspelt declaration or one of another type is refused when the class is defined. A user's effect need
+    not derive from this base: the defaults then hold for every attribute that it lacks.
 
     Attributes:
         version: part of every point's identity; raise it when the law gives other conductances.
@@ -55,10 +55,10 @@ class EffectBase:
         measured_until_s: last time at which what the law is fitted to was measured; later ones are shaded in plots.
         source_range: `{parameter: (low, high, note)}` that the source covers; a value outside is noted and shaded.
         kind: one of `KINDS`.
-        at_s: of a total: the time after the write at which it was measured; infinity for a law of time, which contains
-            all of it.
-        t0_s: of an increment that is a law of time: the time after the write from which it counts; None for others.
-        silent: the strength is zero: nothing is drawn, and nothing is counted twice beside another effect.
+        at_s: for a total: the time after the write at which it was measured; infinity for a law of time, which covers
+            all times.
+        t0_s: for an increment that is a law of time: the time after the write at which it begins; None for others.
+        silent: True for zero strength: nothing is drawn, and the effect does not count beside another one.
 
     Raises:
         ValidationError: names the declaration of the subclass and the nearest known one.
@@ -70,21 +70,25 @@ class EffectBase:
     measured_until_s: ClassVar[float] = math.inf
     source_range: ClassVar[Mapping[str, tuple[float, float, str]]] = {}
 
-    # Properties, because a type checker lets both class variables and fields of a dataclass take their place.
+    # Properties, because type checkers accept both class variables and dataclass fields as overrides.
     @property
     def kind(self) -> str:
+        """Reference of the error, one of `KINDS`."""
         return "increment"
 
     @property
     def at_s(self) -> float:
+        """Time in seconds after the write at which a total error was measured."""
         return 0.0
 
     @property
     def t0_s(self) -> float | None:
+        """Time in seconds after the write from which a law of time counts; None for other laws."""
         return None
 
     @property
     def silent(self) -> bool:
+        """True where the effect has no strength."""
         return False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -102,7 +106,7 @@ _DEFAULTS = EffectBase()
 
 
 def declared(effect: object, name: str) -> Any:
-    """Declaration of an effect, or the default where an effect without `EffectBase` has no such attribute."""
+    """Declaration of an effect, or the default if an effect without `EffectBase` has no such attribute."""
     return getattr(effect, name, getattr(_DEFAULTS, name))
 
 
@@ -120,7 +124,7 @@ def _check_declaration(law: type, name: str, is_parameter: bool) -> None:
         if name in _FIXED:
             remedy = f"annotate it as ClassVar, or take another name for what is no {name}"
             raise ValidationError("must be a class variable with a value", remedy, parameter=place)
-        # Without a default the dataclass would take that of the base.
+        # Without a default of its own, the dataclass would take the property of the base as default.
         if value is MISSING:
             raise ValidationError("must have a default", "give one as in NAME: TYPE = DEFAULT", parameter=place)
     if value is MISSING or isinstance(value, property | MemberDescriptorType):
@@ -151,8 +155,8 @@ def _plain(name: str) -> str:
 class Effect(Protocol):
     """A stage that acts once a chip: programming, relaxation, drift, variation or faults.
 
-    `EffectBase` has what an effect may declare of itself; `crossbar.LayerSpec` refuses effects that by their
-    declarations would count an error twice.
+    `EffectBase` lists the declarations of an effect, from which `crossbar.LayerSpec` refuses combinations that would
+    count an error twice.
     """
 
     version: ClassVar[int]
@@ -168,7 +172,7 @@ class Noted(Protocol):
     def notes(self, device: Device, t_s: float) -> Sequence[str | Sentence]:
         """Notes for the user, one sentence each: a scaled window, an extrapolated time.
 
-        Plain text gets the effect's name in front; `errors.by_law` puts it where the sentence wants it.
+        Plain text gets the effect's name in front; with `errors.by_law` the name can stand anywhere in the sentence.
         """
 
 
@@ -180,7 +184,7 @@ class Timed(Protocol):
         """Check that the law covers a time since programming.
 
         Raises:
-            ValueError: states the times that it covers, the one asked for and the remedy.
+            ValueError: states the times that it covers, the given one and the remedy.
         """
 
 

@@ -1,4 +1,4 @@
-"""Noise of a layer's output from the noise of its cells: shared by the laws of read noise."""
+"""Noise of a layer's output computed from the noise of its cells, shared by the laws of read noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rramsweep.devices.streams import Stream
 
-# A variance is a sum of squares: what falls below 0 by more than this share of the largest is no rounding.
+# A variance is a sum of squares: a value below 0 by more than this fraction of the largest is not rounding.
 _ROUNDING = 1e-3
 
 
@@ -20,16 +20,16 @@ def weight_variance(layer: Any, cells_uS2: Iterable[Tensor]) -> Tensor:
 
     Args:
         layer: the `crossbar.ProgrammedLayer` that is read.
-        cells_uS2: variance (uS^2) of each of the layer's arrays of cells, in a new tensor, which is used up.
+        cells_uS2: variance (uS^2) of each of the layer's arrays of cells, in a new tensor, which is overwritten.
 
     Returns:
-        In the shape of the weight on the array. Cells are independent; the reference of `mapping=offset` is
-        no cell and adds nothing.
+        In the shape of the weight on the array. Cells are independent; the reference of `mapping=offset` is not a cell
+        and adds nothing.
     """
-    if layer.spec.wired:  # what a cell's noise is at the output, but for the currents through its neighbours
+    if layer.spec.wired:  # a cell's noise at the output, without the currents through its neighbours
         transfers = layer.transfer.values()
         cells_uS2 = [variance.mul_(transfer**2) for variance, transfer in zip(cells_uS2, transfers, strict=True)]
-    # Arrays of one gain, as the two of a pair, are added first: one multiplication a slice.
+    # Arrays with equal gain, such as both of a pair, are added first: one multiplication a slice.
     by_gain = groupby(zip(layer.gains.values(), cells_uS2, strict=True), key=lambda cell: id(cell[0]))
     slices = (list(cells) for _, cells in by_gain)
     return reduce(Tensor.add_, (reduce(Tensor.add_, (v for _, v in s)).mul_(s[0][0] ** 2) for s in slices))
@@ -41,15 +41,15 @@ def per_output(per_weight: Tensor) -> Tensor:
 
 
 def normal_read(y: Tensor, variance: Tensor, rng: Stream) -> Tensor:
-    """`y + sqrt(variance) z`, a draw of its own for every input vector, output and output position.
+    """`y + sqrt(variance) z` with an independent draw for every input vector, output and output position.
 
     Args:
         y: result of a noise-free read, any shape.
-        variance: of y, likewise, in its unit squared; in a new tensor, which is used up.
+        variance: of y, in the same shape and the squared unit; in a new tensor, which is overwritten.
         rng: the stream of this read.
 
-    The variance is right for a forward that is a product and pads, reshapes or repeats. Others, which would scale it by
-    s instead of s^2, are refused by `network.products.check_product`.
+    The variance is right for a forward that is a product with padding, reshaping or repetition. A forward that scales
+    its output by s would scale the variance by s instead of s^2; `network.products.check_product` refuses it.
 
     Raises:
         ValueError: a variance is negative, so the layer's forward is not a plain product.

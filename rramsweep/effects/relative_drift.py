@@ -22,19 +22,19 @@ REFERENCES = ("target", "current")
 class RelativeDrift(EffectBase):
     """`G' = G + relative_drift G_ref z`, z ~ N(0, 1), drawn once a cell and frozen for the chip's life.
 
-    G_ref is the (quantised) target conductance, as in relative drift = sigma / G_t. Source: Dong et al., "Efficient
-    Calibration for RRAM-based In-Memory Computing using DoRA", arXiv:2504.03763, as quoted by PyRRAM-Sim's
-    README [R2], which says that it is typically below 0.20 [R2]: beyond that the value is an extrapolation.
+    G_ref is the (quantised) target conductance: relative drift = sigma / G_t. Source: Dong et al., "Efficient
+    Calibration for RRAM-based In-Memory Computing using DoRA", arXiv:2504.03763, as quoted by PyRRAM-Sim's README [R2],
+    which gives typical values below 0.20 [R2]; larger values are an extrapolation.
 
-    It is not a law of time (`t_s` plays no part), and not what measured filamentary RRAM shows, where sigma
-    falls toward g_max. It is the drift of a device's life in one number, so it is refused beside a law that holds the
-    drift at all later times already (`HfOxRelaxation`, `CmoRelaxation`, a total over times).
+    It is not a law of time (`t_s` has no influence), and differs from measured filamentary RRAM, where sigma falls
+    toward g_max. It describes the drift over a device's life by one number, so it is refused together with a law that
+    already contains the drift at all later times (`HfOxRelaxation`, `CmoRelaxation`, a total over times).
 
     Args:
         relative_drift: sigma as a fraction of G_ref, 0..1.
-        reference: `target`, or `current` for the conductance that the stage before left (PyRRAM-Sim's code). The
-            standard deviations differ by sqrt(1 + sigma_a^2 / G_t^2), sigma_a the error so far.
-        z_max: clamps z to -z_max..z_max; None leaves it.
+        reference: `target`, or `current` for the conductance that the previous stage left (PyRRAM-Sim's code). The
+            standard deviations differ by a factor of sqrt(1 + sigma_a^2 / G_t^2), sigma_a the error so far.
+        z_max: clamps z to -z_max..z_max; None does not clamp.
 
     Raises:
         ValueError: the fraction is outside 0..1, an unknown reference, or z_max is not above 0.
@@ -58,10 +58,11 @@ class RelativeDrift(EffectBase):
 
     @property
     def silent(self) -> bool:
-        """True for a strength of zero, the default of `drift`, which may stand beside any law."""
+        """True for a strength of zero, the default of `drift`, which is allowed with any other law."""
         return self.relative_drift == 0
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with one normal error a cell; unchanged at strength 0."""
         if self.silent:
             return cells.g_uS
         z = clamped_normal(rng, cells.g_uS.shape, self.z_max)

@@ -32,9 +32,9 @@ class Stuck(EffectBase):
     a window of 133-233 uS (Yousuf et al. 2025 [R2]).
 
     "SA0" and "SA1" mean opposite things in different papers, so they are not used: stuck at LRS, high conductance, is
-    SA0 for Chen L. et al., DATE 2017 [R2] and PytorX [R], and SA1 for Charan et al., JXCDC 2020 [R2]. Source of the
+    SA0 in Chen L. et al., DATE 2017 [R2] and PytorX [R], and SA1 in Charan et al., JXCDC 2020 [R2]. Source of the
     default rates: C.-Y. Chen et al., IEEE Trans. Computers 64(1) 180-190 (2015), 1.75 % and 9.04 % as cited by
-    others [R2], read as 1.75 % at LRS: the other reading swaps the two.
+    others [R2]. They are interpreted as 1.75 % at LRS; the other interpretation swaps the two.
 
     It is not a model of line failures (`StuckLines`), of clusters (`StuckClusters`), or of faults that grow with
     cycling.
@@ -45,8 +45,9 @@ class Stuck(EffectBase):
         g_lrs_uS: where a cell stuck at LRS sits; None is the device's g_max. May lie outside the window.
         g_hrs_uS: where a cell stuck at HRS sits; None is the device's g_min. May lie outside the window.
         distribution: of the conductance of stuck cells: `normal`, `uniform` or `lognormal`.
-        cv_lrs: its standard deviation as a fraction of `g_lrs_uS`; 0 fixes it. At most 1/3 (normal) or 0.577.
-        cv_hrs: the same of `g_hrs_uS`.
+        cv_lrs: standard deviation of this conductance as a fraction of `g_lrs_uS`; 0 fixes it. At most 1/3 (normal) or
+            0.577 (uniform).
+        cv_hrs: the same for `g_hrs_uS`.
 
     Raises:
         ValueError: a rate outside 0..1, rates that sum to more than 1, a value that is negative or not finite, an
@@ -69,6 +70,7 @@ class Stuck(EffectBase):
         check_stuck(self)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with each cell stuck or free by its own draw."""
         if self.p_stuck_lrs == 0 and self.p_stuck_hrs == 0:
             return cells.g_uS
         u = rng.uniform(cells.g_uS.shape)

@@ -20,27 +20,28 @@ from rramsweep.errors import Sentence
 # Radii in cell pitches: below, neighbours hardly share a disc; above, a cluster is wider than most arrays.
 RADII = (1.0, 100.0)
 
-# The least share of a disc's cells that fail: below, a cluster is hardly one.
+# Smallest share of failing cells in a disc; with a smaller one there is hardly a cluster.
 FILL_MIN = 0.2
 
-# Cluster centres a cell, at most. Denser, clusters merge until nothing is left of them, and work goes with their
-# number: at the default rates the law costs as much as 0.9 times the three stages before it, close to this bound 1.3
-# times, and 1.9 times where stuck values are spread (tests/benchmarks/test_law_speed.py).
+# Largest number of cluster centres per cell. Denser clusters merge until none can be distinguished, and the work grows
+# with their number: at the default rates the law takes 0.9 times as long as the three stages before it, close to this
+# bound 1.3 times, and 1.9 times where stuck values are spread (tests/benchmarks/test_law_speed.py).
 CENTRES_MAX = 0.15
 
-# From this radius on the bound falls as 1 / radius, because a wider disc crosses more bit lines, each of them work.
+# From this radius on the bound falls as 1 / radius, because a wider disc crosses more bit lines, each of which is work.
 WIDE_CELLS = 2.0
 
-# Cells of a band of bit lines, about: bands are worked on one by one, so that their cells stay in the cache.
+# Approximate number of cells in a band of bit lines; bands are processed one by one, so that their cells stay in cache.
 _BAND = 131072
 
-# Parents of a band drawn at a time, at most.
+# Largest number of a band's parents that are drawn at once.
 _BLOCK = 2048
 
-# What a parent of LRS counts for beside being a parent: one sum has both numbers, exactly below 4096 of each.
+# Additional weight of a parent of LRS: one sum then holds the numbers of LRS parents and of all parents, exactly below
+# 4096 of each.
 _LRS = 4096.0
 
-# Parents that leave no cell free: a draw of 24 bits asks for 75 at the least fill.
+# Number of parents that leaves no cell free: with draws of 24 bits it is 75 at the smallest fill.
 _ALL = 100.0
 
 
@@ -49,31 +50,32 @@ class StuckClusters(EffectBase):
     """Stuck cells in clusters; each cell is stuck at LRS and HRS at exactly the given rates, at the border too.
 
     A Matern cluster process, for LRS and HRS each: parents are a Poisson process of `lam` a cell, in the plane of bit
-    lines and word lines and up to a radius beyond its border; every cell at most `r = radius_cells` from a parent
-    becomes its offspring with probability `f = fill`, independent of the others, and offspring is stuck. A cell has
-    `f pi r^2` parents per unit of `lam`, thinned, so it is not stuck with `exp(-lam f pi r^2)` (Poisson void
-    probability), and
+    lines and word lines and up to a radius beyond its border; every cell within `r = radius_cells` of a parent becomes
+    its offspring with probability `f = fill`, independent of the others, and offspring is stuck. After this thinning a
+    cell has a Poisson number of parents with mean `lam f pi r^2`, so it is free with probability `exp(-lam f pi r^2)`,
+    and
 
         lam = -ln(1 - p) / (f pi r^2)
 
     makes p exact. A cluster has `f pi r^2` cells on average (6.3 by default). Two cells at distance d are both free
-    with `(1 - p)^2 exp(lam f^2 A(d))`, A the overlap of two discs of radius r at distance d: the covariance of stuck
-    cells and from it the index of dispersion of a tile. Where clusters meet, LRS wins, and the HRS process has the
-    rate `p_stuck_hrs / (1 - p_stuck_lrs)`, so that the sets are disjoint and p_stuck_hrs is exact.
+    with probability `(1 - p)^2 exp(lam f^2 A(d))`, A the overlap of two discs of radius r at distance d. This gives the
+    covariance of stuck cells and the index of dispersion of a tile. Where clusters overlap, LRS wins, and the HRS
+    process has the rate `p_stuck_hrs / (1 - p_stuck_lrs)`, so that the sets are disjoint and p_stuck_hrs is exact.
 
-    One uniform draw u a cell decides for all of its parents: offspring of none of n with `(1 - f)^n`, it is stuck
-    where `u < 1 - (1 - f)^n` with n its parents of both kinds, and at LRS where that holds with those of LRS alone.
+    One uniform draw u a cell decides for all of its parents: a cell with n parents is the offspring of none with
+    probability `(1 - f)^n`. It is stuck if `u < 1 - (1 - f)^n` with its n parents of both kinds, and at LRS if that
+    holds with its parents of LRS alone.
 
-    Nested: the parents of a rate are among those of a higher one, and what they stick they stick there too. The LRS
-    set does not move with p_stuck_hrs; the HRS set grows with p_stuck_hrs, and stuck cells together with either rate.
+    The sets are nested: a higher rate keeps all parents of a lower one, and with them all of their stuck cells. The LRS
+    set does not depend on p_stuck_hrs; the HRS set grows with p_stuck_hrs, the union of both with either rate.
 
     Source of the process: J. Neyman and E. L. Scott, J. R. Stat. Soc. B 20(1) 1-29 (1958) [M], in Matern's form [M];
-    that defects of memories come in clusters is common knowledge of yield modelling, but radius and fill are
-    placeholders of no measurement. p and n cells are arrays of their own: a cluster hits one of them.
+    clustered defects of memories are common knowledge in yield modelling, but radius and fill are placeholders, not
+    measured. p and n cells are in separate arrays: a cluster hits one of them.
 
     Valid while there are at most 0.15 parents a cell, beyond a radius of 2 cells at most `0.3 / r`:
-    `-ln(1 - p) <= 0.15 f pi r^2` with p of both kinds (0.61 by default), or `<= 0.3 f pi r`. Denser, no clusters are
-    left to tell apart, and `Stuck` is the law.
+    `-ln(1 - p) <= 0.15 f pi r^2` with p of both kinds (0.61 by default), or `<= 0.3 f pi r`. Denser clusters cannot be
+    distinguished; use `Stuck` instead.
 
     Args:
         p_stuck_lrs, p_stuck_hrs: rates of stuck *cells*, as in `Stuck`.
@@ -118,6 +120,7 @@ class StuckClusters(EffectBase):
             )
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with the offspring of each cluster stuck."""
         if self.p_stuck_lrs == 0 and self.p_stuck_hrs == 0:
             return cells.g_uS
         now_uS = cells.g_uS.reshape(cells.lines)
@@ -131,7 +134,7 @@ class StuckClusters(EffectBase):
             lrs = (parents / _LRS).floor_()
             stuck = parents.sub_(lrs, alpha=_LRS).gt_(free)
             lrs.gt_(free)
-            # The draws have served, and their memory takes the conductances: new pages cost more than the arithmetic.
+            # The memory of the draws is reused for the conductances: new pages cost more than the arithmetic.
             after_uS = uniform[band].copy_(now_uS[band])
             stick_(self, cells.device, after_uS, lrs, stuck, None if spread is None else spread[band])
         return uniform.view(cells.g_uS.shape)
@@ -141,10 +144,10 @@ class StuckClusters(EffectBase):
         return stuck_notes(self, device)
 
     def _parents(self, lines: tuple[int, int], rng: Stream) -> Iterator[Tensor]:
-        """Parents within a radius of each cell, one of LRS as 1 + `_LRS`: one band of bit lines after the other.
+        """Number of parents within a radius of each cell, LRS parents counted as 1 + `_LRS`, band by band.
 
-        A parent belongs to the band in which its disc begins, and so may cross `rows` bit lines from there. The first
-        band begins as many before the array.
+        A parent belongs to the band of bit lines in which its disc begins; the disc crosses up to `rows` bit lines from
+        there. The first band begins `rows` bit lines before the array.
         """
         bit_lines, word_lines = lines
         rows = math.ceil(2 * self.radius_cells)
@@ -153,16 +156,16 @@ class StuckClusters(EffectBase):
         bands = math.ceil(span / height)
         clusters = height * width / self._size  # of a band, if they tiled it
         rates = (self.p_stuck_lrs, self._p_hrs)
-        # How many parents there are is the size of what follows: drawn on the CPU, wherever the cells are.
+        # The number of parents decides tensor sizes, so it is drawn on the CPU, wherever the cells are.
         quantiles = Stream(rng.seed, (*rng.name, "number")).uniform((2, bands)).tolist()
         numbers = [
             _poisson(-math.log1p(-p) * clusters if p < 1 else 0.0, us) for p, us in zip(rates, quantiles, strict=True)
         ]
-        # Blocks depend on no rate, so that all rates have their draws in common.
+        # Blocks do not depend on the rates, so that all rates share their draws.
         block = min(_BLOCK, 512 + int(clusters / 4))
         drawn = [_drawn(n, block, rng.child(kind)) for kind, n in zip(("lrs", "hrs"), numbers, strict=True)]
         everywhere = sum(_ALL * weight for p, weight in zip(rates, (1 + _LRS, 1.0), strict=True) if p == 1)
-        # Where along a bit line discs begin (+) and have ended (-).
+        # Positions along a bit line at which discs begin (+) and have ended (-).
         ends = torch.zeros(rows, word_lines + 1)
         for band in range(bands):
             ends = torch.cat((ends, torch.zeros(height, word_lines + 1)))
@@ -185,7 +188,7 @@ class StuckClusters(EffectBase):
             ends = ends[height:]
 
     def _mark(self, ends: Tensor, y: Tensor, x: Tensor, weights: Tensor) -> None:
-        """Mark discs that begin at bit line y, around word line x (n,): on each a stretch from x - half to x + half."""
+        """Mark discs that begin at bit line y around word line x (n,): on each bit line from x - half to x + half."""
         rows, length = math.ceil(2 * self.radius_cells), ends.shape[1]
         row = torch.arange(rows, dtype=torch.int32).unsqueeze(1)
         first = y.ceil()
@@ -193,30 +196,30 @@ class StuckClusters(EffectBase):
         half = torch.rsub((first.sub_(y) + (row - self.radius_cells)).square_(), self.radius_cells**2)
         half.relu_().sqrt_()
         weights = torch.cat([weights] * rows)
-        # A stretch between two neighbouring cells begins where it has ended, and cancels.
+        # An interval between two neighbouring cells begins where it ends, and cancels.
         for side, sign in ((x - half, 1), (half.add_(x), -1)):
             cell = side.ceil_().clamp_(0, length - 1).int().add_(line)
             ends.view(-1).index_add_(0, cell.view(-1), weights, alpha=sign)
 
     @property
     def _p_hrs(self) -> float:
-        """Rate of the HRS process: of the cells that are not stuck at LRS."""
+        """Rate of the HRS process among cells that are not stuck at LRS."""
         free = 1 - self.p_stuck_lrs
         return self.p_stuck_hrs / free if self.p_stuck_hrs < free else float(self.p_stuck_hrs > 0)
 
     @property
     def _size(self) -> float:
-        """Cells of a cluster on average."""
+        """Mean number of cells in a cluster."""
         return self.fill * math.pi * self.radius_cells**2
 
 
 def _poisson(mean: float, quantiles: Sequence[float]) -> list[int]:
-    """Quantiles of a Poisson distribution, which grow with the mean; given to 24 bits, taken at the middle of each."""
-    from scipy.special import pdtrik  # here, because the import takes half a second
+    """Quantiles of a Poisson distribution, which grow with the mean; probabilities are the middles of 24-bit steps."""
+    from scipy.special import pdtrik  # imported late, because it takes half a second
 
     return [math.ceil(pdtrik(u, mean)) if u > math.exp(-mean) else 0 for u in (u + 2**-25 for u in quantiles)]
 
 
 def _drawn(numbers: Sequence[int], block: int, rng: Stream) -> list[Tensor]:
-    """A sequence of places in the unit square for each band, its number at least: blocks of (bands, 2, block)."""
+    """Positions in the unit square for each band, at least as many as it needs: blocks of (bands, 2, block)."""
     return [rng.child(str(i)).uniform((len(numbers), 2, block)) for i in range(math.ceil(max(numbers) / block))]

@@ -27,16 +27,17 @@ class StuckLines(EffectBase):
     of its cells. `both`: with `p = p_stuck_lrs + p_stuck_hrs`, a line of either kind fails with probability
     `q = 1 - sqrt(1 - p)`, at LRS with `p_stuck_lrs / (2 - q)` and at HRS with `p_stuck_hrs / (2 - q)`; where a failed
     bit line meets a failed word line the bit line decides, and a cell is stuck at LRS with
-    `a + (1 - q) a = a (2 - q) = p_stuck_lrs`, a the rate of a line. The sets are disjoint and nested in those of a
-    higher rate; with `both` the failed lines are, and the stuck cells together, but not a state at crossings.
+    probability `a + (1 - q) a = a (2 - q) = p_stuck_lrs`, a the rate of a line. The sets are disjoint and nested in
+    those of a higher rate; with `both` this holds for failed lines and for all stuck cells together, but not for the
+    state of a crossing.
 
     Stuck cells of a k x k tile have the index of dispersion `k (1 - p)` (`bit`, `word`), k times that of independent
-    ones. Such failures are seen as bit-line shorts (C.-Y. Chen et al., IEEE Trans. Computers 64(1) 180-190 (2015),
-    abstract [R]); the law and equal rates of the two kinds are a placeholder of no measurement.
+    ones. Such failures are known as bit-line shorts (C.-Y. Chen et al., IEEE Trans. Computers 64(1) 180-190 (2015),
+    abstract [R]); the law and equal rates of the two kinds are placeholders, not measured.
 
     A line is as long as the layer's array: outputs are bit lines, inputs (of a convolution: channels x kernel) word
-    lines. p and n cells are arrays of their own and share no line. It is not a model of tiles, of a line that is open
-    from some cell on, or of the resistance of wires.
+    lines. p and n cells are in separate arrays and share no line. Tiles, lines that are open from some cell on, and the
+    resistance of wires are not modelled.
 
     Args:
         p_stuck_lrs, p_stuck_hrs: rates of stuck *cells*, as in `Stuck`.
@@ -65,6 +66,7 @@ class StuckLines(EffectBase):
         one_of("lines", self.lines, LINES)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with all cells of failed lines stuck."""
         p = self.p_stuck_lrs + self.p_stuck_hrs
         if p == 0:
             return cells.g_uS

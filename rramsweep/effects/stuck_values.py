@@ -13,27 +13,40 @@ from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction
 from rramsweep.errors import Sentence, by_law, one_of
 
-# The largest standard deviation, as a fraction of the mean, at which a stuck conductance stays at or above 0.
+# Largest standard deviation, as a fraction of the mean, at which stuck conductances stay at or above 0.
 CV_MAX = {"normal": 1 / 3, "uniform": 1 / math.sqrt(3), "lognormal": math.inf}
 
 
 class StuckCells(Protocol):
-    """The parameters that every pattern of stuck cells has; see `rramsweep.effects.Stuck`."""
+    """Parameters common to all patterns of stuck cells; see `rramsweep.effects.Stuck`."""
 
     @property
-    def p_stuck_lrs(self) -> float: ...
+    def p_stuck_lrs(self) -> float:
+        """Rate of cells stuck at LRS."""
+
     @property
-    def p_stuck_hrs(self) -> float: ...
+    def p_stuck_hrs(self) -> float:
+        """Rate of cells stuck at HRS."""
+
     @property
-    def g_lrs_uS(self) -> float | None: ...
+    def g_lrs_uS(self) -> float | None:
+        """Mean conductance of a cell stuck at LRS; None is g_max."""
+
     @property
-    def g_hrs_uS(self) -> float | None: ...
+    def g_hrs_uS(self) -> float | None:
+        """Mean conductance of a cell stuck at HRS; None is g_min."""
+
     @property
-    def distribution(self) -> str: ...
+    def distribution(self) -> str:
+        """Distribution of stuck conductances: `normal`, `uniform` or `lognormal`."""
+
     @property
-    def cv_lrs(self) -> float: ...
+    def cv_lrs(self) -> float:
+        """Standard deviation over mean of conductances stuck at LRS."""
+
     @property
-    def cv_hrs(self) -> float: ...
+    def cv_hrs(self) -> float:
+        """Standard deviation over mean of conductances stuck at HRS."""
 
 
 def check_stuck(law: StuckCells) -> None:
@@ -84,12 +97,13 @@ def stuck_notes(law: StuckCells, device: Device) -> list[Sentence]:
 
 
 def stick(law: StuckCells, cells: Cells, lrs: Tensor, hrs: Tensor, rng: Stream) -> Tensor:
-    """Conductances (uS) with the cells of two masks stuck.
+    """Return conductances (uS) with the cells of two masks stuck.
 
     Args:
-        law: where they sit.
+        law: conductances of stuck cells.
         cells: the array before.
-        lrs, hrs: bool, in the array's shape.
+        lrs: mask of the cells stuck at LRS, bool, in the array's shape.
+        hrs: mask of those stuck at HRS, likewise.
         rng: its child draws the spread, one number a cell whatever the rates.
     """
     stuck_uS = cells.g_uS.clone()
@@ -106,7 +120,7 @@ def spread_draws(law: StuckCells, shape: Sequence[int], rng: Stream) -> Tensor |
 
 
 def stick_(law: StuckCells, device: Device, g_uS: Tensor, lrs: Tensor, hrs: Tensor, draws: Tensor | None) -> None:
-    """Put the cells of two masks, bool or 0 and 1, where they are stuck, in place; LRS wins where both are set."""
+    """Set the cells of two masks (bool, or 0 and 1) to stuck conductances, in place; LRS wins where both are set."""
     for mask, cv, given_uS, end_uS in (
         (hrs, law.cv_hrs, law.g_hrs_uS, device.g_min_uS),
         (lrs, law.cv_lrs, law.g_lrs_uS, device.g_max_uS),
@@ -114,7 +128,7 @@ def stick_(law: StuckCells, device: Device, g_uS: Tensor, lrs: Tensor, hrs: Tens
         stuck_uS = g_uS.new_full((), end_uS if given_uS is None else given_uS)
         if draws is not None and cv > 0:
             stuck_uS = _factors(law.distribution, cv, draws).mul_(stuck_uS)
-        # Exact at 0 and 1, and unlike a fill by the mask as fast for many stuck cells as for few.
+        # Exact for masks of 0 and 1, and, unlike a masked fill, equally fast for many and few stuck cells.
         g_uS.lerp_(stuck_uS, mask.to(g_uS.dtype))
 
 
@@ -123,7 +137,7 @@ def _factors(distribution: str, cv: float, draws: Tensor) -> Tensor:
     if distribution == "uniform":
         return (draws - 0.5).mul_(cv * math.sqrt(12)).add_(1)
     if distribution == "normal":
-        # Clamped on both sides, so that the mean stays 1 where 0 is the lower end.
+        # Clamped symmetrically, so that the mean stays 1 with 0 as the lower end.
         return draws.clamp(-1 / cv, 1 / cv).mul_(cv).add_(1)
     s = math.sqrt(math.log1p(cv**2))
     return (s * draws).sub_(s**2 / 2).exp_()

@@ -1,4 +1,4 @@
-"""Law from a file of the user: mean shift and spread over conductance, and over time if given."""
+"""Law from a user's file: mean shift and spread over conductance and, optionally, time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from rramsweep.effects.coverage import Coverage
 from rramsweep.effects.protocol import KINDS, EffectBase
 from rramsweep.errors import Sentence, ValidationError, by_law, one_of
 
-# Equal steps of a table's conductances from which the search for a cell's two neighbouring rows begins.
+# Number of equal steps of conductance from which the search for a cell's two neighbouring rows starts.
 STEPS = 256
 
-# Cells at a time, so that the intermediate results of a large layer stay in the processor's cache.
+# Cells that are processed at a time, so that intermediate results of a large layer stay in cache.
 CHUNK = 2**15
 
 
@@ -33,29 +33,29 @@ class Table(EffectBase):
     """`G' = G_ref + strength (mu(G_ref, t) + sigma(G_ref, t) z)`, z ~ N(0, 1), drawn once a cell.
 
     mu and sigma come from a CSV or `.npz` file with g_uS, mu_uS, sigma_uS and, for a law of time, t_s (read by
-    `rramsweep.devices.tables`): linear in G, linear in log t. Of a `total` table G_ref is the (quantised) target, of an
-    `increment` table the conductance that the stage before left. With `outside=scale` and `k = g_max` over the
+    `rramsweep.devices.tables`): linear in G and in log t. For a `total` table G_ref is the (quantised) target, for an
+    `increment` table the conductance that the previous stage left. With `outside=scale` and `k = g_max` over the
     table's largest conductance, mu and sigma are k times those at `G_ref / k`.
 
-    Times outside the table are refused, and with `outside=clamp` get those of the nearest end. An increment
-    over times leaves cells as they are at `t_s <= t0_s`: it has not begun. Source: the user's own; identity is that of
-    the numbers in the file, not of its path.
+    Times outside the table are refused; with `outside=clamp` the nearest end is used. An increment over times has not
+    begun at `t_s <= t0_s` and leaves cells unchanged. Source: the user's own; a point's identity contains the numbers
+    of the file, not its path.
 
-    It is not heavy-tailed, whatever was measured; and since a cell has one draw, its errors at several times are
-    fully correlated: spreads at each time are right, a cell's path from one to the next is smoother than measured.
+    It is not heavy-tailed, whatever was measured. As a cell has a single draw, its errors at several times are fully
+    correlated: the spread at each time is right, but the path of a cell is smoother than measured.
 
     Args:
-        path: the file, relative to where the command runs.
-        delimiter, decimal: between the columns and in the numbers of a CSV, `,` and `.`, or `;` (a tabulator) and `,`.
-        kind: `total`, the error against the target, or `increment`, a change of what stands.
-        at_s: of a total without times: seconds after the write at which it was read.
-        t0_s: of an increment: seconds after the write from which it counts.
-        outside: of the table: `refuse`, `clamp` or `scale`, see `Coverage`.
-        strength: multiplies mu and sigma; 1 is as measured, 0 nothing.
+        path: the file, relative to the working directory of the command.
+        delimiter, decimal: delimiter and decimal mark of a CSV, `,` and `.`, or `;` (or a tabulator) and `,`.
+        kind: `total`, the error against the target, or `increment`, a change of the present conductance.
+        at_s: for a total without times: seconds after the write at which it was read.
+        t0_s: for an increment: seconds after the write from which it counts.
+        outside: rule outside the table: `refuse`, `clamp` or `scale`, see `Coverage`.
+        strength: multiplies mu and sigma; 1 is as measured, 0 no change.
 
     Raises:
-        ValueError: what `read_grid` and `Coverage` refuse, an unknown kind, a time that does not belong to it, or a
-            negative time or strength.
+        ValueError: what `read_grid` and `Coverage` refuse, an unknown kind, a time that does not belong to the kind, or
+            a negative time or strength.
     """
 
     version: ClassVar[int] = 1
@@ -80,7 +80,7 @@ class Table(EffectBase):
         grid = read_grid(self.path, self.delimiter, self.decimal)
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "sha256", grid.digest())
-        self.coverage  # noqa: B018 - an unknown `outside` is refused
+        self.coverage  # noqa: B018 - checks `outside`
         if self.kind == "increment" and self.at_s:
             raise ValueError(f"at_s belongs to kind=total, got at_s={self.at_s:g} of an increment: give t0_s")
         if self.kind == "total" and self.t0_s:
@@ -88,12 +88,12 @@ class Table(EffectBase):
         if self.kind == "total" and grid.t_s is not None:
             if self.at_s:
                 raise ValueError(f"at_s belongs to a table without times, got at_s={self.at_s:g}: leave it at 0")
-            # A law of time contains all of it: nothing that counts time may follow.
+            # A law of time covers all times: no other law of time may follow.
             object.__setattr__(self, "at_s", math.inf)
 
     @cached_property
     def coverage(self) -> Coverage:
-        """Conductances of the table, and the law outside of them."""
+        """Conductances of the table, and the rule outside of them."""
         return Coverage("Table", float(self.grid.g_uS[0]), float(self.grid.g_uS[-1]), self.outside)
 
     @cached_property
@@ -101,6 +101,7 @@ class Table(EffectBase):
         return _Intervals(self.grid.g_uS)
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with the table's shift and spread at `cells.t_s`; unchanged at strength 0."""
         if self.strength == 0 or not self._begun(cells.t_s):
             return cells.g_uS
         self.check_time(cells.t_s)
@@ -156,8 +157,8 @@ class Table(EffectBase):
 class _Intervals:
     """Interval of a table in which a conductance lies, and its distance above the lower row.
 
-    Exact as a binary search and several times faster: it begins at the interval of the conductance's step, of which
-    there are `STEPS` equal ones, and goes up as many rows as any of them holds.
+    As exact as a binary search and several times faster: the search starts at the interval of the conductance's step,
+    one of `STEPS` equal ones, and goes up by the largest number of rows that any step holds.
     """
 
     def __init__(self, rows_uS: Array) -> None:
@@ -169,7 +170,7 @@ class _Intervals:
 
     def of(self, g_uS: Tensor) -> tuple[Tensor, Tensor]:
         step = (g_uS - self._low_uS).mul_(self._steps_per_uS).int().clamp_(max=STEPS - 1)
-        # index_select here and below, because indexing with a tensor is seven times slower.
+        # index_select, as below, because indexing with a tensor is seven times slower.
         first, upper_uS, rows_uS = (row.to(g_uS.device) for row in (self._first, self._upper_uS, self._rows_uS))
         interval = first.index_select(0, step)
         for _ in range(self._most):
@@ -178,7 +179,7 @@ class _Intervals:
 
 
 class _Lines:
-    """A law between the rows of a table, a line in each interval."""
+    """Linear interpolation between the rows of a table."""
 
     def __init__(self, rows_uS: Array, law_uS: Array) -> None:
         slope = np.diff(law_uS) / np.diff(rows_uS)

@@ -1,4 +1,4 @@
-"""Variation that write-verify does not see: of cells, columns, smooth over the array, and from chip to chip."""
+"""Variation that write-verify does not see: between cells, columns and chips, and smoothly over the array."""
 
 from __future__ import annotations
 
@@ -31,29 +31,30 @@ class Variation(EffectBase):
         f = sqrt(1/2) (a cos(pi i/n) + b sin(pi i/n) + c cos(pi j/m) + d sin(pi j/m)),   a, b, c, d ~ N(0, 1)
 
     half a wave along each side, so its variance is exactly 1 everywhere (cos^2 + sin^2) and its correlation is
-    `(cos(pi di/n) + cos(pi dj/m)) / 2`: +1 next door, 0 along one side, -1 from corner to opposite corner, as on a
-    plane of random slope. Every cell's variance is `(sigma G_ref)^2`, whatever the shares and wherever the cell.
+    `(cos(pi di/n) + cos(pi dj/m)) / 2`: +1 between neighbours, 0 between the ends of a side, -1 between opposite
+    corners, as on a plane of random slope. Every cell's variance is `(sigma G_ref)^2`, for all shares and positions.
 
-    G_ref is the conductance now (`of: conductance`) or g_max. Relative is the default: areas, film thickness and the
-    gains of columns and chips scale a current. Then a column's current I errs by `sigma sqrt(share_column) I`
-    (variance proportional to I^2, removable by one scale a column), where independent cells give
-    `sigma^2 share_device sum (x G)^2`. With `of: g_max` what a chip has in common cancels in a pair.
+    G_ref is the present conductance (`of: conductance`) or g_max. Relative variation is the default: areas, film
+    thickness and the gains of columns and chips scale a current. A column's current I then has the error
+    `sigma sqrt(share_column) I` (variance proportional to I^2, removable by one scale a column), whereas independent
+    cells give the variance `sigma^2 share_device sum (x G)^2`. With `of: g_max` the chip's common part cancels in a
+    pair.
 
-    p and n cells are arrays of their own: their columns and fields are independent, z_chip alone is common. It acts
-    after drift, is frozen for the chip's life, and survives in every draw of time (`t_s` plays no part). The edge
-    acts after it: a clipped cell at g_max can only lose.
+    p and n cells are in separate arrays: their columns and fields are independent, only z_chip is common. The variation
+    acts after drift and is frozen for the chip's life (`t_s` has no influence). The edge acts after it: a clipped cell
+    at g_max can only lose.
 
-    Source of the decomposition: derived here [D] from the scopes of device-to-device and chip-to-chip variation and
-    of spatial correlation; sigma is a parameter, and the default of the config a placeholder of no measurement. It is
-    not a spread of noise amplitudes or of windows, not a word-line term, and its normal tails are no measured ones.
+    Source of the decomposition: derived here [D] from the scopes of device-to-device and chip-to-chip variation and of
+    spatial correlation; sigma is a parameter, and the default of the config is a placeholder, not measured. It does not
+    include a spread of noise amplitudes or of windows, or a word-line term, and its normal tails are not measured.
 
     Args:
         sigma: total standard deviation as a fraction of G_ref, 0..1.
-        of: what sigma is a fraction of: `conductance` (of the cell, now) or `g_max`.
-        share_device: share of sigma^2 that is each cell's own; None is what the others leave.
-        share_chip: share that a chip has in common.
-        share_column: share that the cells of a bit line have in common.
-        share_gradient: share that is smooth over the array.
+        of: reference of sigma: `conductance` (the cell's, at present) or `g_max`.
+        share_device: share of sigma^2 that is independent for each cell; None is the remainder.
+        share_chip: share that is common to all cells of a chip.
+        share_column: share that is common to the cells of a bit line.
+        share_gradient: share that varies smoothly over the array.
 
     Raises:
         ValueError: sigma or a share outside 0..1, shares that do not sum to 1, an unknown reference.
@@ -85,6 +86,7 @@ class Variation(EffectBase):
             raise ValueError(f"shares of a variance must sum to 1, got {given} = {total:g}: use share_device=null")
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) with the four parts of the variation added; unchanged at sigma 0."""
         if self.sigma == 0:
             return cells.g_uS
         bit_lines, word_lines = cells.lines

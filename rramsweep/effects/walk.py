@@ -1,7 +1,7 @@
-"""Normal draws that are one trajectory over time: sums of named draws whose weights depend on the time alone.
+"""Normal draws that form one trajectory over time: sums of named draws whose weights depend on time only.
 
-Which times a chip is read at, and in which order, plays no part: each draw has a name, and a time says how much of
-each it takes. The squares of the weights sum to the variance, so the law at every single time is exact.
+The times at which a chip is read, and their order, have no influence: each draw has a name, and a time gives the weight
+of each. The squared weights sum to the variance, so the law at every single time is exact.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rramsweep.devices.streams import Stream
 
-# A Wiener process is built in blocks of so many units of its variable, each bisected so often.
+# Length of the blocks from which a Wiener process is built, and number of bisections of each.
 BLOCK = 10.0
 BISECTIONS = 5
 
@@ -30,12 +30,12 @@ def combine(rng: Stream, shape: Sequence[int], weights: Mapping[str, float]) -> 
 
 @lru_cache(maxsize=256)
 def wiener(s: float) -> Mapping[str, float]:
-    """Weights of a Wiener process at `s`: Var = s, and increments over disjoint stretches are independent.
+    """Weights of a Wiener process at `s`: Var = s, and increments over disjoint intervals are independent.
 
-    Blocks of 10 are drawn one after the other and bisected five times by Brownian bridges (Levy's construction),
-    down to cells of 0.3125; one more bridge draw, shared by the whole cell, leads to any point inside. So the
-    covariance of two points is min(s1, s2) exactly unless they lie in the same cell: there it is larger, at most
-    by an eighth of the cell's width.
+    Blocks of 10 are drawn one after the other and bisected five times by Brownian bridges (Levy's construction), down
+    to cells of 0.3125; one more bridge draw, shared by the whole cell, leads to any point inside. The covariance of two
+    points is therefore exactly min(s1, s2), unless they lie in the same cell, where it is larger by at most an eighth
+    of the cell's width.
 
     Args:
         s: at least 0; 7 draws below 10, one more for each further 10.

@@ -1,4 +1,4 @@
-"""Error of write-verify: whatever the write does, an accepted cell lies inside the window."""
+"""Error of write-verify: an accepted cell lies inside the acceptance window, whatever the write does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rramsweep.devices.streams import Stream
 from rramsweep.effects.checks import fraction, not_negative
 from rramsweep.effects.protocol import EffectBase
 
-# A wider parent cannot be distinguished from a uniform window.
+# Largest `parent_sigma`; a wider distribution cannot be distinguished from a uniform window.
 WIDEST = 1000.0
 
 
@@ -28,7 +28,7 @@ class WriteVerify(EffectBase):
     Drawn by the inverse distribution function, one uniform a cell, so that levels of a sweep stay paired. The total
     error against the target right after the write.
 
-    Source: derived [D]; the uniform window meets the published fits of IBM's CMO/HfOx at 2 % and 0.2 % acceptance
+    Source: derived [D]; the uniform window agrees with the published fits of IBM's CMO/HfOx at 2 % and 0.2 % acceptance
     (arXiv:2502.04524 [R: AIHWKit `reram.py`]) to 2 and 7 % [D].
 
     It has no outliers (cells that never reach the window) and none of the relaxation that begins with the last pulse.
@@ -69,6 +69,7 @@ class WriteVerify(EffectBase):
             )
 
     def __call__(self, cells: Cells, rng: Stream) -> Tensor:
+        """Conductances (uS) inside the window around the targets, one draw a cell."""
         if not (self.window_uS or self.window_fraction):
             return cells.g_uS
         u = self._inside(rng.uniform(cells.g_uS.shape))
@@ -77,7 +78,7 @@ class WriteVerify(EffectBase):
         return u.mul_(self.window_uS or 0.0).add_(cells.target_uS)
 
     def _inside(self, u: Tensor) -> Tensor:
-        # From multiples of 2**-24 in [0, 1) to the middles of as many cells of (-1, 1): symmetric, and never an end,
+        # Maps multiples of 2**-24 in [0, 1) to the middles of equal cells of (-1, 1): symmetric, and never at an end,
         # where erfinv is infinite.
         v = u.mul_(2).add_(2.0**-24 - 1)
         if self.parent_sigma is None:

@@ -1,6 +1,6 @@
-"""Scores of a chip: the packaged metrics, and what a user's own must be.
+"""Scores of a chip: the packaged metrics, and the interface of a user's own.
 
-How a score is named and written is in `scale`.
+Names and number formats of scores are in `scale`.
 """
 
 from rramsweep.metrics.scoring import (

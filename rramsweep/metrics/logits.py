@@ -1,4 +1,4 @@
-"""Outputs that are rows of logits, one for each label, as those of classifiers and language models are."""
+"""Outputs that are rows of logits, one for each label, as of classifiers and language models."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def _refusal(name: str, outputs: Tensor, targets: Tensor, several: bool) -> str:
 
 
 def is_one_hot(targets: Tensor) -> bool:
-    """True where every row has a single 1 and else 0, in place of its label."""
+    """True for one-hot targets: every row has a single 1 and zeros."""
     if targets.dim() != 2 or targets.shape[1] < 2:
         return False
     return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all())
 
 
 def are_logits(outputs: Tensor, targets: Tensor) -> bool:
-    """True for a row of logits for each label: outputs (\\*y.shape, classes), more classes than any label."""
+    """True for a row of logits for each label: outputs `(*y.shape, classes)`, more classes than any label."""
     return (
         targets.dtype == torch.int64
         and outputs.dim() == targets.dim() + 1
@@ -83,7 +83,7 @@ def are_logits(outputs: Tensor, targets: Tensor) -> bool:
 
 
 def scored(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of outputs (\\*shape, ...) and labels (\\*shape,) that are scored; all as they are where none is ignored."""
+    """Rows of outputs `(*shape, ...)` and labels `(*shape,)` that are scored; unchanged if none is ignored."""
     if labels.is_floating_point() or int(labels.min()) != IGNORED:
         return outputs, labels
     kept = labels != IGNORED
@@ -91,11 +91,11 @@ def scored(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_masks(logits: Tensor, labels: Tensor) -> int:
-    """Check that logits of -inf, which mask classes, leave a class.
+    """Check that logits of -inf, which mask classes, leave at least one class.
 
     Args:
-        logits: shape (\\*shape, classes), without NaN or +inf.
-        labels: shape (\\*shape,).
+        logits: shape `(*shape, classes)`, without NaN or +inf.
+        labels: shape `(*shape,)`.
 
     Returns:
         Number of labels whose own class is masked.
@@ -111,11 +111,11 @@ def check_masks(logits: Tensor, labels: Tensor) -> int:
 
 
 def predicted(logits: Tensor) -> Tensor:
-    """Class with the largest logit, the first of equal ones: (\\*shape, classes) to (\\*shape,)."""
-    return logits.max(dim=-1).indices  # in two thirds of the time of argmax, which asks the same
+    """Class with the largest logit, the first of equal ones: `(*shape, classes)` to `(*shape,)`."""
+    return logits.max(dim=-1).indices  # takes two thirds of the time of argmax
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    """Mean cross-entropy in nats of logits (\\*shape, classes) for labels of that shape."""
+    """Mean cross-entropy in nats of logits `(*shape, classes)` for labels of that shape."""
     own = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     return float((logits.logsumexp(-1) - own).mean())  # half the time of torch's own, which keeps each class's part

@@ -1,9 +1,10 @@
-"""The metric of a point: how good answers are, with a unit and a direction.
+"""The metric of a point: the score of a network's outputs, with a unit and a direction.
 
-A metric is a frozen dataclass that looks at the outputs for all inputs and at the targets `y` of the data. Either it
-gives a number (`Number`), or it says which inputs are right (`Share`): then their share is the score, and a table can
-tell what is lost and gained, and split the error into chips and test set. One that compares a chip with the digital
-network has a field `digital`, which a sweep fills in (`against`). Labels of -100 are not scored.
+A metric is a frozen dataclass that is called with the outputs for all inputs and the targets `y` of the data. Either it
+returns a number (`Number`), or it marks the inputs that are answered correctly (`Share`). Their share is then the
+score, and a table can also count lost and gained inputs and split the standard error into chips and test set. A metric
+that compares a chip with the digital network has a field `digital`, which a sweep fills in (`against`). Labels of -100
+are not scored.
 """
 
 from __future__ import annotations
@@ -25,21 +26,26 @@ from rramsweep.scale import FRACTION, Scale
 
 
 class Metric(Protocol):
-    """Attributes of a point's metric, beside those of a `Number` or a `Share`.
+    """Attributes common to both kinds of metrics, `Number` and `Share`.
 
-    `version` is part of every point's identity: raise it when the same answers get another score.
+    `version` is part of every point's identity: raise it when the same outputs get another score.
     """
 
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """Version of the metric, part of every point's identity."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the metric, as tables and axes show it."""
+
     @property
     def unit(self) -> str:
         """`fraction` (shown in percent), a unit as axes show it, or empty for a pure number."""
 
     @property
-    def higher_is_better(self) -> bool: ...
+    def higher_is_better(self) -> bool:
+        """True where a larger score is better."""
 
 
 @runtime_checkable
@@ -52,9 +58,9 @@ class Number(Metric, Protocol):
 
 @runtime_checkable
 class Share(Metric, Protocol):
-    """A metric that is the share of inputs answered right; higher is better.
+    """A metric that is the share of inputs answered correctly; higher is better.
 
-    One whose answers name several labels, as `Top5`, may say how many in an attribute `guesses` (1 without it).
+    A metric that accepts several labels an answer, as `Top5`, gives their number in an attribute `guesses` (default 1).
     """
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -83,8 +89,8 @@ class Top1:
 class Top5:
     """Top-5 accuracy: share of images whose label is among the five largest logits, the first of equal ones.
 
-    Equal logits go by class number, as in `Top1`, so that a dead chip, which says the same of every class, is right
-    by chance and not always. `outputs` (N, classes > 5), labels (N,).
+    Equal logits are ranked by class number, as in `Top1`, so that a dead chip with equal logits for all classes is
+    right by chance and not always. `outputs` (N, classes > 5), labels (N,).
     """
 
     version: ClassVar[int] = 1
@@ -102,15 +108,15 @@ class Top5:
         own = outputs.gather(1, targets[:, None])
         before = torch.arange(classes, device=outputs.device) < targets[:, None]
         rank = ((outputs > own) | ((outputs == own) & before)).sum(dim=1)
-        return (rank < 5) & (own > -math.inf).squeeze(1)  # a masked class is no answer
+        return (rank < 5) & (own > -math.inf).squeeze(1)  # a masked class is not an answer
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
     """Mean cross-entropy, `-mean(log softmax(outputs)[label])`, the usual loss of classifiers.
 
-    `outputs` (N, classes) for labels (N,), or (N, T, classes) for labels (N, T), each label with equal weight but for
-    those of -100, which are left out.
+    `outputs` (N, classes) for labels (N,), or (N, T, classes) for labels (N, T). All labels have equal weight, except
+    for those of -100, which are left out.
     """
 
     version: ClassVar[int] = 1
@@ -119,6 +125,7 @@ class CrossEntropy:
     higher_is_better: ClassVar[bool] = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Mean cross-entropy in nats over the scored labels."""
         check_logits(self.name, outputs, targets, each="label")
         return cross_entropy(*scored(outputs, targets))
 
@@ -127,8 +134,8 @@ class CrossEntropy:
 class Perplexity:
     """`exp` of the mean cross-entropy of a label (token): the number of equally likely choices left.
 
-    Shapes as in `CrossEntropy`. Its mean over chips is ruled by the worst of them; an interval of `CrossEntropy`, its
-    logarithm, is the narrower statement.
+    Shapes as in `CrossEntropy`. The mean over chips is dominated by the worst of them; `CrossEntropy`, its logarithm,
+    has the narrower interval.
     """
 
     version: ClassVar[int] = 1
@@ -137,6 +144,7 @@ class Perplexity:
     higher_is_better: ClassVar[bool] = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Perplexity over the scored labels."""
         check_logits(self.name, outputs, targets, each="label")
         return math.exp(cross_entropy(*scored(outputs, targets)))
 
@@ -164,6 +172,7 @@ class MeanSquaredError:
         return f"{self.target_unit}^2" if self.target_unit.isalnum() else f"({self.target_unit})^2"
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Mean squared error over all components."""
         if not targets.is_floating_point():
             raise ValueError(
                 f"{self.name} must have numbers as targets, got labels (y of {targets.dtype}): save y as float32, or "
@@ -181,8 +190,8 @@ class MeanSquaredError:
 class Agreement:
     """Share of labels for which a chip predicts the class that the digital network predicts, right or wrong.
 
-    `outputs` (N, ..., classes). Of data whose labels are one a prediction, those of -100 are left out; else labels play
-    no part.
+    `outputs` (N, ..., classes). If the data have one label for each prediction, those of -100 are left out; otherwise
+    labels are ignored.
     """
 
     digital: Tensor | None = field(default=None, init=False, repr=False, compare=False)
@@ -192,6 +201,7 @@ class Agreement:
     higher_is_better: ClassVar[bool] = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Share of predictions that agree with the digital network's."""
         own, digital = _compared(self.name, outputs, self.digital, targets)
         if own.dim() < 2 or own.shape[-1] < 2:
             raise ValidationError(
@@ -207,8 +217,8 @@ class Agreement:
 class CosineSimilarity:
     """Mean cosine of the angle between a chip's output vectors and the digital network's, `a.b / (|a| |b|)`.
 
-    `outputs` (N, ..., features), an embedding, say, in -1..1. Labels as in `Agreement`: of sequences (N, T, features),
-    labels (N, T) of -100 leave out the padding.
+    The score lies in -1..1. `outputs` (N, ..., features), such as embeddings. Labels as in `Agreement`: for sequences
+    (N, T, features), labels (N, T) of -100 leave out the padding.
     """
 
     digital: Tensor | None = field(default=None, init=False, repr=False, compare=False)
@@ -218,6 +228,7 @@ class CosineSimilarity:
     higher_is_better: ClassVar[bool] = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """Mean cosine similarity to the digital network's output vectors."""
         own, digital = _compared(self.name, outputs, self.digital, targets)
         if own.dim() < 2 or own.shape[-1] < 2:
             raise ValidationError(
@@ -251,7 +262,7 @@ def compares(metric: Metric) -> bool:
 
 
 def against(metric: Metric, digital: Tensor) -> Metric:
-    """A metric of which `compares` is true, with the digital network's outputs in its field `digital`."""
+    """Fill the digital network's outputs into the field `digital` of a metric for which `compares` is true."""
     filled = copy.copy(metric)
     object.__setattr__(filled, "digital", digital)
     return filled
@@ -267,9 +278,9 @@ def scale_of(metric: Metric) -> Scale:
 
 
 def chance_accuracy(metric: Metric, targets: Tensor) -> float | None:
-    """Largest share of inputs that one answer to all of them gets right: the most frequent label, five for `Top5`.
+    """Largest accuracy of one answer to all inputs: the share of the most frequent label, of five for `Top5`.
 
-    None where the metric counts no right inputs, or where the targets are no labels.
+    None if the metric does not count correct inputs, or if the targets are not labels.
     """
     if callable(metric) or not len(targets) or (targets.is_floating_point() and not is_one_hot(targets)):
         return None
@@ -278,7 +289,7 @@ def chance_accuracy(metric: Metric, targets: Tensor) -> float | None:
 
 
 def identity(metric: Metric) -> str:
-    """A metric as a line of a point's identity: name and version, and for all that these leave open the rest."""
+    """A metric as a line of a point's identity: name and version, and for a user's own metric all of its fields."""
     known = f"{metric.name} v{metric.version}"
     if type(metric).__module__ == __name__ and not dataclasses.fields(cast(Any, metric)):
         return known
@@ -286,14 +297,14 @@ def identity(metric: Metric) -> str:
 
 
 def checked(metric: Any, target: str) -> Metric:
-    """`metric` itself if it is one.
+    """Return `metric` itself if it is a valid metric.
 
     Args:
-        metric: what a `_target_` made.
-        target: its name, for messages.
+        metric: the object that a `_target_` made.
+        target: name of the target, for messages.
 
     Raises:
-        ValueError: it is no dataclass, lacks an attribute, or is not one of `Number` and `Share`.
+        ValueError: it is not a dataclass, lacks an attribute, or is not exactly one of `Number` and `Share`.
     """
     remedy = "write it as rramsweep.metrics.MeanSquaredError is written"
     if not dataclasses.is_dataclass(metric) or isinstance(metric, type):

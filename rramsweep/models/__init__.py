@@ -1,4 +1,4 @@
-"""The embedded default networks, those of the usual collections, and loading weights from a file.
+"""The embedded default networks, networks of torchvision, timm and transformers, and loading of weights from a file.
 
 Layers on the array, and a chip's weights in them, are in `network`.
 """
@@ -28,7 +28,7 @@ __all__ = [
     "transformers_model",
 ]
 
-# The targets of `model=`: what makes a network.
+# The targets of `model=`: functions that return a network.
 FACTORIES = (
     "digits_cnn",
     "digits_mlp",

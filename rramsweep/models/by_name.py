@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from rramsweep.errors import install
 from rramsweep.suggest import suggest
 
-# Arguments with which the collections fetch or read weights themselves.
+# Arguments that make the collections fetch or read weights themselves.
 WEIGHT_ARGUMENTS = ("weights", "weights_backbone", "pretrained", "checkpoint_path")
 
 
 def torchvision_model(name: str, num_classes: int | None = None, **arguments: Any) -> nn.Module:
     """A classification network of torchvision, untrained.
 
-    torchvision's published weight files load as `model.checkpoint`, older ones under the names of their time too.
-    GoogLeNet and Inception v3 want `+model.transform_input=true` for theirs.
+    torchvision's published weight files load as `model.checkpoint`, including older ones with their former names. The
+    weights of GoogLeNet and Inception v3 need `+model.transform_input=true`.
 
     Args:
         name: as `torchvision.models.list_models(module=torchvision.models)` lists it, e.g. `resnet18`, `vit_b_16`.
@@ -46,8 +46,8 @@ def timm_model(name: str, num_classes: int | None = None, **arguments: Any) -> n
     """A network of timm (PyTorch Image Models, Wightman), untrained; needs the extra `rramsweep[timm]`.
 
     Args:
-        name: as `timm.list_models()` lists it, e.g. `resnet18`; a tag behind it (`resnet18.a1_in1k`) names weights and
-            is kept as a label only.
+        name: as `timm.list_models()` lists it, e.g. `resnet18`; a tag after the dot (`resnet18.a1_in1k`) names weights
+            and is only a label.
         num_classes: number of logits; None takes the network's own default.
         arguments: passed on to the network.
 
@@ -80,7 +80,7 @@ def _passed_on(num_classes: int | None, arguments: Mapping[str, Any]) -> dict[st
 
 
 def _rename_dense_layers(_: nn.Module, state: dict[str, Tensor], *__: Any) -> None:
-    # The published files say norm.1 for norm1: torchvision renames them where it fetches them itself.
+    # The published files have norm.1 for norm1, which torchvision renames when it fetches them itself.
     for name in list(state):
         new = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
         if new != name:

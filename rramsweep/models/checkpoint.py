@@ -1,6 +1,6 @@
-"""Trained weights from a file into a model, with every way that a file can be wrong told in one line.
+"""Loading of trained weights from a file into a model, with a message of one line for every defect of a file.
 
-Weights are data and are read as data: `torch.load(weights_only=True)`, never a pickle that can run code.
+Weights are read as data only: `torch.load(weights_only=True)`, never a pickle that can run code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rramsweep.models.eager import deep_copy
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-# Where training scripts keep a state dict beside what else they save; averaged weights come last.
+# Keys under which training scripts save a state dict; averaged weights come last.
 KEYS = (
     "state_dict",
     "model",
@@ -42,12 +42,12 @@ KEYS = (
     "ema",
 )
 
-# Dicts within dicts that are looked through.
+# Depth to which nested dicts are searched.
 _DEPTH = 3
 
 COUNTER = "num_batches_tracked"
 
-# Buffers that the profiler thop adds to every module, and leaves there.
+# Buffers that the profiler thop adds to every module and does not remove.
 PROFILER = ("total_ops", "total_params")
 
 _RESAVE = "save it again with torch.save(model.state_dict(), path)"
@@ -80,17 +80,17 @@ def weights_digest(model: nn.Module) -> str:
 def load_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
     """Load the weights in `path` into `model`, in place: all of them, or, on an error, none.
 
-    The file holds a state dict, or a dict with one under a usual key (`KEYS`), or with only one; a `.safetensors` file
+    The file holds a state dict, or a dict with one under a usual key (`KEYS`) or as its only one; a `.safetensors` file
     needs the package safetensors, which comes with the extra `rramsweep[timm]`. A prefix that all names share and the
-    model's lack is taken off: `module.` of `nn.DataParallel`, `_orig_mod.` of `torch.compile`, `model.` of a training
-    framework. Names of an older version are translated if the model's own modules know them. Weights of another
-    floating type are converted to the model's own. Batch counters (`num_batches_tracked`) may be of any type, or
-    absent, as in files from before PyTorch 0.4.1: they play no part in inference.
+    model's names lack is removed: `module.` of `nn.DataParallel`, `_orig_mod.` of `torch.compile`, `model.` of a
+    training framework. Names of an older version are translated if the model's own modules do so. Weights of another
+    floating-point type are converted to the model's own. Batch counters (`num_batches_tracked`) may be of any type, or
+    absent, as in files from before PyTorch 0.4.1: inference does not use them.
 
-    Reads on the CPU; the model keeps its own device.
+    Reads on the CPU; the model stays on its device.
 
     Returns:
-        Notes, one sentence each: the prefix that was taken off, and the key where there were several.
+        Notes, one sentence each: the removed prefix, and the chosen key if there were several.
 
     Raises:
         ValueError: one line that states constraint, value and remedy, if the file is missing or unreadable, is
@@ -104,7 +104,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
     found, profiled = _without_profiler(found, own)
     state, prefix = _without_prefix(_with_counters(found, own), model)
     if prefix:
-        notes.append(f"model.checkpoint: the prefix {prefix!r} was taken off every name in {path}")
+        notes.append(f"model.checkpoint: the prefix {prefix!r} was removed from every name in {path}")
     state = _with_counters(state, own)
     _check_names(state, own, profiled, path)
     _check_values(state, own, path)
@@ -150,11 +150,11 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _refuse_programs(path: Path) -> None:
-    """Check that a zip archive holds weights: two kinds of them hold a compiled network."""
+    """Check that a zip archive holds weights and not one of two kinds of compiled networks."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except zipfile.BadZipFile:  # an older format, or damaged: what torch.load says is told afterwards
+    except zipfile.BadZipFile:  # an older format, or damaged: torch.load reports it afterwards
         return
     for mark, what, source in (
         ("constants.pkl", "a TorchScript module", "torch.jit.load(path).state_dict()"),
@@ -175,7 +175,7 @@ def _is_pickle_or_zip(path: Path) -> bool:
 
 
 def _state_dict(loaded: object, path: Path) -> tuple[OrderedDict[str, Tensor], list[str]]:
-    """The state dict in what a file holds, and notes on where it was found."""
+    """The state dict in a loaded object, and notes on its place there."""
     notes = []
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping) or all(isinstance(value, Tensor) for value in loaded.values()):
@@ -201,7 +201,7 @@ def _state_dict(loaded: object, path: Path) -> tuple[OrderedDict[str, Tensor], l
         what = "an empty dict" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
         raise ValueError(f"checkpoint must hold a state dict (name -> tensor), got {what} in {path}: {_RESAVE}")
     state: OrderedDict[str, Tensor] = OrderedDict()
-    if hasattr(loaded, "_metadata"):  # the versions of the modules that were saved, which some ask for
+    if hasattr(loaded, "_metadata"):  # versions of the saved modules, which some modules need to load
         state._metadata = copy.copy(loaded._metadata)  # type: ignore[attr-defined]
     for name, value in loaded.items():
         if isinstance(name, str) and name.endswith(COUNTER) and isinstance(value, int | float):
@@ -224,7 +224,7 @@ def _is_state_dict(value: object) -> bool:
 
 
 def _with_counters(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
-    """The state dict with batch counters as the model has them; one that is no number is left out."""
+    """The state dict with batch counters as the model has them; a counter that is not a number is left out."""
     fitting = OrderedDict(state)
     if hasattr(state, "_metadata"):
         fitting._metadata = state._metadata  # type: ignore[attr-defined]
@@ -251,9 +251,9 @@ def _without_profiler(
 
 
 def _without_prefix(state: OrderedDict[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], str]:
-    """The state dict in the model's names, and the prefix that was taken off for it.
+    """The state dict in the model's names, and the prefix that was removed.
 
-    Where none fits, the one that comes nearest, so that a message is on what differs.
+    If no prefix fits, the nearest one is taken, so that the error message names only the remaining differences.
     """
     own, prefix = model.state_dict(), ""
     candidates: list[tuple[Mapping[str, Tensor], str]] = []
@@ -279,14 +279,14 @@ def _without_prefix(state: OrderedDict[str, Tensor], model: nn.Module) -> tuple[
 
 
 def _translated(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """The state dict in the model's names of today, if its modules translate all of them, else as it is.
+    """The state dict in the model's present names if its modules can translate all of them, else unchanged.
 
-    A module renames what it finds while it loads (torchvision's ViT does), so a copy is made to load it.
+    Some modules rename entries while they load (torchvision's ViT does), so the state dict is loaded into a copy.
     """
     copied = deep_copy(model)
     try:
         missing, unexpected = copied.load_state_dict(state, strict=False, assign=True)
-    except RuntimeError:  # a shape or type that does not fit: what it is, is told by name afterwards
+    except RuntimeError:  # a shape or type that does not fit is reported by name afterwards
         return state
     return state if missing or unexpected else copied.state_dict()
 
@@ -332,7 +332,7 @@ def _check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
 
 
 def _check_kind(name: str, value: Tensor, target: torch.dtype, path: Path) -> None:
-    """Check that a tensor has its numbers, real and dense ones as the model has them."""
+    """Check that a tensor has values, and that they are real and dense as in the model."""
     where = f"{name} in {path}"
     if value.is_meta:
         raise ValueError(

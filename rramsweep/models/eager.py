@@ -16,17 +16,17 @@ _REMEDY = "give the network in Python that it was made from, and its weights as 
 
 
 def eager(found: object, where: str) -> nn.Module:
-    """`found`, if it is a network whose layers are modules of Python.
+    """Return `found` if it is a network whose layers are Python modules.
 
     A compiled or exported network is a program: its convolutions and products are instructions over flat tensors, so
-    there is no layer to map, and nothing that runs a layer with other weights.
+    there is no layer to map or to run with other weights.
 
     Args:
-        found: what a factory returned, or a caller gave.
-        where: what it is called in messages.
+        found: object that a factory returned or a caller gave.
+        where: its name in messages.
 
     Raises:
-        ValueError: it is no `nn.Module`, a TorchScript module, or a program of `torch.export`.
+        ValueError: it is not an `nn.Module`, or a TorchScript module, or a program of `torch.export`.
     """
     if isinstance(found, torch.jit.ScriptModule):
         raise ValueError(f"{where} must be a network of Python layers, got a TorchScript module, compiled: {_REMEDY}")
@@ -40,18 +40,18 @@ def eager(found: object, where: str) -> nn.Module:
 
 
 def _is_exported(found: object) -> bool:
-    if isinstance(found, fx.GraphModule):  # ExportedProgram.module(); a traced network keeps its layers and is welcome
+    if isinstance(found, fx.GraphModule):  # ExportedProgram.module(); a traced network keeps its layers and is accepted
         return any(isinstance(node.target, torch._ops.OpOverload) for node in found.graph.nodes)
     return isinstance(found, ExportedProgram)
 
 
 def deep_copy(model: nn.Module) -> nn.Module:
-    """A deep copy of a network in the mode in which it is.
+    """Copy a network deeply, in its present mode.
 
     Raises:
         ValidationError: names the attribute that Python cannot copy.
     """
-    # Weights that a hook computes are no leaves of the graph, and torch refuses to deep-copy these.
+    # Weights that a hook computes are not leaves of the graph, and torch refuses to deep-copy them.
     kept = {
         id(value): value.detach().clone()
         for module in model.modules()
@@ -60,7 +60,7 @@ def deep_copy(model: nn.Module) -> nn.Module:
     }
     try:
         copied: nn.Module = copy.deepcopy(model, dict(kept))
-    except Exception as error:  # whatever the attribute of a user says
+    except Exception as error:  # a user's attribute may raise anything
         name = _not_copied(model, kept)
         where = f"its attribute {name!r}" if name else "it"
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -73,13 +73,13 @@ def deep_copy(model: nn.Module) -> nn.Module:
 
 
 def _not_copied(model: nn.Module, kept: Mapping[int, Tensor]) -> str:
-    """Name of the first attribute of a network that cannot be copied, empty if each can by itself."""
+    """Name of the first attribute of a network that cannot be copied, empty if each can be copied alone."""
     for name, module in model.named_modules():
         for attribute, value in vars(module).items():
             if attribute == "_modules":
                 continue
             try:
                 copy.deepcopy(value, dict(kept))
-            except Exception:  # the same as that of the whole network
+            except Exception:  # the error of the whole network again
                 return ".".join(part for part in (name, attribute) if part)
     return ""

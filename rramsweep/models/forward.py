@@ -1,4 +1,4 @@
-"""The forward of a network as a sweep calls it: with arguments that are constant, and one tensor for an output."""
+"""The forward of a network as a sweep calls it: with constant arguments, and with one tensor as output."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.utils.hooks import RemovableHandle
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.suggest import nearest, suggest
 
-# How alike two names are of which one is taken for a misspelling of the other (`difflib`).
+# Similarity (`difflib`) from which a name counts as a misspelling of another.
 ALMOST = 0.85
 
-# Keys of a model's config that say how its forward is called; a factory's own argument of the name comes first.
+# Keys of a model's config for its forward; a factory's own argument of the same name takes precedence.
 FORWARD_KEYS = ("output", "forward")
 
 
@@ -36,7 +36,7 @@ class ConstantArguments:
         """See `nn.Module.register_forward_pre_hook`.
 
         Raises:
-            ValidationError: the data give one of the arguments too.
+            ValidationError: the data contain one of the arguments, too.
         """
         twice = [name for name in kwargs if name in self.values]
         if twice:
@@ -51,7 +51,7 @@ class ConstantArguments:
 
 @dataclass(frozen=True)
 class OutputSelection:
-    """Forward hook that takes one tensor of what a network returns.
+    """Forward hook that selects one tensor of a network's output.
 
     Args:
         key: as of `select`.
@@ -65,7 +65,7 @@ class OutputSelection:
 
 
 def described(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a model's config that decides its numbers, beside its weights, without keys that change nothing."""
+    """The part of a model's config that decides its numbers besides the weights, without keys that change nothing."""
     return {
         key: value
         for key, value in node.items()
@@ -74,15 +74,15 @@ def described(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def adapt(model: nn.Module, output: object = None, forward: object = None) -> None:
-    """Let a network return one tensor of its output, and take constant arguments, in place.
+    """Make a network return one tensor of its output and take constant arguments, in place.
 
     Args:
-        model: changed by hooks, which its copies have too.
+        model: gets hooks, which its copies keep.
         output: key, attribute or index of the tensor, as of `select`; None leaves the output as it is.
         forward: `{argument: value}` of the forward; None or empty adds none.
 
     Raises:
-        ValidationError: `output` is no name or index, `forward` no map, or names no argument of the forward.
+        ValidationError: `output` is not a name or index, or `forward` is not a map or names no argument of the forward.
     """
     if forward:
         register_constants(model, forward)
@@ -91,10 +91,10 @@ def adapt(model: nn.Module, output: object = None, forward: object = None) -> No
 
 
 def register_selection(model: nn.Module, key: object) -> RemovableHandle:
-    """Let a network return one tensor of its output until the handle is removed.
+    """Make a network return one tensor of its output until the handle is removed.
 
     Raises:
-        ValidationError: the key is no name or index.
+        ValidationError: the key is not a name or index.
     """
     if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
         raise ValidationError(
@@ -111,7 +111,7 @@ def register_constants(model: nn.Module, values: object) -> None:
     """Add constant arguments to every call of a network.
 
     Raises:
-        ValidationError: they are no map of names, or one is no argument of the forward.
+        ValidationError: they are not a map of names, or one is not an argument of the forward.
     """
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise ValidationError(
@@ -124,7 +124,7 @@ def register_constants(model: nn.Module, values: object) -> None:
     kinds = inspect.signature(model.forward).parameters
     named = [name for name, each in kinds.items() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     for name in values:
-        # Where a forward takes any name, one that is almost an argument's is a slip.
+        # In a forward with **kwargs, a name that is almost an argument's is a misspelling.
         if name not in named and (len(named) == len(kinds) or nearest(name, named, ALMOST)):
             raise ValidationError(
                 f"must be an argument of {type(model).__name__}.forward",
@@ -143,7 +143,7 @@ def select(output: object, key: str | int) -> Tensor:
         key: `logits`, `1`, or several of these with dots between: `hidden_states.-1`.
 
     Raises:
-        ValidationError: there is none, or it is no tensor; names those that there are.
+        ValidationError: there is none, or it is not a tensor; lists the existing ones.
     """
     found, parts = output, [key]
     if isinstance(key, str) and not (isinstance(output, Mapping) and key in output):
@@ -168,10 +168,10 @@ def select(output: object, key: str | int) -> Tensor:
 
 
 def one_tensor(output: object) -> Tensor:
-    """The output of a network, if it is one tensor.
+    """Return the output of a network if it is one tensor.
 
     Raises:
-        ValidationError: it is not; names the tensors of which one can be selected.
+        ValidationError: it is not; lists the tensors that can be selected.
     """
     if isinstance(output, Tensor):
         return output
@@ -189,7 +189,7 @@ def one_tensor(output: object) -> Tensor:
 
 
 def _part(output: object, key: str | int) -> Any:
-    """One step of `select`, None where it leads nowhere."""
+    """One step of `select`, None if nothing is found."""
     keys = [key, int(key)] if isinstance(key, str) and key.removeprefix("-").isdigit() else [key]
     if isinstance(output, Mapping | tuple | list):
         indexed: Any = output

@@ -1,8 +1,8 @@
 """The embedded default networks: small enough that hundreds of chips an hour fit on a laptop.
 
-Each is a plain `nn.Module` whose layers have names, since device rules, random streams and tables refer to a
-layer by its name. None takes an argument and none loads weights: see `rramsweep.models.checkpoint`. All are float32,
-as the data and weights that ship with them are, whatever the default dtype.
+Each is a plain `nn.Module` whose layers have names, since device rules, random streams and tables refer to a layer by
+its name. They take no arguments and do not load weights: see `rramsweep.models.checkpoint`. All are float32, as the
+data and weights that ship with them, whatever the default dtype.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class LeNet5(nn.Module):
     `forward` maps `(N, 1, 28, 28)` to logits `(N, 10)`.
 
     The layer sizes are those of LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
-    recognition", Proc. IEEE 86(11), 1998; padding 2 stands for their 32x32 frame. In the way that has become
-    usual, it has ReLU for tanh, max-pooling for trained subsampling, a full `conv2` for their partial
-    connection table, and a linear output for their radial basis units.
+    recognition", Proc. IEEE 86(11), 1998; padding 2 replaces their 32x32 frame. As is now usual, it has ReLU instead of
+    tanh, max-pooling instead of trained subsampling, a full `conv2` instead of their partial connection table, and a
+    linear output instead of radial basis units.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,7 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of images (N, 1, 28, 28)."""
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         x = F.relu(self.fc1(x.flatten(1)))
@@ -45,8 +46,8 @@ class DigitsCNN(nn.Module):
 
     `forward` maps `(N, 1, 8, 8)` to logits `(N, 10)`.
 
-    Sized by us for this data, after no paper. It is here so that the defaults include batch normalisation,
-    which stays digital while the convolution before it is on the array.
+    Sized for these data, not taken from a paper. It exists so that the defaults include batch normalisation, which
+    stays digital while the convolution before it is on the array.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class DigitsCNN(nn.Module):
         self.fc = nn.Linear(32 * 2 * 2, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of images (N, 1, 8, 8)."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 2)
         x = F.max_pool2d(F.relu(self.bn2(self.conv2(x))), 2)
         logits: Tensor = self.fc(x.flatten(1))
@@ -69,7 +71,7 @@ class DigitsMLP(nn.Module):
 
     `forward` maps `(N, 1, 8, 8)`, or anything that flattens to `(N, 64)`, to logits `(N, 10)`.
 
-    Sized by us for this data, after no paper: the smallest network that a whole sweep can run in seconds.
+    Sized for these data, not taken from a paper: a network so small that a whole sweep takes seconds.
     """
 
     def __init__(self) -> None:
@@ -78,6 +80,7 @@ class DigitsMLP(nn.Module):
         self.fc2 = nn.Linear(128, 10, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of images (N, 1, 8, 8)."""
         logits: Tensor = self.fc2(F.relu(self.fc1(x.flatten(1))))
         return logits
 

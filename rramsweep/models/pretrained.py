@@ -14,7 +14,7 @@ from torch import nn
 from rramsweep.errors import ValidationError, install
 from rramsweep.suggest import suggest
 
-# Arguments with which transformers would run code of a folder, or place or pack weights elsewhere than a chip needs.
+# Arguments that make transformers run code of a folder, or place or pack weights in a way that a chip cannot use.
 _REFUSED = {
     "trust_remote_code": "write the network in a package of yours and choose model=custom",
     "quantization_config": "give the float network that it was made from",
@@ -25,7 +25,7 @@ _REFUSED = {
     "dtype": "bfloat16 is accelerator.precision",
 }
 
-# What a configuration says of where it came from, and not of what is computed.
+# Keys of a configuration that describe its origin and do not change what is computed.
 _PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 
 _FOLDER = "a folder with config.json and weights, as save_pretrained writes it"
@@ -36,14 +36,14 @@ def transformers_model(
 ) -> nn.Module:
     """A network of Hugging Face transformers from a folder; needs the extra `rramsweep[transformers]`.
 
-    What it returns is a `ModelOutput`: choose its tensor with `model.output`. It keeps no cache of keys and values.
+    It returns a `ModelOutput`: select its tensor with `model.output`. It keeps no cache of keys and values.
 
     Args:
         path: the folder, or with `local_files_only=false` a name on the Hub.
-        class_name: `AutoModel`, or what else of its kind has the head that is wanted:
+        class_name: `AutoModel`, or the class of its family with the required head, such as
             `AutoModelForSequenceClassification`.
-        pretrained: false makes the network of config.json alone, untrained, for a `model.checkpoint`.
-        local_files_only: false lets transformers fetch what is not there. `TRANSFORMERS_OFFLINE=1` forbids it again.
+        pretrained: false builds an untrained network from config.json alone, for a `model.checkpoint`.
+        local_files_only: false lets transformers fetch missing files, unless `TRANSFORMERS_OFFLINE=1` is set.
         arguments: passed on to the configuration, e.g. `num_labels` or `attn_implementation`.
 
     Raises:
@@ -88,7 +88,7 @@ def transformers_model(
             else:
                 configuration = transformers.AutoConfig.from_pretrained(path, **options)
                 model, info = auto.from_config(configuration, trust_remote_code=False), {}
-        except Exception as error:  # of damaged files, unknown kinds of networks and unfit arguments: many types
+        except Exception as error:  # damaged files, unknown networks and wrong arguments raise many types
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
             raise ValidationError(
                 f"must be {_FOLDER}, that {class_name} can read, but transformers says {reason!r}",
@@ -104,7 +104,7 @@ def transformers_model(
 
 
 def configuration_digest(model: nn.Module) -> str:
-    """Hex SHA-256, cut to 32 digits, of what a network of transformers is configured to compute."""
+    """Hex SHA-256, cut to 32 digits, of the part of a transformers configuration that decides what is computed."""
     found: dict[str, Any] = model.config.to_dict()  # type: ignore[operator, union-attr]
     kept = {key: value for key, value in found.items() if key not in _PROVENANCE}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -127,7 +127,7 @@ def _check_loaded(info: dict[str, Any], path: str, class_name: str, architecture
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bars and no warnings of transformers: what counts of them is refused."""
+    """Silence progress bars and warnings of transformers; what they would report is checked and refused."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -11,8 +11,8 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut without parameters: `conv1 bn1 conv2 bn2`.
 
     Where the picture shrinks, the shortcut takes every second pixel and has zeros for the new channels (option A of
-    the paper). The paper leaves open where the zeros go: here half of them before the old channels and half behind,
-    as the published weights that this loads were trained.
+    the paper). The paper does not say where the zeros go: here half of them come before the old channels and half
+    after, as in the training of the published weights.
     """
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
@@ -27,6 +27,7 @@ class BasicBlock(nn.Module):
         self.zeros = (channels - channels_in) // 2
 
     def forward(self, x: Tensor) -> Tensor:
+        """Activations after the block, (N, channels, H, W)."""
         shortcut = x
         if self.zeros:
             shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.zeros, self.zeros))
@@ -49,7 +50,7 @@ class CifarResNet(nn.Module):
         ValueError: another depth, or no classes.
 
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, section 4.2. It is *not*
-    the ResNet-18 family of its section 4.1 (`model=torchvision`), which is meant for pictures of 224 pixels.
+    the ResNet-18 family of its section 4.1 (`model=torchvision`), which is designed for pictures of 224 pixels.
     """
 
     def __init__(self, depth: int, num_classes: int = 10) -> None:
@@ -67,6 +68,7 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(64, num_classes, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, num_classes) of images (N, 3, 32, 32)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(x.mean((2, 3)))

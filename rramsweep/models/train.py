@@ -31,7 +31,7 @@ from rramsweep.scale import percent
 
 @dataclass(frozen=True)
 class Recipe:
-    """Recipe of one network's training: everything that decides its weights but the seed.
+    """Recipe of one network's training: everything that decides its weights except the seed.
 
     `shift_px` moves each image by up to that many pixels both ways, `flip` mirrors half of them left to right;
     both are drawn afresh every epoch.
@@ -65,8 +65,8 @@ def train(recipe: Recipe, seed: int = 0) -> nn.Module:
     """A network trained by `recipe`, in evaluation mode.
 
     AdamW, with the learning rate on a cosine from `recipe.lr` to zero. `seed` fixes the first weights, the
-    order of the images and their augmentation; torch's global generator is left as it was. The weights repeat to
-    the bit on one machine for one number of threads; elsewhere the accuracy repeats to a few tenths of a point.
+    order of the images and their augmentation; torch's global generator is not touched. The weights are bit-identical
+    on one machine with the same number of threads; elsewhere the accuracy agrees to a few tenths of a point.
     """
     data = recipe.data("train")
     images = tensors(data.x)["x"]
@@ -98,9 +98,9 @@ def accuracy(model: nn.Module, data: Data) -> float:
 
 
 def augment(x: Tensor, shift_px: int, flip: bool, rng: torch.Generator) -> Tensor:
-    """A shifted and mirrored copy of the images `x`, shape `(N, C, H, W)`, each image by its own draw.
+    """Shift and mirror a copy of the images `x`, shape `(N, C, H, W)`, each image by its own draw.
 
-    What a shift uncovers is filled with the least value of `x`, which is the background of the embedded sets.
+    Pixels that a shift uncovers get the smallest value of `x`, which is the background of the embedded sets.
     """
     n, _, height, width = x.shape
     if flip:
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             recipe = replace(recipe, epochs=args.epochs)
         except ValueError as error:
             parser.error(str(error))
-    # Sums depend on how they are split over threads; one thread makes the weights repeat, and is no slower here.
+    # Sums depend on their split over threads; one thread makes the weights reproducible, and is no slower here.
     torch.set_num_threads(1)
     model = train(recipe, args.seed)
     test = recipe.data("test")

@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 
 from rramsweep.datasets.inputs import AnyInputs, mapped
 
-# What weights and activations are cast to; None leaves them as the network has them.
+# Type to which weights and activations are cast; None leaves them in the network's own.
 PRECISIONS = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16}
 
 # The first NVIDIA GPUs that have tensor cores for TF32 and bfloat16 are of compute capability 8.0 (Ampere).
@@ -25,16 +25,16 @@ TENSOR_CORES = (8, 0)
 class Accelerator:
     """The processor on which networks are run and chips drawn.
 
-    Written for NVIDIA and AMD GPUs through torch's `cuda`, and tested with the CPU in its place: the batching of chips,
-    the arithmetic and the halving of a pass that does not fit are the same code there.
+    Written for NVIDIA and AMD GPUs through torch's `cuda`, and tested on the CPU with the same code for the batching of
+    chips, the arithmetic and the halving of a pass that does not fit into memory.
 
     Args:
         device: `cpu`, `cuda` or `cuda:N`. Scores on a GPU agree with a CPU's to rounding.
         precision: `float32` (as the network is); `tf32` (products of 10-bit mantissas on a GPU's tensor cores);
-            `bfloat16` (weights and activations of 7-bit mantissas, conductances stay float32). The last two are another
-            point: their rounding is as large as a good device's noise.
-        rng_device: `cpu` programs chips on the CPU, which gives the very chips of any CPU run; `cuda` programs them on
-            the GPU, faster, with other draws of the same laws, and another point.
+            `bfloat16` (weights and activations of 7-bit mantissas, conductances stay float32). The last two change the
+            point's identity, because their rounding is as large as a good device's noise.
+        rng_device: `cpu` programs chips on the CPU, which gives exactly the chips of a CPU run; `cuda` programs them on
+            the GPU, faster, with other draws from the same laws, which also changes the identity.
 
     Raises:
         ValueError: an unknown name, TF32 on a CPU, or draws on a GPU for networks that run on the CPU.
@@ -62,7 +62,7 @@ class Accelerator:
         """Check that torch sees the GPU.
 
         Raises:
-            ValueError: says what is here.
+            ValueError: states the GPUs that torch sees.
         """
         if self.is_cpu:
             return
@@ -80,7 +80,7 @@ class Accelerator:
 
     @property
     def identity(self) -> list[str]:
-        """Lines of a point's identity: what changes its numbers by more than rounding; none for the defaults."""
+        """Lines of a point's identity: settings that change numbers by more than rounding; none for the defaults."""
         lines = [] if self.precision == "float32" else [f"precision {self.precision}"]
         return lines if self.rng_device == "cpu" else [*lines, f"rng_device {self.rng_device}"]
 
@@ -96,12 +96,12 @@ class Accelerator:
 
     @property
     def at(self) -> torch.device:
-        """torch's device of networks and inputs."""
+        """Device of networks and inputs."""
         return torch.device(self.device)
 
     @property
     def draws_at(self) -> torch.device:
-        """torch's device of cells."""
+        """Device on which cells are drawn."""
         return self.at if self.rng_device != "cpu" else torch.device("cpu")
 
     @property
@@ -110,12 +110,12 @@ class Accelerator:
         return PRECISIONS[self.precision]
 
     def take(self, x: AnyInputs) -> AnyInputs:
-        """Inputs as a network here wants them: token ids and masks stay as they are."""
+        """Move inputs to the device and cast them; token ids and masks keep their type."""
         return mapped(x, lambda tensor: tensor.to(self.at, self.dtype if tensor.is_floating_point() else None))
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Allow TF32 within for precision=tf32 alone: torch allows it in convolutions by default."""
+        """Allow TF32 inside only for precision=tf32; torch allows it in convolutions by default."""
         if self.is_cpu:
             yield
             return
@@ -138,10 +138,10 @@ CPU = Accelerator()
 def together(model: nn.Module, weights: Mapping[str, Tensor]) -> Callable[..., Tensor]:
     """A network with several sets of weights as one function: inputs (inputs, ...) to outputs (sets, inputs, ...).
 
-    It is called as the network is.
+    The function is called like the network.
 
     Args:
-        model: shared by all but for these weights.
+        model: shared by all sets except for these weights.
         weights: `{parameter: (sets, ...)}`.
     """
 

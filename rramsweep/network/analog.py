@@ -35,7 +35,7 @@ from rramsweep.network.tiled_read import Clipped, Observer, Ranges, TiledRead
 from rramsweep.network.unfolding import pad_nested, unfold
 from rramsweep.suggest import nearest
 
-# Fitting inputs a pass: partial sums of a wide convolution are held beside each other.
+# Fitting inputs per pass, few because all partial sums of a wide convolution are held in memory.
 FITTING_BATCH = 16
 
 
@@ -46,7 +46,7 @@ def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Se
     Args:
         model: any PyTorch network.
         include: shell patterns of layer names (`*`, `?`, `[...]`) that may be analog.
-        exclude: patterns of those that stay digital all the same.
+        exclude: patterns of those that stay digital nevertheless.
 
     Raises:
         ValueError: the network has no such layer, a pattern matches none, or none is left.
@@ -69,7 +69,7 @@ def analog_layers(model: nn.Module, include: Sequence[str] = ("*",), exclude: Se
 
 
 def patterns(given: Sequence[str], name: str) -> Sequence[str]:
-    """Patterns of layers as a list; a text alone would be taken letter by letter.
+    """Check that patterns of layers are a list; a text would be taken letter by letter.
 
     Raises:
         ValidationError: a text.
@@ -83,7 +83,7 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
     """The names that any of the patterns matches.
 
     Raises:
-        ValueError: a pattern matches none; says the nearest names.
+        ValueError: a pattern matches none; lists the nearest names.
     """
     found: set[str] = set()
     for pattern in patterns:
@@ -100,21 +100,21 @@ def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> set[s
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """Corrections of a chip, and the seconds that their fit took."""
+    """Corrections of a chip, and the duration of their fit in seconds."""
 
     corrections: Corrections
     seconds: float
 
 
 def check_tied(arrays: Map[str, WeightArray], specs: Map[str, LayerSpec]) -> None:
-    """Check that layers whose weights are tied, and so are one set of cells, have cells and crossbars of one kind.
+    """Check that layers with tied weights, which share one set of cells, have the same cells and crossbars.
 
     Args:
         arrays: of the network, by name.
         specs: `{array name: LayerSpec}`.
 
     Raises:
-        ValidationError: names two layers whose parts differ, other than those of a read.
+        ValidationError: names two layers whose parts differ, apart from those that act at a read.
     """
     first: dict[int, str] = {}
     for name, spec in specs.items():
@@ -132,17 +132,16 @@ def check_tied(arrays: Map[str, WeightArray], specs: Map[str, LayerSpec]) -> Non
 class AnalogNetwork:
     """A private copy of a network whose analog layers take the weights of one chip at a time.
 
-    The caller's model is never changed, and must not be while this is in use: its weights are read for every chip, so
-    that two sets of weights are held in all, however many chips. Biases, normalisation and everything else stay
-    digital and exact. `digital`, `ideal` and `chip` each return the same module, ready to be called until the next of
-    them.
+    The caller's model is never changed, and must not be changed while this is in use: its weights are read for every
+    chip, so that only two sets of weights are held in memory, however many chips. Biases, normalisation and everything
+    else stay digital and exact. `digital`, `ideal` and `chip` return the same module, valid until the next such call.
 
     Args:
         model: any PyTorch network; it is copied and put in eval mode.
         specs: `{array name: LayerSpec}` for every weight on the array.
         t_s: seconds since programming at which a chip is read.
-        folds: batch norms that are taken into the weights after programming (`batch_norm.find_folds`), of converted
-            layers behind the ADC; those of layers with read noise stay as they are, because the noise acts before them.
+        folds: batch norms that are folded into the weights after programming (`batch_norm.find_folds`), for layers with
+            converters after the ADC. Those of layers with read noise are not folded: the noise acts before them.
         memory_format: of the copy's weights; `torch.channels_last` asks for inputs of the same format.
         accelerator: where the copy runs, and where its chips are drawn.
         calibrate: fits the corrections of a chip, which `chip` then has; called with this network and the seed. Batch
@@ -196,7 +195,7 @@ class AnalogNetwork:
             multiply(self._model.get_submodule(name), self._scales[name])
         self._scales = {name: scale.to(draws_at) for name, scale in self._scales.items()}
         self._model.to(accelerator.at, accelerator.dtype).to(memory_format=memory_format)
-        # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
+        # Each tied layer is read through a slot of its own, from the cells of the layer that carries them.
         carrier = {id(array.weight): name for name, array in self._arrays.items()}
         self._slots = {
             name: ReadSlot(arrays[name], carrier[id(arrays[name].weight)], specs[name], self._scale_behind(name))
@@ -241,7 +240,7 @@ class AnalogNetwork:
         Args:
             seed: the chip.
             t_s: seconds since programming.
-            purpose: of its reads, part of their streams' names; those of `chip` have none.
+            purpose: part of the names of the reads' streams; empty for the reads of `chip`.
         """
         self._installation.remove()
         kept: dict[str, ProgrammedLayer] = {}
@@ -258,7 +257,7 @@ class AnalogNetwork:
         return self._model
 
     def holding(self, layers: Map[str, ProgrammedLayer], seed: int) -> nn.Module:
-        """The network on a chip whose cells are given, such as measured ones; `seed` is that of its reads.
+        """The network on a chip with given cells, such as measured ones; `seed` is used for its reads only.
 
         Args:
             layers: of every weight on the array.
@@ -289,7 +288,7 @@ class AnalogNetwork:
 
     @property
     def calibrates(self) -> bool:
-        """True where each chip is calibrated: they are run one at a time, because each has a network of its own."""
+        """True if each chip is calibrated. Chips are then run one at a time, because each has its own network."""
         return self._calibrate is not None
 
     @property
@@ -312,7 +311,7 @@ class AnalogNetwork:
         """Find the ranges of all converters, see `ranges.fit_ranges`.
 
         Args:
-            x: batch of inputs that ranges are fitted on; None where no range is.
+            x: batch of inputs on which ranges are fitted; None if no range is fitted.
         """
         reads = self._tiled
         self._with(lambda name: self._cells.ideal(name).weight())
@@ -343,7 +342,7 @@ class AnalogNetwork:
 
     @property
     def clipped(self) -> dict[str, Clipped]:
-        """Conversions outside their range on the chip of now, by layer with converters, each in its first read."""
+        """Conversions outside their range on the present chip, by layer with converters, in each layer's first read."""
         return {name: read.clipped for name, read in self._tiled.items()}
 
     @torch.inference_mode()
@@ -380,7 +379,7 @@ class AnalogNetwork:
 
     @property
     def reads(self) -> bool:
-        """True where a layer has read noise or converters: its chips are run one at a time, each read by itself."""
+        """True if a layer has read noise or converters. Chips are then run one at a time, each read separately."""
         return bool(self._slots)
 
     @checked_arguments
@@ -400,7 +399,7 @@ class AnalogNetwork:
     def _write(
         self, name: str, weight: Tensor, rows: slice = WHOLE, stacks: Map[str, Tensor] | None = None, chip: int = 0
     ) -> None:
-        """Put a weight, or rows of it, as it lies on the array, into the model; or into the stack of several chips."""
+        """Write a weight, or rows of it, from the array's order into the model or into the stack of several chips."""
         array = self._arrays[name]
         into = array.weight if stacks is None else stacks[name][chip]
         if name in self._scales:
@@ -412,7 +411,7 @@ class AnalogNetwork:
 
     @torch.inference_mode()
     def check_reads(self, x: AnyInputs) -> None:
-        """Check that every layer with read noise is called: the use of its weight alone would go without noise.
+        """Check that every layer with read noise is called: direct use of its weight would bypass the noise.
 
         Args:
             x: a batch of the network's inputs; one is enough.
@@ -440,7 +439,7 @@ class AnalogNetwork:
 
 
 def _weight_of(own: WeightArray, private: WeightArray) -> Tensor:
-    """A layer's digital weight: the caller's own parameter, or a copy of what is computed, as by eval() in the copy."""
+    """A layer's digital weight: the caller's own parameter, or the copy's if the weight is computed."""
     parameter = own.module._parameters.get(own.parameter)
     same = parameter is not None and torch.equal(parameter.detach(), private.weight.detach())
     return parameter.detach() if parameter is not None and same else private.weight.detach().clone()

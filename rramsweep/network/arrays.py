@@ -21,7 +21,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 ANALOG_TYPES = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
-# Gates of a recurrent layer stand below each other in one weight, as query, key and value do in an attention.
+# Gates of a recurrent layer are stacked in one weight, as query, key and value are in an attention.
 GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
 PROJECTIONS = 3
 
@@ -31,7 +31,7 @@ _NETWORK = "a network"
 # Module and name of transformers' own linear layer.
 _TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
 
-# Packages of layers whose weights are packed integers; they derive from no analog class.
+# Packages of layers with weights packed into integers; these derive from no analog class.
 _QUANTISED = (
     "torch.ao.nn.quantized",
     "torch.nn.quantized",
@@ -45,15 +45,14 @@ class WeightArray:
     """One weight of a network as cells of an array.
 
     Args:
-        name: of the layer; with the parameter's name behind it where a layer has several weights.
+        name: of the layer, followed by the parameter's name if the layer has several weights.
         module: the layer.
         parameter: name of the weight in it.
-        parts: how many matrices stand below each other along axis 0 (gates, projections), each with a scale W_max
-            of its own.
-        groups: of a transposed convolution, whose weight (in, out/groups, ...) lies on the array as
-            (out, in/groups, ...), or 1 of a linear layer that holds (in, out); None leaves the weight as it is.
-        readable: whether the product is the layer's own forward, so that read noise can act on it. The fused kernels
-            of recurrent layers and attention are not, before they are unfolded.
+        parts: number of matrices stacked along axis 0 (gates, projections), each with a scale W_max of its own.
+        groups: groups of a transposed convolution, whose weight (in, out/groups, ...) lies on the array as
+            (out, in/groups, ...), or 1 for a linear layer that holds (in, out); None keeps the weight's own order.
+        readable: True if the product is the layer's own forward, so that read noise can act on it. Fused kernels of
+            recurrent layers and attention are not readable until they are unfolded.
     """
 
     name: str
@@ -93,8 +92,8 @@ class Unfolded(nn.Module):
     """A recurrent layer or attention whose weight products are calls of linear layers (`network.unfolding`).
 
     Attributes:
-        products: an `nn.Linear` for each weight of the layer, by the name of the parameter. The layer still has the
-            weights as attributes of these names.
+        products: an `nn.Linear` for each weight of the layer, by the name of the parameter. The layer keeps the weights
+            as attributes of these names.
     """
 
     products: nn.ModuleDict
@@ -107,12 +106,12 @@ class Unfolded(nn.Module):
 def find_arrays(model: nn.Module) -> dict[str, WeightArray]:
     """Every weight of a network that can go on an array, in the network's order.
 
-    Linear, and `Conv1D` of transformers, which is one with its weight transposed; convolutions of one to three
-    dimensions and their transposes; LSTM, GRU, RNN and their cells; attention.
-    Subclasses count as what they derive from. Embeddings, normalisation, biases and free parameters do not.
+    These are linear layers, including `Conv1D` of transformers, a linear layer with transposed weight; convolutions of
+    one to three dimensions and their transposes; LSTM, GRU, RNN and their cells; attention; and subclasses of these.
+    Embeddings, normalisation, biases and free parameters are not included.
 
     Raises:
-        ValueError: a weight is computed by something other than `torch.nn.utils`, or not there before a first forward.
+        ValueError: a weight is computed by something other than `torch.nn.utils`, or missing before a first forward.
     """
     arrays = {}
     # Attention reads the weight of its output projection without calling it.
@@ -155,7 +154,7 @@ def _arrays_of(name: str, module: nn.Module, readable: bool) -> list[WeightArray
 
 
 def is_transposed_linear(module: nn.Module) -> bool:
-    """True for the linear layers of GPT-2 and its kin, `x W + b` with W (in, out), known by name: no import needed."""
+    """True for the linear layers of GPT-2 and similar, `x W + b` with W (in, out), by name: no import is needed."""
     return any((kind.__module__, kind.__qualname__) == _TRANSPOSED_LINEAR for kind in type(module).__mro__)
 
 
@@ -168,7 +167,7 @@ def _parts(module: nn.Module, parameter: str) -> int:
 
 
 def _weights(module: nn.Module) -> list[str]:
-    """Names of a module's own parameters, those computed by `torch.nn.utils` among them, in their order."""
+    """Names of a module's own parameters in their order, including those computed by `torch.nn.utils`."""
     names = [name for name, value in module._parameters.items() if value is not None]
     names += [name for name in getattr(module, "parametrizations", {}) if name not in names]
     names += [name for name, _ in _hooks(module) if name not in names]
@@ -177,16 +176,16 @@ def _weights(module: nn.Module) -> list[str]:
 
 
 def _hooks(module: nn.Module) -> list[tuple[str, object]]:
-    """`(parameter, hook)` of the older kind of computed weights: weight norm, spectral norm, pruning."""
+    """`(parameter, hook)` of weights computed by hooks: older weight norm and spectral norm, and pruning."""
     hooks = module._forward_pre_hooks.values()
     found: list[tuple[str, object]] = [(h.name, h) for h in hooks if isinstance(h, WeightNorm | SpectralNorm)]
     return found + [(h._tensor_name, h) for h in hooks if isinstance(h, prune.BasePruningMethod)]
 
 
 def private_copy(model: nn.Module) -> nn.Module:
-    """A deep copy in eval mode in which every computed weight (weight norm, pruning, ...) is a plain parameter.
+    """Copy a network deeply, in eval mode and with every computed weight (weight norm, ...) as a plain parameter.
 
-    The state dict of such a layer then holds `weight` in the place of what it was computed from.
+    The state dict of such a layer then holds `weight` instead of the tensors that it was computed from.
     """
     private = deep_copy(model).eval()
     with torch.no_grad():
@@ -197,7 +196,7 @@ def private_copy(model: nn.Module) -> nn.Module:
 
 def _make_plain(module: nn.Module) -> None:
     if parametrize.is_parametrized(module):
-        # torch's own remove_parametrizations takes the weight from the class, which the original shares.
+        # torch's own remove_parametrizations deletes the weight from the class, which the original shares.
         weights = {name: getattr(module, name) for name in cast(nn.ModuleDict, module.parametrizations)}
         module.__class__ = type(module).__bases__[0]
         del module.parametrizations
@@ -213,10 +212,10 @@ def _make_plain(module: nn.Module) -> None:
 
 
 def own_weights(arrays: Map[str, WeightArray], names: Iterable[str]) -> dict[str, WeightArray]:
-    """Take the weights of analog layers apart from what else shares them, in place.
+    """Separate the weights of analog layers from digital modules that share them, in place.
 
-    Layers whose weights are tied are one set of cells: the first of them carries it, the others go on sharing its
-    parameter. A tied module that stays digital (an embedding) keeps the old parameter, and with it exact weights.
+    Layers with tied weights have one set of cells: the first of them carries it, the others keep sharing its
+    parameter. A tied module that stays digital (an embedding) keeps the old parameter and thus exact weights.
 
     Args:
         arrays: of a `private_copy`, by `find_arrays`.
@@ -238,9 +237,9 @@ def own_weights(arrays: Map[str, WeightArray], names: Iterable[str]) -> dict[str
 
 
 def check_weights(model: nn.Module) -> None:
-    """Check that a network has its numbers, and that they can become conductances.
+    """Check that a network's tensors have values, and that analog weights can become conductances.
 
-    A digital part may be complex, as spectral convolutions and rotary embeddings are.
+    A digital part may be complex, as in spectral convolutions and rotary embeddings.
 
     Raises:
         ValidationError: a quantised layer or tensor; a tensor on the meta device; an analog weight that is complex,
@@ -276,7 +275,7 @@ def check_weights(model: nn.Module) -> None:
         return
     for name, array in find_arrays(model).items():
         parameter = array.module._parameters.get(array.parameter)
-        if parameter is None:  # computed, from parameters that are looked at above
+        if parameter is None:  # computed from parameters that are checked above
             continue
         if not parameter.is_floating_point() or parameter.layout != torch.strided:
             kind_of = "complex" if parameter.is_complex() else "sparse" if parameter.is_floating_point() else "integer"

@@ -1,9 +1,9 @@
-"""Batch normalisation behind a layer, taken into the layer: `s (W x + b) + h = (s W) x + (s b + h)`.
+"""Batch normalisation after a layer, folded into the layer: `s (W x + b) + h = (s W) x + (s b + h)`.
 
-In eval mode batch norm is a scale `s = gamma / sqrt(var + eps)` and a shift `h = beta - s mean` of each channel. Taken
-into weights that are *on the chip already* it changes no physics, only rounding, and saves a pass over every
-activation (`AnalogNetwork` does this). Taken into the weights *before* they are mapped it changes what the
-conductances stand for: that is a choice of the chip (`fold_batchnorm`).
+In eval mode batch norm is a scale `s = gamma / sqrt(var + eps)` and a shift `h = beta - s mean` of each channel. Folded
+into weights that are *on the chip already*, it changes only rounding, not physics, and saves a pass over every
+activation (`AnalogNetwork` does this). Folded into the weights *before* they are mapped, it changes the weights that
+the conductances represent, which is a design choice of the chip (`fold_batchnorm`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, private_copy
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
-# What the code around a layer asks of its output without using a number of it.
+# Attributes of a layer's output that code may read without using its numbers.
 _METADATA = {
     "__get__",
     "__len__",
@@ -40,7 +40,7 @@ _METADATA = {
 
 @dataclass(frozen=True)
 class Fold:
-    """A layer whose output goes into one batch norm and nowhere else.
+    """A layer whose output is used by one batch norm and nothing else.
 
     Args:
         layer, norm: names of the two modules.
@@ -52,10 +52,10 @@ class Fold:
 
 @torch.no_grad()
 def find_folds(model: nn.Module, x: AnyInputs) -> list[Fold]:
-    """The layers of a network that a batch norm follows, each exclusively, seen in one forward.
+    """Find the layers whose output is used by a batch norm only, in one forward pass.
 
-    Plain `Linear`, convolutions and transposed convolutions, each called once, with a weight of its own, before a plain
-    batch norm with running statistics. Subclasses are left alone: their forward may do more.
+    These are plain `Linear` layers, convolutions and transposed convolutions with an unshared weight that are called
+    once and followed by a plain batch norm with running statistics. Subclasses are skipped: their forward may do more.
 
     Args:
         model: in eval mode; it is called once.
@@ -97,14 +97,14 @@ def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def fuse(model: nn.Module, folds: Sequence[Fold]) -> dict[str, Tensor]:
-    """Make the norms of a private network pass through, and give their layers the bias that this asks for.
+    """Replace the norms of a private network by identities, and set the biases of their layers accordingly.
 
     Args:
         model: changed in place.
         folds: of `find_folds`.
 
     Returns:
-        `{layer: s}`: what each layer's weight must be multiplied by along its outputs, shape (outputs,).
+        `{layer: s}`: the factor of each layer's weight along its outputs, shape (outputs,).
     """
     scales = {}
     for fold in folds:
@@ -121,7 +121,7 @@ def fuse(model: nn.Module, folds: Sequence[Fold]) -> dict[str, Tensor]:
 def multiply(layer: nn.Module, scale: Tensor) -> None:
     """Multiply a layer's weight in place along its outputs."""
     weight = cast(Tensor, layer.weight)
-    if isinstance(layer, TRANSPOSED):  # (in, out / groups, ...), groups of outputs behind each other
+    if isinstance(layer, TRANSPOSED):  # (in, out / groups, ...), groups of outputs one after the other
         blocks = weight.view(layer.groups, -1, *weight.shape[1:])
         blocks.mul_(scale.view(layer.groups, 1, -1, *[1] * (weight.dim() - 2)))
     else:
@@ -129,7 +129,7 @@ def multiply(layer: nn.Module, scale: Tensor) -> None:
 
 
 def fused(model: nn.Module, folds: Sequence[Fold]) -> nn.Module:
-    """A private copy of a network with these batch norms in the weights of their layers."""
+    """A private copy of a network with these batch norms folded into the weights of their layers."""
     copied = private_copy(model)
     for name, scale in fuse(copied, folds).items():
         multiply(copied.get_submodule(name), scale)
@@ -137,28 +137,28 @@ def fused(model: nn.Module, folds: Sequence[Fold]) -> nn.Module:
 
 
 def fold_batchnorm(model: nn.Module, x: AnyInputs) -> nn.Module:
-    """A copy of a network with each batch norm taken into the layer before it, where that is exact.
+    """Copy a network and fold each batch norm into the layer before it, where that is exact.
 
-    The chip then stores `s W` instead of `W`: other conductances, another full scale W_max, and no normalisation left
-    to do behind the array. Norms of other layers stay as they are; `find_folds` says which.
+    The chip then stores `s W` instead of `W`: other conductances, another full scale W_max, and no normalisation after
+    the array. Norms of other layers are kept; `find_folds` documents the conditions.
 
     Args:
         model: any network; not changed. It is copied in eval mode.
         x: a batch of its inputs; a few are enough.
 
     Raises:
-        ValueError: the copy gives other outputs than the network on `x` (a forward that looks at its own weights).
+        ValueError: the copy gives other outputs than the network on `x` (a forward that reads its own weights).
     """
     folds = find_folds(private_copy(model), x)
     folded = fused(model, folds)
-    for fold in folds:  # no normalisation is left, and none should be counted as digital work
+    for fold in folds:  # identities, so that no normalisation is counted as digital work
         parent, _, leaf = fold.norm.rpartition(".")
         setattr(folded.get_submodule(parent), leaf, nn.Identity())
     cause: Exception | None = None
     try:
         if agrees(folded, private_copy(model), x):
             return folded
-    except Exception as error:  # a forward may ask a batch norm for what it no longer has
+    except Exception as error:  # a forward may read attributes of a batch norm that no longer exist
         cause = error
     raise ValueError(
         f"analog.fold_batchnorm must leave what a network computes as it is, but {type(model).__name__} answers "
@@ -167,7 +167,7 @@ def fold_batchnorm(model: nn.Module, x: AnyInputs) -> nn.Module:
 
 
 def safe_folds(model: nn.Module, x: AnyInputs) -> list[Fold]:
-    """`find_folds`, or none if the network then answers otherwise on `x`. The network is not changed."""
+    """`find_folds`, or none if folding changes the outputs on `x`. The network is not changed."""
     plain = private_copy(model)
     folds = find_folds(plain, x)
     return folds if agrees(fused(model, folds), plain, x) else []
@@ -175,15 +175,15 @@ def safe_folds(model: nn.Module, x: AnyInputs) -> list[Fold]:
 
 @torch.no_grad()
 def agrees(one: Callable[..., Any], other: Callable[..., Any], x: AnyInputs, tolerance: float = 1e-3) -> bool:
-    """True where two networks give one output, to `tolerance` of the largest output."""
+    """True if two networks give equal outputs, to `tolerance` of the largest output."""
     return alike(one_tensor(call(one, x)), one_tensor(call(other, x)), tolerance)
 
 
 def alike(a: Tensor, b: Tensor, tolerance: float = 1e-3) -> bool:
-    """True where two outputs differ by at most `tolerance` of the largest of b: sums in another order are rounded."""
+    """True if two outputs differ by at most `tolerance` of the largest of b, which allows for the order of sums."""
     if a.shape != b.shape:
         return False
-    if not b.isfinite().all():  # masked logits are -inf, at the same places in both
+    if not b.isfinite().all():  # masked logits must be -inf at the same places in both
         masks = a.isinf() & (a == b)
         a, b = a.masked_fill(masks, 0.0), b.masked_fill(masks, 0.0)
     return bool((a - b).abs().max() <= tolerance * b.abs().max())
@@ -195,7 +195,7 @@ class _Uses(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.of: Counter[int] = Counter()
-        self._kept: list[Tensor] = []  # an id is a tensor's own only as long as the tensor is there
+        self._kept: list[Tensor] = []  # an id is unique only while its tensor exists
 
     def count(self, values: object) -> None:
         for value in tree_leaves(values):
@@ -225,7 +225,7 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 def _is_by_channel(layer: nn.Module, y: Tensor) -> bool:
-    # A batch norm counts channels along axis 1: outputs lie there of a Linear without axes in between, and of a
+    # A batch norm has channels along axis 1. Outputs lie there for a Linear without axes in between, and for a
     # convolution with a batch axis.
     return y.dim() == cast(Tensor, layer.weight).dim()
 

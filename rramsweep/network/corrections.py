@@ -24,16 +24,16 @@ from rramsweep.network.products import product
 
 @dataclass(frozen=True, eq=False)
 class LayerCorrection:
-    """Correction of one layer's product: `scale (W x + B A x) + offset`, with the layer's own bias behind it.
+    """Correction of one layer's product: `scale (W x + B A x) + offset`, before the layer's own bias.
 
     Args:
-        scale: of each output, shape (outputs,), or (1,) for one of the whole layer; None is 1.
+        scale: of each output, shape (outputs,), or (1,) for the whole layer; None is 1.
         offset: of each output, shape (outputs,); None is 0.
-        left: B, shape (groups, outputs of each, rank); None where there is no low-rank part.
+        left: B, shape (groups, outputs of each, rank); None without a low-rank part.
         right: A, shape (groups, rank, inputs of each), inputs in the order of the array.
         outputs: of the layer.
-        positions: output positions an input of the network, over all calls of the layer.
-        folds: a batch norm follows, which takes scale and offset into its own.
+        positions: output positions per input of the network, over all calls of the layer.
+        folds: a batch norm follows, whose scale and shift absorb those of the correction.
     """
 
     scale: Tensor | None = None
@@ -52,13 +52,13 @@ class LayerCorrection:
 
     @property
     def extra_macs(self) -> int:
-        """Digital multiply-accumulates that it adds for one input of the network."""
+        """Digital multiply-accumulates that the correction adds for one input of the network."""
         low_rank = sum(part.numel() for part in (self.left, self.right) if part is not None)
         by_channel = not self.folds and (self.scale is not None or self.offset is not None)
         return self.positions * (low_rank + (self.outputs if by_channel else 0))
 
     def low_rank(self, weight: Tensor) -> Tensor | None:
-        """`B A` in the shape of a weight in the array's order; None where there is no low-rank part."""
+        """`B A` in the shape of a weight in the array's order; None without a low-rank part."""
         if self.left is None or self.right is None:
             return None
         return (self.left @ self.right).reshape(weight.shape)
@@ -75,7 +75,7 @@ class LayerCorrection:
         Args:
             y: the product, without bias.
             low_rank: `B A x`, or None.
-            spatial: number of axes behind that of the outputs.
+            spatial: number of axes after that of the outputs.
         """
         y = y if low_rank is None else y + low_rank
         behind = [1] * spatial
@@ -85,7 +85,7 @@ class LayerCorrection:
 
 @dataclass(frozen=True, eq=False)
 class NormStatistics:
-    """New running statistics of a batch norm, each of shape (channels,); they take the place of the old ones."""
+    """New running statistics of a batch norm, each of shape (channels,), which replace the old ones."""
 
     mean: Tensor
     var: Tensor
@@ -110,7 +110,7 @@ class Corrections:
 
     @property
     def extra_macs(self) -> int:
-        """Digital multiply-accumulates that they add for one input."""
+        """Digital multiply-accumulates that the corrections add for one input."""
         return sum(layer.extra_macs for layer in self.layers.values())
 
 
@@ -124,7 +124,7 @@ class CorrectableLayer:
     Args:
         array: its weight.
         linear: `linear(x, W)`, its forward with another weight and no bias, see `read_noise.product`.
-        norm: the batch norm that follows it, exclusively; None where there is none.
+        norm: the batch norm that alone uses its output; None without one.
     """
 
     array: WeightArray
@@ -133,10 +133,12 @@ class CorrectableLayer:
 
     @property
     def name(self) -> str:
+        """Name of the layer's weight array."""
         return self.array.name
 
     @property
     def module(self) -> nn.Module:
+        """Module of the layer."""
         return self.array.module
 
     @property
@@ -146,12 +148,12 @@ class CorrectableLayer:
 
     @property
     def spatial(self) -> int:
-        """Number of axes of its output behind that of the outputs."""
+        """Number of axes of the layer's output after the axis of outputs."""
         return self.array.weight.dim() - 2
 
     @property
     def is_plain(self) -> bool:
-        """True where its forward is the product with the weight and nothing else."""
+        """True if the layer's forward is the product with the weight and nothing else."""
         kind = type(self.module)
         plain = kind in (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
         return plain or (is_transposed_linear(self.module) and kind.__qualname__ == "Conv1D")
@@ -162,7 +164,7 @@ class CorrectableLayer:
         return shape[0] // self.array.matrices, shape[1:].numel()
 
     def fits(self, parts: Map[str, Tensor]) -> bool:
-        """True where the tensors of a `LayerCorrection` have the shapes that this layer takes."""
+        """True if the tensors of a `LayerCorrection` have the shapes of this layer."""
         (m, n), groups = self.matrix_shape(), self.array.matrices
         shapes = {key: tuple(part.shape) for key, part in parts.items()}
         rank = (shapes.get("left") or (0, 0, 0))[-1]
@@ -175,20 +177,21 @@ class CorrectableLayer:
         )
 
     def without_bias(self, y: Tensor) -> Tensor:
-        """The product in the layer's output."""
+        """Subtract the bias from the layer's output."""
         return y if self.bias is None else y - self.bias.view(-1, *[1] * self.spatial)
 
     def with_bias(self, y: Tensor) -> Tensor:
-        """The layer's output of a product."""
+        """Add the bias to a product."""
         return y if self.bias is None else y + self.bias.view(-1, *[1] * self.spatial)
 
     def corrected(self, correction: LayerCorrection, y: Tensor, args: Sequence[Any], kwargs: Map[str, Any]) -> Tensor:
-        """The output of a call with a correction behind it.
+        """Output of a call with a correction applied.
 
         Args:
             correction: of this layer.
             y: the output.
-            args, kwargs: of the call.
+            args: positional arguments of the call.
+            kwargs: keyword arguments of the call.
         """
         weight = correction.low_rank(self.array.to_array(self.array.weight))
         low_rank = None
@@ -207,10 +210,10 @@ def split_call(args: Sequence[Any], kwargs: Map[str, Any]) -> tuple[Tensor, Sequ
 
 
 class Method(Protocol):
-    """A calibration as `FastPyTorchRRAM` takes it; those of `rramsweep.calibration` are."""
+    """Interface of a calibration for `FastPyTorchRRAM`; the methods of `rramsweep.calibration` implement it."""
 
     def parts(self, x: AnyInputs) -> list[AnyInputs]:
-        """The inputs whose digital outputs the method needs: all of them, and parts if it holds some out."""
+        """The sets of inputs whose digital outputs the method needs: all inputs, and parts if it holds some out."""
 
     def calibrate(self, chip: nn.Module, recordings: Sequence[Any], layers: Sequence[CorrectableLayer]) -> Corrections:
         """Fit the corrections of a chip; see `recording.record`."""
@@ -225,7 +228,7 @@ def correctable_layers(
         model: the network.
         arrays: of the network, before a forward is replaced (`read_noise.ReadSlot`).
         names: of those that are analog.
-        folds: layers that a batch norm follows, exclusively (`batch_norm.find_folds`).
+        folds: layers whose output only a batch norm uses (`batch_norm.find_folds`).
     """
     norms = {fold.layer: model.get_submodule(fold.norm) for fold in folds}
     return [CorrectableLayer(arrays[n], product(arrays[n]), norms.get(n)) for n in names if arrays[n].readable]
@@ -241,10 +244,10 @@ _OF_LAYERS, _OF_NORMS = ("scale", "offset", "left", "right"), ("mean", "var")
 
 
 def to_arrays(corrections: Corrections) -> dict[str, NDArray[Any]]:
-    """Arrays of corrections, for a file.
+    """Convert corrections to named arrays for a file.
 
-    `LAYER/scale`, `LAYER/offset`, `LAYER/left` and `LAYER/right` as far as there are such, `LAYER/counts` (outputs,
-    positions, 1 where a batch norm takes scale and offset), `NORM/mean` and `NORM/var`.
+    `LAYER/scale`, `LAYER/offset`, `LAYER/left` and `LAYER/right` if they exist, `LAYER/counts` (outputs, positions, 1
+    if a batch norm absorbs scale and offset), `NORM/mean` and `NORM/var`.
     """
     arrays: dict[str, NDArray[Any]] = {}
     for name, layer in corrections.layers.items():
@@ -257,7 +260,7 @@ def to_arrays(corrections: Corrections) -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(arrays: Map[str, NDArray[Any]], layers: Sequence[CorrectableLayer], model: nn.Module) -> Corrections:
-    """Corrections of the arrays that `to_arrays` made.
+    """Convert the arrays of `to_arrays` back to corrections.
 
     Args:
         arrays: of a file.
@@ -297,13 +300,13 @@ def from_arrays(arrays: Map[str, NDArray[Any]], layers: Sequence[CorrectableLaye
 
 
 class Installation:
-    """Corrections on their way into a network, and out of it again.
+    """Installs corrections in a network and removes them.
 
     Args:
         model: the network that holds the chip's weights; it is changed in place.
         layers: those of its layers that can be corrected.
-        behind: names of layers whose corrections must act behind the product, because what they show is no product of
-            a weight (read noise, converters). So do those of subclasses and of tied weights.
+        behind: names of layers whose corrections must act after the product, because it is not a product with an
+            effective weight (read noise, converters). Those of subclasses and of tied weights always do.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[CorrectableLayer], behind: Sequence[str] = ()) -> None:
@@ -318,12 +321,12 @@ class Installation:
 
     @torch.no_grad()
     def install(self, corrections: Corrections, fold: bool = True) -> None:
-        """Install corrections in the place of those before; weights must be the chip's own.
+        """Install corrections in place of previous ones; weights must be the chip's own.
 
         Args:
             corrections: of the chip.
-            fold: take them into effective weights and biases where that is exact. These stay until the next chip's
-                are written; all else is undone by `remove`.
+            fold: fold them into effective weights and biases where that is exact. These stay until the next chip's
+                weights are written; everything else is undone by `remove`.
         """
         self.remove()
         for name, statistics in corrections.norms.items():
@@ -341,7 +344,7 @@ class Installation:
                 self._undo.callback(hook.remove)
 
     def remove(self) -> None:
-        """Put back biases and statistics, and take corrections behind products away."""
+        """Restore biases and statistics, and remove corrections after products."""
         self._undo.close()
 
     def _fold(self, layer: CorrectableLayer, correction: LayerCorrection) -> None:

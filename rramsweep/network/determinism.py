@@ -1,4 +1,4 @@
-"""Checks that a network answers alike each time, as every chip of it must, and by the weights that a chip changes."""
+"""Checks that a network's outputs are reproducible, and that they depend on the weights that a chip changes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from rramsweep.errors import ValidationError
 from rramsweep.network.arrays import WeightArray, find_arrays, own_weights, private_copy
 from rramsweep.network.batch_norm import alike
 
-# A change of the answers is one if it is so many times what answers differ by when nothing has changed.
+# Outputs count as changed if they differ by this factor more than in a repetition without any change.
 NOISE = 4.0
 
 
 @torch.inference_mode()
 def check_steady(model: nn.Module, x: AnyInputs, name: str) -> None:
-    """Check that the answers of a network depend on its weights and each input alone.
+    """Check that the outputs of a network depend on its weights and on each input alone.
 
     Args:
-        model: in eval mode, returning one tensor; others are left to what evaluates them.
-        x: inputs; a few are enough. They stay as they are.
+        model: in eval mode, returning one tensor; other networks are refused where they are evaluated.
+        x: inputs; a few are enough. They are not changed.
         name: of the network, for messages.
 
     Raises:
-        ValueError: it changes its input, answers otherwise when asked again, in other batches, or as a copy of itself.
+        ValueError: it changes its input, or its outputs differ in a repetition, in other batches or in a copy of it.
     """
     given, x = x, x.clone()
     answers, half = call(model, x), len(x) // 2
@@ -43,7 +43,7 @@ def check_steady(model: nn.Module, x: AnyInputs, name: str) -> None:
         )
     if not isinstance(answers, Tensor) or (answers.isnan() | (answers == math.inf)).any():
         return
-    answers = answers.clone()  # some networks keep what they return, and write into it
+    answers = answers.clone()  # some networks keep the returned tensor and write into it
     if not alike(call(model, x), answers):
         raise ValueError(
             f"a network must give the same answers each time in eval mode, but {name} does not: let dropout and other "
@@ -59,7 +59,7 @@ def check_steady(model: nn.Module, x: AnyInputs, name: str) -> None:
     try:
         if alike(call(copied, x), answers):
             return
-    except Exception as error:  # whatever a forward says that misses what its original has
+    except Exception as error:  # a forward may raise anything if the copy lacks a part of the original
         cause = error
     raise ValueError(
         f"a network must answer alike as a copy of itself, but {name} does not: a hook or closure of it holds a module "
@@ -68,7 +68,7 @@ def check_steady(model: nn.Module, x: AnyInputs, name: str) -> None:
 
 
 def _in_halves(model: nn.Module, x: AnyInputs, answers: Tensor) -> bool:
-    """True where half of the inputs at a time gives the same answers."""
+    """True if the two halves of the inputs, run separately, give the same outputs."""
     half = len(x) // 2
     parts = [call(model, x[:half]), call(model, x[half:])]
     return parts[0].shape[1:] == parts[1].shape[1:] and alike(torch.cat(parts), answers)
@@ -76,10 +76,10 @@ def _in_halves(model: nn.Module, x: AnyInputs, answers: Tensor) -> bool:
 
 @torch.inference_mode()
 def idle_inputs(model: nn.Module, x: AnyInputs, name: str) -> list[str]:
-    """Notes on those of several input tensors that play no part, such as a misspelt one in a forward's `**kwargs`.
+    """Notes on input tensors without influence on the outputs, such as a misspelt one in a forward's `**kwargs`.
 
     Args:
-        model: in eval mode, returning one tensor; others get no note.
+        model: in eval mode, returning one tensor; other networks get no note.
         x: inputs; a few are enough.
         name: of the network, for messages.
     """
@@ -103,36 +103,36 @@ def idle_inputs(model: nn.Module, x: AnyInputs, name: str) -> list[str]:
 
 
 def _differs(model: nn.Module, x: AnyInputs, answers: Tensor) -> bool:
-    """True where inputs get other answers, or none."""
+    """True if the inputs give other outputs, or an error."""
     try:
         return not torch.equal(call(model, x), answers)
-    except Exception:  # a forward that refuses a value looks at it
+    except Exception:  # a forward that refuses a value depends on it
         return True
 
 
 def _other_integers(tensor: Tensor) -> Iterator[Tensor]:
-    """Other values of token ids, types, positions or a mask, each of which occurs or is 0 or 1."""
+    """Other values for token ids, types, positions or a mask: existing values, or 0 and 1."""
     yield tensor.flip(list(range(tensor.dim())))
     yield tensor * (torch.arange(tensor.shape[-1]) >= tensor.shape[-1] // 2)
     yield (tensor == 0).to(tensor.dtype)
 
 
 def idle_weights(model: nn.Module, names: Sequence[str], x: AnyInputs, name: str) -> list[str]:
-    """Notes on analog weights that play no part in a network's answers, after a change of each of them.
+    """Notes on analog weights without influence on a network's outputs, found by changing each of them.
 
-    Weights are put in as those of a chip are: in place, in a private copy in eval mode that has run before. A network
-    that answers the same, because it computes with what it derived from a weight earlier (a fused or normalised kernel
-    made by `train(False)` or in the first forward), would give every chip the digital network's score.
+    Weights are changed as by a chip: in place, in a private copy in eval mode that has run before. A network may not
+    react because it computes with a tensor that it derived from the weight earlier (a fused or normalised kernel made
+    by `train(False)` or in the first forward). It would then give every chip the digital network's score.
 
     Args:
         model: in eval mode, best before its first forward; it is copied.
         names: of the analog weights.
-        x: inputs; a few are enough, and most weights are seen with the first of them.
+        x: inputs; a few are enough, and the first of them shows the influence of most weights.
         name: of the network, for messages.
 
     Raises:
-        ValidationError: names a weight from which the network, or a part of the outputs of its layer, has derived what
-            it computes with, or which its forward sets itself; or no weight plays a part, but the inputs do.
+        ValidationError: names a weight that the forward sets itself, or that the network, for all or some outputs of
+            its layer, replaces by a derived tensor; or the inputs have an influence, but no weight has.
     """
     network = _Network(private_copy(model), names)
     if not network.compare_on(x[:1]):
@@ -173,39 +173,39 @@ def idle_weights(model: nn.Module, names: Sequence[str], x: AnyInputs, name: str
 
 
 class _Network:
-    """A private network, and its answers when one of its weights is changed."""
+    """A private network, and its outputs when one of its weights is changed."""
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
         self._model = model
-        self._calls: dict[nn.Module, Any] = {}  # what layers are first called with
+        self._calls: dict[nn.Module, Any] = {}  # arguments of the first call of each layer
         self.arrays = own_weights(find_arrays(model), names)
 
     @torch.inference_mode()
     def compare_on(self, x: AnyInputs) -> bool:
-        """Take these inputs from now on.
+        """Use these inputs from now on.
 
         Returns:
-            True where the answers can be compared.
+            True if the outputs can be compared.
         """
         self._x = x
         try:
             first = call(self._model, x.clone())
         except ValidationError:
             raise
-        except ValueError as error:  # the network's own, and no refusal of this package
+        except ValueError as error:  # the network's own error, not one of this package
             raise RuntimeError(str(error)) from error
         if not isinstance(first, Tensor):
             return False
         self._answers = first.clone()
-        # What a network that is not steady, or a kernel that adds in another order, changes by itself.
+        # The difference without any change, from a nondeterministic network or kernels that sum in another order.
         self._noise = max(_distance(call(self._model, x.clone()), self._answers) for _ in range(2))
         return True
 
     @torch.inference_mode()
     def effective(self) -> tuple[set[str], set[str]]:
-        """Weights whose own layer gives another output with them, and those where a part of its channels stays.
+        """Weights that change their own layer's output, and those of them that leave some of its channels unchanged.
 
-        Seen in one pass in which all weights are others.
+        Found in one pass with all weights changed.
         """
         own = {name: array.weight.clone() for name, array in self.arrays.items()}
         layers: dict[nn.Module, list[str]] = {}
@@ -237,15 +237,15 @@ class _Network:
 
     @torch.inference_mode()
     def sees(self, name: str, quick: bool = False) -> bool:
-        """True where the answers change with a weight; quick tries fewer changes."""
+        """True if the outputs change with a weight; `quick` tries fewer changes."""
         weight = self.arrays[name].weight
         return any(self._changed(weight, other) for other in _others(weight.clone(), quick))
 
     @torch.inference_mode()
     def idle_elsewhere(self) -> bool:
-        """True where other inputs change the answers, and no weight does for them either.
+        """True if other inputs change the outputs, and no weight does with them either.
 
-        The inputs at hand may be all zero, and the answers of a dead network follow nothing.
+        The given inputs may be all zero, and the outputs of a dead network never change.
         """
         x, follows = self._x, False
         for other in _other_inputs(x):
@@ -261,7 +261,7 @@ class _Network:
 
     @torch.inference_mode()
     def overwritten(self, name: str) -> str:
-        """The reason, if forward leaves another weight behind than it found."""
+        """The reason, if the forward overwrites a weight."""
         array = self.arrays[name]
         own, other = array.weight.clone(), next(_others(array.weight))
         array.weight.copy_(other)
@@ -272,7 +272,7 @@ class _Network:
 
     @torch.inference_mode()
     def record(self, names: Sequence[str]) -> None:
-        """Keep what the layers of these weights are first called with."""
+        """Keep the arguments of the first call of the layers of these weights."""
         self._calls = {}
 
         def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -288,9 +288,10 @@ class _Network:
 
     @torch.inference_mode()
     def bypassed(self, name: str) -> str:
-        """The reason, if a weight's layer is called, and outputs of it that count follow its input without the weight.
+        """The reason, if outputs of a weight's layer matter and depend on the layer's input, but not on the weight.
 
-        A layer with several weights is one here: some of them (the recurrent ones of a single step) may have no part.
+        A layer with several weights is treated as one: some of them (the recurrent ones of a single step) may not
+        contribute.
         """
         array = self.arrays[name]
         if array.module not in self._calls:
@@ -302,9 +303,10 @@ class _Network:
         return f"{outputs} computes with something made of that weight before"
 
     def _stuck(self, array: WeightArray, call: Any) -> Tensor | None:
-        """Channels of a layer's output that move with its input, and with no change of its weights.
+        """Channels of a layer's output that depend on its input, but not on its weights.
 
-        Its other tensors and its input are changed too: a gate of zero, a mask or a dead unit may hide a weight.
+        The layer's other tensors and its input are changed too, because a gate of zero, a mask or a dead unit may hide
+        a weight.
         """
         module = array.module
         weights = [each.weight for each in self.arrays.values() if each.module is module]
@@ -320,7 +322,7 @@ class _Network:
             outputs = [output(inner) for inner in inputs]
             stuck = _moved(outputs[0], outputs[1], array)
             if any(not _differ(outputs[1], leaf) for leaf in tree_leaves(call) if _is_float(leaf)):
-                return None  # a layer that is switched off hands its input on
+                return None  # a layer that is switched off returns its input
             for setting in range(3):
                 with _changed_to(others, setting):
                     for inner in inputs:
@@ -330,12 +332,12 @@ class _Network:
                                 return stuck
                             with _changed_to(weights, change):
                                 stuck &= ~_moved(own, output(inner), array)
-        except Exception:  # a forward that looks at its weights or inputs sees a change
+        except Exception:  # a forward that checks its weights or inputs depends on them
             return None
         return stuck
 
     def _counts(self, array: WeightArray, channels: Tensor) -> bool:
-        """True where the answers change with these channels of a layer's output."""
+        """True if the outputs change with these channels of a layer's output."""
 
         def replace(_: nn.Module, __: Any, output: Any, change: int) -> Any:
             def other(leaf: Any) -> Any:
@@ -355,7 +357,7 @@ class _Network:
 
     @torch.inference_mode()
     def substitute(self, name: str) -> str:
-        """The reason, if the answers change with another tensor of the weight's form, where derived ones are kept."""
+        """The reason, if the outputs change with a kept tensor of the weight's shape, probably derived from it."""
         weight = self.arrays[name].weight
         for holder, tensor in self._tensors(self.arrays[name].module):
             of_its_form = tensor.dim() > 1 and (
@@ -366,7 +368,7 @@ class _Network:
         return ""
 
     def _tensors(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """Tensors that are no analog weight: all of a module and those around it, and attributes of any other."""
+        """Tensors other than analog weights: all of a module and its parents, and plain attributes of other modules."""
         weights = {id(array.weight) for array in find_arrays(self._model).values()}
         for name, other in self._model.named_modules():
             around = any(inner is module for inner in other.modules())
@@ -380,7 +382,7 @@ class _Network:
                             yield ".".join(p for p in (name, part) if p), tensor
 
     def _changed(self, tensor: Tensor, other: Tensor) -> bool:
-        """True where the answers are others with another value of a tensor, which is put back."""
+        """True if the outputs change with another value of a tensor; the old value is restored."""
         own = tensor.clone()
         tensor.copy_(other)
         answer = self._answer()
@@ -388,26 +390,26 @@ class _Network:
         return answer is None or _distance(answer, self._answers) > NOISE * self._noise
 
     def _answer(self) -> Any:
-        """The network's answer, None where its forward raises."""
+        """Output of the network, None if its forward raises an error."""
         try:
             return call(self._model, self._x.clone())
-        except Exception:  # a forward that looks at its weights sees the change
+        except Exception:  # a forward that checks its weights depends on them
             return None
 
 
 def _with_gradient(model: nn.Module, names: Sequence[str], x: AnyInputs) -> set[str]:
-    """Weights with which the answers change by their gradient, in one pass; none where torch cannot differentiate."""
+    """Weights with a nonzero gradient of the outputs, from one pass; none if torch cannot differentiate."""
     network = private_copy(model)
     arrays = own_weights(find_arrays(network), names)
     weights = [array.weight.requires_grad_() for array in arrays.values()]
     try:
         with torch.no_grad():
-            call(network, x.clone())  # makes what a first forward keeps, without a gradient
+            call(network, x.clone())  # lets a first forward make the tensors that it keeps, without a gradient
         with torch.enable_grad():
             answers = call(network, x.clone())
             total = (answers * _near(torch.ones_like(answers))).masked_fill(answers.isinf(), 0.0).sum()
             slopes = torch.autograd.grad(total, weights, allow_unused=True)
-    except Exception:  # a forward may do what has no gradient: then each weight is changed by itself
+    except Exception:  # a forward may contain operations without gradient: then each weight is changed alone
         return set()
     pairs = zip(arrays, slopes, strict=True)
     return {name for name, slope in pairs if slope is not None and slope.isfinite().all() and slope.any()}
@@ -415,7 +417,7 @@ def _with_gradient(model: nn.Module, names: Sequence[str], x: AnyInputs) -> set[
 
 @torch.inference_mode()
 def _derived(model: nn.Module, names: Sequence[str], name: str, x: AnyInputs) -> str:
-    """The reason, if a weight counts that is there before the network goes into eval mode and runs."""
+    """The reason, if a weight has an influence only when set before the network enters eval mode and runs."""
 
     def answer(other: Tensor | None) -> Any:
         fresh = private_copy(model)
@@ -428,13 +430,13 @@ def _derived(model: nn.Module, names: Sequence[str], name: str, x: AnyInputs) ->
         weight = own_weights(find_arrays(private_copy(model)), names)[name].weight
         if any(_distance(answer(other), own) > NOISE * _distance(answer(None), own) for other in _others(weight, True)):
             return "it computes with what it made of that weight in eval() or in its first forward"
-    except Exception:  # a forward that refuses such a weight does not say what it computes with
+    except Exception:  # a forward that refuses such a weight does not show which tensor it uses
         return ""
     return ""
 
 
 def _others(tensor: Tensor, quick: bool = False) -> Iterator[Tensor]:
-    """Other values of a tensor: a few that no normalisation, sign or dead unit hides at once."""
+    """Other values of a tensor: a few that no normalisation, sign or dead unit can hide all at once."""
     if not tensor.is_floating_point():
         yield tensor.flip(list(range(tensor.dim())))
         yield -tensor if tensor.dtype != torch.bool else ~tensor
@@ -454,7 +456,7 @@ def _others(tensor: Tensor, quick: bool = False) -> Iterator[Tensor]:
 
 
 def _other_inputs(x: AnyInputs) -> Iterator[AnyInputs]:
-    """Other inputs: in another order, and other values of those that are no token ids."""
+    """Other inputs: in another order, and with other values unless they are token ids."""
     yield mapped(x, lambda tensor: tensor.flip(0))
     if any(tensor.is_floating_point() for tensor in tensors(x).values()):
         pairs = {id(tensor): list(_others(tensor, True)) for tensor in tensors(x).values() if _is_float(tensor)}
@@ -463,7 +465,7 @@ def _other_inputs(x: AnyInputs) -> Iterator[AnyInputs]:
 
 
 def _near(tensor: Tensor) -> Tensor:
-    """Another value of a tensor, of about its size."""
+    """Another value of a tensor, of similar magnitude."""
     *_, near, _ = _others(tensor)
     return near
 
@@ -476,7 +478,7 @@ def _other(tensor: Tensor, change: int) -> Tensor:
 
 @contextmanager
 def _changed_to(tensors: Sequence[Tensor], change: int) -> Iterator[None]:
-    """Tensors with another value; with their own where `change` is 0."""
+    """Set tensors to another value within a block; `change` 0 leaves their own."""
     own = [tensor.clone() for tensor in tensors] if change else []
     try:
         if change:
@@ -497,7 +499,7 @@ def _cloned(values: Any) -> Any:
 
 
 def _axis(output: Any, array: WeightArray) -> int | None:
-    """Axis of a layer's output that has one entry for each row of its array, None where there is none."""
+    """Axis of a layer's output with one entry for each row of its array, None without one."""
     if not isinstance(output, Tensor) or isinstance(array.module, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
         return None
     axis = output.dim() - array.weight.dim() + 1
@@ -505,14 +507,14 @@ def _axis(output: Any, array: WeightArray) -> int | None:
 
 
 def _shaped(channels: Tensor, output: Tensor, array: WeightArray) -> Tensor:
-    """Channels as `_moved` gives them, in a form that goes with the output's."""
+    """Reshape channels from `_moved` so that they broadcast against the output."""
     axis = _axis(output, array)
     channels = channels.to(output.device)
     return channels if axis is None else channels.view(-1, *[1] * (output.dim() - axis - 1))
 
 
 def _moved(a: Any, b: Any, array: WeightArray) -> Tensor:
-    """Channels in which two outputs of a layer have another number, one for all where its outputs are no rows."""
+    """Channels in which two outputs of a layer differ; a single entry if its outputs do not match rows of the array."""
     axis = _axis(a, array)
     if axis is None or a.shape != b.shape:
         return torch.tensor([_differ(a, b)])
@@ -521,7 +523,7 @@ def _moved(a: Any, b: Any, array: WeightArray) -> Tensor:
 
 
 def _differ(a: Any, b: Any) -> bool:
-    """True where outputs of a layer have another number anywhere, or another form."""
+    """True if two outputs of a layer differ in any number or in their structure."""
     ones, others = tree_leaves(a), tree_leaves(b)
     if [getattr(one, "shape", None) for one in ones] != [getattr(other, "shape", None) for other in others]:
         return True
@@ -532,7 +534,7 @@ def _differ(a: Any, b: Any) -> bool:
 
 
 def _distance(a: Any, b: Tensor) -> float:
-    """Largest difference of two answers, infinite where they cannot be compared."""
+    """Largest difference of two outputs, infinite if they cannot be compared."""
     if not isinstance(a, Tensor) or a.shape != b.shape:
         return math.inf
     largest = float((a - b).abs().masked_fill(a == b, 0.0).max()) if a.numel() else 0.0

@@ -1,4 +1,4 @@
-"""A process that was forked after torch used threads: those threads are gone, and torch waits for them for ever."""
+"""Detection of a process that was forked after torch used threads: they no longer exist, and torch waits for ever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from rramsweep.errors import Sentence, ValidationError
 
-# The trial operation takes a millisecond. A process that waits this long for it waits for threads that are gone.
+# The trial operation takes a millisecond. A process that takes this long is waiting for threads that do not exist.
 TRIAL_S = 2.0
 
 # Linux's flag of a process that was forked and runs no program of its own, PF_FORKNOEXEC.
@@ -31,8 +31,8 @@ if hasattr(os, "register_at_fork"):
 def refuse_after_fork() -> None:
     """Check that the process was not forked when torch had threads.
 
-    Whether it had cannot be read anywhere, so a process of its own tries: it hangs in the place of this one. A process
-    that has run torch by itself since it was forked has threads of its own, for which the same holds: it is not asked.
+    There is no record of this, so a child process tries to compute, and hangs instead of this one. A process that has
+    run torch since it was forked has threads of its own and passes without a trial.
 
     Raises:
         ValidationError: says how to start the process instead.
@@ -61,7 +61,7 @@ def _was_forked() -> bool:
 
 
 def _has_own_threads() -> bool:
-    """True where a thread of this process waits inside the library that runs torch's threads: none survives a fork."""
+    """True if a thread of this process waits inside torch's threading library; no such thread survives a fork."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
             spans = [
@@ -90,7 +90,7 @@ def _can_compute() -> bool:
             matrix = torch.zeros(256, 256)
             torch.mm(matrix, matrix)
             failed = 0
-        finally:  # nothing of the caller's goes on in here, whatever was raised
+        finally:  # the child must not continue with the caller's code, whatever was raised
             os._exit(failed)
     until = time.monotonic() + TRIAL_S
     while time.monotonic() < until:

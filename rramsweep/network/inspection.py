@@ -31,7 +31,7 @@ from rramsweep.network.products import check_product, product
 from rramsweep.network.tiled_read import Clipped, Ranges, TiledRead
 from rramsweep.network.unfolding import pad_nested, unfold, unfoldable
 
-# Inputs a forward pass: the products of a wide convolution are held beside each other.
+# Inputs per forward pass, few because all products of a wide convolution are held in memory.
 BATCH = 16
 
 # Parts of a read, in the order in which they act.
@@ -54,7 +54,7 @@ class Moments:
     dd: float = 0.0
 
     def add(self, y: Tensor, z: Tensor) -> None:
-        """Take in the products of one call."""
+        """Add the products of one call."""
         y, z = y.double(), z.double()
         self.n += y.numel()
         self.y += float(y.sum())
@@ -89,40 +89,37 @@ def inspect_layers(
     seeds: Iterable[int],
     ranges: Map[str, Ranges] = _NONE,
 ) -> list[dict[str, Any]]:
-    """Facts of every array of a network on a few chips, one row an array and chip.
+    """Measure the errors of every array of a network on a few chips, one row for each array and chip.
 
-    The products are compared alone: each layer gets the inputs that it has in the digital network, so that no error
-    of a layer before it is counted, and the digital bias is left out of both. `y = W x`, `z = W_chip x` (with
-    the chip's converters and read noise, if any), over all inputs, outputs and calls of a layer:
+    Only the products are compared: each layer gets the inputs that it has in the digital network, so that no error of a
+    previous layer is counted, and the digital bias is left out of both. With `y = W x`, `z = W_chip x` (including the
+    chip's converters and read noise, if any), over all inputs, outputs and calls of a layer:
 
     - `mvm_error` = |z - y| / |y|, the relative MVM error epsilon;
     - `mvm_bias` = mean(z - y) / rms(y) and `mvm_slope` = cov(z, y) / var(y), its systematic part: 0 and 1 are none;
     - `mvm_correlation` of z and y (Pearson).
 
-    The inputs of recurrent layers and attention are those that an unfolded copy of the network has (`unfolding`), whose
-    products are torch's to rounding. All four are null for subclasses of these with a forward of their own, and for
-    layers that the network does not call; `weight_error` = |W_chip - W| / |W| is told of all, without read noise and
-    converters.
-    For independent errors of zero mean and uncorrelated inputs the two agree. Layers of one tied weight are one array,
-    compared at the first of them.
+    The inputs of recurrent layers and attention are those of an unfolded copy of the network (`unfolding`), whose
+    products equal torch's to rounding. All four are null for subclasses of these with a forward of their own, and for
+    layers that the network does not call. `weight_error` = |W_chip - W| / |W| is given for all layers, without read
+    noise and converters; for independent errors of zero mean and uncorrelated inputs it equals `mvm_error`. Layers with
+    a tied weight are one array, compared at the first of them.
 
-    Of the cells: `edge_share` at or beyond an edge of the window, `pushed_share` likewise but only of those whose
-    weight asks for a conductance inside it (a one-sided pair rests one of its cells at g_min, which is no fault);
-    `window_used`, the part of the window between the 1 % and the 99 % quantile of the targets; `n_cells`, their number,
-    those of every slice. Of the weights:
-    `w_max_over_std`, max|W| / std(W); `saturated_share` that the window cuts off, |W| > W_max;
-    `stuck_share` with at least one stuck cell.
+    Cells: `edge_share`, the share at or beyond an edge of the window; `pushed_share`, the same share among cells whose
+    target lies inside the window (one cell of a one-sided pair rests at g_min, which is not an error); `window_used`,
+    the fraction of the window between the 1 % and the 99 % quantile of the targets; `n_cells`, the number of cells in
+    all slices. Weights: `w_max_over_std`, max|W| / std(W); `saturated_share`, the share with |W| > W_max, which the
+    window cuts off; `stuck_share`, the share with at least one stuck cell.
 
-    Where the error comes from: `by_mapping` (and quantisation), `by_programming`, ..., `by_faults`, the |dW| / |W|
-    that each step of the chip adds to what stood before it; and `by_dac`, `by_iv`, `by_read_noise` and `by_adc`, the
-    |dz| / |y| that each part of a read adds to what stood before it. Squares of independent steps add up; an edge that
-    clips, or a stuck cell, takes earlier errors away again.
+    Sources of error: `by_mapping` (and quantisation), `by_programming`, ..., `by_faults`, the |dW| / |W| that each step
+    of the chip adds; and `by_dac`, `by_iv`, `by_read_noise` and `by_adc`, the |dz| / |y| that each part of a read adds.
+    Squares of independent steps add up; an edge that clips, or a stuck cell, removes earlier errors.
 
-    Of the array, null where it has no such part: `tiles`, physical crossbars; `tile_use`, the share of their cells that
-    hold a weight; `adcs`; `g_eff_mean` and `g_eff_worst`, mean and smallest G_eff / G of the cells that conduct, and
-    `g_eff_worst_corner`, the corner of its tile where the smallest one lies; `lsb_over_weight_step`, the LSB of the
-    ADCs in units of what one level of a cell adds to a sum at full input (without a DAC: at an input of 1), null for a
-    device without levels; `dac_clip_rate` and `adc_clip_rate`, over all inputs and calls.
+    Array, null without the respective part: `tiles`, the number of physical crossbars; `tile_use`, the share of their
+    cells that hold a weight; `adcs`; `g_eff_mean` and `g_eff_worst`, mean and smallest G_eff / G of the conducting
+    cells, and `g_eff_worst_corner`, the corner of the tile where the smallest lies; `lsb_over_weight_step`, the LSB of
+    the ADCs relative to the contribution of one level of a cell to a sum at full input (without a DAC: at an input of
+    1), null for a device without levels; `dac_clip_rate` and `adc_clip_rate`, over all inputs and calls.
 
     Args:
         model: any PyTorch network; it is copied.
@@ -149,7 +146,7 @@ def inspect_layers(
     arrays = own_weights(find_arrays(private), specs)
     passes: list[tuple[nn.Module, Map[str, WeightArray]]] = [(private, arrays)]
     if fused := unfoldable(private, arrays):
-        # Beside the network as it is: rounding behind an unfolded layer is no error of another.
+        # The digital network is not unfolded: rounding in an unfolded layer must not count as an error of the next one.
         unfolded = private_copy(private)
         unfold(unfolded, fused)
         inner = find_arrays(unfolded)
@@ -189,7 +186,7 @@ def inspect_layers(
 
 @dataclass(eq=False)
 class Comparison:
-    """Products of one layer on a chip beside the digital ones.
+    """Comparison of one layer's products on a chip with the digital ones.
 
     Args:
         spec: of the layer.
@@ -206,7 +203,7 @@ class Comparison:
     lsb_over_level: float | None = None
 
     def add(self, part: str, before: Tensor, after: Tensor) -> Tensor:
-        """Take in what a part of the read makes of products; returns them."""
+        """Add the change of products by a part of the read; return the changed products."""
         self.added[part] = self.added.get(part, 0.0) + float((after.double() - before).square().sum())
         return after
 
@@ -232,7 +229,7 @@ def _products(
     seed: int,
     ranges: Map[str, Ranges],
 ) -> dict[str, Comparison]:
-    """Run the digital network and compare the products of each layer as it is called."""
+    """Run the digital network and compare the products of each layer when it is called."""
     compared = {name: Comparison(layers[name].spec) for name in arrays}
     hooks = []
     for name, array in arrays.items():
@@ -271,7 +268,7 @@ def _comparison(
         rng = stream.child(str(reads))
         z = analog(inputs, chip_weight)
         for part, read in converted.items():
-            read.clipped = Clipped()  # it counts one read alone
+            read.clipped = Clipped()  # counts a single read
             z = found.add(part, z, read(inputs, rng, *others, **given))
         if converted:
             found.clipped += read.clipped
@@ -284,14 +281,14 @@ def _comparison(
 
 
 def _reads(array: WeightArray, layer: ProgrammedLayer, seed: int, ranges: Ranges) -> dict[str, TiledRead]:
-    """Reads of a layer with converters, each with one part more than the one before it."""
+    """Reads of a layer with converters, each with one more part than the previous one."""
     spec = replace(layer.spec, iv=Ideal(), dac=Ideal(), adc=Ideal(), read_noise=Ideal())
     found = {}
     for part in PARTS:
         own = getattr(layer.spec, part)
         if not isinstance(own, Ideal):
             spec = replace(spec, **{part: own})
-            # Noise in front of an ADC is drawn for each of the sums that it reads, by the read of all parts.
+            # Noise before an ADC is drawn for each sum that it reads, in the read with all parts.
             before_adc = part == "read_noise" and not isinstance(layer.spec.adc, Ideal)
             found[part] = TiledRead(array, product(array), layer.spec if before_adc else spec, not before_adc)
             found[part].program(layer, ranges, seed)
@@ -299,7 +296,7 @@ def _reads(array: WeightArray, layer: ProgrammedLayer, seed: int, ranges: Ranges
 
 
 def tile_drop(model: nn.Module, spec: LayerSpec, layer: str, t_s: float, seed: int, cell: str) -> list[Tensor]:
-    """Compute what wires take from each cell of the tiles of one layer of a chip: `1 - G_eff / G`.
+    """Compute the relative loss of each cell's conductance to wires, `1 - G_eff / G`, for the tiles of one layer.
 
     Args:
         model: any PyTorch network; it is copied.
@@ -307,7 +304,7 @@ def tile_drop(model: nn.Module, spec: LayerSpec, layer: str, t_s: float, seed: i
         layer: name of the array.
         t_s: seconds since programming.
         seed: the chip.
-        cell: array of cells, `p` or `n`, of slices below the most significant one `p_1`, `n_1`, ...
+        cell: array of cells, `p` or `n`; `p_1`, `n_1`, ... for slices below the most significant one.
 
     Returns:
         A matrix (word lines, bit lines) for each tile: groups one after the other, then along the inputs, then along

@@ -1,6 +1,6 @@
-"""State of torch that decides how numbers are computed, and that a caller may have set for work of their own.
+"""Global state of torch that changes computed numbers, and that a caller may have set for other work.
 
-A chip's score must not depend on it: rows are kept under a point that says nothing of the caller's surroundings.
+A chip's score must not depend on it, because the identity of a point does not contain the caller's state.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import torch
 
 from rramsweep.errors import ValidationError
 
-# Device types that have an autocast mode of their own, on whatever machine.
+# Device types with an autocast mode of their own, on any machine.
 AUTOCAST_TYPES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla", "ipu", "maia", "privateuseone")
 
-# The smallest numbers of float32: 0 where denormals are flushed.
+# A denormal number of float32, which becomes 0 where denormals are flushed.
 _DENORMAL = 1e-40
 
 
 @contextmanager
 def fixed_arithmetic() -> Iterator[None]:
-    """Compute as a fresh process would: the caller's settings are set aside and come back afterwards.
+    """Compute as in a fresh process; the caller's settings are restored afterwards.
 
-    Autocast is off for every type of device, the default dtype float32, the default device the CPU, float32 products
-    on the CPU have all their bits, denormals are kept, and the inference mode and the grad mode are torch's default.
-    The first, third and last are of the thread that enters; the others of the process, and last until the last of
-    several threads leaves. Also a decorator. A generator must not hold it over a `yield`, which would leave its
-    consumer in it.
+    Autocast is off for every type of device, the default dtype is float32, the default device is the CPU, float32
+    products on the CPU have full precision, denormals are kept, and inference mode and grad mode are torch's defaults.
+    Autocast, default device and the two modes are set for the entering thread; the others for the process, until the
+    last of several threads leaves. Also usable as a decorator. A generator must not `yield` inside, because its
+    consumer would then run with these settings.
     """
     with ExitStack() as stack:
         stack.enter_context(_process)
@@ -64,7 +64,7 @@ class _Process:
             if self._inside == 1:
                 self._dtype = torch.get_default_dtype()
                 self._lower()
-            torch.set_default_dtype(torch.float32)  # a factory that ran in here may have changed it
+            torch.set_default_dtype(torch.float32)  # a factory that ran inside may have changed it
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -74,7 +74,7 @@ class _Process:
                 self._restore()
 
     def _lower(self) -> None:
-        """Forbid products of fewer bits, which `set_float32_matmul_precision` and its successors allow."""
+        """Forbid products of reduced precision, which `set_float32_matmul_precision` and its successors allow."""
         operations: list[Any] = [getattr(torch.backends.mkldnn, name, None) for name in ("matmul", "conv", "rnn")]
         self._precisions = [
             (operation, operation.fp32_precision)
@@ -83,13 +83,13 @@ class _Process:
         ]
         for operation, _ in self._precisions:
             operation.fp32_precision = "ieee"
-        if operations[0] is None:  # before torch 2.9 there is the older switch alone
+        if operations[0] is None:  # before torch 2.9 only the older switch exists
             self._matmul = torch.get_float32_matmul_precision()
             torch.set_float32_matmul_precision("highest")
 
     def _restore(self) -> None:
         for operation, before in self._precisions:
-            operation.fp32_precision = "none"  # takes what holds for all operations, if that is what was there
+            operation.fp32_precision = "none"  # inherits the setting for all operations, if it was inherited before
             if operation.fp32_precision != before:
                 operation.fp32_precision = before
         if self._matmul is not None:
@@ -110,13 +110,13 @@ class _Modes(NamedTuple):
 
 
 def _modes() -> _Modes | None:
-    """The functions, which torch does not publish: there is no public way to set a default device aside.
+    """Private functions of torch, as there is no public way to suspend a default device.
 
     Returns:
-        None where this version of torch lacks them, and the default device is the CPU: nothing must be set aside.
+        None if this version of torch lacks them and the default device is the CPU, so that nothing must be suspended.
 
     Raises:
-        ValidationError: it lacks them, and there is another default device.
+        ValidationError: this version lacks them, and another default device is set.
     """
     try:
         from torch import overrides
@@ -139,9 +139,9 @@ def _modes() -> _Modes | None:
 
 @contextmanager
 def _without_default_device(modes: _Modes) -> Iterator[None]:
-    """No default device in this thread.
+    """Suspend the default device of this thread.
 
-    A device context of the CPU in its place would not do: while there is any, torch takes other kernels for attention.
+    A device context of the CPU would not be equivalent: inside any such context torch uses other kernels for attention.
     """
     before = [modes.pop() for _ in modes.all()]
     others = [mode for mode in before if not isinstance(mode, modes.device)]

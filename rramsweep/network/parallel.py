@@ -1,4 +1,4 @@
-"""Threads of one process: the layers of a network in parallel, since what is done to one touches no other."""
+"""Threads of one process: independent work on the layers of a network in parallel."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 
 import torch
 
-# Below so many weights in all, starting threads costs more than it brings.
+# Total number of weights below which starting threads costs more than it gains.
 WORTH_IT = 200_000
 
 
 def in_parallel(sizes: Mapping[str, int], do: Callable[[str], None]) -> None:
-    """Do something to each layer, on as many threads as torch uses, each operation on one.
+    """Call a function for each layer, on as many threads as torch uses, with one torch thread for each call.
 
-    One thread begins at the largest layer, the others at the smallest, so that two large ones are rarely in memory
-    at once and none is left for the end alone.
+    One thread starts with the largest layer, the others with the smallest, so that two large ones are rarely in memory
+    at once and no large one is left to run alone at the end.
 
     Args:
         sizes: `{layer: weights}`.
@@ -44,10 +44,10 @@ def in_parallel(sizes: Mapping[str, int], do: Callable[[str], None]) -> None:
 
 @contextmanager
 def workers(count: int, threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads of this process for work at the same time, each with so many torch threads of its own."""
+    """Pool of threads for concurrent work, each with its own number of torch threads."""
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
             yield pool
     finally:
-        torch.set_num_threads(before)  # what a thread sets is the default of the threads that torch makes later
+        torch.set_num_threads(before)  # a thread's setting becomes the default of threads that torch makes later

@@ -1,4 +1,4 @@
-"""The analog and the digital part of a network, in parameters and in multiplications."""
+"""The analog and the digital part of a network, counted in parameters and multiplications."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rramsweep.scale import percent as shown_percent
 
 BIAS = "bias"
 
-# Share of a network's parameters from which stacked weights are noted.
+# Share of a network's parameters from which a note mentions stacked weights.
 LARGE_SHARE = 0.1
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -39,11 +39,11 @@ class Share:
 
     Args:
         kind: class of the layers; `bias` for the biases of layers whose weights are analog.
-        analog: whether they are on the array.
-        layers: how many layers there are.
-        parameters: how many numbers they hold; tied ones count once (an analog layer tied to a digital one
-            has cells beside the digital numbers, so both count).
-        macs: multiply-accumulates with them, for one input. An embedding looks up, it multiplies nothing.
+        analog: True if they are on the array.
+        layers: number of layers.
+        parameters: number of parameters; tied ones count once (an analog layer tied to a digital one has cells in
+            addition to the digital numbers, so both count).
+        macs: multiply-accumulates with them, for one input; none for the look-up of an embedding.
     """
 
     kind: str
@@ -58,8 +58,8 @@ class LayerSize:
     """One weight on the array.
 
     Args:
-        layers: names of the arrays that it is the weight of: one, or several that are tied.
-        cells: that hold it, those of every slice and copy.
+        layers: names of its arrays: one, or several if the weight is tied.
+        cells: number of cells that hold it, in all slices and copies.
         macs: multiply-accumulates with it, for one input.
     """
 
@@ -93,7 +93,7 @@ def layer_sizes(model: nn.Module, specs: Map[str, LayerSpec], x: AnyInputs) -> l
 
 @torch.inference_mode()
 def shares(model: nn.Module, names: Iterable[str], x: AnyInputs) -> list[Share]:
-    """The parts of a network by kind, analog ones first, larger ones before smaller ones.
+    """The parts of a network by kind, analog ones first, then by decreasing size.
 
     Args:
         model: in eval mode, with plain parameters (`arrays.private_copy`).
@@ -125,9 +125,9 @@ def shares(model: nn.Module, names: Iterable[str], x: AnyInputs) -> list[Share]:
 
 
 def stacked_weights(model: nn.Module) -> list[str]:
-    """Note on weights of many matrices in one parameter, as experts are held in, if they are a large part of a network.
+    """Note on matrices stacked in one parameter, such as experts, if they are a large part of a network.
 
-    They belong to no layer, so that they stay digital and `shares` sees no multiplication of theirs.
+    They belong to no layer, so they stay digital, and `shares` does not count their multiplications.
     """
     layers = {id(array.module) for array in find_arrays(model).values()}
     sizes: dict[str, int] = {}
@@ -148,7 +148,7 @@ def stacked_weights(model: nn.Module) -> list[str]:
 
 
 def describe_shares(found: list[Share]) -> str:
-    """One line: how much is analog, and what stays digital.
+    """Describe in one line the analog share and the digital layers.
 
     Multiplications are those with a weight. Products of two activations, such as Q K^T and A V of an attention, belong
     to no weight: they stay digital and are not counted.

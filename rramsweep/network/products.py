@@ -1,4 +1,4 @@
-"""Products of one layer with other weights than its own: as its forward makes them, and of some of its inputs."""
+"""Products of one layer with other weights than its own, by its own forward and for a part of its inputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch.nn import functional
 
 from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED, WeightArray
 
-# Forward of a layer with a weight as it lies on the array and without its bias.
+# Forward of a layer with a weight in the array's order and without its bias.
 Product = Callable[..., Tensor]
 
-# How a layer is kept from read noise, for messages.
+# Settings that exempt a layer from read noise and converters, for messages.
 NO_READ_NOISE = (
     "no read noise (+analog.layers.NAME.match='LAYER' +analog.layers.NAME.read_noise._target_=rramsweep.effects.Ideal) "
     "and ideal converters (likewise dac and adc, by rramsweep.crossbar.Ideal)"
 )
 
-# Sums of squares in single precision agree to this part of them.
+# Relative tolerance of sums of squares in single precision.
 _SAME = 1e-3
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -45,16 +45,18 @@ def product(array: WeightArray) -> Callable[..., Tensor]:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> None:
-    """Check that each cell of a subclass meets one input, as it is: read noise would be another otherwise.
+    """Check that a subclass multiplies each weight, unchanged, by one input, as laws of read noise assume.
 
-    Laws of read noise take the variance of an output from the layer's own forward of x^2, which is right if the output
-    is a sum of weights times inputs: then `sum over the weights of (dy / dw)^2` is that forward with weights of 1. It
-    is not where a forward scales the weight or takes its mean away (weight standardisation, equalised learning rates).
+    These laws compute the variance of an output by the layer's own forward of x^2, which is right if the output is a
+    sum of weights times inputs: then `sum over the weights of (dy / dw)^2` is that forward with weights of 1. It is
+    wrong if a forward scales the weight or subtracts its mean (weight standardisation, equalised learning rates).
 
     Args:
         array: the layer.
         linear: its `product`.
-        x: what it is called with, likewise the rest.
+        x: input that it is called with.
+        *args: further positional arguments of the call.
+        **kwargs: keyword arguments of the call.
 
     Raises:
         ValueError: names the layer.
@@ -65,7 +67,7 @@ def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, 
     tolerance = _SAME + 16 * torch.finfo(x.dtype).eps
     weight = array.to_array(array.weight.detach().clone()).requires_grad_()
     y, due = linear(x, weight, *args, **kwargs), linear(x.square(), torch.ones_like(weight), *args, **kwargs)
-    # The outputs that meet the most input: padding may leave others without any.
+    # The outputs with the most inputs: padding may leave others without any.
     for i in due.detach().flatten().topk(min(3, due.numel())).indices.tolist():
         (slope,) = torch.autograd.grad(y.flatten()[i], weight, retain_graph=True, allow_unused=True)
         found = 0.0 if slope is None else float(slope.square().sum())
@@ -78,14 +80,14 @@ def check_product(array: WeightArray, linear: Callable[..., Tensor], x: Tensor, 
 
 
 def without_hooks(module: nn.Module) -> nn.Module:
-    """A shallow copy to be called in the place of a layer's forward or in a hook of it: its hooks act once, there."""
+    """A shallow copy without hooks, to be called inside a layer's forward or hook, so that hooks act only once."""
     plain = copy.copy(module)
     plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
     return plain
 
 
 class Direct:
-    """Products of some inputs of a plain linear layer or convolution: the input's channels are cut, not unfolded.
+    """Products of a part of the inputs of a plain linear layer or convolution, by slicing the input's channels.
 
     Args:
         array: the layer.
@@ -98,15 +100,15 @@ class Direct:
 
     @staticmethod
     def takes(module: nn.Module) -> bool:
-        """True for layers whose forward is known: no subclass, and zeros as padding."""
+        """True for layers with torch's own forward and zero padding."""
         return type(module) is nn.Linear or (type(module) in CONVOLUTIONS and module.padding_mode == "zeros")
 
     def take(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Inputs as `product` takes them."""
+        """Inputs in the form that `cut` and `product` take."""
         return x
 
     def weight(self, weight: Tensor, rows: slice) -> Tensor:
-        """Weight (outputs, rows) as `product` takes it: taps of other rows of the channels that it touches are 0."""
+        """Weight (outputs, rows) in the form of `product`: other taps of the same channels are 0."""
         if not self._axes:
             return weight.contiguous()
         channels = self._channels(rows)
@@ -114,13 +116,13 @@ class Direct:
         first = rows.start - channels.start * self._taps
         whole[:, first : first + weight.shape[1]] = weight
         shaped = whole.view(len(weight), -1, *self._weight.shape[2:])
-        # By the strides, since one channel is contiguous in both formats; `to` sets them, `contiguous` would not.
+        # By the strides, since one channel is contiguous in both formats; `to` sets strides, `contiguous` does not.
         last = self._axes == 2 and self._weight.is_contiguous(memory_format=torch.channels_last)
         last = last and self._weight.stride(1) == 1
         return shaped.to(memory_format=torch.channels_last if last else torch.contiguous_format)
 
     def cut(self, x: Tensor, rows: slice) -> Tensor:
-        """Inputs of some rows, and of the other taps of their channels."""
+        """Inputs of some rows, including the other taps of their channels."""
         if not self._axes:
             return x[..., rows]
         channels = self._channels(rows)
@@ -154,11 +156,11 @@ class Direct:
 
 
 class Patches:
-    """Products of some inputs of any layer that is linear in its input, which is unfolded into vectors.
+    """Products of a part of the inputs of any layer that is linear in its input, by unfolding it into vectors.
 
-    The vectors come from the layer's own forward with weights that each pass one input on, so that a subclass which
-    pads or reshapes keeps doing so. A forward that is not torch's own may count on its number of outputs: inputs are
-    passed on so many at a time.
+    The vectors come from the layer's own forward with weights that each select one input, so that a subclass's padding
+    or reshaping is kept. A forward that is not torch's own may depend on its number of outputs, so as many inputs are
+    selected at a time.
 
     Args:
         array: the layer.
@@ -186,7 +188,7 @@ class Patches:
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)[..., : self._inputs]
 
     def weight(self, weight: Tensor, rows: slice) -> Tensor:  # noqa: ARG002
-        """Weight (outputs, rows) as `product` takes it: (groups, rows, outputs of each)."""
+        """Weight (outputs, rows) in the form of `product`: (groups, rows, outputs of each)."""
         return weight.view(self._groups, -1, weight.shape[1]).mT.contiguous()
 
     def cut(self, x: Tensor, rows: slice) -> Tensor:

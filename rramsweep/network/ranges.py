@@ -1,6 +1,6 @@
 """Ranges of converters, fitted on inputs of the ideal chip with wires and without converters.
 
-One design value of a layer, tile or column, the same for every chip, as a maker would set it before any chip is there.
+One design value for each layer, tile or column, the same for every chip, as a designer would set it before manufacture.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from rramsweep.crossbar.converters import UniformADC, UniformDAC
 from rramsweep.errors import ValidationError
 from rramsweep.network.tiled_read import Observer, Ranges, TiledRead
 
-# Inputs that ranges are fitted on, evenly spaced over the fitting data.
+# Number of inputs on which ranges are fitted, evenly spaced over the fitting data.
 FITTING_INPUTS = 64
 
-# Runs the fitting inputs through the network, and shows the observer each read.
+# Runs the fitting inputs through the network and calls the observer at each read.
 Run = Callable[[Observer], None]
 
 
 class NearestRank:
     """Percentile of |v| by nearest rank, row by row, over values that come in parts.
 
-    The smallest |v| that at least `percentile` % of the values do not exceed. Values are gone through once for the
-    largest and their number, and a second time for the largest few, which alone are kept.
+    The smallest |v| that at least `percentile` % of the values do not exceed. A first pass over the values finds their
+    number and the largest one; a second pass keeps only the largest few.
 
     Args:
         percentile: above 0, at most 100.
@@ -39,28 +39,28 @@ class NearestRank:
 
     @property
     def needs_ranks(self) -> bool:
-        """True where the largest value does not do."""
+        """True if a second pass is needed, because the largest value is not the result."""
         return self._percentile < 100
 
     @property
     def counted(self) -> bool:
-        """True once values were taken."""
+        """True after the first values."""
         return self._n > 0
 
     def count(self, values: Tensor) -> None:
-        """First pass: take values, (rows, n)."""
+        """Add values, (rows, n), in the first pass."""
         self._n += values.shape[1]
         most = values.abs().amax(1)
         self._most = most if self._most is None else torch.maximum(self._most, most)
 
     def rank(self, values: Tensor) -> None:
-        """Second pass: take the same values again."""
+        """Add the same values again, in the second pass."""
         kept = values.abs() if self._kept is None else torch.cat([self._kept, values.abs()], 1)
         above = self._n - max(1, math.ceil(self._percentile / 100 * self._n - 1e-9)) + 1
         self._kept = kept.topk(min(above, kept.shape[1]), 1).values
 
     def result(self) -> Tensor:
-        """Percentile of each row, (rows,); 1 in the place of 0, where nothing is there to be read."""
+        """Percentile of each row, (rows,); 1 instead of 0 for rows without a signal."""
         found = self._most if self._kept is None else self._kept[:, -1]
         assert found is not None
         return torch.where(found > 0, found, 1.0)
@@ -71,7 +71,7 @@ def fit_ranges(reads: Mapping[str, TiledRead], run: Run | None) -> dict[str, Ran
 
     Args:
         reads: `{layer: its read}`, programmed with the ideal chip's cells.
-        run: runs the fitting inputs through the ideal chip, see `Run`; None where nothing is fitted.
+        run: runs the fitting inputs through the ideal chip, see `Run`; None if nothing is fitted.
 
     Raises:
         ValidationError: a layer is not called.
@@ -141,12 +141,12 @@ def _percentile(read: TiledRead) -> float:
 
 
 def _fit_sums(reads: Mapping[str, TiledRead], run: Run) -> dict[str, Tensor]:
-    """`z_max` of each layer, (slices, tiles, outputs) or what broadcasts to it."""
+    """`z_max` of each layer, in a shape that broadcasts to (slices, tiles, outputs)."""
     ranks: dict[str, dict[tuple[int, int], NearestRank]] = {name: {} for name in reads}
     blocks = {name: read.column_blocks() for name, read in reads.items()}
 
     def shared(name: str, read: TiledRead, tile: int, z: Tensor) -> tuple[int, list[Tensor]]:
-        """Tile that a range is of, and the sums that share one, each (1, n) or (outputs, n)."""
+        """Tile of a range, and the sums that share the range, each (1, n) or (outputs, n)."""
         adc = read.spec.adc
         assert isinstance(adc, UniformADC)
         if adc.per == "layer":

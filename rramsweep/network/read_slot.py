@@ -15,25 +15,24 @@ from rramsweep.network.tiled_read import Observer, Ranges, TiledRead
 
 
 class ReadSlot:
-    """Stands in for a layer's forward, so that read noise and converters can wrap its analog product.
+    """Replaces a layer's forward, so that read noise and converters can wrap its analog product.
 
-    They get `linear(x, W)`: the layer's own forward with other weights and no bias, so that a subclass
-    that pads or reshapes keeps doing so. W lies as on the array. The digital bias is added behind it. Every call of
-    the layer is a read of its own, with a random stream of its own. What a subclass computes is looked at in its first
-    read (`check_product`).
+    They get `linear(x, W)`: the layer's own forward with other weights (in the array's order) and no bias, so that a
+    subclass's padding or reshaping is kept. The digital bias is added afterwards. Every call of the layer is a separate
+    read with its own random stream. The computation of a subclass is checked in its first read (`check_product`).
 
     Args:
         array: the layer.
         carrier: the array whose cells are read; another one than the layer's own if weights are tied.
         spec: of the layer.
-        scale: of each output behind its converters, from a batch norm; None for none.
+        scale: of each output after its converters, from a batch norm; None for none.
     """
 
     def __init__(self, array: WeightArray, carrier: str, spec: LayerSpec, scale: Tensor | None = None) -> None:
         module = array.module
         self.carrier, self.name, self.spec = carrier, array.name, spec
         self.reads = 0
-        # Copies without the replaced forward: a call of the module itself would come back here.
+        # Copies without the replaced forward: a call of the module itself would recurse.
         self._array, self._checked, self._scale = array, False, scale
         self._plain = without_hooks(module)
         self._product = product(array)
@@ -45,7 +44,7 @@ class ReadSlot:
         self.tiled = TiledRead(array, self._product, spec) if spec.converted else None
         self._ranges = Ranges()
         module.forward = self
-        # torch's transformer layers take the weights past the forward of their layers unless a hook is there.
+        # torch's transformer layers bypass the forward of their layers unless there is a hook.
         module.register_forward_pre_hook(_seen)
 
     def read(self, layer: ProgrammedLayer | None, rng: Stream | None, seed: Chip | None = None) -> None:
@@ -61,7 +60,7 @@ class ReadSlot:
             self.tiled.program(layer, self._ranges, seed, self._scale, self._bias)
 
     def observe(self, observe: Observer | None) -> None:
-        """Show each read to `observe` from now on, and read the module's weights as they are; None shows none."""
+        """Call `observe` at each read from now on, with the module's own weights; None ends that."""
         self.read(None, None)
         self._observe = observe
 
@@ -74,6 +73,7 @@ class ReadSlot:
         self._ranges = ranges
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the layer's forward: digital, or as a read of the chip's cells."""
         if self._observe is not None and self.tiled is not None:
             self._observe(self.name, self.tiled, x, args, kwargs)
         if self._layer is None or self._rng is None:

@@ -1,4 +1,4 @@
-"""Products of a network's layers on a few inputs, as rows of numbers, and the inputs that they are products of."""
+"""Products of a network's layers on a few inputs, as rows of numbers, and the corresponding inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rramsweep.models.forward import one_tensor
 from rramsweep.network.arrays import CONVOLUTIONS, TRANSPOSED
 from rramsweep.network.corrections import CorrectableLayer
 
-# Output positions that are kept of a layer at most, over all inputs; evenly spaced. They bound memory and time:
+# Largest number of output positions kept for a layer, over all inputs and evenly spaced. It bounds memory and time:
 # 16,384 rows of 512 outputs take 34 MB.
 POSITIONS = 16_384
 
@@ -28,9 +28,9 @@ class Recording:
 
     Args:
         x: the inputs.
-        products: `{layer: rows}` of the layers that were called, see `product_rows`; of the first call of each.
+        products: `{layer: rows}` of the first call of each layer, see `product_rows`.
         outputs: of the network.
-        most: rows of a layer at most.
+        most: largest number of rows of a layer.
     """
 
     x: AnyInputs
@@ -45,7 +45,7 @@ def record(model: nn.Module, layers: Sequence[CorrectableLayer], parts: Sequence
     Args:
         model: the network.
         layers: those that can be corrected.
-        parts: all inputs first; the others keep rows in proportion, so that two halves cost as much as the whole.
+        parts: all inputs first; the others keep proportionally fewer rows: two halves cost as much as the whole.
     """
     return [_record(model, layers, x, max(1, POSITIONS * len(x) // len(parts[0]))) for x in parts]
 
@@ -67,19 +67,20 @@ def _record(model: nn.Module, layers: Sequence[CorrectableLayer], x: AnyInputs, 
 
 
 def product_rows(layer: CorrectableLayer, y: Tensor, most: int = POSITIONS) -> Tensor:
-    """The products in a layer's output: so many rows at most, float32, shape (rows, outputs)."""
+    """The products in a layer's output: at most `most` rows, float32, shape (rows, outputs)."""
     rows = layer.without_bias(y).movedim(-1 - layer.spatial, -1)
     chosen = _chosen(rows.shape[:-1], most, rows.device)
     return (rows.flatten(0, -2) if chosen is None else rows[chosen]).float()
 
 
 def input_rows(layer: CorrectableLayer, x: Tensor, y: Tensor, most: int = POSITIONS) -> Tensor:
-    """The inputs that `product_rows` are products of: float32, shape (groups, rows, inputs of each).
+    """The inputs of `product_rows`: float32, shape (groups, rows, inputs of each).
 
     Args:
         layer: a plain one.
-        x, y: its input and output.
-        most: rows at most.
+        x: its input.
+        y: its output.
+        most: largest number of rows.
     """
     module, spatial = layer.module, layer.spatial
     if not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
@@ -119,7 +120,7 @@ def _windows(x: Tensor, kernel: Sequence[int], dilation: Sequence[int], stride: 
 
 
 def _spread(module: nn.Module, x: Tensor, size: Sequence[int]) -> Tensor:
-    """Input of a transposed convolution as that of a convolution of stride 1: zeros between and around."""
+    """Convert the input of a transposed convolution to that of a convolution of stride 1: zeros between and around."""
     stride, dilation, kernel, padding = (
         cast("tuple[int, ...]", getattr(module, name)) for name in ("stride", "dilation", "kernel_size", "padding")
     )

@@ -1,4 +1,4 @@
-"""PyRRAM-Sim's interface over programmed chips: one chip, stage by stage, in siemens. Needs torch alone."""
+"""PyRRAM-Sim's interface to programmed chips: one chip, stage by stage, in siemens. Needs only torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from rramsweep.network.recording import record
 
 FAULT_MODELS = ("state_independent", "state_proportional", "both")
 
-# G_max of any cell in print lies well inside; outside it is a value in another unit.
+# Published values of G_max lie well inside; a value outside is in another unit.
 PLAUSIBLE_G_MAX_S = (1e-8, 0.1)
 
 # Upstream's clamp_noise: normal draws beyond three standard deviations are set to three.
@@ -58,10 +58,10 @@ CLAMP = 3.0
 
 _KEEP = object()
 
-# Entry of a file beside corrections: the batch norm that follows a layer, by name, as JSON.
+# Entry of a file in addition to corrections: the batch norm that follows each layer, by name, as JSON.
 _FOLDS = "folds"
 
-# Attribute of a noisy model with the names of its analog weights, which `validate` looks at with its first batch.
+# Attribute of a noisy model with the names of its analog weights, which `validate` checks with its first batch.
 ANALOG = "_analog_weights"
 
 
@@ -76,19 +76,19 @@ class FastPyTorchRRAM:
         pretrained_model: any PyTorch network with linear, convolution, recurrent or attention layers.
         G_min, G_max: conductance window in siemens.
         differential: True is the one-sided pair `W = Gp - Gn`; False is one cell against a reference at mid-window.
-        mapping: another mapping of `rramsweep.crossbar.mapping`, in the place of what `differential` says.
+        mapping: another mapping of `rramsweep.crossbar.mapping`, instead of `differential`.
         G_step: distance of programmable levels in siemens, counted from G_min; None is continuous.
-        levels: number of equally spaced levels, in the place of G_step.
-        edge: `clip`, `positive` or `none`: what the window does after each stage.
+        levels: number of equally spaced levels, instead of G_step.
+        edge: policy at the window's edge after each stage: `clip`, `positive` or `none`.
         faults: stuck cells, e.g. `rramsweep.effects.Stuck(0.0175, 0.0904)`; they ignore every stage.
         tile: size and arrangement of the crossbars, e.g. `rramsweep.crossbar.Crossbar(128, 128)`.
-        wires: their resistances, e.g. `rramsweep.crossbar.Segments(1.0, 1.0)`; they act on what
+        wires: resistances of wires, e.g. `rramsweep.crossbar.Segments(1.0, 1.0)`; they act on the model that
             `get_noisy_model_for_inference` returns, not on `conductances`.
         iv: current-voltage curve of the cells, e.g. `rramsweep.crossbar.Sinh(0.2, 0.25)`; acts likewise.
         dac, adc: converters, e.g. `rramsweep.crossbar.UniformDAC(8)` and `UniformADC(8)`; they act likewise.
-        fitting: inputs on which ranges of converters are fitted, and that are scored nowhere: a tensor with a batch
-            axis, `Inputs`, a `Dataset` or a `DataLoader` with labels, which are not looked at. 64 of them are taken,
-            evenly spaced. Needed where a range is fitted.
+        fitting: inputs on which ranges of converters are fitted and which are not scored: a tensor with a batch axis,
+            `Inputs`, or a `Dataset` or `DataLoader`, whose labels are ignored. 64 evenly spaced ones are used. Required
+            if a range is fitted.
         include, exclude: shell patterns of the layers that go on the array.
         seed: the chip; None draws one from torch's global generator. `seed` holds it afterwards.
 
@@ -179,7 +179,7 @@ class FastPyTorchRRAM:
 
     @fixed_arithmetic()
     def reset(self, seed: int | object | None = _KEEP) -> None:
-        """Go back to the quantised ideal chip: without an argument of the same chip, with `seed` of another one.
+        """Go back to the quantised ideal chip: the same chip without an argument, another one with `seed`.
 
         Args:
             seed: the new chip; None draws one from torch's global generator.
@@ -210,11 +210,11 @@ class FastPyTorchRRAM:
         Args:
             alpha_ind: sigma as a fraction of G_max, for `state_independent` and `both`.
             fault_model: the law of the error: `state_independent`, `state_proportional` or `both` (variances add).
-            alpha_prop: sigma as a fraction of the conductance now, for `state_proportional` and `both`.
+            alpha_prop: sigma as a fraction of the present conductance, for `state_proportional` and `both`.
             clamp_noise: clamp z at 3 standard deviations.
 
         Raises:
-            ValueError: a fraction outside 0..1, one that the law does not use, or a stage that is past.
+            ValueError: a fraction outside 0..1, one that the law does not use, or a stage out of order.
         """
         self._apply("programming", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
 
@@ -226,7 +226,7 @@ class FastPyTorchRRAM:
         alpha_prop: float = 0.0,
         clamp_noise: bool = False,
     ) -> None:
-        """Apply what cells lose shortly after the write; arguments and errors as `apply_programming_error`."""
+        """Apply the loss shortly after the write; arguments and errors as in `apply_programming_error`."""
         self._apply("relaxation", _gaussian(alpha_ind, fault_model, alpha_prop, clamp_noise))
 
     @checked_arguments
@@ -235,11 +235,11 @@ class FastPyTorchRRAM:
 
         Args:
             relative_drift: sigma / G_ref; arXiv:2504.03763 as quoted by PyRRAM-Sim gives below 0.20.
-            reference: `target`, the quantised target conductance, or `current`, what the stage before left.
+            reference: `target`, the quantised target conductance, or `current`, the result of the previous stage.
             clamp_noise: clamp z at 3 standard deviations.
 
         Raises:
-            ValueError: a fraction outside 0..1, an unknown reference, or a stage that is past.
+            ValueError: a fraction outside 0..1, an unknown reference, or a stage out of order.
         """
         self._apply("drift", RelativeDrift(relative_drift, reference, CLAMP if clamp_noise else None))
 
@@ -249,8 +249,8 @@ class FastPyTorchRRAM:
 
         Its state dict loads into the caller's own class, with two exceptions. Layers whose weight is computed (weight
         norm, pruning) hold the chip's weight as a plain parameter. Where a digital embedding was tied to an analog
-        layer, the two now hold different numbers, and a class that ties them again takes one for both. Converters are
-        no part of a state dict, and split recurrent layers and attention into their products.
+        layer, the two now hold different numbers, and a class that ties them again uses one for both. Converters are
+        not part of a state dict, and split recurrent layers and attention into their products.
 
         This is the only place where conductances become weights. Two calls give equal models. Corrections of
         `calibrate` are in its weights, biases and batch norms; those of layers that are more than a product are hooks.
@@ -273,21 +273,21 @@ class FastPyTorchRRAM:
     @checked_arguments
     @fixed_arithmetic()
     def calibrate(self, loader: Dataset[Any] | DataLoader[Any] | Tensor | Inputs, method: Method) -> Corrections:
-        """Fit digital corrections to the chip as it is now; conductances stay as they are.
+        """Fit digital corrections to the present chip; conductances do not change.
 
-        They act in `get_noisy_model_for_inference` until the next stage, import or `reset`. What they cost is counted
-        in what is returned: `extra_parameters`, `extra_macs`.
+        They act in `get_noisy_model_for_inference` until the next stage, import or `reset`. The returned record gives
+        their cost: `extra_parameters`, `extra_macs`.
 
         Args:
-            loader: inputs that are scored nowhere, all of which are used: a `DataLoader` or `Dataset` with labels,
-                which are not looked at, or the inputs themselves.
+            loader: inputs that are not scored, all of which are used: a `DataLoader` or `Dataset`, whose labels are
+                ignored, or the inputs themselves.
             method: e.g. `rramsweep.calibration.Moments()`; its `images`, `seed` and `at_s` are not used.
 
         Returns:
-            The corrections; none where the method's gate is against them.
+            The corrections; none if the method's gate rejects them.
 
         Raises:
-            ValueError: not such inputs, or the method does not take so few, or the network.
+            ValueError: inputs of another kind, too few of them for the method, or a network that it cannot correct.
         """
         if self._converted is not None:
             raise ValidationError(
@@ -321,18 +321,18 @@ class FastPyTorchRRAM:
     @property
     @fixed_arithmetic()
     def conductances(self) -> dict[str, dict[str, Tensor]]:
-        """Conductances now, in siemens: `{layer: {cell: tensor}}`, stuck cells included.
+        """Present conductances in siemens: `{layer: {cell: tensor}}`, stuck cells included.
 
-        Tensors have the weight's shape; that of a transposed convolution is (out, in/groups, ...).
+        Tensors have the weight's shape, for a transposed convolution (out, in/groups, ...).
         """
         return {name: {cell: g_uS * 1e-6 for cell, g_uS in self._stuck(name).g_uS.items()} for name in self._layers}
 
     @checked_arguments
     @fixed_arithmetic()
     def export_conductances(self, path: str | PathLike[str]) -> None:
-        """Write the conductances now, stuck cells included, to an `.npz` (`rramsweep.crossbar.conductances.save`).
+        """Write the present conductances, stuck cells included, to `.npz` (`rramsweep.crossbar.conductances.save`).
 
-        The corrections of `calibrate` are written beside them.
+        The corrections of `calibrate` are included.
 
         Raises:
             ValueError: the path names no file.
@@ -348,17 +348,17 @@ class FastPyTorchRRAM:
     @checked_arguments
     @fixed_arithmetic()
     def import_conductances(self, path: str | PathLike[str]) -> None:
-        """Make the conductances of a file the chip's state, e.g. those measured on a real chip.
+        """Replace the chip's state by the conductances of a file, e.g. those measured on a real chip.
 
-        They are the whole chip: a file does not say which errors it holds already, so that no stage may follow, and
+        They are taken as complete: a file does not say which errors it already contains, so no stage may follow, and
         `faults` are not applied. Digital corrections in the file act again. `reset()` goes back to the simulated chip.
 
         Args:
-            path: an `.npz` that `export_conductances` wrote of this network, device and mapping, or one of its form
-                with measured arrays in uS (`rramsweep.crossbar.conductances.load`).
+            path: an `.npz` that `export_conductances` wrote for this network, device and mapping, or one of the same
+                form with measured arrays in uS (`rramsweep.crossbar.conductances.load`).
 
         Raises:
-            ValueError: no such file, or one that does not fit the network, or is damaged; the chip is then as it was.
+            ValueError: no such file, or one that does not fit the network, or is damaged; the chip is then unchanged.
             OSError: the file cannot be read.
         """
         if not Path(path).is_file():
@@ -382,7 +382,7 @@ class FastPyTorchRRAM:
     def _stuck(self, name: str) -> ProgrammedLayer:
         if self._imported:
             return self._layers[name]
-        # Faults overwrite whatever the stages did, so they are applied to what is looked at, not to the state.
+        # Faults override all stages, so they are applied when conductances are read, not to the state.
         return apply_stage(self._layers[name], "faults", self._faults, self.seed)
 
     @fixed_arithmetic()
@@ -416,12 +416,12 @@ def _gaussian(alpha_ind: float, fault_model: str, alpha_prop: float, clamp_noise
 
 
 def _spread(fitting: Dataset[Any] | DataLoader[Any] | Tensor | Inputs | None) -> Tensor | Inputs:
-    """Inputs for ranges, as a sweep takes them: evenly spaced over all."""
+    """Inputs for ranges, evenly spaced over all, as in a sweep."""
     assert fitting is not None
     x = fitting if isinstance(fitting, Tensor | Inputs) else from_dataset(fitting).x
     return Data(x, torch.zeros(len(x), dtype=torch.long), "fitting", 1).spread(FITTING_INPUTS).x
 
 
 def _microsiemens(siemens: float) -> float:
-    # 0.1e-6 * 1e6 is 0.09999999999999999; the sweep's config says 0.1, and the two must be one device.
+    # 0.1e-6 * 1e6 is 0.09999999999999999; the sweep's config says 0.1, and both must be the same device.
     return float(format(siemens * 1e6, ".12g"))

@@ -1,7 +1,7 @@
 """The read of one layer through converters: DAC, products of the tiles, read noise, ADC, digital sum.
 
-What a chip fixes (weights, ranges, mismatch) is folded into the weights of each tile once a chip, so that a read is a
-product, a rounding and a sum for each tile.
+Everything that is fixed for a chip (weights, ranges, mismatch) is folded into the weights of each tile once a chip, so
+that a read is a product, a rounding and a sum for each tile.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rramsweep.effects import Ideal
 from rramsweep.network.arrays import WeightArray
 from rramsweep.network.products import Direct, Patches, Product
 
-# Conversions of a layer and chip in which those outside the range are counted.
+# Number of conversions of a layer and chip among which those outside the range are counted.
 COUNTED = 65_536
 
 # Vectors whose power is solved along the wires, for each layer and chip.
@@ -35,7 +35,7 @@ POWERED = 16
 # Cells hold digits where they differ by no more than the rounding of float32.
 _DIGIT_ERROR = 1e-4
 
-# Of an ADC's range: a sum that lies at its end may be rounded beyond.
+# Tolerance relative to an ADC's range: a sum at its end may be rounded beyond it.
 _ROUNDING = 1e-5
 
 
@@ -44,10 +44,10 @@ class Ranges:
     """Ranges of a layer's converters: design values, the same for every chip.
 
     Args:
-        x_max: largest input that the DAC gives, in the unit of the layer's inputs; 1 without one.
-        signed: True where inputs may be negative.
-        z_max: largest partial sum that an ADC reads, (slices, tiles along the inputs, outputs) or what broadcasts to
-            it, in units of one cell at full weight and full input.
+        x_max: largest output of the DAC, in the unit of the layer's inputs; 1 without a DAC.
+        signed: True if inputs may be negative.
+        z_max: largest partial sum that an ADC reads, in a shape that broadcasts to (slices, tiles along the inputs,
+            outputs), in units of one cell at full weight and full input.
     """
 
     x_max: float = 1.0
@@ -57,7 +57,7 @@ class Ranges:
 
 @dataclass
 class Clipped:
-    """Conversions outside their range, and all of them, in the first read of a layer on a chip."""
+    """Numbers of conversions outside their range and of all conversions, in the first read of a layer on a chip."""
 
     dac: int = 0
     dac_all: int = 0
@@ -70,11 +70,11 @@ class Clipped:
 
 @dataclass(frozen=True)
 class Current:
-    """Current of a bit line's cells, in the place of a mapping: `W = W_max sum of +-(G - G_0) / (g_max - g_min)`.
+    """Current of a bit line's cells as a mapping: `W = W_max sum of +-(G - G_0) / (g_max - g_min)`.
 
     Args:
         subtracted: n cells drive the line with the other sign; otherwise all add.
-        zero_uS: conductance that is subtracted from each cell, without a cell of its own.
+        zero_uS: conductance that is subtracted from each cell digitally, without a reference cell.
     """
 
     version: ClassVar[int] = 1
@@ -83,27 +83,31 @@ class Current:
     zero_uS: float = 0.0
 
     def full_scale(self, weight: Tensor) -> Tensor:
+        """Largest |W| of the whole weight."""
         return weight.abs().amax()
 
     def targets(self, weight: Tensor, full_scale: Tensor, device: Device) -> dict[str, Tensor]:
+        """Conductances (uS) of both cells of each weight."""
         g_uS = weight * (device.span_uS / full_scale)
         return {"p": g_uS.clamp(min=0.0) + self.zero_uS, "n": g_uS.neg().clamp(min=0.0) + self.zero_uS}
 
     def weight(self, g_uS: Mapping[str, Tensor], full_scale: Tensor, device: Device) -> Tensor:
+        """Weight that a sum of currents represents."""
         currents = [(sign_of(cell) if self.subtracted else 1) * (g - self.zero_uS) for cell, g in g_uS.items()]
         return reduce(Tensor.add, currents) * self.gain(full_scale, device)
 
     def gain(self, full_scale: Tensor, device: Device) -> Tensor:
+        """|dW/dG| of every cell."""
         return full_scale / device.span_uS
 
 
 @dataclass(frozen=True, eq=False)
 class BitLines:
-    """Sums that are read by ADCs of their own: of one slice, both cells of its pairs or one of them.
+    """Sums that share a set of ADCs: those of one slice, from both cells of its pairs or one of them.
 
     Args:
-        slice: of the weight, the most significant first.
-        factor: of a sum in the layer's output, with the sign of the cells.
+        slice: number of the weight's slice, the most significant first.
+        factor: factor of a sum in the layer's output, with the sign of the cells.
         weight: (outputs, inputs of each), in units of one cell at full weight.
         layer: the cells.
     """
@@ -119,11 +123,11 @@ class _Read:
     """One conversion of the bit lines of a row of tiles, for some rows.
 
     Args:
-        lines: what is read.
-        to_code: codes a unit of the sum, (outputs,).
+        lines: the bit lines that are read.
+        to_code: codes per unit of the sum, (outputs,).
         bias: added to a code, likewise.
-        weight: as the form of the product takes it, of a sum in codes or in digits.
-        per_digit: codes a unit of sums that are whole numbers: folded into weights, it would round exact ties.
+        weight: in the form of the product, for a sum in codes or in digits.
+        per_digit: codes per unit of integer sums; folded into the weights, it would round exact ties.
         factor: of a code in the total of the layer.
         cells: of these rows, for laws of read noise.
     """
@@ -141,7 +145,7 @@ class _Read:
 class TiledRead:
     """Products of one layer through its converters.
 
-    With the input u behind the DAC, relative to x_max, each output before its digital bias is
+    With the input u after the DAC, relative to x_max, each output before its digital bias is
 
         y = W_max x_max sum over slices s and tiles t of f_s ADC(sum over rows i of t of u_i w_si)
 
@@ -149,7 +153,7 @@ class TiledRead:
         array: the layer.
         product: forward of the layer.
         spec: of the layer.
-        converts: False leaves out what ADCs do to their sums, so that these can be compared in the same read.
+        converts: False leaves out the conversion by ADCs, so that their sums can be compared in the same read.
     """
 
     def __init__(self, array: WeightArray, product: Product, spec: LayerSpec, converts: bool = True) -> None:
@@ -163,11 +167,11 @@ class TiledRead:
         self._dac = spec.dac if isinstance(spec.dac, UniformDAC) else None
         self._adc = spec.adc if isinstance(spec.adc, UniformADC) else None
         self._per_vector = self._dac is not None and self._dac.range == "abs_max"
-        # Bits that are added on the bit line without noise give the sum of the whole input.
+        # Bits that are added on the bit line without noise equal the sum of the whole input.
         accumulation = "none" if self._dac is None else self._dac.accumulation
         self._analog = accumulation == "analog"
         self._by_bits = accumulation != "none" if spec.noisy_read else accumulation == "digital"
-        # No sum is looked at on the way, and no vector or bit has a read of its own.
+        # No partial sum is converted, and no vector or bit is read separately.
         self._undivided = self._adc is None and not self._per_vector and not (self._by_bits and spec.noisy_read)
         self._by_bits = self._by_bits and not self._undivided
         direct = Direct.takes(array.module) and not spec.noisy_read and not self._per_vector
@@ -207,7 +211,7 @@ class TiledRead:
         found = []
         for (number, sign), cells in read.items():
             current = Current(together, 0.0 if paired else zero[cells[0]].item())
-            # The mean of the copies of a cell counts, so that each of them carries its part of W_max.
+            # A weight is the mean of its copies, so each copy represents its fraction of W_max.
             copies = copies_of(mapping)
             line = layer.only(cells, replace(layer.spec, mapping=current), layer.full_scale / copies)
             factor = gains[cells[0]].item() * copies * device.span_uS * (sign or 1)
@@ -222,21 +226,21 @@ class TiledRead:
         scale: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> None:
-        """Take a chip's cells, and fold all that is fixed for it into the weights of its tiles.
+        """Set a chip's cells, and fold everything that is fixed for the chip into the weights of its tiles.
 
         Args:
             layer: cells of the layer.
             ranges: of its converters.
-            seed: the chip, whose ADCs have a mismatch; None for none.
-            scale: of each output behind the ADC, (outputs,), that of a batch norm.
-            bias: digital bias, (outputs,), that is added behind all.
+            seed: the chip, for the mismatch of its ADCs; None for no mismatch.
+            scale: of each output after the ADC, (outputs,), from a batch norm.
+            bias: digital bias, (outputs,), that is added last.
         """
         self._take(ranges)
         self._layer, self.clipped = layer, Clipped()
         self._wires_share: float | None = None
         behind = torch.ones(self.outputs, device=layer.full_scale.device) if scale is None else scale
         if self._undivided:
-            # Laws of read noise take the weights from the cells, and have no batch norm folded.
+            # Laws of read noise take the weights from the cells, so no batch norm is folded.
             folded = behind.view(-1, *[1] * (self._axes + 1)) * (self._unit * ranges.x_max)
             self._weight = layer.weight() * folded
             self._bias = None if bias is None else bias.view(-1, *[1] * self._axes)
@@ -277,7 +281,7 @@ class TiledRead:
         self._w_max = torch.where(w_max == 0, 1.0, w_max)
 
     def reprogram(self, ranges: Ranges) -> None:
-        """Take other ranges for the same cells, without mismatch."""
+        """Set other ranges for the same cells, without mismatch."""
         self.program(self._layer, ranges, None)
 
     def __call__(self, x: Tensor, rng: Stream, *args: Any, **kwargs: Any) -> Tensor:
@@ -286,14 +290,15 @@ class TiledRead:
         Args:
             x: input of its forward.
             rng: stream of this read.
-            args, kwargs: the rest of its arguments.
+            *args: further positional arguments.
+            **kwargs: keyword arguments.
         """
         counts = self.clipped.dac_all == self.clipped.adc_all == 0
         if self._undivided:
             return self._read_undivided(x, rng, counts, *args, **kwargs)
         alone = x.dim() == self._axes + 1  # without a batch axis
         vectors = self.form.take(x.unsqueeze(0) if alone else x, *args, **kwargs)
-        # Bits lie along the batch, of which fewer inputs are read at once.
+        # Bits are stacked along the batch axis, so fewer inputs are read at once.
         size = -(-len(vectors) // self._cycles) if self._by_bits else len(vectors)
         split = torch.split(vectors, max(1, size))
         parts = [self._converted(part, rng.child(str(i)), counts) for i, part in enumerate(split)]
@@ -301,10 +306,10 @@ class TiledRead:
         return y.squeeze(0) if alone else y
 
     def sums(self, x: Tensor, *args: Any, **kwargs: Any) -> Iterator[tuple[int, int, Tensor]]:
-        """Partial sums before their ADC, unquantised: `(slice, tile, (outputs, all else))`.
+        """Partial sums before their ADC, unquantised: `(slice, tile, (outputs, all other axes))`.
 
         They are in units of one cell at full weight and full input. Bits of a bit-serial input are those of its codes;
-        added on the bit line, they are the input.
+        added on the bit line, they equal the input.
         """
         vectors = self.form.take(x.unsqueeze(0) if x.dim() == self._axes + 1 else x, *args, **kwargs)
         x_max = self._largest(vectors)
@@ -313,7 +318,7 @@ class TiledRead:
         for rows, reads in self._plan:
             part = self.form.cut(drive, rows)
             for read in reads:
-                if apart and read.per_digit is not None:  # exactly, as they are read
+                if apart and read.per_digit is not None:  # exact, as in the read
                     z = self.form.product(part, read.weight, None).double() / self._top_digit
                 else:
                     z = self.form.product(part, self.form.weight(read.lines.weight[:, rows], rows), None)
@@ -385,13 +390,13 @@ class TiledRead:
         if self._adc is None or step_uS is None:
             return None
         line = self._plan[0][1][0].lines.layer
-        # Copies share a weight: of `Current` by its W_max, of other mappings by their gains.
+        # Copies share a weight: in `Current` through its W_max, in other mappings through their gains.
         w_max = torch.ones(1) / (copies_of(self.spec.mapping) if isinstance(line.spec.mapping, Current) else 1)
         (gain, *_) = cell_gains(line.spec.mapping, line.g_uS, w_max, line.spec.device).values()
         return float(self._lsbs.double().mean()) / (gain.item() * step_uS)
 
     def _take(self, ranges: Ranges) -> None:
-        """Set what follows from ranges alone."""
+        """Set the attributes that depend on ranges alone."""
         self._ranges = ranges
         self._signed = ranges.signed and not (self._dac is not None and self._dac.sign == "unsigned")
         self._signed_sums = self._adc is None or self._adc.subtraction == "array" or self._signed
@@ -404,12 +409,12 @@ class TiledRead:
         # Inputs of one bit, and bits one after the other, are 0 or full.
         curved = self._dac is not None and self._code_max > 1 and not self._dac.serial
         self._curve = self.spec.iv if curved and isinstance(self.spec.iv, Sinh) else None
-        # Of what drives a line, relative to a full input.
+        # Unit of the drive of a line, relative to a full input.
         quantised = self._dac is not None and not self._by_bits and self._curve is None
         self._unit = 1.0 / self._code_max if quantised else 1.0
 
     def _digits(self, line: BitLines) -> Tensor | None:
-        """Digits of cells without an error; None where sums are no whole numbers."""
+        """Digits of cells without an error; None if sums are not integers."""
         coded = self._dac is not None and self._curve is None and not self.spec.noisy_read
         if not isinstance(self.spec.mapping, Sliced) or self._adc is None or not coded:
             return None
@@ -418,7 +423,7 @@ class TiledRead:
         return digits if bool((scaled - digits).abs().max() < _DIGIT_ERROR) else None
 
     def _lsb(self, lines: list[BitLines], like: Tensor) -> Tensor:
-        """LSB of the ADCs, (lines, tiles, outputs), float64 for ties to stay exact; 1 without one."""
+        """LSB of the ADCs, (lines, tiles, outputs), in float64 so that ties stay exact; 1 without an ADC."""
         shape = (len(lines), self.tiles, self.outputs)
         if self._adc is None or self._ranges.z_max is None:
             return like.new_ones(shape, dtype=torch.float64)
@@ -442,7 +447,7 @@ class TiledRead:
         x_max = self._ranges.x_max
         drive = self._drive(x, x_max, counts)
         if self.spec.noisy_read:
-            # Laws with a read voltage take it at an input of 1, which behind a DAC is a full one.
+            # Laws with a read voltage define it for an input of 1, which after a DAC is a full input.
             y = self._noise(linear, drive if self._dac is None else drive.mul_(self._unit), self._layer, rng)
             y = y if self._dac is None else y.mul_(x_max)
         else:
@@ -450,12 +455,12 @@ class TiledRead:
         return y if self._bias is None else y + self._bias
 
     def _converted(self, x: Tensor, rng: Stream, counts: bool) -> Tensor:
-        """Sums of vectors, or of what stands for them, behind their ADCs."""
+        """Sums of vectors, in the form of the product, after their ADCs."""
         x_max = self._largest(x)
         total: Tensor | None = None
         number = 0
         for rows, reads in self._plan:
-            # What drives these rows alone: a cut of converted inputs would be copied once more by the product.
+            # Converted for these rows only: a slice of converted inputs would be copied once more by the product.
             drive = self._drive(self.form.cut(x, rows), x_max, counts)
             drive = self._bits(drive) if self._by_bits else drive
             for read in reads:
@@ -512,7 +517,7 @@ class TiledRead:
         z.round_().clamp_(0.0, self._top)
 
     def _largest(self, x: Tensor) -> Tensor | float:
-        """Range of the DAC for these inputs; of each vector (..., groups, 1) where it is its own."""
+        """Range of the DAC for these inputs; (..., groups, 1) if each vector has its own."""
         if not self._per_vector:
             return self._ranges.x_max
         x_max = x.abs().amax(-1, keepdim=True)
@@ -542,14 +547,14 @@ class TiledRead:
         return u if self._curve is None else self._curve.input((u / full).clamp_(-1.0, 1.0))
 
     def _bits(self, inputs: Tensor) -> Tensor:
-        """Bits of codes with their sign, the least significant first, one after the other along the batch."""
+        """Signed bits of codes, the least significant first, stacked along the batch axis."""
         size = inputs.abs().to(torch.uint8 if self._cycles <= 8 else torch.int32)
         places = torch.arange(self._cycles, dtype=size.dtype, device=size.device).view(-1, *[1] * inputs.dim())
         bits = ((size.unsqueeze(0) >> places) & 1).to(inputs.dtype)
         return (bits.mul_(inputs.sign()) if self._signed else bits).flatten(0, 1)
 
     def _joined(self, z: Tensor) -> Tensor:
-        """Sum of the reads of all bits, each by its weight."""
+        """Sum of the reads of all bits, weighted by significance."""
         bits = z.view(self._cycles, -1, *z.shape[1:])
         total = bits[0].mul(1 / self._code_max)
         for bit in range(1, self._cycles):
@@ -558,9 +563,9 @@ class TiledRead:
 
 
 def _first(x: Tensor) -> Tensor:
-    """The first inputs, in which conversions are counted: enough for a share, and few enough to cost nothing."""
+    """The first inputs, in which conversions are counted: enough for a share, and few enough to take no time."""
     return x[: max(1, COUNTED * len(x) // max(1, x.numel()))]
 
 
-# Takes the name of a layer, its read, and what its forward is called with.
+# Called with the name of a layer, its read, and the arguments of its forward.
 Observer = Callable[[str, TiledRead, Tensor, tuple[object, ...], dict[str, object]], None]

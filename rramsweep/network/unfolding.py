@@ -1,4 +1,4 @@
-"""Layers that torch runs in fused kernels, unfolded into their weight products, so that each product can be read."""
+"""Unfolding of layers that torch runs in fused kernels into their weight products, so that each can be read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ State = tuple[Tensor, ...]
 
 
 def unfold(model: nn.Module, names: Collection[str]) -> None:
-    """Make every weight product of the layers that hold these arrays a call of an `nn.Linear`, in place.
+    """Replace every weight product of the layers that hold these arrays by a call of an `nn.Linear`, in place.
 
-    The linear layers hold the very parameters of the fused ones, so that tied weights stay tied; `find_arrays` gives
-    the same arrays by the same names, now readable. Gates, softmax and the two products of an attention between
-    activations (Q K^T, A V) stay digital, and outputs are torch's own to rounding. In eval mode: nothing is dropped.
+    The linear layers share the parameters of the fused ones, so that tied weights stay tied; `find_arrays` gives the
+    same arrays with the same names, now readable. Gates, softmax and the two products of an attention between
+    activations (Q K^T, A V) stay digital, and outputs equal torch's own to rounding. Dropout is left out (eval mode).
 
     Args:
         model: a private copy.
@@ -52,12 +52,12 @@ def check_unfolding(model: nn.Module, names: Iterable[str]) -> None:
 
 
 def unfoldable(model: nn.Module, names: Iterable[str]) -> list[str]:
-    """Those of these arrays that are not readable, but are once their layers are unfolded."""
+    """Those of these arrays that become readable by unfolding their layers."""
     return [name for name, holder in _holders(model, names).items() if _torch_kind(holder) is not None]
 
 
 def _holders(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
-    """The layer whose kernel multiplies with each of those arrays that are not readable."""
+    """The layer that holds each array, for arrays that are not readable."""
     arrays = find_arrays(model)
     attentions: dict[nn.Module, nn.Module] = {
         m.out_proj: m for m in model.modules() if isinstance(m, nn.MultiheadAttention)
@@ -73,24 +73,24 @@ def _torch_kind(layer: nn.Module) -> type[nn.Module] | None:
 
 
 def _convert(layer: nn.Module, parameters: Sequence[str]) -> None:
-    """Change the class of a layer in place, so that its hooks, its attributes and references to it stay valid."""
+    """Change the class of a layer in place, so that its hooks and attributes, and references to it, stay valid."""
     kind = _torch_kind(layer)
     assert kind is not None
     own = layer._parameters
     products = {name: _linear(own.pop(name), own.get(name.replace("weight", "bias"))) for name in parameters}
     layer.add_module("products", nn.ModuleDict(products))
     if isinstance(layer, nn.MultiheadAttention):
-        # One of its own: torch's kernel calls no hook of the output projection.
+        # A separate one: torch's kernel calls no hook of the output projection.
         projection = layer.out_proj._parameters
         layer.add_module("out_proj", _linear(projection["weight"], projection["bias"]))
-        # torch's transformer layers would take the weights past the forward.
+        # torch's transformer layers would otherwise bypass the forward.
         layer.register_forward_pre_hook(_no_change)
     layer.__class__ = type(type(layer).__name__, (_KINDS[kind], type(layer)), {})
     layer.train(layer.training)
 
 
 def _linear(weight: nn.Parameter | None, bias: nn.Parameter | None) -> nn.Linear:
-    """A linear layer of given parameters; none is drawn."""
+    """A linear layer with given parameters, without drawing any."""
     assert weight is not None
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     made.weight = weight
@@ -122,13 +122,13 @@ def _rnn_relu(x: Tensor, h: Tensor, state: State) -> State:  # noqa: ARG001
     return ((x + h).relu(),)
 
 
-# By torch's kernel: the next state, from `W_ih x + b_ih`, `W_hh h + b_hh` and the state before.
+# Kernel of torch -> next state, from `W_ih x + b_ih`, `W_hh h + b_hh` and the previous state.
 _STEPS = {"lstm": _lstm, "gru": _gru, "rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu}
 Step = Callable[[Tensor, Tensor, State], State]
 
 
 class _Kernels(TorchFunctionMode):
-    """Take over the fused kernel that torch's own forward of a recurrent layer calls, once, with its arguments."""
+    """Intercept the one call of a fused kernel in torch's own forward of a recurrent layer, with its arguments."""
 
     def __init__(self, layer: _Recurrent) -> None:
         super().__init__()
@@ -142,14 +142,14 @@ class _Kernels(TorchFunctionMode):
 
 
 class _Recurrent(Unfolded):
-    """Common part of a recurrent layer and its cell: torch's forward looks after shapes, packing and initial states."""
+    """Common part of a recurrent layer and its cell: torch's forward handles shapes, packing and initial states."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with _Kernels(self):
             return super().forward(*args, **kwargs)
 
     def kernel(self, step: Step, args: Sequence[Any]) -> Any:
-        """Compute what torch's kernel returns for its arguments."""
+        """Compute the result of torch's kernel for its arguments."""
         raise NotImplementedError
 
 
@@ -162,7 +162,7 @@ class _UnfoldedCell(_Recurrent):
 
 
 class _UnfoldedSequence(_Recurrent):
-    """LSTM, GRU or RNN: one product of the inputs a layer and direction, and one of the state each step."""
+    """LSTM, GRU or RNN: one product with the inputs for each layer and direction, and one with the state each step."""
 
     num_layers: int
     bidirectional: bool
@@ -193,10 +193,10 @@ class _UnfoldedSequence(_Recurrent):
         return (x, *(torch.stack(each) for each in zip(*finals, strict=True)))
 
     def _run(self, step: Step, suffix: str, x: Tensor, sizes: list[int], state: State) -> tuple[Tensor, State]:
-        """One layer in one direction, over steps of these numbers of sequences, which lie behind each other in x.
+        """Run one layer in one direction over the steps in x; `sizes` are the numbers of sequences in each step.
 
         Returns:
-            The outputs, as x lies, and each sequence's state after its own last step.
+            The outputs, in the order of x, and each sequence's state after its own last step.
         """
         inputs = self.products[f"weight_ih{suffix}"](x).split(sizes)
         outputs = [*inputs]
@@ -208,7 +208,7 @@ class _UnfoldedSequence(_Recurrent):
             if f"weight_hr{suffix}" in self.products:
                 new = (self.products[f"weight_hr{suffix}"](new[0]), *new[1:])
             outputs[t] = new[0]
-            # Sequences that have ended, or backwards have not begun, keep their state.
+            # Sequences that have ended (or, backwards, not yet begun) keep their state.
             state = tuple(torch.cat([a, b[n:]]) if n < len(b) else a for a, b in zip(new, state, strict=True))
         return torch.cat(outputs), state
 
@@ -218,7 +218,7 @@ def _states(hx: Tensor | Sequence[Tensor]) -> State:
 
 
 class _UnfoldedAttention(Unfolded):
-    """Attention: a call of the stacked projections for each distinct one of query, key and value, or one each."""
+    """Attention: one call of the stacked projections for each distinct tensor of query, key and value, or one each."""
 
     num_heads: int
     batch_first: bool
@@ -250,7 +250,7 @@ class _UnfoldedAttention(Unfolded):
             k, v = (torch.cat([a, b.expand(len(a), 1, -1)], 1) for a, b in ((k, self.bias_k), (v, self.bias_v)))
         if self.add_zero_attn:
             k, v = (F.pad(each, (0, 0, 0, 1)) for each in (k, v))
-        # torch takes the hint for the mask where it needs no mask for anything else.
+        # torch uses the hint instead of the mask if it needs the mask for nothing else.
         causal = is_causal and attn_mask is not None and key_padding_mask is None and not need_weights
         mask = None if causal else self._mask(attn_mask, key_padding_mask, q, k)
         q, k, v = (each.reshape(*each.shape[:2], self.num_heads, -1).transpose(1, 2) for each in (q, k, v))
@@ -271,8 +271,8 @@ class _UnfoldedAttention(Unfolded):
         return self.out_proj(y), weights
 
     def _projected(self, *inputs: Tensor) -> list[Tensor]:
-        """Query, key and value behind their projections, each in the layout of its input."""
-        if "in_proj_weight" in self.products:  # with its bias, as others' are three in one
+        """Query, key and value after their projections, each in the layout of its input."""
+        if "in_proj_weight" in self.products:  # stacked, with the stacked bias
             stacked = {id(x): x for x in inputs}
             products = {each: self.products["in_proj_weight"](x).chunk(3, -1) for each, x in stacked.items()}
             return [products[id(x)][i] for i, x in enumerate(inputs)]
@@ -282,7 +282,7 @@ class _UnfoldedAttention(Unfolded):
         return [y + bias for y, bias in zip(found, self.in_proj_bias.chunk(3), strict=True)]
 
     def _mask(self, mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
-        """The sum of both masks, to be added to scores (inputs, heads, queries, keys); keys added last are seen."""
+        """Sum of both masks, to be added to scores (inputs, heads, queries, keys); appended keys are not masked."""
         shaped = []
         if mask is not None:
             shaped.append(mask if mask.dim() == 2 else mask.reshape(len(q), self.num_heads, *mask.shape[1:]))
@@ -293,7 +293,7 @@ class _UnfoldedAttention(Unfolded):
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask as what is added to scores: -inf where a boolean one hides a key."""
+    """A mask in additive form: -inf where a boolean mask hides a key."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -torch.inf) if mask.dtype == torch.bool else mask
 
 
@@ -305,7 +305,7 @@ _KINDS: dict[type[nn.Module], type[Unfolded]] = {
 
 
 def pad_nested(model: nn.Module) -> None:
-    """Make the layers of transformer encoders take padded sequences where torch gives them nested ones, in place.
+    """Make the layers of transformer encoders run on padded sequences where torch passes nested ones, in place.
 
     Given a padding mask, `nn.TransformerEncoder` drops the padding and gives its layers nested tensors, which only its
     own fused path can multiply. Outputs at padded positions are zero behind these layers in both cases.
@@ -316,7 +316,7 @@ def pad_nested(model: nn.Module) -> None:
 
 
 class _Padded:
-    """A forward of an encoder layer, on padded tensors."""
+    """Forward of an encoder layer on padded tensors."""
 
     def __init__(self, forward: Callable[..., Tensor]) -> None:
         self._forward = forward

@@ -1,4 +1,4 @@
-"""The helper that PyRRAM-Sim's README calls beside its class."""
+"""The helper function of PyRRAM-Sim's README, `validate`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rramsweep.network.determinism import idle_weights
 from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.network.simulator import ANALOG
 
-# Inputs of the first batch with which the weights of a chip are looked for.
+# Number of inputs of the first batch with which the influence of a chip's weights is checked.
 FEW = 4
 
 
@@ -34,19 +34,19 @@ def validate(
 ) -> float:
     """Top-1 accuracy of a model, in percent, as PyRRAM-Sim's README prints it.
 
-    With the first batch of a model of `FastPyTorchRRAM`, each of its analog weights is changed in a copy, to see that
-    the answers change.
+    With the first batch for a model of `FastPyTorchRRAM`, each analog weight is changed in a copy, to check that the
+    outputs depend on it.
 
     Args:
-        model: takes a batch of inputs and gives (N, classes) logits, or (N, T, classes) for labels (N, T).
+        model: takes a batch of inputs and returns (N, classes) logits, or (N, T, classes) for labels (N, T).
         dataloader: batches of inputs and integer labels: `(x, y)`, `(a, b, y)`, `({name: a}, y)`, or dicts with
             `labels`. Labels of -100 are not counted.
-        criterion: taken for the sake of PyRRAM-Sim's call; accuracy needs none.
-        device: where to run.
-        output: key, attribute or index of the logits in what the model returns: `"logits"`, 0.
+        criterion: accepted for compatibility with PyRRAM-Sim's call; not used.
+        device: device to run on.
+        output: key, attribute or index of the logits in the model's output: `"logits"`, 0.
 
     Raises:
-        ValueError: no network, no device, batches that are no inputs and labels, answers that are no logits of the
+        ValueError: not a network or device, batches that are not inputs and labels, outputs that are not logits for the
             labels, an empty dataloader, or a model that does not compute with the chip's weights.
     """
     model = _on(eager(model, "model"), device).eval()
@@ -66,7 +66,7 @@ def validate(
 
 
 def _count(model: nn.Module, batches: Iterable[Any], device: torch.device) -> tuple[int, int]:
-    """Numbers of labels that are right, and of all."""
+    """Number of correctly predicted labels, and of all labels."""
     names = getattr(model, ANALOG, ())
     n_correct = n_labels = 0
     for batch in batches:

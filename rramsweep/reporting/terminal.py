@@ -45,8 +45,7 @@ def plain() -> dict[str, Any]:
 
 
 def show_table(table: Table, console: Console) -> None:
-    """Print a table whose cells are texts: where it is wider than the screen, its headings break at their dots and
-    blanks, and what may wrap does.
+    """Print a table of texts, with headings that break at dots and blanks where it is wider than the screen.
 
     Line by line, since rich takes five seconds to lay out the cells of 3,000 rows.
     """

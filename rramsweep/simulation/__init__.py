@@ -1,4 +1,4 @@
-"""From a plan's points to rows: building components, running chips, one worker's share of a sweep.
+"""Simulation of a plan's points: building components, running chips to rows of facts, one worker's share of a sweep.
 
-Nothing here reads a command line or draws a table.
+Nothing here reads a command line or makes a table.
 """

@@ -1,7 +1,7 @@
-"""Settings of glibc's allocator that keep memory, made where a process of the command starts, never by an import.
+"""Settings of glibc's allocator that keep freed memory, made at the start of a command's process, never by an import.
 
-By default glibc takes every large block from the kernel and gives it back when it is freed, so that each activation of
-each forward pass is paid for in page faults: 57,600 a pass of ResNet-20 in batches of 64, 170 with these settings.
+By default glibc takes every large block from the kernel and returns it when it is freed, so that the activations of
+each forward pass cause page faults: 57,600 in a pass of ResNet-20 with batches of 64, 170 with these settings.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import ctypes
 import os
 
-# mallopt's parameter (malloc.h) -> the environment variable of the same setting, which child processes read.
+# mallopt's parameter (malloc.h) -> the environment variable for the same setting, which child processes read.
 SETTINGS = {-3: "MALLOC_MMAP_THRESHOLD_", -1: "MALLOC_TRIM_THRESHOLD_"}
 
-# Blocks below stay on the heap. Older versions of glibc accept half a heap, 32 MiB, at most.
+# Smaller blocks stay on the heap. Older versions of glibc accept at most half a heap, 32 MiB.
 THRESHOLDS = (1 << 30, 1 << 25)
 
 
 def keep_memory() -> None:
-    """Raise the thresholds of this process and of those that it starts; without effect where there is no glibc.
+    """Raise the thresholds of this process and of its child processes; without effect on systems without glibc.
 
     A threshold that the user has set in the environment stays.
     """

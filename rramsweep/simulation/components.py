@@ -1,4 +1,4 @@
-"""Every component of a config, built once: effects, networks, data, metrics, and texts that stand for them."""
+"""Every component of a config, built once: effects, networks, data, metrics, and their texts in identities."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from rramsweep.models.pretrained import configuration_digest, transformers_model
 from rramsweep.network.arrays import check_weights
 from rramsweep.network.batch_norm import Fold, fold_batchnorm, safe_folds
 
-# Inputs from which the batch norms behind layers are found, and whether a network is steady.
+# Number of inputs with which batch norms after layers are found, and reproducible outputs are checked.
 SAMPLE_INPUTS = 4
 
-# Key of a data node that is no argument of its loader: the inputs on which parts of a chip are fitted.
+# Key of a data node that is not an argument of its loader: the inputs on which parts of a chip are fitted.
 FITTING = "fitting"
 
-# The argument that a text in its place replaces, the first one that the loader has.
+# Arguments that a text for `fitting` can replace; the first one that the loader has is taken.
 TEXT_REPLACES = ("split", "path", "root")
 
-# How many channels pictures have.
+# Numbers of channels of pictures.
 CHANNELS = (1, 3)
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def _refuse(slot: str, made: Any, target: str, what: str, remedy: str) -> NoRetu
 
 
 def _is_a(slot: str, kind: type) -> Callable[[Any, str], None]:
-    """The check of a slot that takes one class, or nothing (`Ideal`) where that is among its names."""
+    """Make the check of a slot that accepts one class, and `Ideal` if that is among its names."""
 
     def check(made: Any, target: str) -> None:
         if not isinstance(made, kind | effects.Ideal):
@@ -67,7 +67,7 @@ def _is_mapping(made: Any, target: str) -> None:
 
 
 def _is_effect(slot: str, *names: str) -> Callable[[Any, str], None]:
-    """The check of a slot's effects: each is called with so many positional arguments."""
+    """Make the check of a slot's effects, which must be callable with these positional arguments."""
 
     def check(made: Any, target: str) -> None:
         try:
@@ -80,7 +80,7 @@ def _is_effect(slot: str, *names: str) -> Callable[[Any, str], None]:
     return check
 
 
-# What the target of each group may be: names of this package, and what a user's own must make.
+# Accepted targets of each group: names of this package, and the check of the object that a user's own target makes.
 KINDS: dict[str, Kind] = {
     "device": Kind("rramsweep.devices", ("Device",), _is_a("device", Device)),
     "mapping": Kind("rramsweep.crossbar", mapping.MAPPINGS, _is_mapping),
@@ -101,11 +101,11 @@ KINDS: dict[str, Kind] = {
 
 
 class Components:
-    """Builds the components of configs and keeps them; a node is the resolved plain data of one, or of a point.
+    """Builds and caches the components of configs; a node is the resolved plain data of a component or of a point.
 
     Args:
-        allow: packages that a `_target_` may name beside rramsweep.
-        inputs: so many inputs of each data set at most; None takes all.
+        allow: packages that a `_target_` may name in addition to rramsweep.
+        inputs: largest number of inputs of each data set; None takes all.
     """
 
     def __init__(self, allow: Sequence[str] = (), inputs: int | None = None) -> None:
@@ -113,11 +113,11 @@ class Components:
         self._inputs = inputs
         self._kept: dict[tuple[object, ...], Any] = {}
         self._nodes: dict[str, Any] = {}  # the shared node of each text
-        self._shared: dict[int, Any] = {}  # the same by id, which stays theirs while they are held here
-        self.notes: dict[str, None] = {}  # on how checkpoints and inputs to fit on were read
+        self._shared: dict[int, Any] = {}  # the same by id, which is unique while they are held here
+        self.notes: dict[str, None] = {}  # on the reading of checkpoints and of inputs to fit on
 
     def share(self, node: T) -> T:
-        """The first node seen of this value, which stands for all others; it must not be changed any more."""
+        """Return the first node with this value, which represents all equal ones and must not be changed any more."""
         if id(node) in self._shared:
             return node
         shared: T = self._nodes.setdefault(json.dumps(node, sort_keys=True), node)
@@ -125,7 +125,7 @@ class Components:
         return shared
 
     def keep(self, kind: str, make: Callable[[], T], *nodes: Any) -> T:
-        """The result of `make` for nodes of these values, called the first time alone."""
+        """Return the result of `make` for nodes with these values; it is called the first time only."""
         key = (kind, *[id(node) if id(node) in self._shared else id(self.share(node)) for node in nodes])
         if key not in self._kept:
             self._kept[key] = make()
@@ -133,13 +133,13 @@ class Components:
         return kept
 
     def text(self, group: str, node: Mapping[str, Any]) -> str:
-        """A cell component as it stands in a point's identity."""
+        """Text of a cell component in a point's identity."""
         return self.keep(f"text {group}", lambda: describe(self.component(group, node)), node)
 
     def flat(self, key: str, node: Any) -> Mapping[str, Any]:
         """The parameters of a node under their override names."""
 
-        # The arguments as the constructor takes them, so that 1 and 1.0 are one label as they are one point.
+        # Arguments after conversion to the constructor's types: 1 and 1.0 are one label, as they are one point.
         def typed() -> Mapping[str, Any]:
             if not isinstance(node, Mapping) or "_target_" not in node:
                 return flatten({key: node})
@@ -157,11 +157,11 @@ class Components:
         return ["checkpoint", *own]
 
     def component(self, group: str, node: Mapping[str, Any], where: str | None = None) -> Any:
-        """The object of a cell group; messages name the group, or where the node stands."""
+        """The object of a cell group; messages name the group or the node's place."""
         return self.keep(group, lambda: build(node, where or group, KINDS[group], self._allow), node)
 
     def folded(self, node: Mapping[str, Any]) -> nn.Module:
-        """The network that is mapped: as it is, or with its batch norms folded."""
+        """The network that is mapped: unchanged, or with its batch norms folded."""
         model = self.network(node["model"])[0]
         if not folds_batchnorm(node):
             return model
@@ -169,7 +169,7 @@ class Components:
         return self.keep("folded", lambda: fold_batchnorm(model, x), node["model"], node["data"])
 
     def folds(self, node: Mapping[str, Any]) -> list[Fold]:
-        """The batch norms that can be taken into the weights of chips."""
+        """The batch norms that can be folded into the weights of chips."""
 
         def find() -> list[Fold]:
             return safe_folds(self.folded(node), self.data(node["data"]).x[:SAMPLE_INPUTS])
@@ -177,12 +177,12 @@ class Components:
         return self.keep("folds", find, node["model"], node["data"], folds_batchnorm(node))
 
     def network(self, node: Mapping[str, Any]) -> tuple[nn.Module, str]:
-        """A network with its weights, and the text that stands for both."""
+        """A network with its weights, and the text of both in identities."""
         return self.keep("model", lambda: self._load_network(node), node)
 
     def _load_network(self, node: Mapping[str, Any]) -> tuple[nn.Module, str]:
-        # The factory may draw random weights and set buffers; the caller's generator is none of its business.
-        # Seeded, because a worker must build the same network that the driver gave a point to.
+        # The factory may draw random weights and set buffers; it must not touch the caller's generator. It is seeded,
+        # because a worker must build the same network as the driver.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             skip = self._not_arguments("model", node)
@@ -194,7 +194,7 @@ class Components:
             path = embedded_path(factory) if checkpoint == "embedded" else checkpoint
             self.notes |= dict.fromkeys(load_checkpoint(model, path))
         adapt(model, *(node.get(key) if key in skip else None for key in FORWARD_KEYS))
-        # Arguments that leave every weight alone may still change what the network does with them.
+        # Arguments that change no weight may still change the network's computation.
         given = described(node)
         for name, tensor in model.named_parameters():
             if tensor.is_floating_point() and tensor.dtype != torch.float32:
@@ -243,13 +243,13 @@ class Components:
         return data
 
     def fitting_node(self, node: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The data node that `data.fitting` names, None where it is null; checks it and loads nothing.
+        """The data node that `data.fitting` names, None if it is null; checked without loading anything.
 
         Args:
             node: of the data.
 
         Raises:
-            ValidationError: it is no text or mapping, or not of the arguments of the loader.
+            ValidationError: it is not a text or mapping, or names other arguments than the loader's.
         """
         return self.keep("fitting node", lambda: self._find_fitting_node(node), node)
 
@@ -287,25 +287,25 @@ class Components:
                 slot="data",
                 parameter=FITTING,
             )
-        # A limit is of the inputs that are scored.
+        # A limit applies to the scored inputs only.
         found = _replaced({key: value for key, value in scored.items() if key != "limit"}, given)
         check_node(found, f"data.{FITTING}", KINDS["data"], self._allow)
         return found
 
     def fitting(self, node: Mapping[str, Any]) -> Data | None:
-        """The inputs on which parts of a chip are fitted: those that `data.fitting` names and that are not scored.
+        """The inputs on which parts of a chip are fitted: those that `data.fitting` names, without scored ones.
 
-        They are loaded when they are first asked for, all of them whatever `inputs` is, in the order of their loader.
+        They are loaded on first use, in the order of their loader and regardless of `inputs`.
 
         Args:
             node: of the data.
 
         Returns:
-            None where `data.fitting` is null.
+            The inputs, or None if `data.fitting` is null.
 
         Raises:
-            ValidationError: what `fitting_node` or the loader refuses, all of them are scored, or they are of another
-                kind than the scored ones.
+            ValidationError: what `fitting_node` or the loader refuses, or all of them are scored, or they are of
+                another kind than the scored ones.
         """
         return self.keep(FITTING, lambda: self._load_fitting(node), node)
 
@@ -314,7 +314,7 @@ class Components:
         if fitting_node is None:
             return None
         found = self._load_data(fitting_node, f"data.{FITTING}")
-        # A part of the scored inputs, for a look, must not let the others in.
+        # With a sample of the scored inputs only, the other scored ones must be left out, too.
         scored = self.data(node) if self._inputs is None else self._load_data(self._scored(node), "data")
         if _forms(found.x) != _forms(scored.x):
             raise ValidationError(
@@ -358,12 +358,12 @@ class Components:
 
 
 def fitting_text(node: Mapping[str, Any]) -> str:
-    """The `fitting` of a data node as an override has it."""
+    """The `fitting` of a data node in the form of an override."""
     return json.dumps(node.get(FITTING)).replace('"', "")
 
 
 def _replaced(node: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A node with other arguments, also in arguments that are nodes; one with a `_target_` of its own stands alone."""
+    """Replace arguments of a node, also in nested nodes; a given node with a `_target_` replaces the whole node."""
     if "_target_" in given:
         return dict(given)
     changed = dict(node)
@@ -388,7 +388,7 @@ def is_of_transformers(node: Mapping[str, Any]) -> bool:
 
 
 def untrained(node: Mapping[str, Any]) -> list[str]:
-    """Notes on a model node without a checkpoint, whose network has the weights that its factory gave it."""
+    """Notes on a model node without a checkpoint, whose network keeps the weights of its factory."""
     if node.get("checkpoint") is not None or (is_of_transformers(node) and node.get("pretrained", True)):
         return []
     target = str(node["_target_"])
@@ -401,7 +401,7 @@ def untrained(node: Mapping[str, Any]) -> list[str]:
 
 
 def not_accepted(error: Exception, node: Mapping[str, Any], x: AnyInputs) -> str:
-    """The message on a network whose forward raised on the inputs of a point's data."""
+    """Message for a network whose forward raised an error on the inputs of a point's data."""
     reason = (str(error).splitlines() or [repr(error)])[0]
     remedy = "choose a model and data that belong together"
     in_file = str(node["data"].get("_target_")) == f"{OWN}.datasets.npz"
@@ -421,5 +421,5 @@ def not_accepted(error: Exception, node: Mapping[str, Any], x: AnyInputs) -> str
 
 
 def folds_batchnorm(node: Mapping[str, Any]) -> bool:
-    """Tell whether a point folds batch norms before mapping."""
+    """True if a point folds batch norms before mapping."""
     return cast(bool, fit(node["analog"].get("fold_batchnorm", False), bool, "analog.fold_batchnorm"))

@@ -1,9 +1,9 @@
 """The way to run a network: inputs a forward pass, memory format, threads, chips at once; `choose` is the rule.
 
-On a CPU a batch holds as many inputs as keep its largest activation within `CACHE_BYTES`, convolutions over two axes
-run channels last, and of a network of up to `IN_FLIGHT_PARAMETERS` parameters one chip a core runs at the same time,
+On a CPU a batch has as many inputs as keep its largest activation within `CACHE_BYTES`, convolutions over two axes run
+channels last, and for a network of up to `IN_FLIGHT_PARAMETERS` parameters one chip per core runs at the same time,
 each on one thread. On a GPU a batch fills `BATCH_BYTES`, and as many chips share a pass as fit into half of the free
-memory. What a user fixes is taken as it is.
+memory. Settings that a user fixes are not changed.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from rramsweep.network.numerics import fixed_arithmetic
 from rramsweep.study.executions import FORMATS
 from rramsweep.study.settings import Settings
 
-# Inputs a pass of the digital baseline, which is the same however chips are run.
+# Inputs per pass of the digital baseline, which does not depend on the way in which chips are run.
 BATCH = 64
 
-# Bytes of a batch's largest activation. With 1 MiB of L2 a core and 32 MiB of L3, half or twice as much costs up to 5 %
-# more or less, by network. Fewer inputs than SMALLEST have a pass of several threads wait for them too often, so these
-# are allowed as long as the batches of all chips at the same time stay within BATCH_BYTES.
+# Bytes of a batch's largest activation. With 1 MiB of L2 per core and 32 MiB of L3, half or twice as much changes the
+# time by up to 5 %, depending on the network. With fewer inputs than SMALLEST, the threads of a pass wait for each
+# other too often, so SMALLEST is used as long as the batches of all chips at the same time stay within BATCH_BYTES.
 CACHE_BYTES = 4 << 20
 BATCH_BYTES = 256 << 20
 SMALLEST = 64
 
-# Parameters of the largest network of which several chips are in memory at once without being asked for: each in
-# flight holds weights of its own, which must not matter beside the 300 MB of torch itself.
+# Parameters of the largest network of which, by default, several chips are in memory at once: each chip in flight has
+# its own weights, which must be small compared with the 300 MB of torch itself.
 IN_FLIGHT_PARAMETERS = 4_000_000
 
-# Chips a pass at most: 2,048 copies of even a small network fill a GPU's cores.
+# Largest number of chips in a pass: 2,048 copies of even a small network fill a GPU's cores.
 LARGEST_PASS = 2048
 
-# Inputs that are run to see how large activations are: two, since a network may squeeze an axis of one.
+# Inputs that are run to measure the size of activations: two, since a network may squeeze an axis of length one.
 SAMPLE = 2
 
 
@@ -52,7 +52,7 @@ class Execution:
         memory_format: `contiguous` or `channels_last` (images innermost by channel, for convolutions).
         threads: torch threads; None leaves torch's own choice.
         chips_per_pass: chips that are run as one batch (`accelerator.together`), each with its own weights.
-        chips_in_flight: chips that are run at the same time, each on `threads` threads of its own.
+        chips_in_flight: chips that are run at the same time, each on its own `threads` threads.
 
     Raises:
         ValueError: a value out of range.
@@ -86,16 +86,16 @@ class Execution:
 
     @property
     def threads_per_chip(self) -> int:
-        """Torch threads of each of the chips in flight: as fixed, or an equal part of those there are."""
+        """Torch threads of each chip in flight: as fixed, or an equal part of all threads."""
         return self.threads or max(1, torch.get_num_threads() // self.chips_in_flight)
 
     def use_threads(self) -> None:
-        """Set torch's threads, if this says how many."""
+        """Set the number of torch's threads, if `threads` is given."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
 
     def batches(self, x: AnyInputs) -> Sequence[AnyInputs]:
-        """Inputs as they are run; a copy is made where the memory format asks for one."""
+        """Inputs in batches; copied only if the memory format requires it."""
         return x.contiguous(memory_format=self.format).split(self.batch_size)
 
 
@@ -106,8 +106,7 @@ class ExecutionSettings:
     Args:
         batch_size, memory_format: see `Execution`.
         threads, chips_per_pass, chips_in_flight: likewise.
-        one_process: whether the sweep has this machine's cores to itself in one process, so that the rule may set
-            threads.
+        one_process: True if the sweep uses this machine's cores in a single process, so that the rule may set threads.
 
     Raises:
         ValueError: a value out of range.
@@ -125,13 +124,13 @@ class ExecutionSettings:
 
     @staticmethod
     def of(settings: Settings) -> ExecutionSettings:
-        """The part that a sweep's settings fix."""
+        """The part of an execution that a sweep's settings fix."""
         names = [each.name for each in fields(ExecutionSettings) if each.name != "one_process"]
         return ExecutionSettings(one_process=settings.shards == 1, **{name: getattr(settings, name) for name in names})
 
     @property
     def key(self) -> str:
-        """Text of these in `executions.json`, frozen: by another one a store would no longer find what it keeps."""
+        """Text of the settings in `executions.json`; it must not change, or stores would not find their entries."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "one_process"}
         return f"Wish({', '.join(f'{name}={value!r}' for name, value in values.items())}, alone={self.one_process!r})"
 
@@ -139,7 +138,7 @@ class ExecutionSettings:
         """Check that inputs of this shape, and these weights, can have the memory format.
 
         Raises:
-            ValueError: states both.
+            ValueError: states the shapes.
         """
         if self.memory_format == "channels_last" and not takes_channels_last(shape, weights):
             raise ValueError(
@@ -148,7 +147,7 @@ class ExecutionSettings:
             )
 
     def completed(self, **chosen: Any) -> Execution:
-        """The way to run that takes what is fixed, and for the rest what was chosen."""
+        """Complete the fixed settings with chosen ones."""
         return Execution(**{**chosen, **self._fixed()})
 
     def _fixed(self) -> dict[str, Any]:
@@ -157,7 +156,7 @@ class ExecutionSettings:
 
 
 def takes_channels_last(shape: Sequence[int], weights: Iterable[Tensor]) -> bool:
-    """Tell whether inputs are images and weights those of convolutions over two axes; torch refuses weights of five."""
+    """True if inputs are images and convolutions are over two axes; torch refuses channels last for weights of five."""
     axes = {weight.dim() for weight in weights}
     return len(shape) == 4 and 4 in axes and 5 not in axes
 
@@ -165,17 +164,17 @@ def takes_channels_last(shape: Sequence[int], weights: Iterable[Tensor]) -> bool
 @fixed_arithmetic()
 @torch.inference_mode()
 def choose(model: nn.Module, x: AnyInputs, settings: ExecutionSettings, accelerator: Accelerator = CPU) -> Execution:
-    """Choose how a network is run: what is fixed, and for the rest the rule.
+    """Choose the way to run a network: fixed settings, completed by the rule.
 
     Args:
         model: in eval mode; its device and number format are changed.
         x: inputs, of which the first few are run.
         settings: the part that a user fixes.
-        accelerator: where it is run.
+        accelerator: processor that runs it.
 
     Raises:
-        ValueError: several chips a pass for a network that cannot be batched, chips in flight on a GPU, or channels
-            last for another network than one of convolutions over two axes.
+        ValueError: several chips per pass for a network that cannot be batched, chips in flight on a GPU, or channels
+            last for a network without convolutions over two axes.
     """
     model.to(accelerator.at, accelerator.dtype)
     settings.check_format(x.shape, model.parameters())
@@ -212,7 +211,7 @@ def _on_cpu(
 def _on_gpu(
     model: nn.Module, x: AnyInputs, sample: AnyInputs, settings: ExecutionSettings, accelerator: Accelerator
 ) -> Execution:
-    # Contiguous: channels last has not been measured for the grouped convolutions that a pass of several chips makes.
+    # Contiguous: channels last has not been measured for the grouped convolutions of a pass with several chips.
     activation = largest_activation(model, sample)
     size = settings.batch_size or batch_size(activation, len(x), cache=BATCH_BYTES)
     chips = 1
@@ -223,11 +222,11 @@ def _on_gpu(
 
 
 def batch_size(activation: int, n: int, chips: int = 1, cache: int | None = None) -> int:
-    """Inputs a forward pass: a power of two, or all of them where these are fewer.
+    """Inputs per forward pass: a power of two, or all inputs if these are fewer.
 
     Args:
         activation: bytes of the largest activation of one input.
-        n: inputs there are.
+        n: number of inputs.
         chips: chips that are run at the same time.
         cache: bytes of a batch's largest activation; None is CACHE_BYTES.
     """
@@ -236,24 +235,24 @@ def batch_size(activation: int, n: int, chips: int = 1, cache: int | None = None
 
 
 def chips_in_flight(parameters: int, cores: int) -> int:
-    """Chips that are run at the same time on a CPU: one a core of a network small enough to be held so often."""
+    """Chips that are run at the same time on a CPU: one per core, if the network is small enough for as many copies."""
     return cores if parameters <= IN_FLIGHT_PARAMETERS else 1
 
 
 def chips_per_pass(weights: int, activation: int, free: int) -> int:
-    """Chips that are one batch on a GPU: a power of two that takes at most half of the free memory.
+    """Chips in one batch on a GPU: a power of two that takes at most half of the free memory.
 
     Args:
         weights: bytes of one chip's weights, held twice while they are stacked.
-        activation: bytes of a batch's largest activation of one chip; an operation's inputs, outputs and workspace, and
-            what a residual branch keeps, are taken as four of them.
-        free: bytes of memory that are free.
+        activation: bytes of a batch's largest activation of one chip; four of them are assumed for an operation's
+            inputs, outputs and workspace and for residual branches.
+        free: bytes of free memory.
     """
     return min(_power_of_two(max(free // 2 // (2 * weights + 4 * activation), 1)), LARGEST_PASS)
 
 
 def largest_activation(model: nn.Module, x: AnyInputs) -> int:
-    """Bytes of the largest tensor that any operation of a forward makes, for one of these inputs."""
+    """Bytes per input of the largest tensor that any operation of a forward makes."""
     seen = _LargestTensor()
     with seen:
         call(model, x)
@@ -261,7 +260,7 @@ def largest_activation(model: nn.Module, x: AnyInputs) -> int:
 
 
 class _LargestTensor(TorchFunctionMode):
-    """Bytes of the largest tensor that a function of torch returns while this is on."""
+    """Records the bytes of the largest tensor that a function of torch returns while active."""
 
     nbytes = 0
 
@@ -280,7 +279,7 @@ def _power_of_two(value: int) -> int:
 
 
 def _batching_error(model: nn.Module, x: AnyInputs) -> str:
-    """The reason why several chips of a network cannot be one batch; empty if they can."""
+    """The reason why several chips of a network cannot be run as one batch; empty if they can."""
     weights = {name: p.expand(2, *p.shape).clone() for name, p in model.named_parameters() if p.dim() > 1}
     try:
         call(together(model, weights), x)

@@ -1,6 +1,6 @@
-"""Rules of the `analog` part of a config, patterns and named ones: the layers that are analog and their components.
+"""Rules of the `analog` part of a config: patterns of analog layers, and named rules that change their components.
 
-Patterns become names here; nothing below sees a pattern.
+Patterns become names here; no lower module sees a pattern.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[
             `{match, exclude, GROUP: node}`.
 
     Raises:
-        ValueError: an unknown key, a pattern that matches no layer, a change that is none, or no analog layer left.
+        ValueError: an unknown key, a pattern that matches no layer, an empty change, or no analog layer left.
     """
     check_keys(analog, ("include", "exclude", "fold_batchnorm", "layers"), "analog.")
     include, exclude = (_patterns(analog[key], f"analog.{key}") for key in ("include", "exclude"))
@@ -54,7 +54,7 @@ def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[
 
 
 def _patterns(value: Any, where: str) -> list[str]:
-    """One pattern or several; layers of a `Sequential` have numbers for names."""
+    """One pattern or several as a list; a number stands for a layer of a `Sequential`."""
     several = value if isinstance(value, list) else [value]
     named = [str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in several]
     return cast("list[str]", fit(named, list[str], where))
@@ -63,9 +63,9 @@ def _patterns(value: Any, where: str) -> list[str]:
 def changed(
     groups: Mapping[str, Mapping[str, Any]], analog: Mapping[str, Any], labels: Sequence[str]
 ) -> dict[str, Mapping[str, Any]]:
-    """A point's own nodes, `{group: node}`, as the rules with these labels leave them, each acting on the one before.
+    """Apply the rules with these labels, one after the other, to a point's own nodes `{group: node}`.
 
-    A rule's node with a `_target_` takes the place of what stands; without one it changes the parameters it names.
+    A rule's node with a `_target_` replaces the previous node; without one it changes the parameters that it names.
     """
     own = {group: groups[group] for group in CELL_GROUPS}
     for label in labels:
@@ -76,7 +76,7 @@ def changed(
 
 
 def place(group: str, analog: Mapping[str, Any], labels: Sequence[str]) -> str:
-    """Config path at which a group's node was changed last: `analog.layers.LABEL.group`, or `group` itself."""
+    """Config path of the last change of a group's node: `analog.layers.LABEL.group`, or `group` itself."""
     last = next((label for label in reversed(labels) if group in analog["layers"][label]), None)
     return group if last is None else f"analog.layers.{last}.{group}"
 
@@ -91,7 +91,7 @@ def _check_changes(rule: Mapping[str, Any], where: str) -> None:
 
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str], prefix: str = "") -> None:
-    """Check that every key is read.
+    """Check that every key is a known one.
 
     Raises:
         ValueError: names the key and the nearest known ones.

@@ -1,4 +1,4 @@
-"""Several chips at once, in one pass or at the same time, and what to do where a pass does not succeed."""
+"""Several chips at once, in one pass or concurrently, and the handling of passes that fail."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ log = logging.getLogger(__name__)
 # Columns of a row that are times.
 SECONDS = ("seconds", "calibration.seconds")
 
-# Chips that are run to time one, and seconds that they take at least.
+# Number of chips that are run to time one, and smallest total time in seconds.
 TIMED, TIMED_S = 3, 0.05
 
 Trial = tuple[dict[str, Any], Tensor | None]
 
 
 def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
-    """Run the chip of each seed, in order; several at a time where the bench's execution says so.
+    """Run the chip of each seed, in order; several at a time if the bench's execution says so.
 
-    Chips in flight have the very rows of one after the other on as many threads. Those of a pass are equal but for
-    rounding, because it multiplies in another order; networks with read noise or a calibration make no such passes. A
-    pass that does not fit into memory is halved, and so are the later ones; of one that fails otherwise each chip is
-    run alone, so that only those that fail by themselves have failed rows.
+    Chips in flight give exactly the rows of chips run one after the other on as many threads. Those of a shared pass
+    agree to rounding, because it multiplies in another order; networks with read noise or a calibration are never run
+    so. A pass that does not fit into memory is halved, and so are later ones. If a pass fails otherwise, each of its
+    chips is run alone, so that only chips that fail by themselves have failed rows.
     """
     if bench.others:
         yield from _in_flight(bench, seeds)
@@ -52,11 +52,11 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
             try:
                 done = _pass(bench, group)
             except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()  # nothing without a GPU
+                torch.cuda.empty_cache()  # without effect on a CPU
                 chips = len(group) // 2
                 log.warning("%d chips in one pass do not fit into memory: going on with %d", len(group), chips)
                 continue
-            except Exception as error:  # anything that one user's effect or metric raises for one chip of many
+            except Exception as error:  # a user's effect or metric may raise anything for one chip of many
                 log.warning("a pass of %d chips failed (%s): each is run alone", len(group), failure(error)["error"])
                 done = (run_trial(bench, seed) for seed in group)
             yield from done
@@ -64,9 +64,9 @@ def run_trials(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
 
 
 def seconds_a_chip(bench: Bench) -> float:
-    """Seconds that a chip takes from programming to its row, by a few of a point's chips, which are not kept.
+    """Seconds that a chip takes from programming to its row, measured on a few of a point's chips; nothing is stored.
 
-    The first call for a bench takes longer: it pays for what later ones find in place.
+    The first call for a bench takes longer, because it fills caches that later ones use.
     """
     execution, before = bench.execution, torch.get_num_threads()
     chips = max(TIMED, execution.chips_per_pass, 2 * execution.chips_in_flight)
@@ -96,7 +96,7 @@ def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
             row, correct = run_trial(own, seed)
         finally:
             idle.put(own)
-        # Each waited for the others: what it took of the machine is its part.
+        # Chips run concurrently, so each counts with its share of the elapsed time.
         return {**row, **{name: row[name] / chips for name in SECONDS if name in row}}, correct
 
     running: deque[Future[Trial]] = deque()
@@ -104,7 +104,7 @@ def _in_flight(bench: Bench, seeds: Sequence[int]) -> Iterator[Trial]:
         try:
             for seed in seeds:
                 running.append(pool.submit(run, seed))
-                if len(running) > 2 * chips:  # enough that no thread waits for its next chip
+                if len(running) > 2 * chips:  # enough queued chips that no thread is idle
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()

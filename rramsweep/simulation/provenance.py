@@ -1,6 +1,6 @@
-"""A record of what a run was made with, written while it runs: machine, versions, and each option's comments.
+"""Provenance of a run, written while it runs: machine, versions, and each option's comments.
 
-A file beside the plan: the plan is the same whenever the same is asked for, and this never is.
+It is a file of its own, because the plan of a sweep is reproducible and this record is not.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _PACKAGES = ("rramsweep", "torch", "numpy", "hydra-core")
 
 
 def begin(folder: Path, components: Sequence[Mapping[str, Any]]) -> None:
-    """Add a run to the folder's `run.json`; a sweep that goes on in its folder has several.
+    """Add a run to the folder's `run.json`; a sweep that is continued in its folder has several.
 
     A damaged file is replaced, after a warning.
 
     Args:
         folder: of the sweep.
-        components: what each option of its plan says of itself, from `catalog.components`.
+        components: description of each option of its plan, from `catalog.components`.
 
     Raises:
         OSError: the folder cannot be written.
@@ -36,7 +36,7 @@ def begin(folder: Path, components: Sequence[Mapping[str, Any]]) -> None:
 
 
 def end(folder: Path) -> None:
-    """Write down when the folder's last run ended; a file that was lost or damaged since it began is left alone.
+    """Record the end of the folder's last run; a file that was lost or damaged since it began is not touched.
 
     Raises:
         OSError: the folder cannot be written.
@@ -47,7 +47,7 @@ def end(folder: Path) -> None:
 
 
 def machine() -> dict[str, str]:
-    """Versions, processor and system of this process; nothing that names the machine or its user."""
+    """Versions, processor and system of this process, without names of the machine or its user."""
     facts = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

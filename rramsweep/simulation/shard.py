@@ -1,4 +1,4 @@
-"""The work of one shard: the trials of a plan that the store lacks are run and become rows of the store."""
+"""The work of one shard: running the trials of a plan that the store lacks, and storing their rows."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from rramsweep.study.progress import Tally
 from rramsweep.study.stopping import Fixed, in_order
 from rramsweep.study.store import Store
 
-# At most this much work is lost to a kill. Shorter makes more and smaller fragments, hence more bytes a row.
+# A kill loses at most this much work. A shorter time makes more and smaller fragments, and thus more bytes a row.
 FLUSH_S = 2.0
 
-# With this many points a shard, whole points are handed out; with fewer, the chips of a point are split.
+# Number of points per shard from which whole points are handed out; with fewer, the chips of a point are split.
 POINTS_PER_SHARD = 4
 
 
 def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
-    """Part `shard` of `shards` of a plan: disjoint parts of a plan that together are the whole.
+    """Part `shard` of `shards` of a plan; the parts are disjoint and together are the whole plan.
 
-    The split depends on the plan alone, never on what the store holds, so that shards which start at different
-    times still do not overlap. A point that decides by its own chips when it has enough stays whole.
+    The split depends on the plan only, never on the contents of the store, so that shards that start at different times
+    do not overlap. A point with a stopping rule that depends on its chips is not split.
 
     Raises:
         ValueError: the shard does not exist.
@@ -46,17 +46,17 @@ def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
     if len(plan.points) >= POINTS_PER_SHARD * shards or not isinstance(plan.settings.stopping, Fixed):
         kept = range(shard, len(plan.points), shards)
         return replace(plan, points=[plan.points[i] for i in kept], seeds=[plan.seeds[i] for i in kept])
-    # Turning the split from point to point evens out what the number of chips leaves over.
+    # Rotating the split from point to point balances the remainders.
     seeds = [list(s)[(shard + i) % shards :: shards] for i, s in enumerate(plan.seeds)]
     return replace(plan, seeds=seeds)
 
 
 def choose_executions(plan: Plan, store: Store, workbench: Workbench, keep: bool = True) -> Plan:
-    """Settle how each network of a plan is run: as the store says, else by the rule.
+    """Decide the way to run each network of a plan: that recorded in the store, else that of the rule.
 
     Args:
         plan: valid points.
-        store: read, and written unless everything is there already.
+        store: read, and written unless it already holds everything.
         workbench: builder of the points, which runs them in these ways from now on.
         keep: False writes nothing.
 
@@ -67,7 +67,7 @@ def choose_executions(plan: Plan, store: Store, workbench: Workbench, keep: bool
         OSError: the store cannot be written.
         ValidationError: the store's file is damaged.
     """
-    workbench.settings = ExecutionSettings.of(plan.settings)  # as the jobs of a launcher will see it
+    workbench.settings = ExecutionSettings.of(plan.settings)  # as in the jobs of a launcher
     path = store.root / EXECUTIONS_FILE
     known = read_executions(path)
     kinds: dict[str, Point] = {}
@@ -84,11 +84,11 @@ def choose_executions(plan: Plan, store: Store, workbench: Workbench, keep: bool
 
 
 class Work:
-    """The trials that a plan still lacks, given out point by point and batch by batch.
+    """The trials that a plan still lacks, handed out point by point and batch by batch.
 
     Args:
         plan: the points, and at most these seeds of each.
-        store: rows that are there already count, failed ones too unless `retry_failed`.
+        store: stored rows are not run again, failed ones neither unless `retry_failed`.
         retry_failed: run failed trials again.
     """
 
@@ -111,7 +111,7 @@ class Work:
                 yield self._powered.get(point.point_id, point), batch
 
     def left(self) -> int:
-        """Number of trials that the plan lacks at most; with a stopping rule it may end before."""
+        """Largest number of trials that the plan lacks; a stopping rule may need fewer."""
         left = 0
         counted: dict[str, set[int]] = {}
         for point, seeds in zip(self._plan.points, self._plan.seeds, strict=True):
@@ -126,7 +126,7 @@ class Work:
         return len(set(seeds) & self._known.get(point.point_id, {}).keys())
 
     def observe(self, row: Mapping[str, Any]) -> None:
-        """Take note of a finished trial."""
+        """Record a finished trial."""
         self._known.setdefault(row["point_id"], {})[row["seed"]] = row.get("score")
 
     def _batch(self, point: Point, seeds: Sequence[int]) -> list[int]:
@@ -144,11 +144,11 @@ def run_shard(
     workbench: Workbench,
     report: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Run trials and keep every row, whatever ends the loop.
+    """Run trials and store every row, whatever ends the loop.
 
     Args:
-        work: what is left to run.
-        store: where rows go, every `FLUSH_S` seconds and at the end.
+        work: the trials to run.
+        store: receives the rows, every `FLUSH_S` seconds and at the end.
         workbench: builds each point.
         report: called with the tally after each trial.
 
@@ -189,7 +189,7 @@ class Batch:
         self._correct: dict[str, Tensor] = {}
 
     def add(self, point: Point, row: dict[str, Any], correct: Tensor | None) -> None:
-        """Add one trial: its row, and which inputs the chip gets right, if the metric counts them."""
+        """Add one trial: its row, and the mask of correctly answered inputs, if the metric counts them."""
         self._rows.append(row)
         self._points[point.point_id] = point
         if correct is not None:
@@ -198,7 +198,7 @@ class Batch:
             self._correct[point.point_id] = correct.int() if before is None else before.add_(correct)
 
     def flush(self, store: Store) -> None:
-        """Put everything into the store and start anew; what cannot be written is still here."""
+        """Write everything to the store and start an empty batch; rows that cannot be written are kept."""
         if self._rows:
             images = [
                 {"point_id": point_id, "seeds": seeds, "n_correct": self._correct[point_id].tolist()}

@@ -29,10 +29,10 @@ class Evaluation:
 
     Args:
         score: the metric's value.
-        correct: which inputs are right, bool, shape (N,); None where the metric does not count them.
-        predictions: class with the largest logit of each label, int64, shape of y, or one axis of those labels that are
-            scored where some are not; None where outputs are no logits.
-        loss: mean cross-entropy in nats; None likewise, and where the class of a label is masked.
+        correct: mask of correctly answered inputs, bool, shape (N,); None if the metric does not count them.
+        predictions: class with the largest logit for each label, int64, in the shape of y, or flat over the scored
+            labels if some are not scored; None if outputs are not logits.
+        loss: mean cross-entropy in nats; None likewise, and if the class of a label is masked.
     """
 
     score: float
@@ -43,12 +43,12 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """One point made ready: the network on its array, the data, and the two baselines.
+    """Everything that the trials of a point need: the network on its array, the data, and the two baselines.
 
     Args:
         point_id: the point that the rows belong to.
         network: the analog network.
-        batches: the inputs as they are run.
+        batches: the inputs in batches.
         targets: labels or values that outputs are scored against.
         metric: scores the outputs.
         digital: of the network with its own weights.
@@ -88,13 +88,13 @@ def evaluate(
 def outputs(
     network: Callable[..., object], batches: Sequence[AnyInputs], accelerator: Accelerator, inputs: int = 0
 ) -> Tensor:
-    """Outputs of a network, or of several in one pass, for all inputs; on the CPU.
+    """Outputs of a network, or of several in one pass, for all inputs, as a tensor on the CPU.
 
     Args:
-        network: of inputs as the accelerator takes them.
+        network: called with inputs on the accelerator.
         batches: the inputs.
-        accelerator: where it runs.
-        inputs: the axis that counts them in the outputs.
+        accelerator: processor that runs it.
+        inputs: axis of the outputs that counts inputs.
 
     Raises:
         ValueError: the outputs are not one tensor.
@@ -124,7 +124,8 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Evaluation:
             "must be real numbers", "return their size or real part", parameter="outputs", value=outputs.dtype
         )
     low, high = map(float, outputs.aminmax() if outputs.numel() else (0.0, 0.0))
-    # NaN is both; a fifth of the time of asking each output. Logits of -inf mask classes.
+    # Minimum and maximum are NaN if any output is, and take a fifth of the time of testing each output. Logits of -inf
+    # mask classes.
     bad = math.isnan(high) or high == math.inf or not (math.isfinite(low) or are_logits(outputs, targets))
     if bad:
         raise ValueError("outputs must be finite, but this network gives NaN or infinity: check weights and data")
@@ -142,18 +143,18 @@ def score(outputs: Tensor, targets: Tensor, metric: Metric) -> Evaluation:
         raise ValueError(f"{metric.name} must be finite, got {value}: check weights and data")
     if not are_logits(outputs, targets):
         return Evaluation(value, correct, None, None)
-    # The table keeps finite numbers: a label that is masked has an infinite loss.
+    # The table holds finite numbers only, and a masked label has an infinite loss.
     logits, labels = scored(outputs, targets)
     return Evaluation(value, correct, predicted(logits), None if masked else cross_entropy(logits, labels))
 
 
 def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | None, float]:
-    """The inputs that are right, as a mask if the metric counts them, and the score."""
-    if type(metric).__module__ != Metric.__module__:  # a user's own may write into what it is given
+    """Mask of correctly answered inputs, if the metric counts them, and the score."""
+    if type(metric).__module__ != Metric.__module__:  # a user's own may write into its arguments
         outputs, targets = outputs.clone(), targets.clone()
     try:
         with no_exit(metric.name):
-            if callable(metric):  # a `Number`; asking the protocol itself costs more than a small network
+            if callable(metric):  # a `Number`; isinstance with the protocol takes longer than a small network
                 return None, float(metric(outputs, targets))
             correct = cast(Share, metric).correct(outputs, targets)
     except ValueError:
@@ -170,10 +171,10 @@ def _scored(outputs: Tensor, targets: Tensor, metric: Metric) -> tuple[Tensor | 
 
 @fixed_arithmetic()
 def run_trial(bench: Bench, seed: int) -> tuple[dict[str, Any], Tensor | None]:
-    """Program chip `seed`, evaluate it, and return the row of `facts.FACTS` and which inputs it gets right.
+    """Program chip `seed`, evaluate it, and return the row of `facts.FACTS` and the mask of correctly answered inputs.
 
-    A trial that raises becomes a row with status `failed` and the error in one line: one bad chip never takes
-    the rest of a sweep with it. Interrupts pass through.
+    A trial that raises an error becomes a row with status `failed` and the error in one line, so that one bad chip does
+    not end a sweep. Interrupts pass through.
     """
     started = time.perf_counter()
     row: dict[str, Any] = {"point_id": bench.point_id, "seed": seed}
@@ -241,5 +242,5 @@ def clip_rates(network: AnalogNetwork) -> dict[str, float | None]:
 
 
 def failure(error: Exception) -> dict[str, Any]:
-    """`status` and `error` of a trial that raised, the message folded to one line."""
+    """`status` and `error` of a failed trial, with the message on one line."""
     return {"status": "failed", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}

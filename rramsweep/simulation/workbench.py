@@ -1,6 +1,6 @@
 """The objects of a point's resolved config, each distinct component built once.
 
-The only place where config nodes meet the simulator: nothing below sees a node, nothing above sees a tensor.
+The only place where config nodes meet the simulator: no lower module sees a node, no higher one a tensor.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from rramsweep.simulation.trial import Bench, Evaluation, evaluate, outputs, sco
 from rramsweep.study.plan import Point
 from rramsweep.units import seconds
 
-# Those of the ideal chip.
+# Effects of the ideal chip.
 BASELINE_KEYS = ("model", "data", "metric", "device", "mapping", "analog", "accelerator")
 
 DEFAULT = ExecutionSettings()
@@ -62,7 +62,7 @@ R = TypeVar("R")
 
 
 def _prepared(method: Callable[P, R]) -> Callable[P, R]:
-    """Run a method as a fresh process would, and user code in it without a way out of the command."""
+    """Run a method with the arithmetic of a fresh process, and turn exits by user code in it into errors."""
     return no_exit("a network, data set, metric or effect")(fixed_arithmetic()(method))
 
 
@@ -70,10 +70,10 @@ class Workbench:
     """Builds points and benches, and keeps what they share: networks, data, baselines.
 
     Args:
-        allow: packages that a `_target_` may name beside rramsweep.
-        settings: the part that is fixed of how networks are run; never part of a point.
-        executions: `{kind: arguments of Execution}`, chosen before; see `kind`.
-        inputs: so many inputs of the data at most (points are then others than a sweep's); None takes all.
+        allow: packages that a `_target_` may name in addition to rramsweep.
+        settings: fixed settings for running networks; never part of a point.
+        executions: `{kind: arguments of Execution}`, chosen earlier; see `kind`.
+        inputs: largest number of inputs of the data (points then differ from a sweep's); None takes all.
 
     Raises:
         ValidationError: this process was forked after torch had used threads.
@@ -92,7 +92,7 @@ class Workbench:
         self.settings = settings
         self.executions: dict[str, Mapping[str, Any]] = dict(executions or {})
         self._notes: dict[str, None] = {}
-        # Parameter of the points so far -> (low, high, note) that its source covers.
+        # Parameter of the points so far -> (low, high, note), the range that its source covers.
         self.source_ranges: dict[str, tuple[float, float, str]] = {}
         self._at_chance: dict[str, None] = {}
 
@@ -105,8 +105,8 @@ class Workbench:
             choices: `{group: option}` as chosen.
 
         Raises:
-            ValueError: any component refuses its parameters (see `build`), the network cannot answer the data, or the
-                metric cannot score the answers.
+            ValueError: a component refuses its parameters (see `build`), the network cannot run on the data, or the
+                metric cannot score the outputs.
         """
         return self._point(config, choices)
 
@@ -129,7 +129,7 @@ class Workbench:
                 self._notes[f"{unused} there is read noise or a converter: these run one chip at a time"] = None
             if method is not None:
                 self._notes[f"{unused} chips are calibrated, each by itself: these run one chip at a time"] = None
-        # What does not fit together is refused while nothing has run yet.
+        # Components that do not fit together are refused before anything runs.
         fit = partial(self._check_fit, node, choices, list(specs))
         parts.keep("fit", fit, model, data, metric, analog, node["accelerator"], choices)
         if method is not None:
@@ -188,14 +188,14 @@ class Workbench:
         return {name: found[name].signed for name in fitted}
 
     def _load(self, node: Mapping[str, Any]) -> None:
-        """Build network and data, and take their notes."""
+        """Build network and data, and collect their notes."""
         network, _ = self._parts.network(node["model"])
         self._notes |= dict.fromkeys([*untrained(node["model"]), *stacked_weights(network)])
         self._parts.fitting_node(node["data"])
         self._notes |= dict.fromkeys(self._parts.data(node["data"]).notes)
 
     def _check_fit(self, node: Mapping[str, Any], choices: Mapping[str, str], names: Sequence[str]) -> None:
-        """Check that machine, network, data and metric fit each other, and take their notes."""
+        """Check that machine, network, data and metric fit each other, and collect their notes."""
         self._accelerator(node).check()
         network, _ = self._parts.network(node["model"])
         self.settings.check_format(self._parts.data(node["data"]).x.shape, network.parameters())
@@ -203,12 +203,12 @@ class Workbench:
         self._note_chance(node, choices, self._digital(node))
 
     def _method(self, node: Mapping[str, Any]) -> Calibration | None:
-        """The calibration of a point's chips; None where there is none."""
+        """The calibration of a point's chips; None without one."""
         method = self._parts.component("calibration", node["calibration"])
         return method if isinstance(method, Calibration) else None
 
     def _check_calibration(self, node: Mapping[str, Any], method: Calibration, specs: Mapping[str, LayerSpec]) -> None:
-        """Check that a calibration fits network, data and time, and take its notes."""
+        """Check that a calibration fits network, data and time, and collect its notes."""
         if method.at_s is not None:
             for spec in {id(spec): spec for spec in specs.values()}.values():
                 spec.check_time(method.at_s)
@@ -240,15 +240,15 @@ class Workbench:
         return [names, "fold_batchnorm v1"] if folds_batchnorm(node) else [names]
 
     def bench(self, point: Point, chips: int | None = None) -> Bench:
-        """A point made ready for its trials.
+        """Prepare a point for its trials.
 
         Args:
-            point: a point that was planned.
-            chips: at most so many chips are run with it; None is any number.
+            point: a planned point.
+            chips: largest number of chips that will be run; None is any number.
 
         Raises:
-            ValueError: network and data do not fit each other, a weight is not finite, or the point is no longer
-                what it was when it was planned.
+            ValueError: network and data do not fit each other, a weight is not finite, or the point has changed since
+                it was planned.
         """
         node = point.config
         if self.point(node, point.choices).point_id != point.point_id:
@@ -260,7 +260,7 @@ class Workbench:
 
     @_prepared
     def ready(self, point: Point, execution: Execution, chips: int | None = None) -> Bench:
-        """`bench`, to be run in a given way, of a point that was built here."""
+        """`bench` for a given way to run, of a point that was built here."""
         node, in_flight = point.config, execution.chips_in_flight
         data, metric = self._parts.data(node["data"]), self._against_digital(node)
         specs = self._specs(node, point.choices)
@@ -277,7 +277,7 @@ class Workbench:
             lambda: self._ideal(network, batches, node),
             *(node[key] for key in BASELINE_KEYS),
             repr(execution),
-            network.calibrates,  # batch norms are then no part of the weights, and numbers rounded otherwise
+            network.calibrates,  # batch norms are then not folded into the weights, which changes rounding
         )
         chance = self._chance(node)
         powered = execution.batches(data.spread(FITTING_INPUTS).x) if point.draws_power else ()
@@ -294,7 +294,7 @@ class Workbench:
         return AnalogNetwork(folded, specs, node["t_s"], folds, execution.format, accelerator, calibrate, redraw)
 
     def kind(self, point: Point) -> str:
-        """Text of all that decides how a point's network is run: the network's shape and that of its inputs."""
+        """Text of everything that decides the way to run a point's network: its shape and that of its inputs."""
         node, key = point.config, self.settings.key
 
         def text() -> str:
@@ -306,7 +306,7 @@ class Workbench:
 
     @_prepared
     def execution(self, point: Point) -> Execution:
-        """The way to run a point's network: as it was before, else as the rule says."""
+        """The way to run a point's network: that chosen earlier, else that of the rule."""
         kind, node = self.kind(point), point.config
         if kind not in self.executions:
             model, x = fused(self._parts.folded(node), self._parts.folds(node)), self._parts.data(node["data"]).x
@@ -383,12 +383,12 @@ class Workbench:
 
     @_prepared
     def fitting(self, point: Point) -> Data | None:
-        """The inputs on which parts of a point's chips are fitted, none of them scored; None where it names none."""
+        """The inputs on which parts of a point's chips are fitted, none of them scored; None if it names none."""
         return self._parts.fitting(point.config["data"])
 
     @_prepared
     def network(self, point: Point) -> nn.Module:
-        """A point's network as its checkpoint has it, batch norms not folded (not to be changed)."""
+        """A point's network with the weights of its checkpoint, batch norms not folded (not to be changed)."""
         return self._parts.network(point.config["model"])[0]
 
     @_prepared
@@ -401,7 +401,7 @@ class Workbench:
         return self._accelerator(point.config)
 
     def specs(self, node: Mapping[str, Any]) -> dict[str, LayerSpec]:
-        """Specs of each weight on the array under a point's config or a change of it; takes no notes.
+        """Specs of each weight on the array for a point's config or a variant of it; collects no notes.
 
         Raises:
             ValueError: an effect refuses its parameters, the device or the time.
@@ -417,12 +417,12 @@ class Workbench:
     def notes(self) -> list[str]:
         """Notes on the networks, devices and times of the points so far, each sentence once.
 
-        A network at chance level comes first: of such a one no chip says anything.
+        Networks at chance level come first, because their chips carry no information.
         """
         return list(dict.fromkeys([*self._at_chance, *self._parts.notes, *self._notes]))
 
     def _specs(self, node: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, LayerSpec]:
-        """Specs of every weight on the array, their notes taken; layers under the same rules share one."""
+        """Specs of every weight on the array, with their notes collected; layers with the same rules share one."""
         rules = self._rules(node)
         specs = {labels: self._spec(node, labels, choices) for labels in dict.fromkeys(rules.values())}
         found = {name: specs[labels] for name, labels in rules.items()}
@@ -439,7 +439,7 @@ class Workbench:
 
     def _spec(self, node: Mapping[str, Any], labels: Sequence[str], choices: Mapping[str, str]) -> LayerSpec:
         groups = self._groups(node, labels)
-        # The option that a user typed names a law in messages; a class of the user's own keeps its name.
+        # Messages name a law by the option that a user typed, and a user's own class by its name.
         options = {
             group: choices[group]
             for group in CELL_GROUPS
@@ -469,7 +469,7 @@ class Workbench:
         return {g: self._parts.component(g, groups[g], place(g, node["analog"], labels)) for g in CELL_GROUPS}
 
     def _groups(self, node: Mapping[str, Any], labels: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-        """The nodes of the cell groups for layers under rules with these labels."""
+        """The nodes of the cell groups for layers to which the rules with these labels apply."""
         if not labels:
             return node
         return {g: self._parts.share(own) for g, own in changed(node, node["analog"], labels).items()}
@@ -479,7 +479,7 @@ class Workbench:
         return self._parts.keep("rules", lambda: layer_rules(self._parts.network(model)[0], analog), model, analog)
 
     def _idle(self, node: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-        """Notes on analog weights that play no part; refuses those that do, but not as a chip has them."""
+        """Notes on analog weights without influence; weights that the network does not use directly are refused."""
         target = str(node["model"]["_target_"])
 
         def find() -> list[str]:
@@ -503,7 +503,7 @@ class Workbench:
         return self._parts.keep("digital", run, node["model"], node["data"], node["metric"])
 
     def _against_digital(self, node: Mapping[str, Any]) -> Metric:
-        """A point's metric, which has the digital network's outputs if it compares with them."""
+        """A point's metric, with the digital network's outputs if it compares with them."""
         metric = self._parts.metric(node["metric"])
         if not compares(metric):
             return metric
@@ -518,16 +518,16 @@ class Workbench:
         try:
             with no_exit(f"the forward of {node['model']['_target_']}"):
                 check_steady(model, data.x[:SAMPLE_INPUTS], str(node["model"]["_target_"]))
-            # Not as the chips are run, so that it is the same however that is.
+            # Run in a fixed way, so that the result does not depend on the way in which chips are run.
             batches = Execution(self.settings.batch_size or BATCH).batches(data.x)
             return outputs(model, batches, CPU)
         except ValueError:
             raise
-        except Exception as error:  # a user's forward may raise anything: an embedding IndexError, many an assert
+        except Exception as error:  # a user's forward may raise anything, an embedding an IndexError, others assertions
             raise ValueError(not_accepted(error, node, data.x)) from None
 
     def _chance(self, node: Mapping[str, Any]) -> float | None:
-        """The accuracy that guessing has on a point's data, if its metric counts right labels."""
+        """The accuracy of guessing on a point's data, if its metric counts correct labels."""
 
         def find() -> float | None:
             return chance_accuracy(self._parts.metric(node["metric"]), self._parts.data(node["data"]).y)
@@ -543,7 +543,7 @@ class Workbench:
             self._at_chance[chance_words(f"{choices['model']} on {choices['data']}", n_correct, n, chance)] = None
 
     def _ranges(self, network: AnalogNetwork, node: Mapping[str, Any]) -> Mapping[str, Ranges]:
-        """Ranges of a point's converters: of its cells, array and inputs, and of no effect."""
+        """Ranges of a point's converters, which depend on its cells, array and inputs, but not on its effects."""
 
         def find() -> Mapping[str, Ranges]:
             inputs = self._fitting_inputs(node) if network.fits_ranges else None
@@ -585,7 +585,7 @@ class Workbench:
         return [f"fitting {self._parts.fitting_digest(node['data'])} {FITTING_INPUTS} inputs"]
 
     def _spec_lines(self, node: Mapping[str, Any]) -> list[str]:
-        # Ideal slots are left out, so that an effect group added later changes no identity of today.
+        # Ideal slots are left out, so that an effect group added later changes no existing identity.
         base = {group: self._parts.text(group, node[group]) for group in CELL_GROUPS}
         lines = [f"{group} {text}" for group, text in base.items() if not text.startswith("Ideal v")]
         rules = self._rules(node)
@@ -601,7 +601,7 @@ def _node(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that makes a point.
 
     Raises:
-        ValidationError: a key is missing, a group is no map of parameters, or the time is none.
+        ValidationError: a key is missing, a group is not a map of parameters, or the time is invalid.
     """
     node: dict[str, Any] = {}
     for key in (*POINT_KEYS, *([REDRAW] if REDRAW in config else [])):

@@ -76,6 +76,7 @@ class Plan:
 
     @property
     def n_trials(self) -> int:
+        """Number of trials, over all points and seeds."""
         return sum(len(seeds) for seeds in self.seeds)
 
     def save(self, folder: Path) -> Path:

@@ -23,6 +23,7 @@ class Tally:
 
     @property
     def done(self) -> int:
+        """Number of finished trials."""
         return self.ok + self.failed
 
 
@@ -36,6 +37,7 @@ class ProgressFile:
         self._tally = Tally()
 
     def __call__(self, tally: Tally) -> None:
+        """Write the tally, at most once every `every_s` seconds."""
         self._tally = tally
         now = time.monotonic()
         if now - self._written < self._every_s:

@@ -44,15 +44,17 @@ class Fixed:
     """Every point gets `chips` chips."""
 
     def check(self, metrics: Sequence[Scale]) -> None:
-        pass
+        """Accept every metric."""
 
     def cap(self, chips: int) -> int:
+        """The setting `chips` itself."""
         return chips
 
     def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:  # noqa: ARG002
         return (cap, "fixed") if len(scores) >= cap else None
 
     def next_check(self, n: int, cap: int) -> int:  # noqa: ARG002
+        """The cap: nothing is decided before."""
         return cap
 
 
@@ -102,6 +104,11 @@ class Interval:
             raise ValueError(f"batch must be at least 1, got {self.batch}: 50 is the default")
 
     def check(self, metrics: Sequence[Scale]) -> None:
+        """Check that `half_width` is given in a unit that all metrics share.
+
+        Raises:
+            ValueError: states the metrics and the remedy.
+        """
         units = {scale.unit for scale in metrics}
         names = ", ".join(scale.label for scale in metrics)
         if self.half_width is None and units - {FRACTION}:
@@ -112,6 +119,7 @@ class Interval:
             raise ValueError(f"half_width must lie below 1 for {names}, got {self.half_width}: 0.005 is half a point")
 
     def cap(self, chips: int) -> int:  # noqa: ARG002
+        """`max_chips`, whatever `chips` is."""
         return self.max_chips
 
     def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:
@@ -139,6 +147,7 @@ class Interval:
             yield check
 
     def next_check(self, n: int, cap: int) -> int:
+        """`min_chips`, then one `batch` more at a time."""
         if n < self.min_chips:
             return min(self.min_chips, cap)
         return min(self.min_chips + ((n - self.min_chips) // self.batch + 1) * self.batch, cap)

@@ -1,6 +1,7 @@
-"""Noise-aware fine-tuning: a network trained on chips, a new one each step, so that its weights stand their errors.
+"""Noise-aware fine-tuning: training of a network on chips, a new one each step, so that it tolerates their errors.
 
-Settings, the network that runs a chip under autograd, and the loop. Corrections of one programmed chip are no training.
+Settings, the network that runs a chip under autograd, and the loop. Corrections of a programmed chip are in
+`calibration`.
 """
 
 from rramsweep.training.settings import FineTuning

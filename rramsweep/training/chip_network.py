@@ -32,19 +32,21 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor, through: Tensor) -> Tensor:  # noqa: ARG004
+        """A copy of `value`, on the device and in the type of `through`."""
         return value.to(through).clone()
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[None, Tensor]:  # noqa: ARG004
+        """Pass the gradient to `through` unchanged."""
         return None, gradients[0]
 
 
 class ChipLayer:
     """Forward of a layer with a chip's weight in it, under autograd.
 
-    Where the layer has converters or read noise, its output is bit for bit that of the `ReadSlot` of a sweep, and the
-    gradient that of the plain product of the chip's weight and the input: straight through every rounding, through the
-    noise of a read, and zero for inputs beyond the range of the DAC.
+    If the layer has converters or read noise, its output equals that of a sweep's `ReadSlot`, bit for bit. The gradient
+    is that of the plain product of the chip's weight and the input: it passes straight through rounding and read noise,
+    and is zero for inputs beyond the range of the DAC.
 
     Args:
         array: the layer.
@@ -54,14 +56,14 @@ class ChipLayer:
 
     def __init__(self, array: WeightArray, carrier: str, spec: LayerSpec) -> None:
         self.array, self.carrier, self.spec = array, carrier, spec
-        self.weight: Tensor | None = None  # None runs the digital one
+        self.weight: Tensor | None = None  # None uses the digital weight
         self._output_noise, self._calls, self._reads = 0.0, 0, False
         self._scale: Tensor | None = None
         self._ranges = Ranges()
         self._plain = without_hooks(array.module)
         self._slot = ReadSlot(array, carrier, spec) if spec.wrapped else None
         array.module.forward = self
-        # torch's transformer layers take the weights past the forward of their layers unless a hook is there.
+        # torch's transformer layers bypass the forward of their layers unless there is a hook.
         array.module.register_forward_pre_hook(_no_change)
 
     def set_ranges(self, ranges: Ranges) -> None:
@@ -71,7 +73,7 @@ class ChipLayer:
             self._slot.set_ranges(ranges)
 
     def digital(self) -> None:
-        """Run the digital weight from now on."""
+        """Use the digital weight from now on."""
         self.weight = None
 
     def begin(
@@ -82,26 +84,27 @@ class ChipLayer:
         cells: ProgrammedLayer | None = None,
         scale: Tensor | None = None,
     ) -> None:
-        """Run another weight from now on.
+        """Use another weight from now on.
 
         Args:
             weight: in the order of the layer.
             output_noise: standard deviation of an error of the output, as a fraction of its rms.
             rng: stream of this chip and layer.
-            cells: what converters and read noise act on, where the layer has any; None leaves these out.
-            scale: of the weight of the cells over that of the layer, by output; None for 1.
+            cells: cells for the layer's converters and read noise; None leaves these out.
+            scale: weight of the cells over weight of the layer, by output; None for 1.
         """
         self.weight, self._output_noise, self._rng, self._calls = weight, output_noise, rng, 0
         self._reads, self._scale = self._slot is not None and cells is not None, None
         if self._slot is not None and cells is not None:
             if scale is not None:
                 self._scale = scale.flatten().view(-1, *[1] * (self.array.weight.dim() - 2))
-            if self.carrier != self.array.name:  # of tied layers each has read noise of its own
+            if self.carrier != self.array.name:  # each tied layer has its own read noise
                 cells = cells.read_by(self.spec.read_noise)
             with torch.no_grad():
                 self._slot.read(cells, rng.child("read_noise"), rng.seed)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Output of the layer with the weight set last, digital or a chip's."""
         if self.weight is None:
             return cast(Tensor, self._plain.forward(x, *args, **kwargs))
         seen, dac = x, self.spec.dac
@@ -118,7 +121,7 @@ class ChipLayer:
 
     @torch.no_grad()
     def _read(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Output of a read of the cells."""
+        """Output of the layer in one read of its cells."""
         assert self._slot is not None
         y = self._slot(x, *args, **kwargs)
         if self._scale is None:
@@ -133,28 +136,28 @@ class ChipLayer:
 class ChipNetwork:
     """A copy of a network whose digital weights are trained on chips.
 
-    A chip is programmed from the weights as they are now, by the very mapping, stages, streams and wires of a sweep:
-    chip `seed` of these weights is that of a sweep over them. The forward has the chip's weights, the update goes to
-    the digital ones, straight through all laws (Hinton 2012, Bengio et al. 2013): `dW_chip / dW = 1`, and 0 for weights
-    beyond W_max, which the window cuts off. By law that is
+    A chip is programmed from the present weights with exactly the mapping, stages, streams and wires of a sweep: chip
+    `seed` of these weights is that of a sweep over them. The forward uses the chip's weights; gradients pass straight
+    through all laws to the digital weights (Hinton 2012, Bengio et al. 2013): `dW_chip / dW = 1`, and 0 for weights
+    beyond W_max, which the window cuts off. This is
 
     - exact for errors that do not depend on the target (`Gaussian` with alpha_prop=0, `WriteVerify`, ...) while the
-      edge does not act, and for mapping and quantisation in the mean over levels;
-    - for proportional errors (`RelativeDrift`, `Lognormal`, alpha_prop, `PowerLawDrift`, variation, wires) what is left
-      of `dW_chip / dW = 1 + delta`, a factor of mean 1 that is taken as 1;
-    - for tables and fits whose error depends on the target by a curve, its slope is left out;
-    - for an edge that clips and for stuck cells, where the derivative on this chip is 0, the step of the other chips.
+      edge does not act, and, averaged over levels, for mapping and quantisation;
+    - an approximation of `dW_chip / dW = 1 + delta`, a factor of mean 1, for proportional errors (`RelativeDrift`,
+      `Lognormal`, alpha_prop, `PowerLawDrift`, variation, wires);
+    - an approximation without the slope for tables and fits whose error depends on the target by a curve;
+    - the gradient of other chips for an edge that clips and for stuck cells, where the derivative on this chip is 0.
 
-    W_max is a constant in it. It is the same on every law, so that no law needs to be differentiable, a user's own
-    neither. The network is in eval mode, dropout is off: it runs as a sweep runs it, but for batch norms within
+    W_max is treated as a constant. The gradient is the same for every law, so that no law, packaged or a user's own,
+    must be differentiable. The network is in eval mode without dropout, as in a sweep, except for batch norms within
     `batch_statistics`.
 
     Args:
         model: any network; it is copied.
         specs: `{array name: LayerSpec}` for every weight on the array.
         t_s: seconds since programming at which a chip is read.
-        folds: batch norms that are taken into the weights before these are mapped (`analog.fold_batchnorm`).
-        accelerator: where the network runs, and where its chips are drawn.
+        folds: batch norms that are folded into the weights before mapping (`analog.fold_batchnorm`).
+        accelerator: processor on which the network runs and its chips are drawn.
 
     Raises:
         ValidationError: a weight that is computed (weight norm, pruning), or none to train.
@@ -177,7 +180,7 @@ class ChipNetwork:
                 parameter="weights",
                 shown=f"computed ones ({', '.join(sorted(own - plain)[:2])})",
             )
-        # By the names of the caller's network, before layers of fused kernels are unfolded.
+        # Uses the names of the caller's network, from before layers of fused kernels are unfolded.
         self._state: dict[str, Tensor] = dict(self.model.state_dict(keep_vars=True))
         self.parameters = [p for p in self.model.parameters() if p.requires_grad and p.is_floating_point()]
         if not self.parameters:
@@ -194,7 +197,7 @@ class ChipNetwork:
             unfold(self.model, fused)
             pad_nested(self.model)
         arrays = find_arrays(self.model)
-        # Tied layers are read each through a slot of its own, from the cells of the one that carries them.
+        # Each tied layer is read through a slot of its own, from the cells of the layer that carries them.
         carrier: dict[int, str] = {}
         for name in specs:
             carrier.setdefault(id(arrays[name].weight), name)
@@ -203,12 +206,12 @@ class ChipNetwork:
         self.layers = {name: ChipLayer(arrays[name], carrier[id(arrays[name].weight)], specs[name]) for name in specs}
 
     def state(self) -> dict[str, Tensor]:
-        """Copy of the state dict, as the caller's network has it."""
+        """Copy of the state dict, with the names of the caller's network."""
         return {name: tensor.detach().clone() for name, tensor in self._state.items()}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights of a `state`."""
+        """Load the weights of a `state`."""
         for name, tensor in self._state.items():
             tensor.copy_(state[name])
 
@@ -219,10 +222,10 @@ class ChipNetwork:
 
     @contextmanager
     def batch_statistics(self) -> Iterator[None]:
-        """Let batch norms work as in any training: by the statistics of the batch, of which a running mean is kept.
+        """Use batch norms as in ordinary training: with the statistics of the batch, of which a running mean is kept.
 
-        A running mean over steps is one over chips, whose larger variances are what a chip needs. ResNet-20 that was
-        trained with the statistics of the digital network fell to 20 %, digital and chips, within three epochs.
+        A running mean over steps is a mean over chips, whose larger variances a chip needs. With the statistics of the
+        digital network instead, the accuracy of ResNet-20 fell to 20 %, digital and on chips, within three epochs.
         """
         for norm in self._batch_norms:
             norm.train()
@@ -239,7 +242,7 @@ class ChipNetwork:
         return self.model
 
     def chip(self, seed: int, output_noise: float = 0.0) -> nn.Module:
-        """The network on chip `seed` of its weights now.
+        """The network on chip `seed`, programmed from the present weights.
 
         Args:
             seed: the chip.
@@ -253,7 +256,7 @@ class ChipNetwork:
                 layer = layer.to(own.device)
             if scale is not None:
                 value, limit = value / scale, limit / scale.abs()
-            # Not by clamp, which halves the gradient of the weight that W_max is.
+            # Not by clamp, which would halve the gradient of the weight that equals W_max.
             used: Tensor = StraightThrough.apply(value, torch.where(own.abs() <= limit, own, own.detach()))
             for reader, each in self.layers.items():
                 if each.carrier == name:
@@ -262,7 +265,7 @@ class ChipNetwork:
         return self.model
 
     def gaussian(self, seed: int, output_noise: float = 0.0) -> nn.Module:
-        """The network with a normal error in each weight, of the rms error that chip `seed` has in its layer."""
+        """The network with a normal error in each weight, with the rms of chip `seed`'s errors in that layer."""
         self.chip(seed)
         for name, array in self._carriers.items():
             own, chip = array.weight, self.layers[name].weight
@@ -276,7 +279,7 @@ class ChipNetwork:
 
     @torch.no_grad()
     def clip(self, kind: str, value: float) -> None:
-        """Confine the weights on the array, layer by layer, in the order and scale in which they are mapped.
+        """Confine the weights on the array, layer by layer, in the order and scale of the mapping.
 
         Args:
             kind: `sigma` or `percentile`.

@@ -1,4 +1,4 @@
-"""The loop: a network trained on a new chip each step, stopped by chips that it was not trained on."""
+"""The training loop: a new chip at each step, stopped by the scores of chips that were not trained on."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ from rramsweep.training.settings import FineTuning
 
 CHECKPOINT_FILE, WEIGHTS_FILE = "checkpoint.pt", "weights.pt"
 
-# Raise it where the same settings would give other weights: a run of an older one is then not gone on with.
+# Raise it when the same settings give other weights; a run of an older version is then not continued.
 VERSION = 1
 
-# Inputs a forward pass where nothing is trained, and those from which the batch norms behind layers are found.
+# Inputs per forward pass without training, and inputs with which the batch norms after layers are found.
 BATCH, SAMPLE_INPUTS = 64, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A point as a fine-tuning takes it.
+    """The parts of a point that a fine-tuning needs.
 
     Args:
         model: the network with its weights; not changed.
         specs: `{array name: LayerSpec}` for every weight on the array.
         t_s: seconds since programming at which chips are read.
-        data: inputs and targets to train and to stop on, none of which a sweep scores.
+        data: inputs and targets for training and stopping, none of which a sweep scores.
         metric: of the scores.
-        folds_batchnorm: batch norms are taken into the weights before these are mapped.
-        accelerator: where networks run.
+        folds_batchnorm: True folds batch norms into the weights before mapping.
+        accelerator: processor on which networks run.
     """
 
     model: nn.Module
@@ -69,13 +69,13 @@ class Task:
 
     @property
     def loss_name(self) -> str:
-        """Name of the loss that is trained on, which the targets decide and not the metric."""
+        """Name of the training loss, which depends on the targets and not on the metric."""
         return "mean squared error" if self.data.y.is_floating_point() else "cross-entropy"
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Scores after an epoch, over the inputs that are held out; epoch 0 is the network as it came.
+    """Scores after an epoch, over the held-out inputs; epoch 0 is the given network.
 
     Args:
         epoch, steps: passes over the training inputs, and steps so far.
@@ -100,7 +100,7 @@ class Epoch:
 
 @dataclass(eq=False)
 class Progress:
-    """State of a run between two epochs: all that a killed one needs to go on, since every stream has a name."""
+    """State of a run between two epochs, from which a killed run can continue, since every stream has a name."""
 
     epochs: list[Epoch] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -140,26 +140,26 @@ def finetune(
     on_step: Callable[[int, int], None] = lambda step, steps: None,  # noqa: ARG005
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,  # noqa: ARG005
 ) -> Progress:
-    """Fine-tune a network and write its best weights as `weights.pt`; go on where an earlier call was ended.
+    """Fine-tune a network and write its best weights as `weights.pt`; continue an earlier call that was interrupted.
 
-    Each step programs a new chip of the weights as they are, runs a batch on it, and updates the digital weights
-    (`ChipNetwork` says with which gradients). Labels are trained on by cross-entropy, numbers by mean squared error,
-    whatever the metric is: a metric need not be differentiable. With a teacher the loss is
-    `(1 - d) loss + d T^2 KL(teacher || student)`, both softened by the temperature T; of numbers the mean squared
-    difference stands in its place. A fixed part of the inputs is held out: after each epoch chips that are never
-    trained on are scored on it, and the epoch with the best mean counts, whatever the noise of the steps was.
+    Each step programs a new chip from the present weights, runs a batch on it, and updates the digital weights (for the
+    gradients see `ChipNetwork`). The loss is cross-entropy for labels and mean squared error for numbers, whatever the
+    metric, which need not be differentiable. With a teacher the loss is `(1 - d) loss + d T^2 KL(teacher || student)`,
+    both softened by the temperature T; for numbers the mean squared difference replaces the divergence. A fixed part of
+    the inputs is held out: after each epoch, chips that are never trained on are scored on it, and the weights of the
+    epoch with the best mean are kept, whatever `noise` the steps had.
 
-    Batch norms take the statistics of each batch, so of a chip, and keep their running mean for the scores.
+    Batch norms use the statistics of each batch, and thus of one chip, and keep a running mean for scoring.
 
-    Training is deterministic for a number of threads: the order of epoch e and the chip of step k have named streams
-    of their own, so that nothing but weights, optimiser and scores must be kept between two epochs.
+    Training is deterministic for a given number of threads: the order of epoch e and the chip of step k have their own
+    named streams, so that only weights, optimiser and scores must be kept between two epochs.
 
     Args:
         task: the point.
         settings: of the training.
         folder: for the checkpoint of each epoch and the weights.
-        on_step: called with the number of steps done, and of all.
-        on_epoch: called with each epoch, those of an earlier call too.
+        on_step: called with the number of finished steps and the total.
+        on_epoch: called with each epoch, including those of an earlier call.
 
     Raises:
         ValidationError: what `check_task` refuses, or a loss that is not finite.
@@ -171,7 +171,7 @@ def finetune(
         optimizer = torch.optim.AdamW(network.parameters, lr=settings.lr, weight_decay=settings.weight_decay)
         teacher = _outputs(network.digital(), train.x, task.accelerator)
         metric = task.metric
-        if compares(metric):  # with the network as it came
+        if compares(metric):  # with the given network
             metric = against(metric, _outputs(network.digital(), held_out.x, task.accelerator))
         steps = -(-len(train) // settings.batch_size)
 
@@ -196,7 +196,7 @@ def finetune(
             started, number = time.perf_counter(), len(progress.epochs)
             losses = []
             order = torch.randperm(len(train), generator=_stream(settings, "order", str(number)).generator())
-            for i, rows in enumerate(order.tensor_split(steps)):  # no batch of a single input, which has no statistics
+            for i, rows in enumerate(order.tensor_split(steps)):  # avoids batches of one input, without statistics
                 step = (number - 1) * steps + i
                 for group in optimizer.param_groups:
                     group["lr"] = settings.rate(step, steps * settings.epochs)
@@ -227,7 +227,7 @@ def finetune(
 
 
 def check_task(task: Task, settings: FineTuning) -> None:
-    """Check that there are inputs and targets that the network can be trained on; no chip is made.
+    """Check that the network can be trained on the inputs and targets, without programming a chip.
 
     Raises:
         ValidationError: a part without inputs, one label for all inputs, logits that do not fit the labels, numbers of
@@ -260,10 +260,10 @@ def check_task(task: Task, settings: FineTuning) -> None:
 
 
 def split(data: Data, held_out: float) -> tuple[Data, Data]:
-    """Inputs to train on and to stop on: the same parts for every seed of a training.
+    """Split inputs into a part for training and a part for stopping, the same for every seed.
 
     Raises:
-        ValidationError: one of them has no input.
+        ValidationError: one part has no input.
     """
     n = round(held_out * len(data))
     if not 0 < n < len(data):
@@ -288,7 +288,7 @@ def _network(task: Task) -> ChipNetwork:
 
 
 def _running(network: ChipNetwork, settings: FineTuning, step: int) -> nn.Module:
-    """The network as it runs in a step."""
+    """The network of a training step: on a chip, with normal errors, or digital."""
     if settings.noise == "none":
         return network.digital()
     run = network.chip if settings.noise == "chips" else network.gaussian
@@ -296,7 +296,7 @@ def _running(network: ChipNetwork, settings: FineTuning, step: int) -> nn.Module
 
 
 def _fit_ranges(task: Task, network: ChipNetwork) -> None:
-    """Fit the ranges of converters to the weights as they are now, on the inputs that a sweep over them would take."""
+    """Fit the ranges of converters to the present weights, on the inputs that a sweep would use."""
     if not any(spec.converted for spec in task.specs.values()):
         return
     model = deep_copy(task.model)
@@ -340,7 +340,7 @@ def _is_better(one: Epoch, other: Epoch, metric: Metric) -> bool:
 
 
 def _is_over(progress: Progress, settings: FineTuning) -> bool:
-    """True once so many epochs as patience says were no better."""
+    """True after `patience` epochs without improvement."""
     return settings.patience is not None and len(progress.epochs) - 1 - progress.best_epoch >= settings.patience
 
 
@@ -349,7 +349,7 @@ def _stream(settings: FineTuning, *name: str) -> Stream:
 
 
 def _write_weights(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Write a state dict, and check it by loading it as a sweep does."""
+    """Write a state dict, and check it by loading it like a sweep."""
     buffer = io.BytesIO()
     torch.save({name: tensor.cpu() for name, tensor in state.items()}, buffer)
     write_atomic(path, buffer.getvalue())

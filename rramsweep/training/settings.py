@@ -12,8 +12,8 @@ NOISES = ("chips", "gaussian", "none")
 CLIPS = ("none", "sigma", "percentile")
 SCHEDULES = ("cosine", "constant")
 
-# A run of seed s trains chips from TRAINED_CHIPS + s 2^40 on and stops on those from STOPPED_CHIPS + s 2^40 on: 2^40
-# steps are more than any run has, and a sweep has chips below both unless its own seed is set beyond 10^18.
+# A run with seed s trains on chips from TRAINED_CHIPS + s 2^40 on and scores those from STOPPED_CHIPS + s 2^40 on. No
+# run has 2^40 steps, and a sweep's chips lie below both unless its own seed is set above 10^18.
 TRAINED_CHIPS, STOPPED_CHIPS, RUN = 2**62, 2**61, 2**40
 MOST_SEEDS = 2**20
 
@@ -26,22 +26,22 @@ class FineTuning:
         noise: `chips`, each step runs a new chip of the point; `gaussian`, each step adds to every weight on the array
             a normal error of the rms that the step's chip has in that layer; `none`, ordinary training, the control.
         epochs: passes over the training inputs, at least 1.
-        batch_size: inputs a step, and so a chip.
+        batch_size: inputs per step, and thus per chip.
         lr: largest learning rate of AdamW, above 0 and up to 1.
         schedule: `cosine`, from `lr` to 0 over all steps; or `constant`.
-        weight_decay: of AdamW, which is decoupled: a weight shrinks by `lr weight_decay` of itself a step.
+        weight_decay: decoupled weight decay of AdamW: a weight shrinks by the fraction `lr weight_decay` each step.
         clip: weights on the array are confined after each step, layer by layer: `none`; `sigma`, to `clip_sigma`
             standard deviations; `percentile`, to the |W| that `clip_percentile` % of them do not exceed.
         clip_sigma: at least 1, read by `clip=sigma` alone.
         clip_percentile: 50..100, read by `clip=percentile` alone.
         output_noise: standard deviation of a normal error of every analog layer's output, as a fraction of the rms of
-            that output in the batch; new for every number.
-        distillation: weight of the teacher's part in the loss, 0..1; the teacher is the digital network as it was.
+            that output in the batch; drawn for every number.
+        distillation: weight of the teacher's part in the loss, 0..1; the teacher is the given digital network.
         temperature: of the softmax of teacher and student.
         held_out: share of the inputs that is never trained on and decides when to stop, above 0 and below 1.
         chips: chips, none of them trained on, whose mean score over the held-out inputs picks the best epoch.
-        patience: epochs without a better one after which training ends; None runs all epochs.
-        seed: of the order of inputs and of all chips, 0..2^20-1.
+        patience: epochs without improvement after which training ends; None runs all epochs.
+        seed: seed of the order of inputs and of all chips, 0..2^20-1.
 
     Raises:
         ValidationError: an unknown word, or a number out of its range.
@@ -94,7 +94,7 @@ class FineTuning:
             self._check("output_noise", self.output_noise == 0, "must be 0 for noise=none", "set finetune.noise=chips")
 
     def trained_chip(self, step: int) -> int:
-        """Seed of the chip of a step."""
+        """Seed of the chip in a step."""
         return TRAINED_CHIPS + self.seed * RUN + step
 
     @property
@@ -104,7 +104,7 @@ class FineTuning:
         return range(first, first + self.chips)
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of a step of so many."""
+        """Learning rate of step `step` out of `steps`."""
         return self.lr if self.schedule == "constant" else self.lr * (1 + math.cos(math.pi * step / steps)) / 2
 
     def _check(self, name: str, holds: bool, allowed: str, remedy: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import rramsweep as rs
 from rramsweep.cli import driver
 from rramsweep.cli.composing import choices, container, point_plan
-from rramsweep.cli.driver import Ending, LaunchError, Outcome, SweepEnded, execute, execute_in_hydra, run_plan_shard
+from rramsweep.cli.driver import Ending, LaunchError, Outcome, SweepError, execute, execute_in_hydra, run_plan_shard
 from rramsweep.cli.main import main
 from rramsweep.cli.signals import Stopped
 
@@ -120,10 +120,10 @@ def test_within_hydra_an_outcome_travels_as_an_exception_also_from_another_proce
     plan, workbench = plan_of()
     execute_in_hydra(plan, workbench, Path("outputs/done"), launching(chips=2))
     plan, workbench = plan_of(chips=4)
-    with pytest.raises(SweepEnded, match="the launcher gave up") as ended:
+    with pytest.raises(SweepError, match="the launcher gave up") as ended:
         execute_in_hydra(plan, workbench, Path("outputs/x"), launching(launch_error()))
     assert ended.value.__cause__ is CAUSE
-    sent = pickle.loads(pickle.dumps(SweepEnded(Outcome(Ending.DISK, "full", 1))))
+    sent = pickle.loads(pickle.dumps(SweepError(Outcome(Ending.DISK, "full", 1))))
     assert (str(sent), sent.outcome) == ("full", Outcome(Ending.DISK, "full", 1))
 
 
@@ -132,7 +132,7 @@ def test_within_hydra_an_outcome_travels_as_an_exception_also_from_another_proce
 def test_the_command_exits_as_the_outcome_says(workdir, monkeypatch, capfd, cause, full):
     monkeypatch.setattr(driver, "execute", lambda *_: Outcome(Ending.LAUNCHER, "it gave up", 7, cause))
     monkeypatch.setenv("HYDRA_FULL_ERROR", str(int(full)))
-    with pytest.raises(SweepEnded if full and cause else SystemExit) as ended:
+    with pytest.raises(SweepError if full and cause else SystemExit) as ended:
         main(["-m", *POINT, "chips=1"])
     if not (full and cause):
         assert ended.value.code == 7

@@ -45,7 +45,7 @@ class Told(Later):
 
 NOTE = "the window was scaled by 2.5: take the device of the fit"
 TOLD = f"programming=Told: {NOTE}"
-AT_ZERO = "drift=Later is a law of time from t0_s=1.0 on, but is asked for at t_s=0"
+AT_ZERO = "drift=Later is a law of time from t0_s=1.0 on, but is read at t_s=0"
 LATER = [*POINT, "drift=ideal", f"drift._target_={__name__}.Later", "allow_targets=[tests]"]
 BOTH = [*LATER, "programming=ideal", f"programming._target_={__name__}.Told"]
 

@@ -213,8 +213,8 @@ def test_the_command_says_and_writes_what_was_found(workdir, capsys):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["target.foo=1"], "target.foo is no part of a target, .*: did you mean target.drop or target.yield"),
-        (["target=0.1"], "target is no part of a target, .*: did you mean target.drop or target.yield"),
+        (["target.foo=1"], "target.foo is not a setting of a target, .*: did you mean target.drop or target.yield"),
+        (["target=0.1"], "target is not a setting of a target, .*: did you mean target.drop or target.yield"),
         (["target.drop=two"], "target.drop must be one number, got 'two': give target.drop=0.02"),
         (["target.drop=0,0.1"], "target.drop must be one number, got '0,0.1'"),
         (["target.yield"], "target.yield must be one number, got no value: give target.yield=0.9"),

@@ -121,7 +121,9 @@ def test_usual_forms_of_a_checkpoint_load(tmp_path, key, prefix, zipped):
     notes = load_checkpoint(model, str(tmp_path / "w.pt"))
     assert all(torch.equal(value, want[name]) for name, value in model.state_dict().items())
     assert [note for note in notes if "prefix" in note] == (
-        [f"model.checkpoint: the prefix {prefix!r} was taken off every name in {tmp_path / 'w.pt'}"] if prefix else []
+        [f"model.checkpoint: the prefix {prefix!r} was removed from every name in {tmp_path / 'w.pt'}"]
+        if prefix
+        else []
     )
 
 

@@ -271,5 +271,7 @@ def test_a_sweep_of_a_network_that_masks_classes(workdir):
 def test_the_prefix_of_a_checkpoint_is_noted(workdir):
     torch.save({f"model.{name}": value for name, value in Base().state_dict().items()}, "w.pt")
     overrides = [o for o in config("Base") if not o.startswith("model.checkpoint")]
-    with pytest.warns(UserWarning, match=r"model.checkpoint: the prefix 'model\.' was taken off every name in w\.pt"):
+    with pytest.warns(
+        UserWarning, match=r"model.checkpoint: the prefix 'model\.' was removed from every name in w\.pt"
+    ):
         rs.sweep([*overrides, "model.checkpoint=w.pt"])
