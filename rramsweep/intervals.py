@@ -27,7 +27,7 @@ INTERVALS = (T, ANYTIME)
 # Largest share of the capital that a bet risks against any mean, and steps of the bisection for an end: 2**-32.
 _MOST_BET, _BISECTIONS = 0.5, 32
 
-# Quantile of the standard normal that a two-sided interval reaches to on either side.
+# Quantile of the standard normal for a two-sided 95 % interval.
 _Z = 1.959963984540054
 
 Floats = npt.NDArray[np.float64]
@@ -73,7 +73,7 @@ def is_skewed(skewness: npt.ArrayLike, n: npt.ArrayLike) -> npt.NDArray[np.bool_
     Cochran's rule (Sampling Techniques, 3rd ed., 1977, 2.15): a nominal 95 % interval is wrong at most 6 % of the time
     where ``n > 25 G1^2``, G1 the skewness. It is taken with the skewness of the sample, which of few normal values is
     large by chance: one within two of its standard errors under normality, ``sqrt(6 (n - 2) / ((n + 1) (n + 3)))``
-    (Fisher), tells nothing. An outlier is a skewness as well. What no chip has shown yet no rule sees.
+    (Fisher), carries no information. An outlier is a skewness as well. What no chip has shown yet no rule sees.
 
     Args:
         skewness: of the sample, ``m3 / m2^1.5``; NaN is not skewed.

@@ -42,7 +42,7 @@ def compare(
             not name are matched group by group: ``{"drift.relative_drift": 0.0}`` compares each technology with its
             own drift 0, ``{"technology": "drift_alone", "drift.relative_drift": 0.0}`` every group with this one.
             A number may differ by 1e-12 of itself, as steps of 0.1 do.
-        by: columns that tell the groups apart, see `summarize`; those of ``baseline`` are added.
+        by: columns that distinguish the groups, see `summarize`; those of ``baseline`` are added.
         interval: of the mean difference, ``t`` or ``anytime``, as in `summarize`.
         correction: of the many comparisons, ``none`` or ``holm``. Each interval holds for itself either way.
 
@@ -60,9 +60,9 @@ def compare(
           compared in whole images
         - ``correlation``: Pearson correlation of the two scores; null where either has no spread, and for one chip
         - ``chips_saved``: how many times fewer chips the pairing needs than two sets of chips of their own for an
-          interval of one width, ``(var(here) + var(baseline)) / var(d)``. About ``1 / (1 - correlation)`` at equal
-          variances, so 1 says that it saved none; inf where d has no spread but a score has, null where neither
-          has, and for one chip
+          interval of the same width, ``(var(here) + var(baseline)) / var(d)``. About ``1 / (1 - correlation)`` at
+          equal variances, so 1 means that none are saved; inf where d has no spread but a score has, null where
+          neither has, and for one chip
         - ``interval``: which of the two it is, or why there is none, ``absent: ...``: no chip of the group or of its
           baseline may have failed for an anytime interval, and no seed be missing between the first and the last
 

@@ -222,7 +222,7 @@ def _meaning(fewest: int, over: str, inputs: str) -> list[str]:
     """Sentences on what the numbers hold for."""
     model = (
         f"model: score = mean + network + chip + rest, networks ({over}) and chips drawn at random; a seed has the "
-        f"same draws in every network; all read the same {inputs}, so std_images is no part of the other two"
+        f"same draws in every network; all read the same {inputs}, so std_images is not contained in the other two"
     )
     if fewest >= FEWEST:
         return [

@@ -18,7 +18,7 @@ from rramsweep.study import facts
 
 # Costs of a chip, from its stored facts and the constants of its point.
 COSTS = tuple(f"{name}{end}" for name in COLUMNS for end in ("", "_low", "_high"))
-# What each of them means stands in the README.md of this folder, column by column.
+# The README.md of this folder explains them column by column.
 FACTS: Mapping[str, pa.DataType] = MappingProxyType(
     {field.name: field.type for field in facts.FACTS} | dict.fromkeys(COSTS, pa.float64())
 )
@@ -35,7 +35,7 @@ EXECUTION = ("batch_size", "memory_format", "threads", "accelerator", "wires_ker
 CLIPPING = ("dac_clip_rate", "adc_clip_rate")
 # What the calibration of a chip costs; null without one.
 CALIBRATION = ("calibration.extra_parameters", "calibration.extra_macs", "calibration.seconds")
-# Facts that tables of before they were kept lack.
+# Facts that older tables lack, because they were not kept then.
 LATER = (CHANCE, "wires_kernel", *CLIPPING, *CALIBRATION, facts.ARRAY, *COSTS)
 PARAMETER_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 STATUSES = ("ok", "failed")

@@ -27,7 +27,7 @@ from rramsweep.cli.composing import (
     refuse_axes,
     refuse_objective,
 )
-from rramsweep.cli.driver import SweepEnded, execute_in_hydra, run_plan_shard
+from rramsweep.cli.driver import SweepError, execute_in_hydra, run_plan_shard
 from rramsweep.cli.hydra_adapter import BASIC_SWEEPER, check_command, parse, start
 from rramsweep.cli.messages import CommandError, full_error
 from rramsweep.cli.optimising import StudySweeper, check_plugin, evaluate

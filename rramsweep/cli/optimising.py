@@ -30,7 +30,7 @@ from rramsweep.analysis import frames
 from rramsweep.analysis.objective import Objective, objectives_of, values_of
 from rramsweep.analysis.schema import CALIBRATION, COUNTED
 from rramsweep.cli.composing import OBJECTIVE, allowed, choices, container, read_settings
-from rramsweep.cli.driver import GO_ON, Ending, LaunchError, Outcome, SweepEnded, compute, compute_in
+from rramsweep.cli.driver import GO_ON, Ending, LaunchError, Outcome, SweepError, compute, compute_in
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.overrides import explain
 from rramsweep.cli.planning import axis_values, check_axis, compose_point
@@ -147,12 +147,12 @@ def _checked(key: str, override: Override) -> list[Override]:
     """Values of an axis that are checked before the first trial: both ends of a range, all of a list.
 
     Raises:
-        ValidationError: an axis of what is no part of a design.
+        ValidationError: an axis that does not belong to a design.
     """
     check_axis(key)
     if key == "seed":
         raise ValidationError(
-            "is no part of a design", "give seed and chips: every design gets the same chips", parameter="seed"
+            "does not belong to a design", "give seed and chips: every design gets the same chips", parameter="seed"
         )
     value = override.value()
     if isinstance(value, IntervalSweep):
@@ -197,9 +197,11 @@ class StudySweeper(Sweeper):
         self._max_failure_rate = max_failure_rate
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over."""
         self._context, self._task, self._config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
+        """Check the whole search, then run it trial by trial and report it."""
         check_plugin()
         refuse_unknown(self._unknown)
         self._check_numbers()
@@ -237,7 +239,7 @@ class StudySweeper(Sweeper):
                 frame, summary = report.write(folder)
                 report.show(frame, summary, folder, console)
         if outcome.ending is not Ending.DONE:
-            raise SweepEnded(outcome) from outcome.cause
+            raise SweepError(outcome) from outcome.cause
 
     def _check_numbers(self) -> None:
         for name, value, low in (
@@ -264,7 +266,7 @@ class StudySweeper(Sweeper):
         return [str(one) for one in given] if isinstance(given, list) else [str(given)]
 
     def _study(self, folder: Path, identity: Mapping[str, Any]) -> Any:
-        """The study in its storage, new or gone on with.
+        """The study in its storage, new or continued.
 
         Raises:
             ValidationError: the storage cannot be used, or holds another study of this name.
@@ -342,7 +344,7 @@ class StudySweeper(Sweeper):
             return _interrupted(error, study)
         except LaunchError as error:
             return Outcome(Ending.LAUNCHER, f"{error}; {GO_ON}", 1, error.__cause__)
-        except _TrialFailed as error:
+        except _TrialError as error:
             study.tell(error.number, state=_state("FAIL"))
             return Outcome(Ending.FAILED, str(error), 1, error.__cause__)
         return Outcome()
@@ -362,7 +364,7 @@ class StudySweeper(Sweeper):
         return self._max_failure_rate > 0
 
 
-class _TrialFailed(Exception):
+class _TrialError(Exception):
     """A trial that ends the search.
 
     Args:
@@ -403,7 +405,7 @@ class _Jobs(Launcher):
             if job.status == JobStatus.FAILED:  # `return_value` would print a line before it raises
                 error = job._return_value
                 if not self._sweeper.goes_on:
-                    raise _TrialFailed(number, error) from error
+                    raise _TrialError(number, error) from error
                 self._console.print(f"trial {number} failed: {explain(error)}", soft_wrap=True, markup=False)
                 job.status, job.return_value = JobStatus.COMPLETED, None  # which the plugin takes for a failure
                 continue

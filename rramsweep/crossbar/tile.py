@@ -178,8 +178,11 @@ class Crossbar:
         """Compute the power of a layer's crossbars for input vectors, in uS: uW for a full input of 1 V.
 
         Args:
-            g_uS, wires, g_min_uS, groups: see `effective_uS`.
+            g_uS: see `effective_uS`.
+            wires: likewise.
+            g_min_uS: likewise.
             vectors: inputs relative to a full one, (vectors, groups, inputs).
+            groups: see `effective_uS`.
 
         Returns:
             (vectors,), float64, of all tiles; rows that are not driven at once are added up.

@@ -67,8 +67,8 @@ class Stream:
     Args:
         seed: the chip, `0 <= seed < 2**63`.
         name: what the numbers are for, e.g. `("conv1", "p", "drift")`.
-        device: where numbers are drawn.
-        to: device to which they are moved; None moves nothing.
+        device: device on which numbers are drawn.
+        to: device to which the draws are moved; None leaves them.
         shared_seed: the chip of `shared`, where that is another one; see `Hybrid`.
 
     Raises:

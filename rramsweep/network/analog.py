@@ -144,8 +144,8 @@ class AnalogNetwork:
             converters after the ADC. Those of layers with read noise are not folded: the noise acts before them.
         memory_format: of the copy's weights; `torch.channels_last` asks for inputs of the same format.
         accelerator: where the copy runs, and where its chips are drawn.
-        calibrate: fits the corrections of a chip, which `chip` then has; called with this network and the seed. Batch
-            norms then stay as they are, because the chip is fitted before them.
+        calibrate: fits the corrections of a chip, which `chip` then applies; called with this network and the seed.
+            Batch norms are then not folded, because the chip is fitted before them.
         redraw: streams of each chip that are drawn again; None for none.
 
     Raises:
@@ -219,7 +219,7 @@ class AnalogNetwork:
 
     @checked_arguments
     def chip(self, seed: int) -> nn.Module:
-        """The network on chip `seed`, calibrated if so asked; its layers with read noise go through the read slot."""
+        """The network on chip `seed`, calibrated if there is a method; layers with read noise use the read slot."""
         chip = self._drawn(seed)
         if self._calibrate is None:
             return self.programmed(chip, self.t_s)

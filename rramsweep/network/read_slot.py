@@ -48,7 +48,7 @@ class ReadSlot:
         module.register_forward_pre_hook(_seen)
 
     def read(self, layer: ProgrammedLayer | None, rng: Stream | None, seed: Chip | None = None) -> None:
-        """From now on read this layer; None reads the module's weights as they are.
+        """Read these cells from now on; None uses the module's own weights.
 
         Args:
             layer: cells of a chip.

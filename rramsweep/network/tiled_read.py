@@ -32,7 +32,7 @@ COUNTED = 65_536
 # Vectors whose power is solved along the wires, for each layer and chip.
 POWERED = 16
 
-# Cells hold digits where they differ by no more than the rounding of float32.
+# Tolerance within which cells hold digits exactly: the rounding of float32.
 _DIGIT_ERROR = 1e-4
 
 # Tolerance relative to an ADC's range: a sum at its end may be rounded beyond it.
@@ -332,7 +332,9 @@ class TiledRead:
         the `sum G V^2` of some vectors, evenly spaced over those of the chip's first read that drives a line.
 
         Args:
-            x, args, kwargs: what the layer is called with.
+            x: input of the layer.
+            *args: further positional arguments of its forward.
+            **kwargs: keyword arguments of its forward.
 
         Returns:
             None without a DAC, whose full input sets the scale of voltages.

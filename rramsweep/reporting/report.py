@@ -210,7 +210,15 @@ def show(
         padding=(0, 1),
     )
     # Where a network and its data lie is in the page; as columns they would leave the numbers no room.
-    by = [name for name in by if not (summary[name].nunique() == 1 and os.sep in str(summary[name].iloc[0]))]
+    constant = [name for name in by if summary[name].nunique(dropna=False) == 1]
+    lines = [
+        f"{name} = {text_of(summary[name].iloc[0], name)}"
+        for name in constant
+        if os.sep not in str(summary[name].iloc[0])
+    ]
+    if lines:
+        console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+    by = [name for name in by if name not in constant]
     for name in by:
         table.add_column(name, overflow="fold")
     tail = tail_heading(summary)

@@ -125,7 +125,8 @@ def plot_front(search: Search, x: str, y: str, ax: Axes | None = None) -> Axes:
 
     Args:
         search: with complete trials.
-        x, y: two of its columns.
+        x: one of its columns.
+        y: another one.
         ax: where to draw; default a new figure.
 
     Returns:

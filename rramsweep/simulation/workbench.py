@@ -336,7 +336,7 @@ class Workbench:
 
     @_prepared
     def draws(self, point: Point) -> bool:
-        """True where the chips of a point may differ: an effect may draw at random, or each has inputs to fit to."""
+        """True if the chips of a point may differ, by random draws or by the inputs that they are fitted to."""
         return bool(self._drawn(point))
 
     @_prepared

@@ -51,6 +51,7 @@ class Fixed:
         return chips
 
     def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:  # noqa: ARG002
+        """`(cap, "fixed")` once a point has all of its chips."""
         return (cap, "fixed") if len(scores) >= cap else None
 
     def next_check(self, n: int, cap: int) -> int:  # noqa: ARG002
@@ -123,6 +124,7 @@ class Interval:
         return self.max_chips
 
     def decide(self, scores: Sequence[float | None], cap: int, interval: str = T) -> tuple[int, str] | None:
+        """`(n, "interval")` at the first check whose interval is narrow enough, `(cap, "cap")` at the last."""
         checks = list(self._checks(len(scores), cap))
         if interval == ANYTIME:
             n = self._first_anytime(checks, scores)

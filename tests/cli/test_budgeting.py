@@ -144,7 +144,7 @@ def test_chips_that_are_all_the_same_are_one(workdir):
         (["target.yield=90%", DRIFT], "target.yield must be one number, got '90%': give target.yield=0.9"),
         (
             ["target.yeild=0.9", DRIFT],
-            "target.yeild is no part of a target, got 'target.yeild=0.9': did you mean",
+            "target.yeild is not a setting of a target, got 'target.yeild=0.9': did you mean",
         ),
         ([*HALF, "target.drop=-1", DRIFT], "target.drop must be a finite number >= 0"),
         ([*HALF, "target.drop=2", DRIFT], "target.drop must be at most 1 for top-1 accuracy"),

@@ -132,7 +132,7 @@ def checked(*overrides):
             [ALPHA, "objective=loss", "metric=top1,cross_entropy"],
             "metric must be one metric in a search, got top-1",
         ),
-        (["seed=0,1", "objective=loss"], "seed is no part of a design: give seed and chips"),
+        (["seed=0,1", "objective=loss"], "seed does not belong to a design: give seed and chips"),
         (["chips=2,3", "objective=loss"], "an axis must be a config group, a parameter of one, t_s or seed, got chips"),
         (["programming.alpha_ind=interval(0.1,2)", "objective=loss"], "alpha_ind must lie in 0..1 .* got 2.0"),
         (["programming.alpha_ind=0.1,0.2,-1", "objective=loss"], "alpha_ind must lie in 0..1 .* got -1.0"),
