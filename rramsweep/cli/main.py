@@ -74,7 +74,7 @@ def _command(arguments: Sequence[str]) -> None:
 
 def _config_dir(arguments: Sequence[str]) -> str | None:
     """Folder of a user's own groups that a command names."""
-    for word, value in zip(arguments, [*arguments[1:], None], strict=True):
+    for word, value in zip(arguments, [*arguments, None][1:], strict=True):
         if word in _CONFIG_DIR:
             return value
         if word.startswith("--config-dir="):

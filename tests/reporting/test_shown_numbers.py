@@ -65,6 +65,12 @@ def terminal(frame, width=100):
     return console.file.getvalue()
 
 
+def only_row(printed):
+    """The row of a table of one point, whose constants stand above it."""
+    lines = printed.splitlines()
+    return lines[next(i for i, line in enumerate(lines) if line.split()[:2] == ["n", "mean"]) + 1]
+
+
 def words(frame):
     """The page's text."""
     summary = summarize(frame)
@@ -151,7 +157,7 @@ def test_a_fraction_that_is_no_share_is_shown_too(value):
 def test_terminal_page_and_words_show_one_and_the_same_caution(good, n):
     frame = frame_of(good, n)
     (row,) = summarize(frame).to_dict("records")
-    line = next(line for line in terminal(frame).splitlines() if line.startswith("0.1 "))
+    line = only_row(terminal(frame))
     share, ends = re.search(r"(\S+)\s+(\d+\.\.\d+)\s*$", line).groups()
     assert ends == f"{math.floor(100 * row['yield_low'])}..{math.ceil(100 * row['yield_high'])}"
     assert (share == "100", share == "0") == (good == n, good == 0)
@@ -168,7 +174,7 @@ def test_terminal_page_and_words_show_one_and_the_same_caution(good, n):
 
 def test_a_mean_just_below_1_is_not_shown_as_100():
     frame = frame_of(30, 30, images=100_000, digital=99_999)
-    line = next(line for line in terminal(frame).splitlines() if line.startswith("0.1 "))
+    line = only_row(terminal(frame))
     assert "100.00" not in line.split(">99.99")[0]
     assert line.count(">99.99") == 2  # mean and worst chip
 
@@ -297,7 +303,7 @@ def test_a_network_at_chance_level_is_said_first_and_has_no_yield(digital, image
     frame = frame_of(30, 30, images, digital, chance)
     told = f"lenet5 on fashion_mnist is at chance level before any chip: it gets {digital} of {images} images right"
     printed, shown = terminal(frame), words(frame)
-    line = next(line for line in printed.splitlines() if line.startswith("0.1 "))
+    line = only_row(printed)
     assert " ".join(printed.split()).startswith(f"note: {told}") == at_chance
     assert line.split()[-2:] == (["-", "-"] if at_chance else ["100", "88..100"])
     assert (told in shown) == at_chance
