@@ -21,8 +21,12 @@ DIRECTIONS = (MINIMIZE, MAXIMIZE)
 # Beginnings of columns by the direction in which they are better; those of a score go with the metric.
 _HIGHER = ("accuracy", "yield_", "n_correct", "n_gained", "agreement")
 _LOWER = (
-    "cost.",
-    "calibration.",
+    "cost.energy_pJ",
+    "cost.area_um2",
+    "cost.latency_us",
+    "cost.array_uS",
+    "calibration.extra_",
+    "calibration.seconds",
     "loss",
     "n_lost",
     "n_failed",
@@ -150,6 +154,6 @@ def _own_direction(name: str, scale: Scale) -> str | None:
         return MINIMIZE
     if name.startswith(_HIGHER):
         return MAXIMIZE
-    if name.startswith(_OF_SCORE):
+    if name.startswith(_OF_SCORE) and not name.endswith("_skewness"):
         return MAXIMIZE if scale.higher_is_better else MINIMIZE
     return None

@@ -37,7 +37,7 @@ from rramsweep.cli.planning import axis_values, check_axis, compose_point
 from rramsweep.cli.signals import end_with_driver, ended_by, tables_come_first, workers_end_with_us
 from rramsweep.cli.sweeper import check_backend, launch_jobs, refuse_unknown
 from rramsweep.construct import fit
-from rramsweep.errors import Sentence, ValidationError
+from rramsweep.errors import Sentence, ValidationError, install
 from rramsweep.groups import POINT_KEYS
 from rramsweep.metrics.scoring import Share
 from rramsweep.reporting import report, terminal
@@ -421,7 +421,7 @@ def check_plugin() -> None:
     Raises:
         ValidationError: names what is installed, and what to install.
     """
-    remedy = "pip install 'rramsweep[optuna]', which brings the next Hydra, or leave hydra/sweeper=optuna out"
+    remedy = f"{install('optuna')}, which brings the next Hydra, or leave hydra/sweeper=optuna out"
     found = {}
     for package in ("hydra-core", PLUGIN, "optuna"):
         try:

@@ -1,4 +1,4 @@
-"""Energy and area of the best possible ADC, by the published fit to measured converters.
+"""Energy and area of an ADC as good as the best measured ones, by a published fit.
 
 Source: hwcomponents-adc (MIT; Andrulis et al., arXiv:2404.06553), fitted to Murmann's ADC performance survey (BSD-3).
 """

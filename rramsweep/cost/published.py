@@ -25,6 +25,9 @@ _FORMS_BITS = 4
 # Technologies of the sources.
 _ISAAC_NM, _NEURRAM_NM, _HOROWITZ_NM = 32.0, 130.0, 45.0
 
+# Technologies to which constants are carried: about those of the converters in the survey [M].
+_FINEST_NM, _COARSEST_NM = 7.0, 350.0
+
 
 @dataclass(frozen=True)
 class NoCost:
@@ -82,7 +85,8 @@ class Published:
         isaac_adc_um2: of an ADC, likewise.
         forms_adc_pJ: of a conversion of 4 bits.
         forms_adc_um2: of that ADC.
-        dac_pJ: of a pulse of a 1-bit DAC.
+        dac_pJ: of a pulse of a 1-bit DAC that lasts `dac_pulse_s`.
+        dac_pulse_s: its duration.
         dac_um2: of it.
         isaac_shift_add_pJ: of a 16-bit shift-add.
         neurram_shift_add_pJ: of an 8-bit shift-add.
@@ -108,6 +112,7 @@ class Published:
     forms_adc_pJ: float
     forms_adc_um2: float
     dac_pJ: float
+    dac_pulse_s: float
     dac_um2: float
     isaac_shift_add_pJ: float
     neurram_shift_add_pJ: float
@@ -125,6 +130,14 @@ class Published:
                         "must be finite and above 0", "correct it", value=number, parameter=name, slot="cost"
                     )
         adc_fit.energy_pJ(_ISAAC_BITS, self.technology_nm, self.samples_per_s)
+        if not _FINEST_NM <= self.technology_nm <= _COARSEST_NM:
+            raise ValidationError(
+                f"must lie in {_FINEST_NM:g}..{_COARSEST_NM:g} nm, about the range of the ADCs that were fitted",
+                "give that of the circuits around the array",
+                value=self.technology_nm,
+                parameter="technology_nm",
+                slot="cost",
+            )
         fewest = _ISAAC_BITS - _ISAAC_FIRST_BITS + 1
         if not len(self.isaac_adc_pJ) == len(self.isaac_adc_um2) >= fewest:
             raise ValidationError(
@@ -217,8 +230,14 @@ class Published:
         )
 
     def dac_pulse_pJ(self, bits: int) -> Interval:
-        """Energy of a pulse of a DAC with levels: of one 1-bit DAC at least, of one for each bit at most."""
-        return Interval(1.0, bits) * (self.dac_pJ * self._carried(ENERGY_BY_NM, _ISAAC_NM))
+        """Energy of a pulse of a DAC.
+
+        Between one in proportion to the duration of the pulse and one that a pulse of any duration takes; of several bits
+        between that of one 1-bit DAC and of one for each bit, an assumption, since no such DAC is cited.
+        """
+        duration = self.t_read_s / self.dac_pulse_s
+        one = Interval(min(1.0, duration), max(1.0, duration)) * (self.dac_pJ * self._carried(ENERGY_BY_NM, _ISAAC_NM))
+        return Interval(one.low, bits * one.high)
 
     def shift_add_pJ(self) -> Interval:
         """Energy of the shift-add behind a conversion."""

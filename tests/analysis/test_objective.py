@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import rramsweep as rs
-from rramsweep.analysis.objective import Objective, objectives_of, values_of
+from rramsweep.analysis.objective import Objective, _own_direction, objectives_of, values_of
 from rramsweep.errors import ValidationError
 from rramsweep.scale import Scale
 
@@ -33,6 +33,7 @@ def frame(tmp_path_factory):
         ("loss", ACCURACY, "minimize"),
         ("adc_clip_rate", ACCURACY, "minimize"),
         ("calibration.extra_macs", ACCURACY, "minimize"),
+        ("cost.energy_pJ_high", ACCURACY, "minimize"),
     ],
 )
 def test_a_column_has_its_own_direction(frame, name, scale, direction):
@@ -83,3 +84,8 @@ def test_values_are_those_of_the_summary_and_means_over_chips(frame):
 def test_a_column_without_a_value_is_refused(frame, name):
     with pytest.raises(ValidationError, match=rf"objective={name} must have a finite value at every point, got none"):
         values_of(["accuracy_mean", name], frame)
+
+
+@pytest.mark.parametrize("name", ["cost.technology_nm", "cost.t_read_s", "calibration.rank", "score_skewness"])
+def test_a_parameter_has_no_direction_of_its_own(name):
+    assert _own_direction(name, ACCURACY) is None

@@ -74,7 +74,7 @@ def test_isaacs_table_lies_inside_every_interval(bits):
 def test_isaacs_own_sums():
     """16 mW of ADCs, 4 mW of DACs and 0.2 mW of shift-adds over the 107 ns of a bit; 0.0096 and 0.00017 mm2."""
     cost = published(**ISAAC)
-    parts = cost.parts_pJ(NetworkCounts([IMA]))
+    parts = published(**ISAAC, t_read_s=CYCLE_S).parts_pJ(NetworkCounts([IMA]))
     assert parts["adc"].low == pytest.approx(16e-3 * CYCLE_S * 1e12, rel=1e-3)
     assert (parts["dac"].low, parts["dac"].high) == pytest.approx([4e-3 * CYCLE_S * 1e12] * 2, rel=1e-3)
     assert parts["shift_add"].high == pytest.approx(0.2e-3 * CYCLE_S * 1e12, rel=0.01)
@@ -128,7 +128,7 @@ def test_tied_layers_have_one_set_of_cells_and_work_of_their_own():
 
 
 def test_constants_are_carried_to_another_technology_by_the_fit():
-    assert published(technology_nm=64).dac_pulse_pJ(1).low == pytest.approx(0.417 * 2**1.880037)
+    assert published(technology_nm=64).dac_pulse_pJ(1).high == pytest.approx(0.417 * 2**1.880037)
     assert published(technology_nm=130).shift_add_pJ().low == pytest.approx(0.1), "NeuRRAM's own"
 
 
@@ -192,3 +192,18 @@ def test_every_constant_has_its_source_in_the_yaml():
         for licence in ("hwcomponents-adc (MIT)", "hwcomponents-library (MIT)", "BSD-3")
     )
     assert isinstance(published(), Published)
+
+
+@pytest.mark.parametrize(
+    ("t_read_s", "low", "high"), [(1.067e-8, 0.0417, 0.417), (1.067e-7, 0.417, 0.417), (1.067e-6, 0.417, 4.17)]
+)
+def test_a_drive_takes_its_published_energy_or_goes_with_its_duration(t_read_s, low, high):
+    cost = published(t_read_s=t_read_s)
+    assert (cost.dac_pulse_pJ(1).low, cost.dac_pulse_pJ(1).high) == pytest.approx((low, high))
+    assert (cost.dac_pulse_pJ(8).low, cost.dac_pulse_pJ(8).high) == pytest.approx((low, 8 * high))
+
+
+@pytest.mark.parametrize("nm", [2, 500])
+def test_a_technology_outside_the_fitted_ones_is_refused(nm):
+    with pytest.raises(ValidationError, match=r"cost.technology_nm must lie in 7..350 nm.*got"):
+        published(technology_nm=nm)
