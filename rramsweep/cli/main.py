@@ -88,6 +88,8 @@ def _run(arguments: Sequence[str]) -> None:
             "-m sweeps over values, but none is given: write rramsweep -m NAME=V1,V2 or rramsweep -m "
             "experiment=quickstart"
         )
+    # Hydra's parser takes a flag between two overrides for the end of them.
+    arguments = [*(one for one in arguments if one in SWEEPS), *(one for one in arguments if one not in SWEEPS)]
     check_names(arguments)
     # Here and not above: first Hydra's parser, then torch and the rest, which take seconds that most mistakes, and the
     # verbs, do without.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 from rramsweep.cli.catalog import CATALOG, LAUNCHER, Catalog
 from rramsweep.errors import Sentence, ValidationError
-from rramsweep.groups import GROUPS, POINT_KEYS, SETTERS
+from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, SETTERS
 from rramsweep.study.folders import check_can_be_folder
 from rramsweep.suggest import nearest, suggest
 
@@ -123,7 +124,13 @@ def no_name(key: str, what: str = "set", catalog: Catalog = CATALOG) -> Validati
             near = nearest(key, owners, ALMOST)
             guess = f", or did you mean {' or '.join(near)}?" if near else ""
             return ValidationError(Sentence(unknown_key), f"write +{key}=VALUE for an argument of the network{guess}")
-        return ValidationError(Sentence(unknown_key), suggest(key, owners))
+        # Of the names alone, because the group's is most of both.
+        names = [owner.partition(".")[2] for owner in owners]
+        if group not in CELL_GROUPS or get_close_matches(key.partition(".")[2], names, 1, ALMOST):
+            return ValidationError(Sentence(unknown_key), suggest(key, owners))
+        return ValidationError(
+            Sentence(unknown_key), f"{suggest(key, owners)} Write +{key}=VALUE for an argument of a class of your own"
+        )
     roots = [*GROUPS, *catalog.settings()]
     every = [*roots, *(name for group in (*POINT_KEYS, "stopping") for name in catalog.parameters(group))]
     return ValidationError(Sentence(unknown_key), suggest(key, every if nearest(key, every) else roots))

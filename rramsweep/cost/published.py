@@ -232,8 +232,8 @@ class Published:
     def dac_pulse_pJ(self, bits: int) -> Interval:
         """Energy of a pulse of a DAC.
 
-        Between one in proportion to the duration of the pulse and one that a pulse of any duration takes; of several bits
-        between that of one 1-bit DAC and of one for each bit, an assumption, since no such DAC is cited.
+        Between one in proportion to the duration of the pulse and one that a pulse of any duration takes; of several
+        bits between that of one 1-bit DAC and of one for each bit, an assumption, since no such DAC is cited.
         """
         duration = self.t_read_s / self.dac_pulse_s
         one = Interval(min(1.0, duration), max(1.0, duration)) * (self.dac_pJ * self._carried(ENERGY_BY_NM, _ISAAC_NM))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rramsweep.errors import ValidationError
+from rramsweep.errors import ValidationError, one_of
 from rramsweep.npz import array_names, check_memory, holds_one_array, read_arrays
 
 # Columns of a CSV and arrays of an .npz; t_s may be left out.
@@ -23,8 +23,9 @@ AXES = ("g_uS", "t_s")
 VALUES = ("mu_uS", "sigma_uS")
 NEEDED = ("g_uS", *VALUES)
 
-# Delimiters of a CSV, with their names.
-DELIMITERS = {",": "','", ";": "';'", "\t": "tabulators"}
+# Delimiters and decimal marks of a CSV, by name: a shell and Hydra's grammar take `;` and `,` for their own.
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
+DECIMALS = {"point": ".", "comma": ","}
 
 # Form of a number. Python's float accepts more: underscores between digits, and digits of other scripts.
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -97,7 +98,7 @@ class Grid:
         return sha.hexdigest()[:32]
 
 
-def read_grid(path: str, delimiter: str = ",", decimal: str = ".") -> Grid:
+def read_grid(path: str, delimiter: str = "comma", decimal: str = "point") -> Grid:
     """Read a table from a file.
 
     CSV: a header with the columns `g_uS, mu_uS, sigma_uS` and, for a table over times, `t_s`; one row for each
@@ -106,18 +107,20 @@ def read_grid(path: str, delimiter: str = ",", decimal: str = ".") -> Grid:
 
     Args:
         path: the file, relative to the working directory of the command.
-        delimiter: character between the columns of a CSV: `,`, `;` or a tabulator.
-        decimal: decimal mark of a CSV's numbers, `.` or `,`.
+        delimiter: of the columns of a CSV: `comma`, `semicolon` or `tab`.
+        decimal: mark of its numbers: `point` or `comma`.
 
     Raises:
         ValueError: no such file or another kind, an invalid delimiter or mark, a column or array missing or unknown, a
             cell that is not a number, a grid with gaps or repeats, and what `Grid` refuses.
     """
     file = Path(path)
-    if decimal not in (".", ",") or delimiter not in DELIMITERS or delimiter == decimal:
+    one_of("delimiter", delimiter, list(DELIMITERS))
+    one_of("decimal", decimal, list(DECIMALS))
+    if delimiter == decimal:
         raise ValueError(
-            f"delimiter must be one of {', '.join(DELIMITERS.values())} and decimal another one of '.' and ',', got "
-            f"delimiter={delimiter!r} and decimal={decimal!r}: a table with decimal commas has delimiter=';'"
+            "delimiter and decimal must be two characters, got comma for both: a table with decimal commas has "
+            "delimiter=semicolon"
         )
     readers: dict[str, Callable[[Path], Grid]] = {
         ".csv": partial(_read_csv, delimiter=delimiter, decimal=decimal),
@@ -143,12 +146,12 @@ def _read_csv(file: Path, delimiter: str, decimal: str) -> Grid:
         raise ValueError("a .csv must be text in UTF-8, this one is not: save it again") from None
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     _check_delimiter(lines, delimiter)
-    rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+    rows = list(csv.reader(lines, delimiter=DELIMITERS[delimiter], skipinitialspace=True))
     header = [name.strip() for name in rows[0]] if rows else []
     _check_names(header, "columns")
     values = []
     for n, row in enumerate(rows[1:], start=1):
-        numbers = [_number(cell if decimal == "." else _with_point(cell, n), n, row) for cell in row]
+        numbers = [_number(cell if decimal == "point" else _with_point(cell, n), n, row) for cell in row]
         if len(numbers) != len(header):
             raise ValueError(f"a row must hold {len(header)} numbers, row {n} has {len(numbers)}: correct it")
         values.append(numbers)
@@ -187,20 +190,19 @@ def _read_npz(file: Path) -> Grid:
 
 
 def _check_delimiter(lines: list[str], delimiter: str) -> None:
-    """Check that the columns are not separated by another character than `delimiter`.
+    """Check that the columns are not separated by another character than is expected.
 
     Raises:
-        ValueError: names the character and the setting that reads the file.
+        ValueError: names it, and how to read the file.
     """
-    if not lines or delimiter in lines[0]:
+    if not lines or DELIMITERS[delimiter] in lines[0]:
         return
-    for other, name in DELIMITERS.items():
-        if other in lines[0] and {*NEEDED} <= {part.strip() for part in lines[0].split(other)}:
-            value = "\\t" if other == "\t" else other
-            comma = " and decimal=','" if other != "," and any("," in line for line in lines[1:]) else ""
+    for other, character in DELIMITERS.items():
+        if {*NEEDED} <= {part.strip() for part in lines[0].split(character)}:
+            comma = " and decimal=comma" if other != "comma" and any("," in line for line in lines[1:]) else ""
             raise ValueError(
-                f"columns must be separated by {DELIMITERS[delimiter]}, those of this table are by {name}: set "
-                f"delimiter='{value}'{comma} beside its path"
+                f"columns must be separated by a {delimiter}, those of this table are by a {other}: set "
+                f"delimiter={other}{comma} beside its path"
             )
 
 
@@ -218,7 +220,8 @@ def _number(cell: str, n: int, row: list[str]) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"a row must hold numbers, row {n} has {', '.join(row)}: correct it") from None
+        decimal = ", or set decimal=comma" if any("," in cell for cell in row) else ""
+        raise ValueError(f"a row must hold numbers, row {n} has {'; '.join(row)}: correct it{decimal}") from None
     if _DECIMAL.fullmatch(text) or not math.isfinite(number):  # the grid names what is not finite
         return number
     raise ValueError(

@@ -46,7 +46,8 @@ class Table(EffectBase):
 
     Args:
         path: the file, relative to the working directory of the command.
-        delimiter, decimal: delimiter and decimal mark of a CSV, `,` and `.`, or `;` (or a tabulator) and `,`.
+        delimiter: of the columns of a CSV: `comma`, `semicolon` or `tab`.
+        decimal: mark of its numbers: `point` or `comma`.
         kind: `total`, the error against the target, or `increment`, a change of the present conductance.
         at_s: for a total without times: seconds after the write at which it was read.
         t0_s: for an increment: seconds after the write from which it counts.
@@ -67,8 +68,8 @@ class Table(EffectBase):
     t0_s: float = 0.0
     outside: str = "refuse"
     strength: float = 1.0
-    delimiter: str = field(default=",", repr=False, compare=False)
-    decimal: str = field(default=".", repr=False, compare=False)
+    delimiter: str = field(default="comma", repr=False, compare=False)
+    decimal: str = field(default="point", repr=False, compare=False)
     sha256: str = field(init=False)
     grid: Grid = field(init=False, repr=False, compare=False)
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from rramsweep.arguments import brief
 from rramsweep.construct import fit
 from rramsweep.groups import CELL_GROUPS
 from rramsweep.network.analog import analog_layers, matching
@@ -37,7 +38,7 @@ def layer_rules(model: nn.Module, analog: Mapping[str, Any]) -> dict[str, tuple[
     for label, rule in rules.items():
         where = f"analog.layers.{label}"
         if not isinstance(rule, Mapping) or "match" not in rule:
-            raise ValueError(f"{where} needs a pattern of layer names, got {rule!r}: give {where}.match=PATTERN")
+            raise ValueError(f"{where} needs a pattern of layer names, got {brief(rule)}: give {where}.match=PATTERN")
         check_keys(rule, ("match", "exclude", *CELL_GROUPS), f"{where}.")
         _check_changes(rule, where)
         matched = matching(names, _patterns(rule["match"], f"{where}.match"), f"{where}.match")

@@ -456,6 +456,11 @@ class Workbench:
             slot = place(group, node["analog"], labels)
             self.source_ranges |= {f"{slot}.{name}": source for name, source in declared(part, "source_range").items()}
             self._note_measured(slot, declared(part, "measured_until_s"))
+            if not hasattr(part, "version"):
+                self._notes[
+                    f"{slot}: {type(part).__module__}.{type(part).__qualname__} has no version, so the store goes on "
+                    "answering with its chips when its code changes: give it version: ClassVar[int] = 1, and raise that"
+                ] = None
         return spec
 
     def _note_measured(self, slot: str, last_s: float) -> None:

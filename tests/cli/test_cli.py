@@ -398,3 +398,8 @@ def test_the_plan_says_how_to_repeat_it(quickstart):
     settings = json.loads((quickstart / "plan.json").read_text())["settings"]
     assert settings["command"].startswith("rramsweep ")
     assert settings["chips"] == 3
+
+
+def test_the_flag_of_a_sweep_may_stand_between_overrides(workdir, capsys):
+    main(["model=digits_mlp", "-m", "data=digits", "data.limit=20", "drift.relative_drift=0,0.1", "chips=1"])
+    assert "points 2, trials 2" in capsys.readouterr().out

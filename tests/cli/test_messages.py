@@ -160,3 +160,11 @@ def test_a_users_options_on_a_folder_of_configs_are_composed(workdir, capsys):
     Path("own/drift/mine.yaml").write_text("_target_: rramsweep.effects.RelativeDrift\nrelative_drift: 0.1\n")
     main(["plan", "-cd", "own", "model=digits_mlp", "data=digits", "drift=mine", "chips=1"])
     assert "trials 1, to compute 1" in capsys.readouterr().out
+
+
+def test_an_argument_of_a_class_of_ones_own_is_given_with_a_plus():
+    remedy = r"did you mean .*\? Write \+programming.sigma=VALUE for an argument of a class of your own$"
+    with pytest.raises(ValidationError, match=remedy):
+        check_names(["programming.sigma=0.1"])
+    with pytest.raises(ValidationError, match=r"did you mean drift.relative_drift\?$"):
+        check_names(["drift.relative_drft=0.1"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rramsweep.devices.tables import read_grid
+from rramsweep.devices.tables import DECIMALS, DELIMITERS, read_grid
 
 HEAD = "g_uS,mu_uS,sigma_uS\n"
 TIMED = "g_uS,t_s,mu_uS,sigma_uS\n"
@@ -53,7 +53,7 @@ BAD_CSV = [
     ("g_uS,mu_uS,sigma_uS,n\n1,2,3,4\n", r"got g_uS, mu_uS, sigma_uS, n: drop the others"),
     ("g_uS,g_uS,mu_uS,sigma_uS\n1,2,3,4\n", r"drop the others"),
     (HEAD, r"must hold rows, got none below the header"),
-    (HEAD + "1,2,3\n4,much,5\n", r"must hold numbers, row 2 has 4, much, 5"),
+    (HEAD + "1,2,3\n4,much,5\n", r"must hold numbers, row 2 has 4; much; 5"),
     (HEAD + "1,2,3\n4,,5\n", r"must hold numbers, row 2"),
     (HEAD + "1,2,3\n4,5\n", r"a row must hold 3 numbers, row 2 has 2"),
     (HEAD + "1,2,3\n", r"g_uS must hold at least 2 numbers"),
@@ -142,29 +142,34 @@ def test_usual_ways_of_writing_ten_are_ten(tmp_path, cell):
     assert read_grid(text(tmp_path, f"{HEAD}{cell},0,1\n20,0,1\n")).g_uS.tolist() == [10.0, 20.0]
 
 
-@pytest.mark.parametrize(("delimiter", "decimal"), [(";", ","), (";", "."), ("\t", ","), ("\t", ".")])
+@pytest.mark.parametrize(
+    ("delimiter", "decimal"), [("semicolon", "comma"), ("semicolon", "point"), ("tab", "comma"), ("tab", "point")]
+)
 def test_a_table_of_another_locale_is_read_when_told(tmp_path, delimiter, decimal):
-    content = (HEAD + "1.5,-0.25,3e-1\n20,0,1\n").replace(",", delimiter).replace(".", decimal)
+    content = (HEAD + "1.5,-0.25,3e-1\n20,0,1\n").replace(",", DELIMITERS[delimiter]).replace(".", DECIMALS[decimal])
     grid = read_grid(text(tmp_path, content), delimiter, decimal)
     assert (grid.g_uS.tolist(), grid.mu_uS[:, 0].tolist()) == ([1.5, 20.0], [-0.25, 0.0])
     assert grid.digest() == read_grid(text(tmp_path, HEAD + "1.5,-0.25,0.3\n20,0,1\n")).digest()
 
 
+SEMICOLONS = "g_uS;mu_uS;sigma_uS\n"
+
+
 @pytest.mark.parametrize(
     ("content", "given", "message"),
     [
+        (SEMICOLONS + "1;0;1\n", {}, r"by a comma, those of this table are by a semicolon: set delimiter=semicolon b"),
+        (SEMICOLONS + "1,5;0;1\n", {}, r"set delimiter=semicolon and decimal=comma beside"),
+        (SEMICOLONS.replace(";", "\t") + "1\t0\t1\n", {}, r"are by a tab: set delimiter=tab beside"),
+        (HEAD + "1,0,1\n", {"delimiter": "semicolon"}, r"by a comma: set delimiter=comma beside"),
+        (SEMICOLONS + "1.5;0;1\n", {"delimiter": "semicolon", "decimal": "comma"}, r"a comma alone as its decimal"),
         (
-            "g_uS;mu_uS;sigma_uS\n1;0;1\n",
-            {},
-            r"by ',', those of this table are by ';': set delimiter=';' beside",
+            SEMICOLONS + "1,5;0;1\n",
+            {"delimiter": "semicolon"},
+            r"1,5; 0; 1: correct it, or set decimal=comma",
         ),
-        ("g_uS;mu_uS;sigma_uS\n1,5;0;1\n", {}, r"set delimiter=';' and decimal=',' beside"),
-        ("g_uS\tmu_uS\tsigma_uS\n1\t0\t1\n", {}, r"are by tabulators: set delimiter='\\t' beside"),
-        (HEAD + "1,0,1\n", {"delimiter": ";"}, r"by ';', those of this table are by ',': set delimiter=','"),
-        ("g_uS;mu_uS;sigma_uS\n1.5;0;1\n", {"delimiter": ";", "decimal": ","}, r"a comma alone as its decimal mark"),
-        ("g_uS;mu_uS;sigma_uS\n1,5;0;1\n", {"delimiter": ";"}, r"a row must hold numbers"),
-        (HEAD + "1,0,1\n", {"decimal": ","}, r"a table with decimal commas has delimiter=';'"),
-        (HEAD + "1,0,1\n", {"delimiter": "|"}, r"delimiter must be one of"),
+        (HEAD + "1,0,1\n", {"decimal": "comma"}, r"a table with decimal commas has delimiter=semicolon"),
+        (HEAD + "1,0,1\n", {"delimiter": ";"}, r"delimiter must be one of comma, semicolon, tab, got"),
     ],
 )
 def test_a_table_of_another_locale_is_refused_by_its_delimiter(tmp_path, content, given, message):

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+import rramsweep as rs
 from rramsweep.crossbar.mapping import Differential
 from rramsweep.crossbar.programming import LayerSpec, map_layer, program
 from rramsweep.devices.device import Device
@@ -273,3 +274,19 @@ def test_an_effect_without_the_base_is_accepted_and_its_attributes_count():
         LayerSpec(Device(1.0, 100.0), Differential(), programming=Gaussian(0.1), drift=total)
     noise = type("Quiet", (Plain,), {"silent": True})()
     assert not LayerSpec(Device(1.0, 100.0), Differential(), read_noise=noise).noisy_read
+
+
+@dataclass(frozen=True)
+class Unversioned:
+    """A law of a user's own that lacks a version."""
+
+    shift_uS: float = 0.0
+
+    def __call__(self, cells, rng):
+        return cells.g_uS + self.shift_uS
+
+
+def test_a_law_without_a_version_is_noted(workdir):
+    law = f"programming._target_={__name__}.Unversioned"
+    with pytest.warns(UserWarning, match=r"programming: .*Unversioned has no version, so the store goes on answering"):
+        rs.sweep(["model=digits_mlp", "data=digits", "data.limit=20", law, f"allow_targets=[{__name__.split('.')[0]}]"])
