@@ -92,7 +92,7 @@ class PrintFigure(Figure):
 def styled() -> Iterator[None]:
     """Draw in the style; also a decorator.
 
-    The settings of the style alone are put back, not all as `rc_context` does: the backend of a notebook, which loads
+    The settings of the style alone are restored, not all as `rc_context` does: the backend of a notebook, which loads
     with the first figure, turns `interactive` on, and without that no later figure is shown.
     """
     before = {name: mpl.rcParams[name] for name in STYLE}
@@ -213,7 +213,7 @@ class Caption(Annotation):
 
 
 def write_caption(ax: Axes, parts: Sequence[str], left_out: Sequence[LeftOut] = (), letters: int | None = None) -> None:
-    """Keep what the drawn is with the Axes, for `caption`, in lines of so many letters, by default as have `room`."""
+    """Keep the caption of a plot with its Axes, for `caption`, wrapped at `letters`, by default at `room`."""
     if isinstance(ax.figure, PrintFigure):
         ax.figure.left_out.extend(left_out)
     # Hung on the axis label, which knows how tall the tick labels are.
