@@ -27,6 +27,9 @@ WITHIN, BEYOND, NONE = "within", "beyond", "none"
 # Last parts of the names of parameters that help, whose errors have a known size.
 _LSB, _STEP = "bits", "levels"
 
+# Column to sort by: the target is reached by the tolerated level (0), at another that was tried (1), nowhere (2).
+_REACHED = "reached"
+
 
 @dataclass(frozen=True)
 class Bracket:
@@ -62,7 +65,8 @@ class Search:
     """The levels that each chip tolerates of one parameter, found in rounds: both ends, quarters, then halves.
 
     All chips are in the same round, so that a round is one plan. The quarters, some of which bisection could do
-    without, show chips that fail at a level and pass at a worse one.
+    without, show chips that fail at a level and pass at a worse one. A chip that fails at the harmless end is tried one
+    step from it as well, because an optimum is often close to the end at which nothing is cut off.
 
     Args:
         bracket: what is searched.
@@ -93,12 +97,20 @@ class Search:
         levels = self.bracket.levels
         if ends := self._missing(self.seeds, (levels[0], levels[-1])):
             return ends
-        alive = [seed for seed in self.seeds if self._good[seed][self.ends[0]]]
+        dead = [seed for seed in self.seeds if not self._good[seed][self.ends[0]]]
         quarters = [levels[round(k * (len(levels) - 1) / 4)] for k in (1, 2, 3)]
-        if inner := self._missing(alive, quarters):
-            return inner
+        next_to_end = levels[-2] if self.helps else levels[1]
+        inner = self._missing(self.seeds, quarters)
+        for level, chips in self._missing(dead, [next_to_end]).items():
+            inner.setdefault(level, chips)
+        if inner:
+            return dict(sorted(inner.items()))
+        # Where a chip passes that the harmless end does not save, the yield is worth knowing.
+        better = [level for level in (*quarters, next_to_end) if any(self._good[seed][level] for seed in dead)]
+        if others := self._missing(self.seeds, better):
+            return others
         found: dict[float, list[int]] = defaultdict(list)
-        for seed in alive:
+        for seed in self.seeds:
             passes, fails = self.tolerance(seed)
             if passes is not None and fails is not None:
                 between = [level for level in levels if min(passes, fails) < level < max(passes, fails)]
@@ -133,6 +145,14 @@ class Search:
     def passing(self, level: float) -> int:
         """Number of chips that pass at a level, of those that were tried there."""
         return sum(self._good[seed].get(level, False) for seed in self.seeds)
+
+    @property
+    def peak(self) -> tuple[float, int]:
+        """The tried level of the bracket at which most chips pass, the least harmful of equals, and their number."""
+        low, high = self.bracket.levels[0], self.bracket.levels[-1]
+        tried = {level for good in self._good.values() for level in good if low <= level <= high}
+        level = min(tried, key=lambda level: (-self.passing(level), self.harm(level)))
+        return level, self.passing(level)
 
     def harm(self, level: float) -> float:
         """A number that is larger for a worse level."""
@@ -182,8 +202,8 @@ def estimated_rank(n: int, target_yield: float) -> int:
 def size(parameter: str, level: float, helps: bool) -> float | None:
     """A number that the error of a parameter is proportional to; None where none is known.
 
-    Of one that hurts the level itself; of one that helps ``2^-bits`` for bits (an LSB), ``1 / (levels - 1)`` for levels
-    (a step), else ``1 / level``.
+    Of one that hurts the level itself; of one that helps ``2^-bits`` for bits (an LSB) and ``1 / (levels - 1)`` for
+    levels (a step). The law of another one that helps, such as a conductance or a number of copies, is not known.
     """
     if level < 0:
         return None
@@ -192,14 +212,13 @@ def size(parameter: str, level: float, helps: bool) -> float | None:
     kind = parameter.rpartition(".")[2]
     if kind == _LSB:
         return math.exp2(-level)
-    below = level - 1 if kind == _STEP else level
-    return 1 / below if below > 0 else None
+    return 1 / (level - 1) if kind == _STEP and level > 1 else None
 
 
 def scaled(bracket: Bracket, today: float, helps: bool, factor: float) -> float:
     """The level at which a parameter's error is a factor in 0..1 times today's, no better than its harmless end.
 
-    Bits and levels are rounded up. Another parameter that helps, of unknown law, stays as it is.
+    Bits and levels are rounded up. A parameter of unknown law, see `size`, stays as it is.
 
     Args:
         bracket: of the parameter.
@@ -208,7 +227,7 @@ def scaled(bracket: Bracket, today: float, helps: bool, factor: float) -> float:
         factor: of the error, see `size`.
     """
     kind = bracket.parameter.rpartition(".")[2]
-    if factor == 1 or (helps and kind not in (_LSB, _STEP)):
+    if factor == 1 or size(bracket.parameter, today, helps) is None:
         return today
     if not helps:
         level = max(factor * today, min(bracket.low, today))
@@ -246,19 +265,24 @@ def budget_table(
         - ``estimate``: worst level that the share of these very chips tolerates, without confidence; null likewise
         - ``margin``: size of the error at ``tolerated`` over that of today, see `size`: above 1 is room, below 1 must
           shrink, 0 must vanish and where ``status`` is none does not suffice alone; a lower bound for ``beyond``; null
-          without a number today
+          without a number today, without a known size, and where ``status`` is none but ``peak`` reaches the target
         - ``n``, ``passing_today``, ``passing_best``, ``passing_worst``: chips, and those that pass as configured and at
           the harmless and the harmful end
+        - ``peak``, ``passing_peak``: the tried level at which most chips pass, and those
         - ``violations``: chips that pass at a level worse than one that they fail at
 
         Where the target is met today the least margin is in front; else the largest, which needs the least
-        improvement, and of those that do not suffice alone the one that repairs most chips.
+        improvement, then those that are not monotonic and reach the target at ``peak``, and of those that do not
+        suffice alone the one that repairs most chips. Where the margin is not known a row comes after its like.
     """
+    n = len(next(iter(searches.values())).seeds)
     rows = []
     for name, search in searches.items():
         bracket, helps, now = search.bracket, search.helps, today[name]
         status, level = search.ordered(rank)
         guess = search.ordered(estimated)[1]
+        peak, passing_peak = search.peak
+        reached = 0 if level is not None else 1 if passes_target(n, passing_peak, rank) else 2
         rows.append(
             {
                 "parameter": name,
@@ -271,17 +295,26 @@ def budget_table(
                 "tolerated": math.nan if level is None else float(level),
                 "status": status,
                 "estimate": math.nan if guess is None else float(guess),
-                "margin": _margin(name, now, level, helps),
-                "n": len(search.seeds),
+                "margin": math.nan if reached == 1 else _margin(name, now, level, helps),
+                "n": n,
                 "passing_today": passing_today,
                 "passing_best": search.passing(search.ends[0]),
                 "passing_worst": search.passing(search.ends[1]),
+                "peak": float(peak),
+                "passing_peak": passing_peak,
                 "violations": len(search.violations()),
+                _REACHED: reached,
             }
         )
     table = pd.DataFrame(rows)
-    met = passes_target(len(next(iter(searches.values())).seeds), passing_today, rank)
-    return table.sort_values(["margin", "passing_best"], ascending=[met, False], kind="stable", ignore_index=True)
+    met = passes_target(n, passing_today, rank)
+    order = ["margin", "passing_best"] if met else [_REACHED, "margin", "passing_best"]
+    return table.sort_values(
+        order,
+        ascending=[column == _REACHED or (met and column == "margin") for column in order],
+        kind="stable",
+        ignore_index=True,
+    ).drop(columns=_REACHED)
 
 
 def passes_target(n: int, passing: int, rank: int) -> bool:

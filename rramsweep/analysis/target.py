@@ -119,7 +119,7 @@ def split_target(words: Sequence[str]) -> tuple[list[str], Target | None]:
         The other words, and the target; None if no word sets one.
 
     Raises:
-        ValidationError: another name that begins with `target`, or a value that is not a number.
+        ValidationError: another name that begins with `target`, a value that is not a number, or one name twice.
     """
     own = [word for word in words if word.lstrip("+~").partition("=")[0].split(".")[0] == TARGET]
     values: dict[str, float] = {}
@@ -131,6 +131,9 @@ def split_target(words: Sequence[str]) -> tuple[list[str], Target | None]:
                 suggest(name.lstrip("~"), _FIELDS),
                 value=word,
             )
+        if _FIELDS[name] in values:
+            given = [other.lstrip("+").partition("=")[2] for other in own if other.lstrip("+").startswith(f"{name}=")]
+            raise ValidationError("must be given once", "leave one out", shown=" and ".join(given), parameter=name)
         try:
             values[_FIELDS[name]] = float(text)
         except ValueError:

@@ -14,9 +14,12 @@ from rramsweep.groups import POINT_KEYS
 BUDGET = "budget"
 
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_BRACKET = re.compile(rf"\+{{0,2}}([A-Za-z_][\w.]*)=({_NUMBER})\.\.({_NUMBER})", re.ASCII)
+_BRACKET = re.compile(rf"\+{{0,2}}([A-Za-z_][\w.]*)=({_NUMBER})\.\.(?!\.)({_NUMBER})", re.ASCII)
 # What is meant as a bracket: two dots in a value that is no path.
 _ALMOST = re.compile(r"[^=]+=[^/\\]*\.\.[^/\\]*")
+# Of which the last dot may be one of three, or begin the number.
+_THREE_DOTS = re.compile(rf"([^=]+)=({_NUMBER})\.\.\.([0-9]+)")
+_EXAMPLE = "as in drift.relative_drift=0..0.5"
 _FORM = "a bracket is PARAMETER=LOW..HIGH, two numbers in the parameter's unit"
 
 # Keys of a point that decide a chip of a given network.
@@ -43,7 +46,7 @@ def sorted_words(words: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, 
     target, rest = [], []
     brackets: dict[str, tuple[str, str]] = {}
     for word in words:
-        if word.startswith(f"{TARGET}."):
+        if word.lstrip("+~").startswith(f"{TARGET}."):
             target.append(word)
         elif match := _BRACKET.fullmatch(word):
             name, low, high = match.groups()
@@ -69,7 +72,9 @@ def sorted_words(words: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, 
                 )
             brackets[name] = (low, high)
         elif _ALMOST.fullmatch(word):
-            raise ValidationError(Sentence(_FORM), "as in drift.relative_drift=0..0.5", value=word)
+            dots = _THREE_DOTS.fullmatch(word)
+            remedy = "write {0}={1}..{2} or {0}={1}..0.{2}".format(*dots.groups()) if dots else _EXAMPLE
+            raise ValidationError(Sentence(_FORM), remedy, value=word)
         else:
             rest.append(word)
     if not brackets:

@@ -46,9 +46,11 @@ from rramsweep.cli.planning import given_by, variants
 from rramsweep.cli.signals import ended_by
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.files import write_atomic
+from rramsweep.intervals import T
 from rramsweep.reporting.budget_findings import HEADINGS, budget_findings, cells, target_words
 from rramsweep.reporting.budget_plot import height_of, plot_budget
 from rramsweep.reporting.report import save_figure
+from rramsweep.reporting.style import caption
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import Scale
 from rramsweep.simulation.shard import Work, choose_executions, run_shard
@@ -60,6 +62,9 @@ from rramsweep.study.stopping import Fixed
 from rramsweep.study.store import Store, select
 
 TABLE_FILE, PARQUET_FILE, LEVELS_FILE, FIGURE_FILE = "budget.csv", "budget.parquet", "levels.csv", "budget.png"
+
+# Numbers of a text, without those in names (`fc1`).
+_NUMBERS = re.compile(r"(?<![\w.])[0-9][0-9.]*(?:e[-+]?[0-9]+)?\b")
 
 # Name of the search over the factor by which all parameters are scaled together.
 _FACTOR = "factor"
@@ -77,6 +82,7 @@ class Request:
         points: of each parameter, by level.
         words: overrides of the point as configured.
         draws: chips may differ.
+        errors: parameters without a bracket that act, as `NAME=VALUE UNIT`.
     """
 
     plan: Plan
@@ -86,6 +92,7 @@ class Request:
     points: Mapping[str, Mapping[float, Point]]
     words: Sequence[str]
     draws: bool
+    errors: Sequence[str]
 
     @property
     def seeds(self) -> list[int]:
@@ -116,14 +123,13 @@ class Request:
     @property
     def today(self) -> dict[str, float | None]:
         """Level of each parameter as configured; None where that is no number."""
-        values = {name: self.base.params.get(name) for name in self.brackets}
-        return {name: value if _is_number(value) else None for name, value in values.items()}
+        return {name: _level(self.base, name) for name in self.brackets}
 
     @property
     def notes(self) -> list[str]:
         """Sentences on the points."""
         one = "nothing is drawn at random, so every chip is the same one, and one stands for all"
-        return [*self.workbench.notes, *([] if self.draws else [one])]
+        return [*_alike(self.workbench.notes), *([] if self.draws else [one])]
 
 
 # Runs one round: the plan of what is wanted, and the trials that the store lacks.
@@ -143,8 +149,9 @@ def budget(overrides: Sequence[str]) -> pd.DataFrame:
     Returns:
         A row for each parameter, see `rramsweep.analysis.budget.budget_table`. `attrs` hold `findings` (the sentences
         of the command), `target_yield`, `target_drop`, `digital_score`, `levels` (`{parameter: {seed: level}}`, null
-        where a chip fails at the harmless end), `violations` (`{parameter: [seed, ...]}`), and `joint`: null, or where
-        no parameter alone reaches the target `factor`, `status` and `levels` of all of them scaled together.
+        where a chip fails at the harmless end), `violations` (`{parameter: [seed, ...]}`), `errors` (parameters without
+        a bracket that act), and `joint`: null, or where no parameter alone reaches the target `factor`, `status`,
+        `levels`, `peak` and `passing_peak` of all of them scaled together.
 
     Raises:
         ValueError: a target or bracket that is none, a parameter that nothing reads, too few chips for the target, or
@@ -222,7 +229,7 @@ def write(table: pd.DataFrame, folder: Path) -> None:
     write_atomic(folder / LEVELS_FILE, frames.csv(levels))
     figure = Figure(figsize=(3.5, height_of(table)), layout="constrained")
     FigureCanvasAgg(figure)
-    plot_budget(table, figure.subplots())
+    caption(plot_budget(table, figure.subplots()), draw=True)
     save_figure(figure, folder / FIGURE_FILE)
 
 
@@ -262,8 +269,20 @@ def _request(words: Sequence[str]) -> Request:
     cfg = loader().load_configuration(CONFIG_NAME, list(rest), RunMode.RUN, from_shell=False)
     refuse_axes(cfg.hydra.sweeper)
     config = container(cfg)
-    plan, workbench = point_plan(config, choices(cfg), rest, "rramsweep.budget", allowed(config, rest))
+    chosen = choices(cfg)
+    if chosen["cost"] != "none":
+        raise ValidationError(
+            "must be none, since a budget is of scores alone", "give cost=none", value=chosen["cost"], slot="cost"
+        )
+    plan, workbench = point_plan(config, chosen, rest, "rramsweep.budget", allowed(config, rest))
     settings = plan.settings
+    if settings.interval != T:
+        raise ValidationError(
+            f"must be {T}, since a budget has no interval of a mean: its bound on the yield is exact",
+            f"give interval={T} or leave it out",
+            value=settings.interval,
+            parameter="interval",
+        )
     if not isinstance(settings.stopping, Fixed):
         raise ValidationError(
             "must be fixed, since every level takes the same chips", "leave it out and give chips=N", slot="stopping"
@@ -272,6 +291,7 @@ def _request(words: Sequence[str]) -> Request:
     brackets, points = {}, {}
     for name, texts in ends.items():
         brackets[name], points[name] = _levels(name, texts, rest, workbench)
+        _check_holds(brackets[name], _level(plan.points[0], name))
     everything = [plan.points[0], *(point for levels in points.values() for point in levels.values())]
     limits.POINTS.check(len(everything), "points", remedy="give fewer brackets")
     settings.check_units(point.params for point in everything)
@@ -284,7 +304,34 @@ def _request(words: Sequence[str]) -> Request:
         target.check_chips(len(plan.seeds[0]))
     choose_executions(plan, Store(Path(settings.store)), workbench, keep=False)
     _check_met_by_ideal(target, plan.points[0], brackets, workbench)
-    return Request(plan, workbench, target, brackets, points, rest, draws)
+    errors = list(factors.held_fixed([plan.points[0]], brackets, workbench).values())
+    return Request(plan, workbench, target, brackets, points, rest, draws, errors)
+
+
+def _check_holds(bracket: Bracket, today: float | None) -> None:
+    """Check that a bracket holds the level as configured, beyond which a search would say nothing of it.
+
+    Raises:
+        ValidationError: says the bracket that does.
+    """
+    if today is not None and not bracket.low <= today <= bracket.high:
+        raise ValidationError(
+            f"must have a bracket that holds today's {today:.12g}",
+            f"give {bracket.parameter}={min(bracket.low, today):.12g}..{max(bracket.high, today):.12g}",
+            shown=f"{bracket.low:.12g}..{bracket.high:.12g}",
+            parameter=bracket.parameter,
+        )
+
+
+def _alike(notes: Iterable[str]) -> list[str]:
+    """Notes of which those that differ in their numbers alone, as levels of one parameter bring them, are one."""
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        found.setdefault(_NUMBERS.sub("#", note), []).append(note)
+    return [
+        first + (f" (and {len(more)} more such note{'s' * (len(more) > 1)}, with other numbers)" if more else "")
+        for first, *more in found.values()
+    ]
 
 
 def _levels(
@@ -352,7 +399,8 @@ def _searched(request: Request, execute: Round) -> pd.DataFrame:
     runner.search(searches, request.points)
     table = budget_table(searches, today, passing, rank, estimated_rank(n, request.share))
     joint = None
-    if len(table) > 1 and not passes_target(n, passing, rank) and (table["status"] == NONE).all():
+    reached = [passes_target(n, most, rank) for most in table["passing_peak"]]
+    if len(table) > 1 and (table["status"] == NONE).all() and not (passes_target(n, passing, rank) or any(reached)):
         joint = _joint(request, searches, runner)
     target = request.target
     table.attrs = {
@@ -365,6 +413,7 @@ def _searched(request: Request, execute: Round) -> pd.DataFrame:
             name: {seed: search.tolerance(seed)[0] for seed in search.seeds} for name, search in searches.items()
         },
         "violations": {name: found for name, search in searches.items() if (found := search.violations())},
+        "errors": list(request.errors),
         "joint": joint,
     }
     table.attrs["findings"] = budget_findings(table)
@@ -380,7 +429,7 @@ def _joint(request: Request, searches: Mapping[str, Search], runner: _Runner) ->
 
     today = {name: level for name, level in today.items() if levels_at(0.0)[name] != level}
     if not today:
-        return {"factor": None, "status": NONE, "levels": {}, "passing_best": 0}
+        return {"factor": None, "status": NONE, "levels": {}, "peak": None, "passing_peak": 0}
     factor = Bracket(_FACTOR, 0.0, 1.0)
     at = variants(request.words, levels_at(1.0))
     points = dict(
@@ -389,8 +438,9 @@ def _joint(request: Request, searches: Mapping[str, Search], runner: _Runner) ->
     search = Search(factor, request.seeds, helps=False)
     runner.search({_FACTOR: search}, {_FACTOR: points})
     status, level = search.ordered(request.rank)
-    levels = levels_at(0.0 if level is None else level)
-    return {"factor": level, "status": status, "levels": levels, "passing_best": search.passing(0.0)}
+    peak, passing = search.peak
+    levels = levels_at(peak if level is None else level)
+    return {"factor": level, "status": status, "levels": levels, "peak": peak, "passing_peak": passing}
 
 
 class _Runner:
@@ -446,6 +496,11 @@ class _Runner:
         for point_id, seed, passes, lost in zip(frame["point_id"], frame["seed"], good, loss, strict=True):
             found.setdefault(point_id, {})[int(seed)] = (bool(passes), float(lost))
         return found
+
+
+def _level(point: Point, name: str) -> float | None:
+    value = point.params.get(name)
+    return value if _is_number(value) else None
 
 
 def _is_number(value: object) -> bool:

@@ -74,30 +74,38 @@ def budget_findings(table: pd.DataFrame) -> list[str]:
         table: of `rramsweep.analysis.budget.budget_table`, with the attrs of `rramsweep.budget` but the findings.
     """
     n, passing, rank = int(table["n"].iloc[0]), int(table["passing_today"].iloc[0]), table.attrs["rank"]
-    share = percent(table.attrs["target_yield"], significant=4)
+    target = f"the target of {percent(table.attrs['target_yield'], significant=4)} %"
     head = f"{passing} of {n} chips pass as configured"
-    alone = table[table["status"] != NONE]
+    rows = table.to_dict("records")
+    alone = [row for row in rows if row["status"] != NONE]
+    # Of these the harmless end is not the best level.
+    peaks = [row for row in rows if row["status"] == NONE and passes_target(n, row["passing_peak"], rank)]
+    ways = [f"{row['parameter']} at {tolerated_text(row)} {_now(row)}" for row in alone]
+    inside = [f"{row['parameter']} is not monotonic: {_at_peak(row)}, so sweep it about that level" for row in peaks]
     if passes_target(n, passing, rank):
-        first = table.to_dict("records")[0]
-        least = f"least room has {first['parameter']}, tolerated {tolerated_text(first)} {_now(first)}"
-        sentences = [f"the target of {share} % is met: {head}; {least}"]
-    elif len(alone):
-        ways = [f"{row['parameter']} at {tolerated_text(row)} {_now(row)}" for row in alone.to_dict("records")]
+        first = next(iter(alone or rows))
+        of = f"{first['parameter']}:" if math.isnan(first["margin"]) else f"least room has {first['parameter']},"
+        least = f"{of} tolerated {tolerated_text(first)} {_now(first)}"
+        sentences = ["; ".join([f"{target} is met: {head}", *inside, *([least] if first not in peaks else [])])]
+    elif alone:
         one = "one parameter alone reaches it" if len(ways) == 1 else f"any of {len(ways)} parameters reaches it alone"
-        sentences = [f"the target of {share} % is not met ({head}), but {one}: {_listed(ways)}"]
+        sentences = ["; ".join([f"{target} is not met ({head}), but {one}: {_listed(ways)}", *inside])]
+    elif peaks:
+        sentences = [f"{target} is not met ({head}), but some level reaches it: {'; '.join(inside)}"]
     else:
-        sentences = [_none_alone(table, f"the target of {share} %", head)]
+        sentences = [_none_alone(table, target, head)]
     tried = table[table["violations"] > 0]
     for row in tried.to_dict("records"):
         name, seeds = row["parameter"], table.attrs["violations"][row["parameter"]]
         sentences.append(
             f"not monotonic: {len(seeds)} of {n} chips pass at a level of {name} that is worse than one they fail at "
             f"(seed {_listed(map(str, seeds))}); for these the first level that they fail at counts"
+            + (f"; {_at_peak(row)}, more than at its harmless end" if row["passing_peak"] > row["passing_best"] else "")
         )
     sentences.append(
         f"tolerated: the level of chip {rank} from the worst of {n}, all else as configured, each parameter by itself; "
-        "estimate: what the share of these very chips tolerates; margin: tolerated over today, of LSBs for bits; at "
-        "best: chips that pass with this parameter alone at its harmless end"
+        "estimate: what the share of these very chips tolerates; margin: tolerated over today, of LSBs for bits, - "
+        "where not known; at best: chips that pass with this parameter alone at its harmless end"
     )
     return sentences
 
@@ -106,26 +114,41 @@ def _none_alone(table: pd.DataFrame, target: str, head: str) -> str:
     joint = table.attrs["joint"]
     if joint is None:
         row = table.to_dict("records")[0]
-        end = row["high"] if row["larger"] == "helps" else row["low"]
+        limits = "something else limits"
+        if row["passing_peak"] > row["passing_best"]:
+            limits = "it is not monotonic: sweep it about that level, or something else limits"
         return (
-            f"{row['parameter']} alone does not reach {target} ({head}): even at {level_text(row['parameter'], end)} "
-            f"{row['passing_best']} of {row['n']} do, so other errors must shrink too: give brackets to these"
+            f"{row['parameter']} alone does not reach {target} ({head}) at any level that was tried: at best "
+            f"{_at_peak(row)}, so {limits}, {_others(table)}"
         )
     begin = f"no single parameter reaches {target} with the others as they are ({head})"
-    if joint["factor"] is None:
-        many = f"all {len(table)} together with every error at its harmless end neither" if joint["levels"] else ""
-        passes = f": {joint['passing_best']} of {table['n'].iloc[0]} pass there" if many else ""
-        return (
-            f"{begin}, and {many or 'none has an error today that could be scaled'}{passes}, so something else limits"
-        )
+    if not joint["levels"]:
+        return f"{begin}, and none has an error today that could be scaled, so something else limits, {_others(table)}"
     now = table.set_index("parameter")["today"]
-    levels = [
+    levels = ", ".join(
         f"{name} {level_text(name, now[name])} -> {level_text(name, float(level))}"
         for name, level in joint["levels"].items()
-    ]
-    return (
-        f"{begin}, but all together do with errors of {float(joint['factor']):.4g} times today's: {', '.join(levels)}"
     )
+    if joint["factor"] is None:
+        passing, n = joint["passing_peak"], table["n"].iloc[0]
+        at = f"{passing} of {n} chips pass with errors of {joint['peak']:.4g} times today's"
+        if passes_target(n, passing, table.attrs["rank"]):
+            return f"{begin}, but all together do though they are not monotonic: {at}, so sweep about {levels}"
+        return f"{begin}, nor do all {len(table)} together: at best {at}, so something else limits, {_others(table)}"
+    return f"{begin}, but all together do with errors of {float(joint['factor']):.4g} times today's: {levels}"
+
+
+def _at_peak(row: Row) -> str:
+    """How many chips pass at the best level that was tried: `30 of 30 chips pass at 99`."""
+    return f"{row['passing_peak']} of {row['n']} chips pass at {level_text(row['parameter'], row['peak'])}"
+
+
+def _others(table: pd.DataFrame) -> str:
+    """The errors that a budget has no bracket of, and what to do about them."""
+    errors = table.attrs["errors"]
+    if not errors:
+        return "though no other error acts: choose another device, mapping or network"
+    return f"perhaps what stays as it is: {_listed(errors)}; give a bracket to {'it' if len(errors) == 1 else 'these'}"
 
 
 def _margin(row: Row) -> str:

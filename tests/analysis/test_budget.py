@@ -22,7 +22,8 @@ from rramsweep.analysis.budget import (
     size,
     tolerated_rank,
 )
-from rramsweep.analysis.target import Target
+from rramsweep.analysis.target import Target, split_target
+from rramsweep.errors import ValidationError
 from rramsweep.intervals import share_bound
 
 DRIFT = Bracket("drift.relative_drift", 0.0, 0.5)
@@ -188,11 +189,11 @@ def test_a_chip_that_passes_beyond_a_failure_is_reported_and_the_first_failure_c
         return at <= 0.45 if seed else at <= 0.45 and not low < at < high
 
     search, _ = searched(DRIFT, passes, [0, 1], helps=False, today=today)
-    if level is None:  # nothing more is computed of it
-        assert search.tolerance(0) == (None, 0.0)
-        assert search.violations() == []
-        return
     assert search.violations() == [0]
+    if level is None:
+        assert search.tolerance(0) == (None, 0.0)
+        assert search.peak == (0.125, 2)
+        return
     assert search.tolerance(0)[0] == level
     assert search.tolerance(1)[0] == 0.4453125
 
@@ -211,7 +212,7 @@ def test_todays_level_counts_only_inside_the_bracket():
         ("adc.bits", 8, True, 2.0**-8),
         ("device.levels", 17, True, 1 / 16),
         ("device.levels", 1, True, None),
-        ("mapping.copies", 4, True, 0.25),
+        ("mapping.copies", 4, True, None),
         ("a.b", -1.0, False, None),
     ],
 )
@@ -237,6 +238,75 @@ def test_the_size_of_an_error(parameter, level, helps, expected):
 )
 def test_errors_scaled_by_a_factor(bracket, today, helps, factor, expected):
     assert scaled(bracket, today, helps, factor) == expected
+
+
+@pytest.mark.parametrize("parameter", ["adc.bits", "device.levels", "mapping.copies", "device.g_max_uS", "a.rows"])
+@pytest.mark.parametrize("helps", [True, False])
+def test_an_error_is_scaled_exactly_where_its_size_is_known(parameter, helps):
+    known = size(parameter, 8, helps) is not None
+    assert (scaled(Bracket(parameter, 2, 99, True), 8, helps, 0.5) != 8) is known
+
+
+@pytest.mark.parametrize("level", [0.25, 0.5, 0.75, 1 / 64])
+@pytest.mark.parametrize("dead", [1, 10, 30])
+def test_chips_that_pass_strictly_inside_alone_are_found(level, dead):
+    """Of 30 chips so many fail at the harmless end; at the quarters and next to that end the others are tried too."""
+    bracket = Bracket("mapping.percentile", 0.0, 1.0)
+
+    def passes(seed, at):
+        return abs(at - level) < 0.01 or (seed >= dead and at < level)
+
+    search, rounds = searched(bracket, passes, range(30), helps=False)
+    assert rounds <= 7
+    assert search.peak == (level, 30)
+    assert search.violations() == list(range(dead))
+    assert search.ordered(1) == (NONE, None)
+    (row,) = budget_table({"mapping.percentile": search}, {"mapping.percentile": 0.9}, 0, 1, 4).to_dict("records")
+    assert (row["peak"], row["passing_peak"], row["violations"]) == (level, 30, dead)
+    assert math.isnan(row["margin"])
+
+
+def test_few_levels_are_computed_of_chips_that_pass_nowhere():
+    tried = []
+
+    def passes(seed, at):
+        tried.append((seed, at))
+        return False
+
+    search, rounds = searched(DRIFT, passes, range(30), helps=False)
+    assert rounds == 2
+    assert len(tried) == len(set(tried)) == 30 * 6
+    assert search.peak == (0.0, 0)
+    assert search.violations() == []
+
+
+def test_rows_that_reach_the_target_stand_before_those_that_do_not():
+    def row(name, passes, helps=False):
+        return searched(Bracket(name, 0.0, 1.0), lambda _, level: passes(level), range(10), helps)[0]
+
+    searches = {
+        "a.never": row("a.never", lambda _: False),
+        "a.inside": row("a.inside", lambda level: level == 0.5),
+        "device.g_max_uS": row("device.g_max_uS", lambda level: level > 0.5, helps=True),
+        "a.alone": row("a.alone", lambda level: level < 0.5),
+    }
+    table = budget_table(searches, dict.fromkeys(searches, 0.8), 0, 1, 2)
+    assert list(table["parameter"]) == ["a.alone", "device.g_max_uS", "a.inside", "a.never"]
+    assert list(table["margin"].isna()) == [False, True, True, False]
+    assert "reached" not in table
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["target.yield=0.9", "target.yield=0.5"], "target.yield must be given once, got 0.9 and 0.5: leave one out"),
+        (["+target.drop=0.1", "a=1", "target.drop=0.1"], "target.drop must be given once, got 0.1 and 0.1: leave one"),
+    ],
+)
+def test_a_part_of_a_target_is_given_once(words, message):
+    with pytest.raises(ValidationError) as error:
+        split_target(words)
+    assert message in str(error.value)
 
 
 def table_of(tolerances, today, passing_today, rank=1):

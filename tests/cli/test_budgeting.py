@@ -10,9 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 
 import rramsweep as rs
-from rramsweep.analysis.budget import tolerated_rank
+from rramsweep.analysis.budget import Bracket, Search, budget_table, tolerated_rank
 from rramsweep.cli import budgeting
 from rramsweep.cli.main import main
+from rramsweep.cli.overrides import one_line
+from rramsweep.reporting.budget_findings import budget_findings
 from rramsweep.scale import Scale
 from rramsweep.simulation import passes, shard
 from rramsweep.simulation.trial import failure
@@ -157,6 +159,26 @@ def test_chips_that_are_all_the_same_are_one(workdir):
         ([*HALF, "drift.relative_drift=0..1.5"], "drift.relative_drift must lie in 0..1"),
         ([*HALF, "drift.relative_drift=0..high"], "a bracket is PARAMETER=LOW..HIGH, two numbers"),
         ([*HALF, "t_s=1h..1d"], "a bracket is PARAMETER=LOW..HIGH, two numbers"),
+        (
+            [*HALF, "drift.relative_drift=0.4..0.5"],
+            "drift.relative_drift must have a bracket that holds today's 0, got 0.4..0.5: give "
+            "drift.relative_drift=0..0.5",
+        ),
+        (
+            [*HALF, "drift.relative_drift=0.2", "drift.relative_drift=0..0.1"],
+            "holds today's 0.2, got 0..0.1: give drift.relative_drift=0..0.2",
+        ),
+        ([*HALF, "tile=crossbar", "adc=uniform", "adc.bits=9..12"], "holds today's 8, got 9..12: give adc.bits=8..12"),
+        (
+            [*HALF, "drift.relative_drift=0...5"],
+            "got 'drift.relative_drift=0...5': write drift.relative_drift=0..5 or drift.relative_drift=0..0.5",
+        ),
+        ([*HALF, "drift.relative_drift=.1...5"], "write drift.relative_drift=.1..5 or drift.relative_drift=.1..0.5"),
+        ([*HALF, "drift.relative_drift=0....5"], "a bracket is PARAMETER=LOW..HIGH, two numbers"),
+        ([*HALF, "target.yield=0.9", DRIFT], "target.yield must be given once, got 0.5 and 0.9: leave one out"),
+        ([*HALF, "+target.yield=0.9", DRIFT], "target.yield must be given once, got 0.5 and 0.9: leave one out"),
+        ([*HALF, "interval=anytime", DRIFT], "interval must be t, since a budget has no interval of a mean"),
+        ([*HALF, "cost=published", DRIFT], "cost must be none, since a budget is of scores alone, got 'published'"),
         ([*HALF, DRIFT, DRIFT], "drift.relative_drift must have one bracket, got 0..0.5 and 0..0.5: leave one out"),
         ([*HALF, "drift.relative_drift=0,0.1", DRIFT], "budget takes a bracket, PARAMETER=LOW..HIGH"),
         ([*HALF, "drift=ideal", DRIFT], "drift.relative_drift is not there to be set, because it is a parameter of"),
@@ -214,9 +236,90 @@ def test_a_failed_chip_ends_the_budget_in_one_line(workdir, monkeypatch):
 def test_a_single_parameter_that_does_not_suffice_says_so(workdir):
     table = rs.budget([*POINT, *HALF, *DEAD, DRIFT])
     assert table.attrs["joint"] is None
-    assert table.attrs["findings"][0].startswith("drift.relative_drift alone does not reach the target of 50 % (0 of 5")
+    first = table.attrs["findings"][0]
+    assert first.startswith("drift.relative_drift alone does not reach the target of 50 % (0 of 5")
+    assert "at any level that was tried: at best 0 of 5 chips pass at 0, so something else limits" in first
+    assert first.endswith("perhaps what stays as it is: programming.alpha_ind=0.3; give a bracket to it")
     assert np.isnan(table["tolerated"][0])
     assert table["margin"][0] == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_where_not_even_all_together_suffice_what_stays_is_named(workdir):
+    table = rs.budget([*POINT, *HALF, *DEAD, DRIFT, "device.g_max_uS=50..150"])
+    first = table.attrs["findings"][0]
+    assert first.startswith("no single parameter reaches the target of 50 %")
+    assert first.endswith(
+        "so something else limits, perhaps what stays as it is: programming.alpha_ind=0.3; give a bracket to it"
+    )
+    assert " 0 0 " not in first
+
+
+def searches_of(**passes):
+    """A finished budget of ten chips, all passing where `passes(level)` is true, and none as configured."""
+    searches = {}
+    for name, good in passes.items():
+        search = searches[f"a.{name}"] = Search(Bracket(f"a.{name}", 0.0, 1.0), range(10), helps=False)
+        while wanted := search.wanted():
+            for level, chips in wanted.items():
+                for seed in chips:
+                    search.observe(level, seed, good(level), level)
+    return searches
+
+
+def findings_of(searches, today, passing, joint=None):
+    table = budget_table(searches, dict.fromkeys(searches, today), passing, 1, 2)
+    violations = {name: search.violations() for name, search in searches.items()}
+    table.attrs = {"rank": 1, "target_yield": 0.7, "violations": violations, "joint": joint, "errors": []}
+    return budget_findings(table)
+
+
+@pytest.mark.parametrize("passing", [0, 10])
+@pytest.mark.parametrize("level", [0.25, 0.5, 0.75, 1 / 64])
+def test_a_level_inside_that_reaches_the_target_is_in_the_first_sentence(level, passing):
+    first, second, *_ = findings_of(searches_of(x=lambda at: at == level), 0.9, passing)
+    assert f"a.x is not monotonic: 10 of 10 chips pass at {level:.8g}, so sweep it about that level" in first
+    assert first.startswith("the target of 70 % is met" if passing else "the target of 70 % is not met")
+    assert "does not reach" not in first
+    assert "not even" not in first
+    assert second.startswith("not monotonic: 10 of 10 chips pass at a level of a.x that is worse than one they fail at")
+    assert second.endswith(f"; 10 of 10 chips pass at {level:.8g}, more than at its harmless end")
+
+
+def test_all_together_may_be_not_monotonic_either():
+    joint = {"factor": None, "levels": {"a.x": 0.4, "a.y": 0.4}, "peak": 0.5, "passing_peak": 10}
+    first, *_ = findings_of(searches_of(x=lambda _: False, y=lambda _: False), 0.8, 0, joint)
+    assert first.endswith(
+        "but all together do though they are not monotonic: 10 of 10 chips pass with errors of 0.5 times today's, so "
+        "sweep about a.x 0.8 -> 0.4, a.y 0.8 -> 0.4"
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_notes_that_differ_in_numbers_alone_are_one(workdir):
+    words = [*POINT, *HALF, "device.step_uS=null", "device.levels=2..64", "programming=gaussian"]
+    with one_line():
+        notes = budgeting._request(words).notes
+    (note,) = [note for note in notes if "levels under mapping" in note]
+    assert note.startswith("device=generic of 2 levels")
+    assert note.endswith(" (and 4 more such notes, with other numbers)")
+    assert budgeting._alike(["fc1 at 2", "fc2 at 2", "fc1 at 3.5e-3"]) == [
+        "fc1 at 2 (and 1 more such note, with other numbers)",
+        "fc2 at 2",
+    ]
+
+
+def test_the_figure_that_the_command_writes_shows_its_caption(workdir, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(budgeting, "save_figure", lambda figure, _: drawn.extend(figure.axes[0].texts))
+    table = plotted(levels={"adc.bits": {0: 6}})
+    budgeting.write(table, Path("out"))
+    (text,) = [text for text in drawn if text.get_gid() == "caption"]
+    assert text.get_visible()
+    words = " ".join(text.get_text().split())
+    assert all(part in words for part in ("90 % of chips", "at 95 % confidence", "29 chips"))
+    ax = rs.plot_budget(table, Figure().subplots())
+    assert not any(text.get_visible() for text in ax.texts if text.get_gid() == "caption")
 
 
 def plotted(**changes):
