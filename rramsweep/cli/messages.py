@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from rramsweep.analysis.target import TARGET
 from rramsweep.cli.catalog import CATALOG, LAUNCHER, Catalog
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.groups import GROUPS, POINT_KEYS, SETTERS
@@ -25,6 +24,9 @@ OVERRIDE_FORM = "an override is NAME=VALUE without blanks"
 
 # Verb, and the group of the settings that it alone has.
 TRAINING = "finetune"
+
+# Beginning of the names of a target: as in `analysis.target`, which needs numpy.
+_TARGET = "target"
 
 # Devices that a message names.
 DEVICES = 2
@@ -191,7 +193,7 @@ def refuse_target(words: Sequence[str]) -> None:
         ValidationError: names it.
     """
     for i in positions(words):
-        if re.split(r"[.=@]", words[i].lstrip("+~"), maxsplit=1)[0] == TARGET:
+        if re.split(r"[.=@]", words[i].lstrip("+~"), maxsplit=1)[0] == _TARGET:
             raise ValidationError(
                 Sentence("a target is of `rramsweep budget` and `rramsweep sensitivity` alone"),
                 "leave it out, or give yield_drop=DROP for the yield of a sweep",
