@@ -13,6 +13,7 @@ from rramsweep.analysis.layer_table import LAYER
 from rramsweep.analysis.schema import METRIC
 from rramsweep.analysis.summary import good_chips, losses, moments
 from rramsweep.analysis.target import Target
+from rramsweep.errors import Sentence, ValidationError
 from rramsweep.intervals import share_bound
 from rramsweep.scale import HIGHER
 
@@ -113,7 +114,7 @@ def _worse(compared: pd.DataFrame, higher: bool) -> dict[str, dict[str, Any]]:
 
 
 def judged(chips: pd.DataFrame, target: Target, limit: float) -> dict[str, Any]:
-    """Hold the finished chips of one point to a target.
+    """Hold the chips of one point to a target, each of which must have finished: a chip that failed is not good.
 
     Args:
         chips: rows of a results frame, of one point.
@@ -123,8 +124,20 @@ def judged(chips: pd.DataFrame, target: Target, limit: float) -> dict[str, Any]:
     Returns:
         `n`; `loss_mean`, `loss_low`, `loss_high` with the 95 % t interval; `good_share` and `yield_bound`, its exact
         lower 95 % bound; and `met`.
+
+    Raises:
+        ValidationError: a chip failed.
     """
-    ok = chips[chips["status"] == "ok"].drop_duplicates("seed")
+    bad = chips[chips["status"] != "ok"]
+    if len(bad):
+        raise ValidationError(
+            Sentence(
+                f"every chip that is held to a target must finish, but {len(bad)} of {len(chips)} failed, most often "
+                f"with {bad['error'].value_counts().index[0]!r}"
+            ),
+            "correct the cause, then add retry_failed=true",
+        )
+    ok = chips.drop_duplicates("seed")
     n, group = np.array([len(ok)]), np.zeros(len(ok), dtype=np.int64)
     higher = ok[HIGHER].to_numpy(dtype=bool)
     loss = {end: float(moments(losses(ok, higher), group, n)[end][0]) for end in _ENDS}
@@ -135,7 +148,7 @@ def judged(chips: pd.DataFrame, target: Target, limit: float) -> dict[str, Any]:
     return {
         "n": len(ok),
         **{f"loss_{end}": value for end, value in loss.items()},
-        "good_share": float(good[0] / len(ok)) if len(ok) else np.nan,
+        "good_share": float(good[0] / len(ok)),
         "yield_bound": bound,
         "met": bool(met),
     }

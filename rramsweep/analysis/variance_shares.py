@@ -81,8 +81,9 @@ def variance_shares(scores: Floats, parts: Sequence[Part]) -> pd.DataFrame:
         - ``chips``: pairs of finished chips
 
         Intervals are 2.5 and 97.5 % quantiles over `RESAMPLES` resamples of the chips (seed 0), NaN below `FEWEST`
-        chips. Shares are NaN where `has_spread` is false. ``attrs`` hold ``interaction``, ``interaction_low`` and
-        ``interaction_high``: 1 less the sum of the first orders of the stages, cut at 0.
+        chips and of a part that has all of the variance by definition. Shares are NaN where `has_spread` is false.
+        ``attrs`` hold ``interaction``, ``interaction_low`` and ``interaction_high``: 1 less the sum of the first orders
+        of the stages, cut at 0.
     """
     rows = []
     first_orders: list[_Share | None] = []
@@ -93,7 +94,10 @@ def variance_shares(scores: Floats, parts: Sequence[Part]) -> pd.DataFrame:
 
     for part in parts:
         if part.redrawn is None:
-            shares, both = dict.fromkeys((*FIRST_ORDER, *TOTAL), 1.0 if usable else np.nan), scores
+            whole, both = 1.0 if usable else np.nan, scores
+            shares = dict.fromkeys((*FIRST_ORDER, *TOTAL), np.nan) | {TOTAL[0]: whole}
+            if part.kind == STAGE:
+                shares[FIRST_ORDER[0]] = whole
         else:
             total = _interval(*TOTAL, share(part.redrawn))
             first_order = share(part.kept, True, float(np.fmin(1.0, total["high"])))

@@ -26,6 +26,9 @@ OVERRIDE_FORM = "an override is NAME=VALUE without blanks"
 # Verb, and the group of the settings that it alone has.
 TRAINING = "finetune"
 
+# Beginning of the names of a target: as in `analysis.target`, which needs numpy.
+_TARGET = "target"
+
 # Devices that a message names.
 DEVICES = 2
 
@@ -187,6 +190,24 @@ def refuse_training(words: Sequence[str]) -> None:
             )
 
 
+def refuse_target(words: Sequence[str]) -> None:
+    """Check that no target is given to what holds no chip to one.
+
+    Args:
+        words: of the command, without those of a target that it takes.
+
+    Raises:
+        ValidationError: names it.
+    """
+    for i in positions(words):
+        if re.split(r"[.=@]", words[i].lstrip("+~"), maxsplit=1)[0] == _TARGET:
+            raise ValidationError(
+                Sentence("a target is of `rramsweep budget` and `rramsweep sensitivity` alone"),
+                "leave it out, or give yield_drop=DROP for the yield of a sweep",
+                value=words[i],
+            )
+
+
 def positions(words: Sequence[str]) -> Iterator[int]:
     """Places of the words that are overrides: flags, and what follows one of Hydra's, are left to Hydra."""
     for i, word in enumerate(words):
@@ -239,6 +260,7 @@ def check_names(words: Sequence[str], catalog: Catalog = CATALOG) -> None:
     """
     refuse_torn(words)
     refuse_training(words)
+    refuse_target(words)
     given = _given(words)
     if given is None or _has_unknown_plugin():
         return

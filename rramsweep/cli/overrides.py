@@ -109,6 +109,7 @@ def check(words: Sequence[str], single: str = "", trains: bool = False) -> None:
     messages.refuse_torn(words)
     if not trains:
         messages.refuse_training(words)
+    messages.refuse_target(words)
     for word in (words[i] for i in positions(words)):
         try:
             (override,) = parse([word])

@@ -7,7 +7,6 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from rramsweep.cli.api import refuse_unheeded_settings
 from rramsweep.cli.composing import allowed, choices, compose, container, point_plan
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.messages import CommandError
-from rramsweep.cli.monitor import Monitor
+from rramsweep.cli.one_point import check_settings, compute_missing, new_folder, print_lines
 from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.signals import ended_by
 from rramsweep.errors import Sentence, ValidationError
@@ -36,17 +35,14 @@ from rramsweep.files import write_atomic
 from rramsweep.reporting.curves import of_what
 from rramsweep.reporting.report import results, save_figure
 from rramsweep.reporting.sensitivity_plot import height_for, plot_sensitivity
+from rramsweep.reporting.style import caption
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import Bound, Scale, percent
-from rramsweep.simulation.shard import Work, choose_executions, run_shard
-from rramsweep.simulation.workbench import Workbench
-from rramsweep.study.folders import OUTPUTS, check_can_be_folder
 from rramsweep.study.plan import Plan, Point
-from rramsweep.study.progress import ProgressFile
 from rramsweep.study.settings import Settings
-from rramsweep.study.stopping import Fixed
 from rramsweep.study.store import Store
 
+SENSITIVITY = "sensitivity"
 TABLE_FILE, STEPS_FILE, FIGURE_FILE = "sensitivity.csv", "digital_layers.csv", "sensitivity.png"
 
 # Named rule of the layers that a variant leaves digital, where rules stand beside it.
@@ -55,7 +51,7 @@ _RULE = "digital"
 # Between the names of layers that share one weight.
 _TIED = "+"
 
-_EXCLUDE = "analog.exclude="
+_EXCLUDE, _SEED = "analog.exclude=", "seed="
 _ENDS: tuple[Bound, ...] = ("low", "high")
 
 
@@ -79,13 +75,7 @@ class Variants:
         plan, self.workbench = point_plan(config, choices(cfg), overrides, "rramsweep.sensitivity", allow)
         refuse_unheeded_settings(plan)
         self.settings: Settings = plan.settings
-        if not isinstance(self.settings.stopping, Fixed):
-            raise ValidationError(
-                "must be fixed, since all sets of layers are compared on the same chips",
-                "leave it out and give chips=N",
-                shown="another rule",
-                parameter="stopping",
-            )
+        check_settings(self.settings, SENSITIVITY, "paired t")
         self.point, self.overrides = plan.points[0], list(overrides)
         self.notes = list(self.workbench.notes)
         self.sizes = {_TIED.join(size.layers): size for size in self.workbench.sizes(self.point)}
@@ -156,49 +146,30 @@ class Variants:
         name = list(change["layers"])[-1]
         return f"+analog.layers.{name}={{match:[{_listed(self._patterns(chosen))}],exclude:true}}"
 
-    def command(self, digital: Iterable[str]) -> str:
-        """The command that runs the point with these layers digital."""
-        override = self.override(digital)
-        words = [word for word in self.overrides if not (override and word.startswith(_EXCLUDE))]
-        return shlex.join(["rramsweep", *words, *([override] if override else [])])
+    def command(self, digital: Iterable[str], seed: int) -> str:
+        """The command that runs the point with these layers digital, on as many chips from a seed on."""
+        new = [word for word in (self.override(digital), f"{_SEED}{seed}") if word]
+        replaced = tuple(name for name in (_EXCLUDE, _SEED) if any(word.startswith(name) for word in new))
+        words = [word for word in self.overrides if not word.lstrip("+").startswith(replaced)]
+        return shlex.join(["rramsweep", *words, *new])
 
-    def chips(self, sets: Sequence[Iterable[str]], seeds: Sequence[int], folder: Path | None = None) -> pd.DataFrame:
+    def chips(self, sets: Sequence[Iterable[str]], seeds: Sequence[int], *, shown: bool = False) -> pd.DataFrame:
         """The chips of these sets of digital layers, those that the store lacks computed.
 
         Args:
             sets: of layers that are digital.
             seeds: of the chips.
-            folder: where progress is kept while they run; without one none is shown.
+            shown: with a progress bar.
         """
         points = list({point.point_id: point for point in map(self.point_of, sets)}.values())
         limits.TRIALS.check(len(points) * len(seeds), "trials", remedy="ask for fewer chips")
         plan = Plan(points, [seeds] * len(points), (), self.settings)
         store = Store(Path(self.settings.store))
-        work = Work(plan, store, self.settings.retry_failed)
-        if left := work.left():
-            store.prepare()
-            choose_executions(plan, store, self.workbench)
-            if folder is None:
-                run_shard(work, store, self.workbench)
-            else:
-                _run_shown(work, store, self.workbench, folder, left)
+        compute_missing(plan, store, self.workbench, shown=shown)
         frame = results(plan, store)
         bad = frame[frame["status"] == "failed"]
         self.failed |= dict(zip(zip(bad["point_id"], bad["seed"], strict=True), bad["error"], strict=True))
         return frame
-
-
-def _run_shown(work: Work, store: Store, workbench: Workbench, folder: Path, left: int) -> None:
-    """Run trials under a progress bar."""
-    progress = ProgressFile(folder, 0)
-    try:
-        with Monitor(folder, left):
-            try:
-                run_shard(work, store, workbench, progress)
-            finally:
-                progress.write()
-    finally:
-        ProgressFile.clear(folder)
 
 
 def _listed(patterns: Iterable[str]) -> str:
@@ -222,7 +193,7 @@ class Choice:
         target: to be met.
         limit: largest loss in the metric's unit.
         table: sensitivities of the layers.
-        folder: see `Variants.chips`.
+        shown: see `Variants.chips`.
         report: called with each step as it is measured.
     """
 
@@ -232,11 +203,12 @@ class Choice:
         target: Target,
         limit: float,
         table: pd.DataFrame,
-        folder: Path | None = None,
+        *,
+        shown: bool = False,
         report: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._variants, self._target, self._limit, self._table = variants, target, limit, table.set_index(LAYER)
-        self._folder, self._report = folder, report
+        self._shown, self._report = shown, report
         self._steps: dict[tuple[frozenset[str], int], dict[str, Any]] = {}
         self._seeds = variants.settings.seeds()
         # As many chips that no step was chosen on.
@@ -254,17 +226,18 @@ class Choice:
             The step on fresh chips, with `override`.
 
         Raises:
-            ValidationError: no set short of all reaches the target.
+            ValidationError: no set short of all reaches the target, or a chip failed.
         """
         every = list(self._table.index)
-        alone = [layer for layer in every if self._judged([one for one in every if one != layer], self._seeds)["met"]]
+        each = {layer: self._judged([one for one in every if one != layer], self._seeds) for layer in every}
+        alone = [layer for layer, outcome in each.items() if outcome["met"]]
         chosen = fewest_digital(every, alone, lambda digital: bool(self._measure(digital, self._seeds)["met"]))
         if chosen is None:
-            raise self._unreachable()
+            raise self._unreachable(each)
         return {**self._measure(chosen, self._fresh), "override": self._variants.override(chosen)}
 
     def _judged(self, digital: Sequence[str], seeds: range) -> dict[str, Any]:
-        return judged(self._variants.chips([digital], seeds, self._folder), self._target, self._limit)
+        return judged(self._variants.chips([digital], seeds, shown=self._shown), self._target, self._limit)
 
     def _measure(self, digital: Sequence[str], seeds: range) -> dict[str, Any]:
         """Hold a set of digital layers to the target.
@@ -283,16 +256,24 @@ class Choice:
                 self._report(self._steps[key])
         return self._steps[key]
 
-    def _unreachable(self) -> ValidationError:
-        best = self._table.sort_values("alone_mean", kind="stable").iloc[0]
-        scale = self._variants.scale
+    def _unreachable(self, alone: Mapping[str, Mapping[str, Any]]) -> ValidationError:
+        """Refusal of a target that no layer meets alone on the array, with what decides it of the nearest one."""
+        scale, by_yield = self._variants.scale, self._target.yield_ is not None
+
+        def missed(layer: str) -> tuple[float, float]:
+            outcome = alone[layer]
+            return (-outcome["yield_bound"] if by_yield else outcome["loss_high"], outcome["loss_mean"])
+
+        best = min(alone, key=missed)
+        outcome = f"has a {_yield(alone[best])}" if by_yield else f"loses {_loss(alone[best], 'loss', scale)}"
+        remedy = "give a larger target.drop, lower the errors of the cells, or give more chips"
         return ValidationError(
             Sentence(
-                f"a target must be one that a set of digital layers short of all meets, but even {best.name} alone on "
-                f"the array loses {_loss(best, 'alone', scale)} over chips {_span(self._seeds)}, against a target of "
+                f"a target must be one that a set of digital layers short of all meets, but even {best} alone on "
+                f"the array {outcome} over chips {_span(self._seeds)}, against a target of "
                 f"{self._target.words(self._limit, scale)}"
             ),
-            "give a larger target.drop, lower the errors of the cells, or give more chips",
+            remedy.replace(", lower", ", a smaller target.yield, lower") if by_yield else remedy,
         )
 
 
@@ -315,8 +296,8 @@ def sensitivity(overrides: Sequence[str]) -> pd.DataFrame:
         lists the sets that were measured on the way.
 
     Raises:
-        ValueError: several points, fewer than two layers, a target that no set of layers meets, or what `sweep`
-            refuses.
+        ValueError: several points, fewer than two layers, a target that no set of layers meets, a target and a chip
+            that failed, or what `sweep` refuses.
     """
     if isinstance(overrides, str):
         raise ValueError(f"sensitivity takes a list of overrides, got the string {overrides!r}: put it in brackets")
@@ -326,7 +307,7 @@ def sensitivity(overrides: Sequence[str]) -> pd.DataFrame:
         limit = _limit(variants, target)
     for note in variants.notes:
         warnings.warn(note, UserWarning, stacklevel=user_level())
-    table = _table(variants, None)
+    table = _table(variants)
     if target is not None:
         choice = Choice(variants, target, limit, table)
         chosen = choice.find()
@@ -349,15 +330,15 @@ def run(arguments: Sequence[str], target: Target | None, console: Console) -> No
     """
     variants = Variants(arguments)
     limit, settings = _limit(variants, target), variants.settings
-    folder = _new_folder(settings)
-    _print(
+    folder = new_folder(settings.name, SENSITIVITY)
+    print_lines(
         console,
         f"{settings.name}: {len(variants.sizes)} layers of {variants.point.choices['model']}, each alone on the array "
         f"and each alone digital, on the same {settings.chips} chips ({_span(settings.seeds())})",
         *(f"note: {note}" for note in variants.notes),
     )
     try:
-        table = _table(variants, folder)
+        table = _table(variants, shown=True)
         write(table, folder)
         show(table, console)
         if target is not None:
@@ -366,10 +347,8 @@ def run(arguments: Sequence[str], target: Target | None, console: Console) -> No
         words, code = ended_by(error)
         raise CommandError(f"{words}, with every finished chip kept: run the same command to go on", code) from error
     finally:
-        if any(folder.iterdir()):
-            _print(console, f"files: {folder}")
-        else:
-            folder.rmdir()
+        if folder.exists():
+            print_lines(console, f"files: {folder}")
     if variants.failed:
         raise CommandError(variants.failure)
 
@@ -384,10 +363,10 @@ def _limit(variants: Variants, target: Target | None) -> float:
     return target.limit(variants.scale, settings.yield_drop)
 
 
-def _table(point: Variants, folder: Path | None) -> pd.DataFrame:
+def _table(point: Variants, *, shown: bool = False) -> pd.DataFrame:
     """Sensitivities of the layers of a point."""
     sets = point.sets
-    rows = point.chips(list(sets.values()), point.settings.seeds(), folder)
+    rows = point.chips(list(sets.values()), point.settings.seeds(), shown=shown)
     ids = {name: point.point_of(digital).point_id for name, digital in sets.items()}
     for name, point_id in ids.items():
         own = rows[rows["point_id"] == point_id]
@@ -412,14 +391,14 @@ def _choose(
 
     def show_step(step: Mapping[str, Any]) -> None:
         which = "fresh chips" if step["fresh"] else "chips"
-        _print(
+        print_lines(
             console,
             f"{which} {step['seed_first']}..{step['seed_last']}, digital: {', '.join(step['digital']) or 'none'}: "
             f"{_outcome(step, target, scale)}",
         )
 
-    _print(console, f"target: {target.words(limit, scale)}")
-    choice = Choice(variants, target, limit, table, folder, show_step)
+    print_lines(console, f"target: {target.words(limit, scale)}")
+    choice = Choice(variants, target, limit, table, shown=True, report=show_step)
     try:
         found = choice.find()
     finally:
@@ -429,29 +408,30 @@ def _choose(
             write_atomic(folder / STEPS_FILE, frames.csv(steps))
     digital = found["digital"]
     if not digital:
-        _print(console, "no layer needs to be digital: all of them on the array meet the target")
+        print_lines(console, "no layer needs to be digital: all of them on the array meet the target")
     else:
         cells, macs = (percent(found[name], significant=3) for name in ("cells_share", "macs_share"))
-        _print(
+        print_lines(
             console,
             f"leave digital: {', '.join(digital)} ({len(digital)} of {len(table)} layers, by {found['override']}); "
             f"{macs} % of the multiplications with weights on the array leave it, and {cells} % of its cells",
         )
     confirmed = "confirm it" if found["met"] else "do not confirm it: give more chips, or a smaller target.drop"
-    _print(
+    print_lines(
         console,
         f"the choice was made on chips {_span(variants.settings.seeds())}; as many fresh ones, "
         f"{found['seed_first']}..{found['seed_last']}, {confirmed}",
-        f"run it: {variants.command(digital)}",
+        f"run it on these: {variants.command(digital, found['seed_first'])}",
     )
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write `sensitivity.csv` and `sensitivity.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / TABLE_FILE, frames.csv(table))
-    figure = Figure(figsize=(3.5, height_for(table)), layout="constrained")
+    figure = Figure(figsize=(3.5, height_for(table, caption=True)), layout="constrained")
     FigureCanvasAgg(figure)
-    plot_sensitivity(table, figure.subplots())
+    caption(plot_sensitivity(table, figure.subplots()), draw=True)
     save_figure(figure, folder / FIGURE_FILE)
 
 
@@ -461,7 +441,7 @@ def show(table: pd.DataFrame, console: Console) -> None:
     scale = Scale.of(first)
     unit = f" ({scale.distance})" if scale.distance else ""
     printed = Table(
-        title=f"loss of {scale.name}{unit}, mean with 95 % interval over {first['all_n']} chips {table.attrs['of']}",
+        title=f"loss of {scale.name}{unit}, mean with 95 % t interval over {first['all_n']} chips {table.attrs['of']}",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -476,7 +456,7 @@ def show(table: pd.DataFrame, console: Console) -> None:
         printed.add_row(row[LAYER], *texts, *shares)
     show_table(printed, console)
     total = scale.number(table["alone_mean"].sum())
-    _print(
+    print_lines(
         console,
         "rows are in the order of the mean of loss alone and gain; shares are of all cells, and of all multiplications "
         "with weights, that are on the array",
@@ -484,7 +464,7 @@ def show(table: pd.DataFrame, console: Console) -> None:
         f"losses of each alone add up to {total}",
     )
     if not ((table["alone_low"] > 0) | (table["gain_low"] > 0)).any():
-        _print(console, "no layer's loss is above 0 beyond its interval: more chips may tell the layers apart")
+        print_lines(console, "no layer's loss is above 0 beyond its interval: more chips may tell the layers apart")
 
 
 def _texts(row: Any, prefix: str, scale: Scale) -> tuple[str, str]:
@@ -500,30 +480,13 @@ def _loss(row: Any, prefix: str, scale: Scale) -> str:
 
 def _outcome(step: Mapping[str, Any], target: Target, scale: Scale) -> str:
     """A step in words."""
-    share = ""
-    if target.yield_ is not None:
-        bound = percent(step["yield_bound"], 1, "low")
-        share = f", yield {percent(step['good_share'])} % (at least {bound} %)"
+    share = "" if target.yield_ is None else f", {_yield(step)}"
     return f"loses {_loss(step, 'loss', scale)}{share}: {'met' if step['met'] else 'not met'}"
+
+
+def _yield(step: Mapping[str, Any]) -> str:
+    return f"yield of {percent(step['good_share'])} % (at least {percent(step['yield_bound'], 1, 'low')} %)"
 
 
 def _span(seeds: range) -> str:
     return f"{seeds[0]}..{seeds[-1]}"
-
-
-def _print(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
-
-
-def _new_folder(settings: Settings) -> Path:
-    """A new folder for the files of one command."""
-    root = Path(OUTPUTS) / settings.name / "sensitivity"
-    check_can_be_folder(root, f"the folder of name={settings.name}", "give another name")
-    folder = root / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    number = 2
-    while folder.exists():
-        folder = folder.with_name(f"{folder.name.partition('.')[0]}.{number}")
-        number += 1
-    folder.mkdir(parents=True)
-    return folder

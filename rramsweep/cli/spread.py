@@ -6,11 +6,9 @@ The hybrids of a point are points of their own, kept in the store, of which no o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -34,8 +32,9 @@ from rramsweep.analysis.variance_shares import (
     variance_shares,
 )
 from rramsweep.arguments import checked_arguments, user_level
+from rramsweep.cli.api import refuse_unheeded_settings
 from rramsweep.cli.messages import CommandError
-from rramsweep.cli.monitor import Monitor
+from rramsweep.cli.one_point import check_settings, compute_missing, new_folder, print_lines
 from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.planning import plan_of
 from rramsweep.cli.signals import ended_by
@@ -45,19 +44,21 @@ from rramsweep.files import write_atomic
 from rramsweep.intervals import Floats
 from rramsweep.reporting.report import results, save_figure
 from rramsweep.reporting.spread_plot import plot_spread
+from rramsweep.reporting.style import caption
 from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import Scale, percent
-from rramsweep.simulation.shard import Work, choose_executions, run_shard
+from rramsweep.simulation.shard import Work
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.plan import Plan, Point
-from rramsweep.study.progress import ProgressFile, Tally
-from rramsweep.study.stopping import Fixed
 from rramsweep.study.store import Store
 
+SPREAD = "spread"
 TABLE_FILE, FIGURE_FILE = "spread.csv", "spread_{}.png"
 
 # What the table may split the spread by.
 PARTS = (STAGE, LAYER)
+
+_BY = "by="
 
 # The row of draws that all layers share.
 _SHARED_WORDS = "all layers together"
@@ -108,7 +109,7 @@ def spread(overrides: Sequence[str], *, by: str | None = None) -> pd.DataFrame:
     for note in [*design.workbench.notes, *design.plan.settings.notes]:
         warnings.warn(note, UserWarning, stacklevel=user_level())
     store = Store(Path(design.plan.settings.store))
-    _compute(design, store)
+    compute_missing(design.plan, store, design.workbench)
     return _table(design, store)
 
 
@@ -118,35 +119,33 @@ def run(arguments: Sequence[str], console: Console) -> None:
     Raises:
         CommandError: ended by a signal; trials that were finished are kept.
     """
-    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("by=")]
-    design = _design([each for each in arguments if not each.startswith("by=")], given[-1] if given else None)
+    given = [argument for argument in arguments if argument.startswith(_BY)]
+    if len(given) > 1:
+        raise ValidationError("must be given once", "leave one out", shown=" and ".join(given), parameter="by")
+    by = given[0].removeprefix(_BY) if given else None
+    design = _design([each for each in arguments if each not in given], by)
     plan = design.plan
+    folder = new_folder(plan.settings.name, SPREAD)
     store = Store(Path(plan.settings.store))
     left = Work(plan, store, plan.settings.retry_failed).left()
     n_chips, n_points = len(plan.seeds[0]), len(plan.points)
-    console.print(
+    print_lines(
+        console,
         f"{n_chips} chips, each in {n_points} versions: {plan.n_trials} trials, in the store already "
         f"{plan.n_trials - left}",
-        soft_wrap=True,
+        *(f"note: {note}" for note in [*design.workbench.notes, *plan.settings.notes]),
     )
-    for note in [*design.workbench.notes, *plan.settings.notes]:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
     try:
-        if left:
-            with TemporaryDirectory() as watched, Monitor(Path(watched), left):
-                progress = ProgressFile(Path(watched), 0)
-                progress(_compute(design, store, progress))
-                progress.write()
+        compute_missing(plan, store, design.workbench, shown=True)
     except KeyboardInterrupt as error:
         words, code = ended_by(error)
         kept = plan.n_trials - Work(plan, store).left()
         line = f"{words}, with {kept} of {plan.n_trials} trials kept: run the same command to go on"
         raise CommandError(line, code) from error
     table = _table(design, store)
-    folder = Path("outputs") / "spread" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     _write(table, folder)
     _show(table, console)
-    console.print(f"files: {folder}", soft_wrap=True, markup=False)
+    print_lines(console, f"files: {folder}")
 
 
 def _design(words: Sequence[str], by: str | None) -> Design:
@@ -188,27 +187,12 @@ def _check(plan: Plan) -> None:
     settings = plan.settings
     if len(plan.points) > 1:
         raise ValidationError("must be one point", "give each axis one value", shown=f"{len(plan.points)} points")
-    if not isinstance(settings.stopping, Fixed):
-        raise ValidationError("must be fixed", "leave it out and give chips=N", shown="another rule", slot="stopping")
+    check_settings(settings, SPREAD, "bootstrap")
     if settings.chips < 2:
         raise ValidationError(
             "must be at least 2, since one chip has no spread", "give 50", value=settings.chips, parameter="chips"
         )
-    for name, default in (("preview", False), ("shards", 1)):
-        value = getattr(settings, name)
-        if value != default:
-            raise ValidationError(
-                "is of a sweep alone", f"add {name}={str(default).lower()}", value=value, parameter=name
-            )
-
-
-def _compute(design: Design, store: Store, report: Callable[[Tally], None] = lambda _: None) -> Tally:
-    work = Work(design.plan, store, design.plan.settings.retry_failed)
-    if not work.left():
-        return Tally()
-    store.prepare()
-    choose_executions(design.plan, store, design.workbench)
-    return run_shard(work, store, design.workbench, report)
+    refuse_unheeded_settings(plan)
 
 
 def _table(design: Design, store: Store) -> pd.DataFrame:
@@ -228,6 +212,8 @@ def _table(design: Design, store: Store) -> pd.DataFrame:
     parts = [Part(kind, name, of(redrawn), of(kept)) for kind, name, redrawn, kept in design.parts]
     # Draws that all layers share are rare: where none changes a score there are none.
     parts = [p for p in parts if p.name != SHARED or p.redrawn is None or not _agree(scores, p.redrawn)]
+    if len(layers := [p for p in parts if p.kind == LAYER]) == 1:
+        parts = [replace(p, redrawn=None) if p is layers[0] else p for p in parts]
     table = variance_shares(scores, parts)
     finished = scores[~np.isnan(scores)]
     mean, std = (float(finished.mean()) if len(finished) else np.nan), np.nan
@@ -268,7 +254,11 @@ def _notes(table: pd.DataFrame, scores: Floats, done: pd.DataFrame, n_failed: in
             f"scores differ by at most {_FEW_IMAGES} images, and shares are mostly of their rounding to whole ones: "
             "take more images, or metric=cross_entropy"
         )
-    if table["chips"].min() < FEWEST:
+    sole = [part for part in PARTS if (table["part"] == part).sum() == 1]
+    if sole:
+        which = " and ".join(f"one {part}" for part in sole)
+        notes.append(f"{which} alone draws at random: its share is 100 % by definition, no estimate with an interval")
+    if table["chips"].min() < FEWEST and len(sole) < table["part"].nunique():
         notes.append(f"fewer than {FEWEST} chips: no intervals, and shares are rough")
     if n_failed:
         notes.append(f"{n_failed} trials failed: chips of which a version failed are left out of its row")
@@ -284,7 +274,7 @@ def _write(table: pd.DataFrame, folder: Path) -> None:
     for part in dict.fromkeys(table["part"]):
         figure = Figure(figsize=(3.5, 3.0), layout="constrained")
         FigureCanvasAgg(figure)
-        plot_spread(table, part, figure.subplots())
+        caption(plot_spread(table, part, figure.subplots()), draw=True)
         save_figure(figure, folder / FIGURE_FILE.format(part))
 
 
@@ -309,5 +299,4 @@ def _show(table: pd.DataFrame, console: Console) -> None:
             row["part"], _SHARED_WORDS if row["name"] == SHARED else row["name"], *numbers, str(row["chips"])
         )
     show_table(printed, console)
-    for sentence in table.attrs["notes"]:
-        console.print(sentence, soft_wrap=True, markup=False)
+    print_lines(console, *table.attrs["notes"])

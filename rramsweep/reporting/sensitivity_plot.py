@@ -17,15 +17,15 @@ from rramsweep.scale import Scale, percent
 # More layers than this make a figure longer than a page.
 MOST_LAYERS = 40
 
-# Inches of a row, and of what stands around them.
-_ROW, _AROUND = 0.19, 1.5
+# Inches of a row, of what stands around them, and of a caption that is drawn.
+_ROW, _AROUND, _CAPTION = 0.19, 1.5, 0.5
 
 _SHOWN = (("alone", "alone on the array"), ("gain", "gain if it alone is digital"))
 
 
-def height_for(table: pd.DataFrame) -> float:
-    """Height of a figure in inches in which the names of all layers can be read."""
-    return _AROUND + _ROW * min(len(table), MOST_LAYERS)
+def height_for(table: pd.DataFrame, *, caption: bool = False) -> float:
+    """Height of a figure in inches in which the names of all layers can be read, with a drawn caption or without."""
+    return _AROUND + _ROW * min(len(table), MOST_LAYERS) + _CAPTION * caption
 
 
 @checked_arguments
@@ -74,7 +74,6 @@ def plot_sensitivity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     left = len(table) - len(drawn)
     more = [f"{left} layers of less loss are left out"] if left else []
     letters = int(0.9 * room(ax))  # the figure ends where the Axes do
-    write_caption(
-        ax, [over, "in the order of the mean of both", "%: share of the multiplications", *more], letters=letters
-    )
+    parts = [over, "in the order of the mean of both", "in brackets: share of the multiplications", *more]
+    write_caption(ax, parts, letters=letters)
     return ax

@@ -11,6 +11,9 @@ from rramsweep.arguments import checked_arguments
 from rramsweep.errors import ValidationError, one_of
 from rramsweep.reporting.style import MOST_NAMES, axes_or_new, colour_of, legend_above, styled, write_caption
 
+# What the bars are of.
+_ALONE, _TOTAL = "first order (alone)", "total (with interactions)"
+
 
 @checked_arguments
 @styled()
@@ -41,11 +44,11 @@ def plot_spread(table: pd.DataFrame, part: str = STAGE, ax: Axes | None = None) 
     if n > MOST_NAMES:  # the largest ones, in the order of the network
         rows = rows.loc[np.sort(rows["total"].nlargest(MOST_NAMES).index)]
     at = np.arange(len(rows), dtype=float)
-    drawn = [("first order", FIRST_ORDER), ("total", TOTAL)] if part == STAGE else [("total", TOTAL)]
+    drawn = [(_ALONE, FIRST_ORDER), (_TOTAL, TOTAL)] if part == STAGE else [(_TOTAL, TOTAL)]
     height = 0.8 / len(drawn)
     for i, (label, (name, low, high)) in enumerate(drawn):
         share, place = 100 * rows[name].to_numpy(dtype=float), at + (i - (len(drawn) - 1) / 2) * height
-        colour = colour_of(int(label == "total"))  # the same beside first orders and without them
+        colour = colour_of(int(label == _TOTAL))  # the same beside first orders and without them
         bars = ax.barh(place, share, height, color=colour, alpha=0.75, linewidth=0, label=label)
         for bar in bars:
             bar.set_gid(name)
@@ -54,9 +57,12 @@ def plot_spread(table: pd.DataFrame, part: str = STAGE, ax: Axes | None = None) 
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.axvline(0, color="#777777", linewidth=0.8, zorder=1)
     ax.set_xlabel("share of the variance between chips (%)")
-    if len(drawn) > 1:
-        legend_above(ax)
+    legend_above(ax)
     caption = ["explains spread between chips, not loss of accuracy", f"{rows['chips'].max()} chips"]
+    if len(rows) > 1:
+        caption.append("totals overlap and may add up to more than 100 %")
+    elif n == 1:
+        caption.append(f"the only {part} that draws: 100 % by definition")
     if rows["low"].notna().any():
         caption.append("lines: 95 % bootstrap intervals")
     if n > len(rows):

@@ -51,6 +51,11 @@ REFUSED = {
     "data.limt=50": "data.limt is not there to be set: did you mean data.limit?",
     "device.g_max=[1,2]": "device.g_max is not there to be set: did you mean device.g_max_uS?",
     "metric.name='x'": "metric.name is not there to be set",
+    # a target
+    "target.yield=0.9": "`rramsweep sensitivity` alone, got 'target.yield=0.9': leave it out, or give yield_drop",
+    "-m target.drop=0,0.1": "a target is of `rramsweep budget` and .* alone, got 'target.drop=0,0.1'",
+    "+target.drop=0.1": "a target is of `rramsweep budget` and .* alone, got '.target.drop=0.1'",
+    "target=0.1": "a target is of `rramsweep budget` and .* alone, got 'target=0.1'",
     # a setting
     "chip=3": "chip is not there to be set: did you mean chips?",
     "modle=x": "modle is not there to be set: did you mean model?",

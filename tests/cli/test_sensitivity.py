@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,14 @@ from torch import nn
 
 import rramsweep as rs
 from rramsweep.analysis.sensitivity import fewest_digital
+from rramsweep.cli import sensitivity
 from rramsweep.cli.main import main
+from rramsweep.cli.one_point import new_folder
 from rramsweep.cli.planning import plan_of
 from rramsweep.cli.sensitivity import FIGURE_FILE, STEPS_FILE, TABLE_FILE, Variants
+from rramsweep.errors import ValidationError
+from rramsweep.intervals import share_bound
+from rramsweep.scale import percent
 from rramsweep.simulation import shard
 
 MLP = ["model=digits_mlp", "data=digits", "data.limit=100", "chips=3"]
@@ -143,8 +149,15 @@ def test_tied_layers_leave_together(workdir):
 def test_the_command_runs_the_point_that_was_measured(workdir, given, override):
     variants = Variants([*CNN, *given])
     assert variants.override(["fc"]) == override
-    _, *words = shlex.split(variants.command(["fc"]))
+    _, *words = shlex.split(variants.command(["fc"], 4))
     assert [point.point_id for point in plan_of(words, "test")[0].points] == [variants.point_of(["fc"]).point_id]
+
+
+@pytest.mark.parametrize("seed", [[], ["seed=10"], ["++seed=10"]], ids=["default", "given", "forced"])
+@pytest.mark.parametrize("digital", [[], ["fc"]], ids=["none digital", "one digital"])
+def test_the_command_runs_the_chips_it_names(workdir, seed, digital):
+    _, *words = shlex.split(Variants([*CNN, *seed]).command(digital, 14))
+    assert list(plan_of(words, "test")[0].seeds[0]) == [14, 15, 16, 17]
 
 
 def test_fresh_chips_verify_what_others_chose(workdir, runs):
@@ -186,7 +199,7 @@ def test_a_killed_run_goes_on(workdir, runs, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         main(["sensitivity", *MLP])
     assert ended.value.code == 130
-    assert not list(Path("outputs/sweep/sensitivity").iterdir()), "no table of a part"
+    assert not list(Path("outputs").glob("*/sensitivity/*")), "no table of a part"
     monkeypatch.setattr(shard, "run_trials", trials)
     runs.clear()
     again = rs.sensitivity(MLP)
@@ -207,6 +220,8 @@ def test_the_command_says_and_writes_what_was_found(workdir, capsys):
     assert "multiplications with weights" in out
     assert "the choice was made on chips 0..3; as many fresh ones, 4..7," in out
     assert "'analog.exclude=[" in out.splitlines()[-2]
+    assert out.splitlines()[-2].startswith("run it on these: rramsweep ")
+    assert out.splitlines()[-2].endswith(" seed=4")
     assert out.splitlines()[-1] == f"files: {folder}"
 
 
@@ -227,6 +242,7 @@ def test_the_command_says_and_writes_what_was_found(workdir, capsys):
         (["metric=cross_entropy", "target.yield=0.3"], r"target.drop must be given for cross-entropy \(nat\)"),
         (["analog.exclude=[fc1]"], r"at least two weights on the array .* got fc2: use a network with more layers"),
         (["drift.relative_drift=0,0.1"], "a single point takes one value, .*: sensitivity is of one point"),
+        (["interval=anytime"], "interval must be left at t, since sensitivity has paired t intervals alone, got 'any"),
         (["driftt=1"], "driftt is not there to be set: did you mean drift"),
         (["shards=2"], "shards is of the command line alone, while sensitivity computes every trial in this process"),
         (["preview=true"], "preview is of the command line alone"),
@@ -258,6 +274,19 @@ def test_the_command_refuses_in_one_line_too(workdir, capsys):
     assert not Path("outputs").exists()
 
 
+def test_the_file_has_its_caption_and_a_users_axes_none(workdir, monkeypatch):
+    saved = {}
+    monkeypatch.setattr(sensitivity, "save_figure", lambda figure, path: saved.update({path.name: figure}))
+    table = rs.sensitivity(MLP)
+    sensitivity.write(table, Path("folder"))
+    (ax,) = saved[FIGURE_FILE].axes
+    (shown,) = [artist for artist in ax.get_children() if artist.get_gid() == "caption"]
+    assert shown.get_visible()
+    assert "in brackets: share of the multiplications" in " ".join(shown.get_text().split())
+    (hidden,) = [a for a in rs.plot_sensitivity(table).get_children() if a.get_gid() == "caption"]
+    assert not hidden.get_visible()
+
+
 def test_other_bad_input(workdir):
     with pytest.raises(ValueError, match="stopping must be fixed, .*: leave it out and give chips=N"):
         rs.sensitivity([*MLP[:-1], "stopping=interval"])
@@ -277,6 +306,54 @@ def test_failed_chips_are_named(workdir, monkeypatch, capsys):
     monkeypatch.setattr(shard, "run_trials", _failing(lambda seed: True))
     with pytest.raises(ValueError, match="must have a finished chip, but with all on the array all failed"):
         rs.sensitivity([*MLP, "store=other"])
+
+
+@pytest.mark.parametrize(
+    ("target", "fails"),
+    [(["target.yield=0.9", "target.drop=0.5"], 7), (["target.drop=0.5"], 7), (["target.drop=0.5"], 40)],
+    ids=["yield", "mean", "a fresh chip"],
+)
+def test_a_failed_chip_shows_no_target(workdir, monkeypatch, target, fails):
+    monkeypatch.setattr(shard, "run_trials", _failing(lambda seed: seed == fails))
+    message = "held to a target must finish, but 1 of 35 failed, most often with 'RuntimeError: a broken cell': correct"
+    with pytest.raises(ValueError, match=message):
+        rs.sensitivity([*MLP, "chips=35", "drift.relative_drift=0.05", *target])
+
+
+@pytest.mark.parametrize(
+    ("target", "decides", "remedy"),
+    [
+        (["target.yield=0.9", "target.drop=0.01"], r"has a yield of {share} % \(at least {bound} %\)", "target.yield"),
+        (["target.yield=0.9", "target.drop=0.001"], r"has a yield of {share} % \(at least {bound} %\)", "target.yield"),
+        (["target.drop=0.001"], r"loses {mean} \(.*\) percentage points", "lower the errors"),
+    ],
+)
+def test_a_target_that_is_missed_is_refused_by_what_decides(workdir, target, decides, remedy):
+    words = [*MLP, "drift.relative_drift=0.4", "chips=30"]
+    with pytest.raises(ValueError, match="short of all meets") as refused:
+        rs.sensitivity([*words, *target])
+    limit = float(target[-1].partition("=")[2])
+    chips = {layer: losses(rs.sweep([*words, f"analog.include=[{layer}]"])) for layer in ("fc1", "fc2")}
+    good = {layer: int((lost <= limit + 1e-9).sum()) for layer, lost in chips.items()}
+    best = max(good, key=lambda layer: (good[layer], -chips[layer].mean()))
+    if len(target) == 1:
+        best = min(chips, key=lambda layer: chips[layer].mean() + 2.045 * chips[layer].std() / np.sqrt(30))
+    bound = float(share_bound(np.array([good[best]]), np.array([30]))[0])
+    decides = decides.format(
+        share=percent(good[best] / 30), bound=percent(bound, 1, "low"), mean=f"{100 * chips[best].mean():.2f}"
+    )
+    assert re.search(
+        rf"even {best} alone on the array {decides} over chips 0\.\.29, .*: give .*{remedy}", str(refused.value)
+    )
+
+
+def test_two_runs_in_one_second_have_folders_of_their_own(workdir):
+    first = new_folder("mine", "sensitivity")
+    first.mkdir(parents=True)
+    assert new_folder("mine", "sensitivity") != first
+    Path("outputs/other").write_text("")
+    with pytest.raises(ValidationError, match="the folder of name=other must lie in a folder"):
+        new_folder("other", "spread")
 
 
 def _failing(fails):

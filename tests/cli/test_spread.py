@@ -10,6 +10,7 @@ import pytest
 
 import rramsweep as rs
 from rramsweep.analysis.variance_shares import variance_shares
+from rramsweep.cli import spread
 from rramsweep.cli.main import main
 from rramsweep.cli.planning import plan_of
 from rramsweep.devices.streams import SHARED, Redraw
@@ -157,13 +158,14 @@ def test_a_call_computes_each_version_of_a_chip_once_and_goes_on(workdir, monkey
     assert table["name"].tolist() == ["programming", "drift", "fc1", "fc2"]
 
 
-def test_the_command_prints_the_table_and_writes_its_files(workdir, capsys):
-    main(["spread", *TWO, "chips=3", "by=stage"])
+@pytest.mark.parametrize(("name", "under"), [([], "sweep"), (["name=lab"], "lab"), (["name=a/b"], "a/b")])
+def test_the_command_prints_the_table_and_writes_its_files(workdir, capsys, name, under):
+    main(["spread", *TWO, "chips=3", "by=stage", *name])
     out = capsys.readouterr().out
     assert "3 chips, each in 3 versions: 9 trials, in the store already 0" in out
     assert "a share explains spread between chips, not loss of accuracy" in out
     assert "fewer than 20 chips: no intervals, and shares are rough" in out
-    (folder,) = (workdir / "outputs" / "spread").iterdir()
+    (folder,) = (workdir / "outputs" / under / "spread").iterdir()
     assert {path.name for path in folder.iterdir()} == {"spread.csv", "spread_stage.png"}
 
 
@@ -201,10 +203,18 @@ def test_a_redraw_is_no_override(workdir, words):
 
 
 REFUSED = {
+    "a target": (["target.yield=0.9"], "a target is of `rramsweep budget` and `rramsweep sensitivity` alone, got"),
     "two points": (["drift.relative_drift=0.1,0.2", "chips=3"], "spread takes one point, run it for each value"),
     "one chip": (["chips=1"], "chips must be at least 2, since one chip has no spread, got 1: give 50"),
     "no draws": (["drift.relative_drift=0", "chips=3"], "no effect of this point draws at random: add one"),
-    "another rule": (["stopping=interval", "stopping.half_width=0.01"], "stopping must be fixed, got another rule"),
+    "another rule": (
+        ["stopping=interval", "stopping.half_width=0.01"],
+        "stopping must be fixed, since spread takes the same chips throughout, got another rule",
+    ),
+    "another interval": (
+        ["metric=top1", "interval=anytime"],
+        "interval must be left at t, since spread has bootstrap intervals alone, got 'anytime': leave it out",
+    ),
     "shards": (["shards=2"], "shards"),
     "a typo": (["drift.relative=0.1"], "drift.relative"),
 }
@@ -222,6 +232,49 @@ def test_a_part_that_is_none_is_refused(workdir, capsys):
     with pytest.raises(SystemExit):
         main(["spread", *TWO, "by=layers"])
     assert "by must be one of stage, layer, got 'layers'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [["by=layer", "by=stage"], ["by=stage", "by=stage"]])
+def test_by_is_given_once(workdir, capsys, given):
+    with pytest.raises(SystemExit):
+        main(["spread", *TWO, *given])
+    assert f"by must be given once, got {given[0]} and {given[1]}: leave one out" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("chips", [10, 20])
+def test_the_only_stage_and_the_only_layer_have_all_by_definition(lab, chips):
+    linear = [word for word in LINEAR if not word.startswith("relaxation")]
+    table = rs.spread([*linear, "metric=mse", f"chips={chips}"])
+    assert table["part"].tolist() == ["stage", "layer"]
+    assert table["total"].tolist() == [1, 1]
+    assert table["first_order"].iloc[0] == 1
+    assert table[["first_order_low", "first_order_high", "low", "high"]].isna().all(axis=None)
+    notes = " ".join(table.attrs["notes"])
+    assert "one stage and one layer alone draws at random: its share is 100 % by definition" in notes
+    assert "no intervals" not in notes, "nothing is rough about a share by definition"
+
+
+def test_one_stage_of_several_layers_is_alone_of_its_kind(workdir):
+    table = rs.spread([*DIGITS, "programming=gaussian", "drift=ideal", "chips=3"])
+    assert table.set_index("name").loc["programming", ["first_order", "total"]].tolist() == [1, 1]
+    assert any("one stage alone draws at random: its share is 100 % by definition" in n for n in table.attrs["notes"])
+    assert any("no intervals" in note for note in table.attrs["notes"]), "of the layers"
+
+
+def test_files_have_their_caption_and_a_users_axes_none(workdir, monkeypatch):
+    saved = {}
+    monkeypatch.setattr(spread, "save_figure", lambda figure, path: saved.update({path.name: figure}))
+    main(["spread", *TWO, "chips=3"])
+    assert sorted(saved) == ["spread_layer.png", "spread_stage.png"]
+    for figure in saved.values():
+        (ax,) = figure.axes
+        (shown,) = [artist for artist in ax.get_children() if artist.get_gid() == "caption"]
+        assert shown.get_visible()
+        assert "totals overlap and may add up to more than 100 %" in " ".join(shown.get_text().split())
+        assert "total (with interactions)" in [text.get_text() for text in ax.get_legend().get_texts()]
+    (hidden,) = [a for a in rs.plot_spread(rs.spread([*TWO, "chips=3"])).get_children() if a.get_gid() == "caption"]
+    assert not hidden.get_visible()
 
 
 def test_chips_that_agree_are_said_to(workdir):
