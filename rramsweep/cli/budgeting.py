@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,7 @@ from rramsweep.cli.catalog import CONFIG_NAME
 from rramsweep.cli.composing import allowed, choices, container, loader, point_plan, refuse_axes
 from rramsweep.cli.messages import CommandError
 from rramsweep.cli.monitor import Monitor
+from rramsweep.cli.one_point import new_folder, print_lines
 from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.planning import given_by, variants
 from rramsweep.cli.signals import ended_by
@@ -55,7 +55,6 @@ from rramsweep.reporting.terminal import show_table
 from rramsweep.scale import Scale
 from rramsweep.simulation.shard import Work, choose_executions, run_shard
 from rramsweep.simulation.workbench import BASELINE_KEYS, Workbench
-from rramsweep.study.folders import OUTPUTS, check_can_be_folder
 from rramsweep.study.plan import Plan, Point
 from rramsweep.study.progress import ProgressFile
 from rramsweep.study.stopping import Fixed
@@ -175,15 +174,15 @@ def run(arguments: Sequence[str], console: Console) -> None:
         CommandError: ended by a signal; what was computed is kept.
     """
     request = _request(arguments)
-    folder = _new_folder(request.plan.settings.name)
+    folder = new_folder(request.plan.settings.name, BUDGET)
     n, chips = len(request.brackets), len(request.seeds)
     counts = f"{n} parameter{'s' * (n > 1)} over {chips} chip{'s' * (chips > 1)}"
-    _print(console, f"{request.plan.settings.name}: {BUDGET} of {counts}")
+    print_lines(console, f"{request.plan.settings.name}: {BUDGET} of {counts}")
     held = factors.held_fixed([request.base], [*given_by(request.words), *request.brackets], request.workbench)
     if held:
-        _print(console, f"held fixed: {', '.join(held.values())}")
+        print_lines(console, f"held fixed: {', '.join(held.values())}")
     for note in request.notes:
-        _print(console, f"note: {note}")
+        print_lines(console, f"note: {note}")
     rounds = 0
     kept = 0
 
@@ -191,7 +190,7 @@ def run(arguments: Sequence[str], console: Console) -> None:
         nonlocal rounds, kept
         rounds += 1
         left = work.left()
-        _print(console, f"round {rounds}: points {len(plan.points)}, trials {plan.n_trials}, to compute {left}")
+        print_lines(console, f"round {rounds}: points {len(plan.points)}, trials {plan.n_trials}, to compute {left}")
         with tempfile.TemporaryDirectory() as made:  # nothing is left of a budget that is ended but its trials
             progress = ProgressFile(Path(made), 0)
             try:
@@ -206,7 +205,7 @@ def run(arguments: Sequence[str], console: Console) -> None:
     try:
         table = _searched(request, shown)
         if not rounds:
-            _print(console, "every trial is in the store: nothing to compute")
+            print_lines(console, "every trial is in the store: nothing to compute")
     except KeyboardInterrupt as error:
         words, code = ended_by(error)
         raise CommandError(
@@ -236,7 +235,7 @@ def write(table: pd.DataFrame, folder: Path) -> None:
 def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
     """Print the findings, the table, and where the files are."""
     first, *others = table.attrs["findings"]
-    _print(console, first)
+    print_lines(console, first)
     printed = Table(title=target_words(table), title_justify="left", box=None, pad_edge=False, padding=(0, 1))
     for i, name in enumerate(HEADINGS):
         printed.add_column(name, overflow="fold", justify="right" if i else "left")
@@ -244,18 +243,8 @@ def show(table: pd.DataFrame, folder: Path, console: Console) -> None:
         printed.add_row(*row)
     show_table(printed, console)
     for sentence in others:
-        _print(console, sentence)
-    _print(console, f"files: {folder}")
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False)
-
-
-def _new_folder(name: str) -> Path:
-    root = Path(OUTPUTS) / name / BUDGET
-    check_can_be_folder(root, f"the folder of name={name}", "give another name")
-    return root / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        print_lines(console, sentence)
+    print_lines(console, f"files: {folder}")
 
 
 def _request(words: Sequence[str]) -> Request:

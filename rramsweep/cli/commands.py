@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 
 from rramsweep.cli import help as screens
-from rramsweep.cli.budget_words import names_alone
 from rramsweep.cli.catalog import with_folder
 from rramsweep.cli.messages import SWEEPS, check_names, of_training
 
@@ -76,6 +75,8 @@ def budget_verb(arguments: Sequence[str], console: Console) -> None:
     """
     if not _are_overrides(arguments, budget_verb, console):
         return
+    from rramsweep.cli.budget_words import names_alone
+
     check_names(names_alone(arguments))
     from rramsweep.cli import budgeting
     from rramsweep.cli.overrides import command_errors

@@ -182,6 +182,7 @@ def _is_first(master: DictConfig, axes: Mapping[str, Axis], in_place: Sequence[s
     return (
         len(heads) == len(lines) == len(axes)
         and all(key in heads if key in in_place else axis.values[0].input_line in lines for key, axis in axes.items())
+        and all(_has(master, key) for key in in_place)  # else Hydra refuses it when it composes
         and "???" not in master.hydra.runtime.choices.values()  # an option that a multirun may leave to its points
         and not _interpolates(master)  # to the swept text
     )
@@ -211,6 +212,14 @@ def variants(
         return composed.resolved(values), composed.choices
 
     return at
+
+
+def _has(config: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(config, DictConfig) or part not in config:
+            return False
+        config = config._get_node(part)
+    return True
 
 
 class _Composed:
