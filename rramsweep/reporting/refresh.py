@@ -51,7 +51,7 @@ def refresh_words(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
     if len(shown) > _READABLE:
         ranked = lives["life_s"].fillna(float("inf")).to_numpy().argsort(kind="stable")
         shown = [int(ranked[0]), int(ranked[-1])]
-    curves = "; ".join(f"{names[i]} {_life(lives.iloc[i], first)}".lstrip() for i in shown)
+    curves = "; ".join(f"{names[i]}{': ' if names[i] else ''}{_life(lives.iloc[i], first)}" for i in shown)
     of = f"shortest and longest of {len(lives)}: " if len(shown) < len(lives) else ""
     loss = f"{100 * drop:g} points" if metrics[0].unit == FRACTION else f"{drop:g} {metrics[0].distance}".rstrip()
     side = "below" if metrics[0].higher_is_better else "above"

@@ -50,7 +50,7 @@ def test_each_curve_is_named_with_yield_and_metric():
     frame.attrs = worn((0, 0, 10, 50)).attrs
     (sentence,) = words(frame)
     assert "fewer than 90 % of chips are still good (top-1 accuracy at most 2 points below digital)" in sentence
-    assert "95 % interval: alone 1 h (1 h); worse 1 s (1 s)." in sentence
+    assert "95 % interval: alone: 1 h (1 h); worse: 1 s (1 s)." in sentence
 
 
 def test_of_many_curves_the_shortest_and_the_longest_life_are_named():
@@ -59,7 +59,7 @@ def test_of_many_curves_the_shortest_and_the_longest_life_are_named():
     frame = pd.concat(parts, ignore_index=True)
     frame.attrs = parts[0].attrs
     (sentence,) = words(frame)
-    assert "shortest and longest of 11: t10 1 s (1 s); t9 1 d (1 d)." in sentence
+    assert "shortest and longest of 11: t10: 1 s (1 s); t9: 1 d (1 d)." in sentence
 
 
 def test_no_sentence_without_times_a_yield_or_one_metric():
