@@ -25,6 +25,9 @@ LABELS = {
 OF_WHAT = {"alpha_ind": r"of $G_\mathrm{max}$", "alpha_prop": "of the conductance now"}
 
 
+# The time at which a calibration is fitted; null is that at which the chip is read.
+FITTED_AT = "calibration.at_s"
+
 # A positive axis whose ends are this many times apart is logarithmic.
 DECADES_APART = 100
 # So is one over a decade of which two levels lie closer than this share of it: their intervals would cover each other.
@@ -56,7 +59,7 @@ def positions(values: "pd.Series[Any]", ax: Axes) -> dict[str, Any]:
     apart = np.isfinite(v) & ~finite
     at[apart] = levels[0] - 0.15 * span
     at[np.isnan(at)] = levels[0] - (0.3 if apart.any() else 0.15) * span
-    lane = min(0.05 * span, 0.4 * np.diff(levels, append=np.inf).min())
+    lane = min(0.08 * span, 0.4 * np.diff(levels, append=np.inf).min())
     return {"at": at, "curve": finite & (len(levels) > 1), "lane": np.where(finite, lane, 0.1 * span)}
 
 
@@ -97,10 +100,29 @@ def _listed(text: str) -> str:
 
 def short_names(values: Iterable[Any], column: str = "") -> list[str]:
     """Values in words as `name_of` has them, a file by its stem unless two of them would then have one name."""
-    texts = [name_of(value, column) for value in values]
+    texts = [_fitted_at(value) if column == FITTED_AT else name_of(value, column) for value in values]
     stems = {text: PurePath(text.rpartition(" = ")[2]).stem if os.sep in text else text for text in texts}
     once = len(set(stems.values())) == len(stems)
     return [stems[text] if once else text for text in texts]
+
+
+def _fitted_at(value: Any) -> str:
+    return f"fitted at {TIME if pd.isna(value) else text_of(value, TIME)}"
+
+
+def joined_names(rows: pd.DataFrame) -> list[str]:
+    """Rows of several columns in words: each value by `short_names`, but no parameter that its option does not have.
+
+    An option has a parameter where some row with this option has a value of it.
+    """
+    columns = [str(name) for name in rows]
+    names = pd.DataFrame({name: short_names(rows[name], name) for name in columns}, index=rows.index)
+    for name in columns:
+        option = name.partition(".")[0]
+        if option != name and option in rows:
+            absent = ~rows[name].notna().groupby(rows[option], dropna=False).transform("any")
+            names.loc[absent, name] = ""
+    return [", ".join(filter(None, texts)) for texts in names.itertuples(index=False)]
 
 
 def name_of(value: Any, column: str = "") -> str:

@@ -30,8 +30,10 @@ from rramsweep.reporting.style import (
     style_of,
 )
 
-# Bands of more groups than these mix to a grey that belongs to none.
-_BANDED = 3
+# Bands of more groups than these lie over each other and mix to a colour that belongs to none.
+_BANDED = 1
+# Markers of more groups than these have no room beside each other unless they are small.
+_LARGE = 3
 
 # Markers on a curve of more points than these make it a band.
 _MARKED = 60
@@ -73,14 +75,14 @@ def placed(table: pd.DataFrame, x: str, group: str | None, ax: Axes, marker: str
     every = list(dict.fromkeys(table["group"]))
     lane = table["lane"] / len(every)
     shift = lane * (table["group"].map(every.index) - (len(every) - 1) / 2)
-    # On a curve only the dots step aside, so that the mean stands at its value of x; of many the mean does as well, or
-    # its interval would lie behind another one's.
+    # On a curve only the dots step aside, so that the mean stands at its value of x; of several the mean does as
+    # well, or its interval would lie behind another one's.
     where = data_at(ax, table["at"] + shift.where(~table["curve"] | (len(every) > _BANDED), 0.0))
     return table.assign(lane=lane, middle=table["at"] + shift, where=where)
 
 
 def crowded(table: pd.DataFrame) -> bool:
-    """True where a placed table has so many groups that bands would lie over each other until none has a colour."""
+    """True where a placed table has more groups than can have bands."""
     return table["group"].nunique() > _BANDED
 
 
@@ -135,7 +137,7 @@ def draw_means(
             many = crowded(table)
             style: dict[str, Any] = {"color": own.colour, "marker": own.marker, "markeredgecolor": "white"}
             style |= {"markeredgewidth": 0.4, "linestyle": own.dashes if curve else "none"}
-            style |= {"markersize": 3.2, "linewidth": 0.9} if many else {}
+            style |= {"markersize": 3.2, "linewidth": 0.9} if len(every) > _LARGE else {}
             style |= {"marker": ""} if curve and len(part) > _MARKED else {}
             ax.plot(part["where"], factor * part[mean], zorder=4, gid=f"mean:{name}", label=name, **style)
             for what, low, high, alpha in bands:
@@ -188,8 +190,8 @@ def name_groups(
 ) -> None:
     """The legend of a plot of curves: one title for each column, colours under the one and markers under the other."""
     if group is None or marker is None:
-        shown = ax.get_legend_handles_labels()[1]
-        legend_above(ax, legend_title(group, room(ax)) if set(table["group"]) & set(shown) else None)
+        shown = set(table["group"]) & set(ax.get_legend_handles_labels()[1])
+        legend_above(ax, legend_title(group, room(ax)) if shown else None, apart=shown)
         return
     curves = set(table["group"])
     handles = {str(handle.get_label()): handle for handle in ax.get_legend_handles_labels()[0]}

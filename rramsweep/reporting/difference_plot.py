@@ -79,16 +79,16 @@ def plot_differences(
     bands = (("interval", "difference_low", "difference_high", 0.4),)
     draw_means(ax, table, "difference_mean", bands, metric.factor, styles=styles)
     values = ", ".join(f"{name} = {text_of(value, name)}" for name, value in baseline.items())
+    against = ", ".join(short_names([value], name)[0] for name, value in baseline.items())
     style: dict[str, Any] = {"color": "#000000", "linestyle": (0, (6, 2)), "linewidth": 0.9, "zorder": 1}
-    ax.axhline(0, gid="baseline", label="baseline", **style)
+    ax.axhline(0, gid="baseline", label=f"baseline: {against}", **style)
     if has_places(table, x, ax):
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))
     whole_ticks(ax, table[x])
     name_times(ax, x, table[x])
-    unit = f" ({metric.distance})" if metric.distance else ""
-    against = ", ".join(short_names([value], name)[0] for name, value in baseline.items())
-    ax.set_ylabel(f"change in {metric.name}\nagainst {against}{unit}")
+    unit = f"\n({metric.distance})" if metric.distance else ""
+    ax.set_ylabel(f"change in {metric.name}{unit}")
     if group is None:
         for line in ax.get_lines():
             line.set_label("difference" if str(line.get_label()) == "mean" else str(line.get_label()))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from rramsweep.analysis.grouping import finished, need_facts, one_metric, span
 from rramsweep.analysis.summary import allowed_drop, summarize
@@ -77,10 +78,13 @@ def plot_ecdf(
             value = table[column].iloc[0]
             style = {"color": grey, "linestyle": dashes, "linewidth": 0.9, "zorder": 1, "gid": words.split(",")[0]}
             ax.axvline(metric.factor * value, label=f"{words} {metric.text(value, digits=1)}", **style)
+    if alike:
+        style = {"color": "#777777", "marker": "D", "markersize": 4, "linestyle": "none"}
+        ax.add_line(Line2D([], [], label="all chips alike", **style))
     ax.set_ylim(-2, 102)
     ax.set_xlabel(metric.label)
     ax.set_ylabel("chips at or below (%)")
-    name_levels(ax, group, levels)
+    name_levels(ax, group)
     what = "95 %, for the whole distribution (Dvoretzky, Kiefer, Wolfowitz)"
     band = f"band: {what}" if banded(levels) else f"not drawn: the band, at most ±{100 * half:.0f} points, {what}"
     diamonds = ["diamond: all chips have this score"] if alike else []

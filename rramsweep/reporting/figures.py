@@ -18,7 +18,7 @@ from rramsweep.analysis.comparison import equal_to
 from rramsweep.analysis.grouping import group_numbers, need_facts, resolve_by
 from rramsweep.analysis.recovery import GROUP, has_recovered, recovered
 from rramsweep.analysis.schema import ENDED, METRIC, TIME
-from rramsweep.reporting.axis import is_number, name_of, short_names
+from rramsweep.reporting.axis import is_number, joined_names, name_of, short_names
 from rramsweep.reporting.difference_plot import plot_differences
 from rramsweep.reporting.ecdf_plot import plot_ecdf
 from rramsweep.reporting.heatmap_plot import plot_heatmap
@@ -184,8 +184,7 @@ def arranged(frame: pd.DataFrame, swept: Sequence[str]) -> tuple[Arrangement, pd
     label = ", ".join(rest)
     number = group_numbers(frame, rest)
     first = frame.iloc[np.unique(number, return_index=True)[1]][rest].astype("object")
-    names = pd.DataFrame({name: short_names(first[name], name) for name in rest})
-    texts = names.agg(", ".join, axis=1).to_numpy()
+    texts = np.array(joined_names(first), dtype=object)
     return Arrangement(label, marker, facet), frame.assign(**{label: texts[number]})
 
 
@@ -244,7 +243,7 @@ _STRIP: dict[str, Any] = {"frameon": False, "title_fontproperties": {"size": 7, 
 
 
 def _share(figure: PrintFigure) -> None:
-    """Leave one of what all facets of a figure have: the legend of the most names, and the label of the x axis."""
+    """Leave one of what all facets of a figure have: the legend of the most names, and the labels of the axes."""
     drawn = [ax for ax in figure.axes if ax.axison]
     legends = [legend for ax in drawn if (legend := ax.get_legend()) is not None]
     names = [[text.get_text() for text in legend.get_texts()] for legend in legends]
@@ -254,3 +253,9 @@ def _share(figure: PrintFigure) -> None:
     for ax in drawn[:-1]:
         if ax.get_xlabel() == drawn[-1].get_xlabel():
             ax.set_xlabel("")
+    # One label for all facets has the height of the figure: each facet's own may be longer than the facet is high.
+    label = drawn[0].get_ylabel()
+    if all(ax.get_ylabel() == label for ax in drawn):
+        for ax in drawn:
+            ax.set_ylabel("")
+        figure.supylabel(label, fontsize=STYLE["axes.labelsize"])

@@ -17,6 +17,7 @@ from rramsweep.analysis.schema import CHANCE, EXECUTION, TIME
 from rramsweep.analysis.summary import at_chance, interval_words, skewed
 from rramsweep.intervals import ALPHA, CONFIDENCE, binomial_tail, unseen_share
 from rramsweep.reporting.axis import is_number, name_of, text_of
+from rramsweep.reporting.refresh import refresh_words
 from rramsweep.reporting.request import planned, unfinished
 from rramsweep.scale import FRACTION, NAME, UNIT, Bound, Scale, chance_words, drop_for, percent
 from rramsweep.study.plan import Plan
@@ -98,6 +99,7 @@ def findings(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], pl
         if along:
             sentences.append(chips.sentence(where, sorted(along, key=lambda row: row[x]), x))
     headline = _headline(summary) if len(sentences) > READABLE else ""
+    sentences = [*refresh_words(frame, summary), *sentences]
     return Findings(sentences, _notes(frame, summary, x is not None), headline, pending, guessing(frame))
 
 

@@ -29,6 +29,8 @@ _NAMES = 24
 # A step with a smaller part of the squares of each layer is one of the others.
 _NAMED_PART = 0.05
 _OTHERS = "#bbbbbb"
+# Of the highest column; a step whose parts are all smaller cannot be seen and is not in the legend.
+_VISIBLE = 0.01
 # Columns of more groups are thinner than their markers.
 _STACKED = 4
 _OVER_COLUMNS = "#000000"
@@ -108,8 +110,17 @@ def _draw_causes(ax: Axes, table: pd.DataFrame, at: pd.Series[float], width: flo
     low = np.zeros(len(table))
     for name, words, colour, part in drawn:
         height = error * part.to_numpy()
+        visible = height.max() >= _VISIBLE * error.max()
         for bar in ax.bar(
-            at.to_numpy(), height, width, low, color=colour, alpha=0.75, linewidth=0, zorder=1, label=words
+            at.to_numpy(),
+            height,
+            width,
+            low,
+            color=colour,
+            alpha=0.75,
+            linewidth=0,
+            zorder=1,
+            label=words if visible else "_nolegend_",
         ):
             bar.set_gid(f"cause:{name}")
         low += height

@@ -23,8 +23,6 @@ from rramsweep.reporting.style import (
     shades,
 )
 
-# Of more ordered levels than the first the legend names at most the second and says so: shades tell the rest.
-_ALL_NAMED, _NAMED = 12, 8
 # Bands of more levels than these mix to a grey that belongs to none.
 _BANDED = 3
 # A band of more corners than these is a picture in a vector file.
@@ -35,7 +33,7 @@ _COLUMNS = 4
 
 @dataclass(frozen=True)
 class Level:
-    """One value of the column that tells stairs apart: row of the summary, name, look, and if the legend has it."""
+    """One value of the column that tells stairs apart: row of the summary, name, look, if the legend has it."""
 
     row: int
     name: str
@@ -59,9 +57,9 @@ def levels_of(table: pd.DataFrame, group: str | None) -> tuple[list[Level], list
     left_out = [LeftOut(group, names, len(every))] if names else []
     n = len(values)
     colours = shades(n) if ordered else [colour_of(i) for i in range(n)]
-    step = -(-(n - 1) // (_NAMED - 1)) if ordered and n > _ALL_NAMED else 1
+    # Stairs in dashes look like other stairs: shades, which differ in grey, do without.
     levels = [
-        Level(row, name, colours[i], dashes_of(i), i % step == 0 or i == n - 1)
+        Level(row, name, colours[i], "-" if ordered else dashes_of(i), True)
         for i, (row, name) in enumerate(zip(values.index.tolist(), words, strict=True))
     ]
     return levels, left_out
@@ -90,11 +88,8 @@ def draw_steps(
     ax.fill_between(x, low, high, step="post", **style)
 
 
-def name_levels(ax: Axes, group: str | None, levels: Sequence[Level]) -> None:
+def name_levels(ax: Axes, group: str | None) -> None:
     """The legend of a plot of stairs, under the name of the column that tells them apart."""
     # Times are named by the clock, with their unit.
     title = None if group is None else group if group == TIME else label_of(group)
-    named = sum(level.named for level in levels)
-    if title is not None and named < len(levels):
-        title = f"{title}: {named} of {len(levels)} levels named, dark to light"
     legend_above(ax, title, _COLUMNS)

@@ -68,7 +68,7 @@ def plot_recovered(frame: pd.DataFrame, x: str = GROUP, group: str | None = None
     if group is None:
         for line in ax.get_lines():
             line.set_label("recovered" if str(line.get_label()) == "mean" else str(line.get_label()))
-    legend_above(ax, legend_title(group, room(ax)))
+    legend_above(ax, legend_title(group, room(ax)), apart=set(table["group"]) if group is not None else ())
     over = f"ratio of means with paired 95 % bootstrap interval over {span(table['n'])} chips {of_what(chips)}"
     hidden = int((~known).sum())
     parts = [over, *_costs(table)]

@@ -33,6 +33,7 @@ from rramsweep.reporting.figures import caption_of, figures_for
 from rramsweep.reporting.findings import doubtful, few_chips, findings, guessing, mixed_executions, unseen
 from rramsweep.reporting.page import PAGE_FILE
 from rramsweep.reporting.recovery_table import RECOVERED, Words, recovery_table
+from rramsweep.reporting.refresh import refresh_words
 from rramsweep.reporting.robustness_plot import beyond_source
 from rramsweep.reporting.search_plot import CAPTIONS as SEARCH_CAPTIONS
 from rramsweep.reporting.search_plot import search_figures
@@ -239,7 +240,7 @@ def show(
         )
     show_table(table, console)
     console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
-    for sentence in unseen(summary):
+    for sentence in [*refresh_words(frame, summary), *unseen(summary)]:
         console.print(sentence, markup=False)
     _show_beside(recovery_table(frame), RECOVERED, console)
     _show_beside(cost_table(summary), COST, console)

@@ -1,6 +1,6 @@
 """Robustness: the score over one parameter or choice, on the Axes it is given. Fractions are drawn in percent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def plot_robustness(
     """Draw the score over one parameter or choice: what survives on real chips.
 
     For each value of ``group`` (and of ``marker``): the mean over chips (curve), its 95 % interval (band), the
-    5-95 % range of the chips (lighter band), every chip (dot), or of thousands one of so many. Means of more than three
+    5-95 % range of the chips (lighter band), every chip (dot), or of thousands one of so many. Means of several
     groups stand side by side, with capped bars for the interval and no range. Of more groups and names than can be told
     apart `curves.drawn` takes some, and the caption names the others. Dashed: the digital network and the ideal chip,
     one line where they agree. Dotted: the score from which a chip is good, where there is a ``yield_drop``. A positive
@@ -96,6 +96,22 @@ def plot_robustness(
     Raises:
         ValueError: what `summarize` refuses, a frame of several metrics, or one in which no chip finished.
     """
+    return draw_robustness(frame, x, group, ax, yield_drop, source_range=source_range, marker=marker, order=order)
+
+
+def draw_robustness(
+    frame: pd.DataFrame,
+    x: str,
+    group: str | None,
+    ax: Axes | None,
+    yield_drop: float | None,
+    *,
+    source_range: Ranges | None = None,
+    marker: str | None = None,
+    order: Sequence[str] | None = None,
+    mark: Callable[[Axes], Sequence[str]] | None = None,
+) -> Axes:
+    """Draw what `plot_robustness` does, and by ``mark`` more beside the curves, of which it returns the captions."""
     need_facts(frame)
     metric = one_metric(frame)
     keys = list(dict.fromkeys(name for name in (group, marker, x) if name is not None))
@@ -120,6 +136,7 @@ def plot_robustness(
     ranges = frame.attrs.get("source_ranges", {}) if source_range is None else source_range
     if x in ranges:
         notes += _draw_outside(ax, table[x], ranges[x], _outside_name(x, source_range))
+    notes += mark(ax) if mark else []
     if has_places(table, x, ax):
         name_places(ax, table, chips, x, room(ax))
     ax.set_xlabel(label_of(x))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,9 +37,7 @@ REFERENCE_LINES = (
 
 # More colours with their marks or dashes, more shades, and more names on an axis cannot be told apart in one column of
 # a journal.
-MOST_COLOURS, MOST_SHADES, MOST_NAMES = 12, 20, 16
-# In a legend of more names than these that begin with one parameter's, this one becomes the title.
-_REPEATED = 6
+MOST_COLOURS, MOST_SHADES, MOST_NAMES = 12, 6, 16
 # Of more left out than these a caption names the first ones and the last.
 _NAMED = 3
 
@@ -152,21 +150,34 @@ def style_of(index: int) -> CurveStyle:
     return CurveStyle(colour_of(index), marker_of(index), DASHES[index // len(COLOURS) % len(DASHES)])
 
 
-def legend_above(ax: Axes, title: str | None = None, ncols: int = 2) -> None:
+def legend_above(ax: Axes, title: str | None = None, ncols: int = 2, apart: Collection[str] = ()) -> None:
     """A legend where a title would stand, each name once: of several artists of one name the last is shown.
 
-    In ``ncols`` columns, or in fewer where these are wider than the Axes: a wider legend would make it narrow.
+    In ``ncols`` columns, or in fewer where these are wider than the Axes: a wider legend would make it narrow. Names of
+    curves set ``apart`` have the first column to themselves where that is not wider.
+    A parameter that several names begin with becomes the title.
     """
     handles = {str(handle.get_label()): handle for handle in ax.get_legend_handles_labels()[0]}
     if handles:
-        names = list(handles)
+        names = sorted(handles, key=lambda name: name not in apart) if apart else list(handles)
+        handles = {name: handles[name] for name in names}
         parameters = Counter(name.partition(" = ")[0] for name in names if " = " in name)
         for parameter, times in parameters.items():
-            if title is None and times > _REPEATED:
+            if title is None and times > 1:
                 title, names = parameter, [name.removeprefix(f"{parameter} = ") for name in names]
+        shown: list[Artist] = list(handles.values())
+        first, others = names[: len(apart)], names[len(apart) :]
+        if first and others and (tall := max(len(first), len(others))) < len(names):
+            blank = Line2D([], [], linestyle="none")
+            both = [[*part, *[" "] * (tall - len(part))] for part in (first, others)]
+            if _width([*both[0], *both[1]], 2) <= room(ax):
+                artists = iter(shown)
+                # The first column gets the odd one; more blanks at the end have no place to fill.
+                names = [*both[0], *both[1]][: 2 * tall - (both[1][-1] == " ")]
+                shown = [blank if name == " " else next(artists) for name in names]
         fitting = [n for n in range(ncols, 1, -1) if _width(names, n) <= room(ax)]
         style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
-        ax.legend(list(handles.values()), names, title=title, ncols=fitting[0] if fitting else 1, **style)
+        ax.legend(shown, names, title=title, ncols=fitting[0] if fitting else 1, **style)
 
 
 def legend_sections(ax: Axes, sections: Sequence[tuple[str, Sequence[Artist]]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,12 +14,11 @@ from rramsweep.analysis.schema import TIME
 from rramsweep.analysis.summary import allowed_drop
 from rramsweep.arguments import checked_arguments
 from rramsweep.reporting.axis import short_names
-from rramsweep.reporting.robustness_plot import plot_robustness
-from rramsweep.reporting.style import axes_or_new, legend_above, styled
+from rramsweep.reporting.refresh import REFRESH_YIELD, lives_of
+from rramsweep.reporting.robustness_plot import draw_robustness
+from rramsweep.reporting.style import axes_or_new, styled
 from rramsweep.reporting.time_axis import times_above_0
-
-# Share of good chips below which chips are to be refreshed: that of the findings.
-REFRESH_YIELD = 0.9
+from rramsweep.units import in_words
 
 
 @checked_arguments
@@ -62,39 +62,27 @@ def plot_over_time(
         raise ValueError(f"an axis of time needs two values of t_s above 0, got {found}: sweep t_s=1,1h,1d, say")
     ax = axes_or_new(ax, height=3.2)
     ax.set_xscale("log")
-    plot_robustness(frame, TIME, group, ax, yield_drop, marker=marker, order=order)
-    _mark_refresh(ax, frame, [name for name in (group, marker) if name is not None], yield_drop)
-    return ax
+    by = [name for name in (group, marker) if name is not None]
+    mark = partial(_mark_refresh, frame=frame, by=by, drop=allowed_drop(frame, yield_drop))
+    return draw_robustness(frame, TIME, group, ax, yield_drop, marker=marker, order=order, mark=mark)
 
 
-def _mark_refresh(ax: Axes, frame: pd.DataFrame, by: list[str], yield_drop: float | None) -> None:
-    """Mark the first time at which a curve's yield is below `REFRESH_YIELD`, at the foot, in the curve's look."""
-    from rramsweep.analysis.lifetime import time_to_failure  # brings scipy.stats, which no other plot waits for
-
-    drop = allowed_drop(frame, yield_drop)
+def _mark_refresh(ax: Axes, frame: pd.DataFrame, by: list[str], drop: float | None) -> list[str]:
+    """Mark the first time at which a curve's yield is below the target, at the foot, in the curve's look."""
     if drop is None:
-        return
-    lives = time_to_failure(frame, by, REFRESH_YIELD, drop)
-    lives = lives[lives["life_s"] > 0]
+        return []
+    lives = lives_of(frame, by, drop)
     names = [short_names(lives[name], name) for name in by]
     curves = {str(line.get_gid()).partition(":")[2]: line for line in ax.get_lines()}
-    label = f"refresh: yield below {100 * REFRESH_YIELD:g} %"
+    marked: dict[str, str] = {}
     for row, life_s in enumerate(lives["life_s"]):
         name = ", ".join(each[row] for each in names) or "mean"
-        if name not in curves:  # left out of the plot
+        if name not in curves or not life_s > 0:  # left out of the plot, or bad from the first or never
             continue
-        style: dict[str, Any] = {
-            "color": curves[name].get_color(),
-            "marker": "v",
-            "s": 22,
-            "clip_on": False,
-            "zorder": 6,
-        }
-        style |= {"transform": ax.get_xaxis_transform(), "label": label, "gid": f"refresh:{name}"}
+        style: dict[str, Any] = {"color": curves[name].get_color(), "marker": "v", "s": 22, "clip_on": False}
+        style |= {"transform": ax.get_xaxis_transform(), "zorder": 6, "gid": f"refresh:{name}"}
+        style |= {"label": "_nolegend_" if marked else f"refresh: yield below {100 * REFRESH_YIELD:g} %"}
         ax.scatter([life_s], [0.0], **style)
-        label = "_nolegend_"
-    if label == "_nolegend_":
-        legend = ax.get_legend()
-        title = legend.get_title().get_text() if legend is not None else ""
-        if legend is None or not by[1:]:
-            legend_above(ax, title or None)
+        marked[name] = in_words(life_s)
+    times = ", ".join(f"{life} ({name})" if by else life for name, life in marked.items())
+    return [f"triangle: first time at which the yield is below {100 * REFRESH_YIELD:g} %, {times}"] if marked else []

@@ -15,6 +15,7 @@ from rramsweep.intervals import wilson
 from rramsweep.reporting.curves import of_what
 from rramsweep.reporting.levels import banded, draw_steps, levels_of, name_levels
 from rramsweep.reporting.style import axes_or_new, styled, write_caption
+from rramsweep.scale import FRACTION
 
 
 @checked_arguments
@@ -60,7 +61,7 @@ def plot_yield(
     ax = axes_or_new(ax, height=2.8)
     table = table[table["n"] > 0]
     loss = pd.Series(losses(chips, metric.higher_is_better), chips.index)
-    end = max(0.0, loss.max(), yield_drop or 0.0)
+    end = max(0.0, loss.max(), 2 * (yield_drop or 0.0))  # so that the threshold is never on the edge
     levels, left_out = levels_of(table, group)
     rise, half = 0.0, 0.0
     for level in levels:
@@ -82,14 +83,17 @@ def plot_yield(
         half = max(half, float((high - low).max()) / 2)
     if yield_drop is not None:
         style: dict[str, Any] = {"color": "#777777", "linestyle": (0, (1, 2)), "linewidth": 0.9, "gid": "yield_drop"}
-        ax.axvline(metric.factor * yield_drop, label=f"yield_drop = {yield_drop:g}", **style)
+        unit = "points" if metric.unit == FRACTION else metric.distance
+        ax.axvline(
+            metric.factor * yield_drop, label=f"yield_drop: {metric.factor * yield_drop:g} {unit}".rstrip(), **style
+        )
     right = up_to or min(end, max(rise, 2 * (yield_drop or 0.0)) or end)
     if right > 0:  # else no chip loses anything
         ax.set_xlim(-0.02 * metric.factor * right, metric.factor * right)
     ax.set_ylim(-2, 102)
-    ax.set_xlabel(f"yield_drop: {metric.name}\nworse than digital by at most{_in(metric.distance)}")
+    ax.set_xlabel(f"{metric.name}\nworse than digital by at most{_in(metric.distance)}")
     ax.set_ylabel("yield (% of chips)")
-    name_levels(ax, group, levels)
+    name_levels(ax, group)
     what = "95 % Wilson interval at each threshold"
     band = f"band: {what}" if banded(levels) else f"not drawn: the {what}, at most ±{100 * half:.0f} points"
     write_caption(ax, [f"{span(table['n'])} chips {of_what(chips)}", band], left_out)

@@ -160,14 +160,14 @@ def test_one_point_has_a_legend_of_causes_and_many_layers_no_more_names_than_fit
 
 def test_one_point_has_a_column_for_each_layer_with_the_part_of_each_cause():
     steps = {"by_relaxation": 0.0, "by_drift": 0.0, "by_wires": 0.03, "by_adc": 0.04}
-    rows = [row("a", 0, 0.06, **steps), row("b", 0, None, 0.5, **steps | {"by_wires": 0.0, "by_dac": 0.004})]
+    rows = [row("a", 0, 0.06, **steps), row("b", 0, None, 0.5, **steps | {"by_wires": 0.0, "by_dac": 0.006})]
     ax = Figure().subplots()
     plot_inspect(layer_table([({}, rows)]), ax)
     bars = {}
     for bar in ax.patches:
         bars.setdefault(bar.get_gid(), []).append(bar)
     heights = {gid: [bar.get_height() for bar in found] for gid, found in bars.items()}
-    dac = 50 * 0.004**2 / (0.04**2 + 0.004**2)
+    dac = 50 * 0.006**2 / (0.04**2 + 0.006**2)
     assert list(heights) == ["cause:by_adc", "cause:by_wires", "cause:others"]
     assert heights["cause:by_adc"] == pytest.approx([6 * 16 / 25, 50 - dac])
     assert heights["cause:by_wires"] == pytest.approx([6 * 9 / 25, 0])
@@ -177,6 +177,14 @@ def test_one_point_has_a_column_for_each_layer_with_the_part_of_each_cause():
     assert ax.get_legend().get_title().get_text() == "error from"
     assert artists(ax, "mvm:").get_color() == "#000000"
     assert "colours: parts of the steps" in " ".join(artists(ax, "caption").get_text().split())
+
+
+@pytest.mark.parametrize(("dac", "shown"), [(0.002, False), (0.006, True)])
+def test_a_step_too_small_to_be_seen_is_not_in_the_legend(dac, shown):
+    steps = dict.fromkeys(STEPS, 0.0) | {"by_adc": 0.04, "by_dac": dac}
+    ax = Figure().subplots()
+    plot_inspect(layer_table([({}, [row("a", 0, 0.06, **steps)])]), ax)
+    assert ("others" in {text.get_text() for text in ax.get_legend().get_texts()}) is shown
 
 
 @pytest.mark.parametrize(("points", "columns"), [(4, True), (5, False)])

@@ -16,11 +16,12 @@ import rramsweep as rs
 from rramsweep.analysis.frames import join
 from rramsweep.analysis.schema import CHOICES, COUNTED
 from rramsweep.intervals import ecdf_band, wilson
-from rramsweep.reporting.axis import legend_title
+from rramsweep.reporting.axis import joined_names, legend_title
 from rramsweep.reporting.figures import Arrangement, arranged, choose, figures_for
 from rramsweep.reporting.style import COLOURS, STYLE
+from rramsweep.units import in_words
 from tests.analysis.test_frames import facts, failed, ok, point
-from tests.reporting.test_plots import DRIFT, band, bars, caption, gid, legend, line, sweep
+from tests.reporting.test_plots import DRIFT, bars, caption, gid, legend, line, sweep
 
 STEP = "device.step_uS"
 TIMES = [0.0, 1.0, 3600.0, 86400.0]
@@ -161,20 +162,23 @@ def test_names_have_colours_numbers_shades_and_all_differ_in_grey_too(ax):
     ax = rs.plot_yield(
         sweep(np.arange(20) / 100, ["one"], better=30, images=50, digital=40), DRIFT, Figure().subplots()
     )
-    shades = [gid(ax, f"yield:{i / 100:g}")[0].get_color() for i in range(20)]
+    stairs = [gid(ax, f"yield:{i / 100:g}")[0] for i in (0, 4, 8, 11, 15, 19)]
+    assert not any(stair.is_dashed() for stair in stairs)
+    shades = [stair.get_color() for stair in stairs]
     luma = [sum(mpl.colors.to_rgb(shade)) for shade in shades]
     assert luma == sorted(luma)
-    assert len([name for name in legend(ax) if "yield_drop" not in name]) <= 8
+    assert np.diff(luma).min() > 0.05, "neighbours can be told apart"
+    assert len([name for name in legend(ax) if "yield_drop" not in name]) == 6
     assert {"0", "0.19"} <= set(legend(ax))
-    assert ax.get_legend().get_title().get_text().endswith(": 8 of 20 levels named, dark to light")
+    assert "left out, evenly: 14 of 20 values" in caption(ax)
 
 
 @pytest.mark.parametrize("draw", [rs.plot_ecdf, rs.plot_yield])
-def test_a_dozen_levels_are_all_named_and_times_by_the_clock(ax, draw):
+def test_levels_that_are_drawn_are_all_named_and_times_by_the_clock(ax, draw):
     times = [0.0, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 31557600.0]
     draw(sweep(times, ["one"], column="t_s", better=20, images=40, digital=30), "t_s", ax)
-    named = ["0 s", "1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 d", "7 d", "1 y"]
-    assert legend(ax)[:10] == named
+    assert legend(ax)[:6] == ["0 s", "10 s", "10 min", "1 h", "1 d", "1 y"]
+    assert "4 of 10 values of t_s (1 s, 1 min, 6 h, 7 d)" in caption(ax)
     assert ax.get_legend().get_title().get_text() == "t_s"
 
 
@@ -189,7 +193,7 @@ def test_the_yield_at_every_threshold_is_that_of_the_summary(ax):
         if drop < 0.2:
             assert has_band(ax, "band:0.1", 100 * drop + 1, 100 * row["yield_low"], 100 * row["yield_high"])
     assert gid(ax, "yield_drop")[0].get_xdata()[0] == 10
-    assert "yield_drop = 0.1" in legend(ax)
+    assert "yield_drop: 10 points" in legend(ax)
     assert ax.get_xlim()[1] == 30
     assert ax.get_xlabel().endswith("(percentage points)")
 
@@ -237,17 +241,22 @@ def test_differences_are_those_of_compare_and_the_baseline_is_a_line(ax):
     changed = ["n_correct", "n_lost", "n_gained", "accuracy", "score"]
     frame.loc[(frame[DRIFT] == 0.2) & (frame["seed"] == 0), changed] = [1, 7, 0, 0.1, 0.1]
     assert rs.plot_differences(frame, {DRIFT: 0.0}, DRIFT, "technology", ax) is ax
+    places = []
     table = rs.compare(frame, {DRIFT: 0.0}, ["technology", DRIFT]).set_index(["technology", DRIFT])
     for name in ("one", "two"):
-        assert line(ax, f"mean:{name}") == ([0.1, 0.2], (100 * table.loc[name, "difference_mean"][1:]).tolist())
+        where, means = line(ax, f"mean:{name}")
+        assert where == pytest.approx([0.1, 0.2], abs=0.003)
+        assert means == (100 * table.loc[name, "difference_mean"][1:]).tolist()
+        places.append(where[1])
         row = table.loc[(name, 0.2)]
-        assert band(ax, f"interval:{name}")[0.2] == pytest.approx(
-            (100 * row["difference_low"], 100 * row["difference_high"])
+        assert bars(ax, f"interval:{name}")[1] == pytest.approx(
+            (where[1], 100 * row["difference_low"], 100 * row["difference_high"])
         )
+    assert places[0] < places[1], "side by side"
     assert gid(ax, "baseline")[0].get_ydata()[0] == 0
-    assert legend(ax) == ["one", "two", "baseline"]
+    assert legend(ax) == ["one", "two", f"baseline: {DRIFT} = 0"]
     assert f"baseline: {DRIFT} = 0; " in caption(ax).replace("\n", " ")
-    assert ax.get_ylabel() == f"change in top-1 accuracy\nagainst {DRIFT} = 0 (percentage points)"
+    assert ax.get_ylabel() == "change in top-1 accuracy\n(percentage points)"
     assert caption(ax).endswith("below 0 is worse")
 
 
@@ -271,7 +280,7 @@ def test_differences_of_a_choice_are_bars(ax):
 
 
 def test_differences_over_times_have_the_axis_of_times(ax):
-    frame = sweep(TIMES, ["a", "b"], column="t_s", better=1)
+    frame = sweep(TIMES, ["a"], column="t_s", better=1)
     rs.plot_differences(frame, {"t_s": 0.0}, "t_s", "technology", ax)
     assert ax.get_xscale() == "log"
     where, means = line(ax, "mean:a")
@@ -444,6 +453,29 @@ def test_three_axes_are_a_curve_for_each_value_of_the_second_and_a_facet_for_eac
     assert one.get_legend().get_title().get_text() == "mapping"
 
 
+@pytest.mark.parametrize(("facets", "steps"), [(2, [1.0, 5.0]), (3, [1.0, 2.0, 5.0, 10.0])])
+@pytest.mark.parametrize("metric", ["top-1 accuracy", "agreement of the answers with those of the digital network"])
+def test_words_of_facets_do_not_overlap_and_stay_in_the_figure(facets, steps, metric):
+    frame = axes_of(**DRIFTS, mapping=["a", "b", "c", "d", "e"], device__step_uS=steps)
+    for figure in figures_for(frame.assign(**{"metric.name": metric})).values():
+        figure.draw_without_rendering()
+        labels = [figure.get_supylabel(), *(ax.get_ylabel() for ax in figure.axes)]
+        assert [bool(label) for label in labels] == [True] + facets * [False]
+        assert len(figure.axes) == facets
+        box = figure._supylabel.get_window_extent()
+        assert figure.bbox.padded(1).containsy(box.y0)
+        assert figure.bbox.padded(1).containsy(box.y1)
+
+
+def test_a_parameter_that_tells_curves_apart_is_the_title_of_the_legend_in_facets_too():
+    frame = axes_of(**DRIFTS, mapping=["a", "b"], a__b=[0, 1])
+    assert arranged(frame, [DRIFT, "mapping", "a.b"])[0] == Arrangement("a.b", None, "mapping")
+    for figure in figures_for(frame).values():
+        legend_ = figure.axes[0].get_legend()
+        assert legend_.get_title().get_text() == "a.b"
+        assert [text.get_text() for text in legend_.get_texts()][:2] == ["0", "1"]
+
+
 def test_a_group_has_one_colour_in_every_facet_though_another_is_missing_in_one():
     frame = axes_of(**DRIFTS, mapping=["a", "b", "c"], **STEPS)
     frame = frame[~((frame[STEP] == 5.0) & (frame["mapping"] == "a"))]
@@ -512,6 +544,7 @@ def test_chips_that_all_agree_are_a_diamond_and_no_wall(ax):
     assert gid(ax, "ecdf:0") == []
     assert gid(ax, "alike:0")[0].get_xdata().tolist() == [80]
     assert legend(ax)[0] == "0"
+    assert "all chips alike" in legend(ax), "the diamond"
     assert caption(ax).endswith("diamond: all chips have this score")
 
 
@@ -528,6 +561,41 @@ def test_the_yields_axis_ends_where_curves_have_risen(ax):
     assert ax.get_xlim()[1] == pytest.approx(12.5)
     rs.plot_yield(frame, DRIFT, other := Figure().subplots(), yield_drop=0.06)
     assert other.get_xlim()[1] == pytest.approx(12.5)
+
+
+@pytest.mark.parametrize("drop", [0.1, 0.2, 0.5])
+def test_the_yields_threshold_is_never_on_the_edge(ax, drop):
+    rs.plot_yield(axes_of(drift__relative_drift=[0.0, 0.1]), DRIFT, ax, yield_drop=drop)  # at most 10 points are lost
+    assert ax.get_xlim()[1] == pytest.approx(200 * drop)
+    assert stair(ax, "yield:0.1")[0][-1] >= 200 * drop - 1e-9, "the stair goes on to the edge"
+
+
+def test_a_null_is_called_what_it_means_and_left_out_where_an_option_has_no_such_parameter():
+    rows = pd.DataFrame(
+        {
+            "calibration": ["none", "dora", "dora", "dora"],
+            "calibration.at_s": [None, None, 1.0, 86400.0],
+            "t_s": [1.0, 60.0, 60.0, 60.0],
+        }
+    )
+    assert joined_names(rows[["calibration", "calibration.at_s"]]) == [
+        "none",
+        "dora, fitted at t_s",
+        "dora, fitted at 1 s",
+        "dora, fitted at 1 d",
+    ]
+    assert joined_names(rows[["calibration.at_s", "t_s"]])[0] == "fitted at t_s, t_s = 1 s"
+    tiles = pd.DataFrame({"tile": ["none", "crossbar"], "tile.rows": [None, 64.0]})
+    assert joined_names(tiles) == ["none", "crossbar, tile.rows = 64"]
+
+
+def test_names_of_curves_have_the_first_column_of_a_legend_where_both_fit(ax):
+    frame = sweep(TIMES, ["aa", "bb"], column="t_s", better=1)
+    frame.attrs["source_ranges"] = {"t_s": [0.0, 7200.0, "times beyond 7200 s are extrapolated"]}
+    rs.plot_over_time(frame, "technology", ax, yield_drop=0.1)
+    assert legend(ax)[:4] == ["aa", "bb", " ", " "]
+    assert {"extrapolated", "refresh: yield below 90 %"} <= set(legend(ax)[4:])
+    assert len(legend(ax)) == 8, "four lines, not six"
 
 
 def test_the_caption_is_a_text_and_drawn_only_when_asked(ax):
@@ -567,6 +635,15 @@ def test_extrapolated_times_are_shaded_and_the_refresh_marked(ax):
     assert "times beyond 7200 s are extrapolated" in caption(ax)
     life = rs.time_to_failure(frame, [], 0.9, 0.1)["life_s"].iloc[0]
     assert gid(ax, "refresh:mean")[0].get_offsets()[0, 0] == life > 0
+    assert f"triangle: first time at which the yield is below 90 %, {in_words(life)}" in caption(ax)
+
+
+def test_the_captions_triangles_have_the_names_of_their_curves(ax):
+    frame = sweep(TIMES, ["one", "two"], column="t_s", better=1)
+    rs.plot_over_time(frame, "technology", ax, yield_drop=0.2)
+    lives = rs.time_to_failure(frame, ["technology"], 0.9, 0.2).set_index("technology")["life_s"]
+    assert lives["one"] > lives["two"] > 0
+    assert f"below 90 %, {in_words(lives['one'])} (one), {in_words(lives['two'])} (two)" in caption(ax)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_an_axis_on_which_less_is_worse_is_read_from_its_good_end():
 
 
 def test_units_stand_behind_levels():
-    (sentence,) = said(sweep([0, 0, 9], column="t_s", levels=(0.0, 10.0, 100.0)), ["t_s"]).sentences
+    _, sentence = said(sweep([0, 0, 9], column="t_s", levels=(0.0, 10.0, 100.0)), ["t_s"]).sentences
     assert "t_s up to 10 s" in sentence
 
 
