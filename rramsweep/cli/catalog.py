@@ -7,6 +7,7 @@ Files are read by pyyaml and docstrings by `ast`: nothing is composed and no tar
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from rramsweep.suggest import suggest
 from rramsweep.units import unit_of
 
 if TYPE_CHECKING:  # a plan brings numpy
-    from rramsweep.study.plan import Plan
+    from rramsweep.study.plan import Plan, Point
 
 CONFIG_NAME = "config"
 
@@ -78,6 +79,9 @@ _AXES = "hydra.sweeper.params."
 
 # Keys of the primary config that are of one job of a sweep, or of Hydra.
 _NOT_SETTINGS = ("defaults", "hydra", "plan", "shard")
+
+# Classes of this package that do nothing, whichever group they stand in.
+_NULL_CLASSES = ("Ideal", "NoCost")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -380,23 +384,39 @@ def _defined(module: str, name: str) -> str | None:
 
 
 def components(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Facts on every option that the plan's points choose: law, source, tags, and the values that were asked for."""
+    """Facts on every option that the plan's points choose: law, source, tags, and the values that were asked for.
+
+    An option whose `_target_` was replaced is a component of its own, with the docstring of what stands in its place.
+    """
     for group in GROUPS:
-        for name in dict.fromkeys(point.choices[group] for point in plan.points if group in point.choices):
+        chosen: dict[tuple[str, str], list[Point]] = {}
+        for point in plan.points:
+            if group in point.choices:
+                target = str(point.config.get(group, {}).get("_target_", ""))
+                chosen.setdefault((point.choices[group], target), []).append(point)
+        for (name, target), points in chosen.items():
             if group in SETTERS and CATALOG.defaults()[group] == name:  # sets nothing
                 continue
-            points = [point for point in plan.points if point.choices.get(group) == name]
-            target = str(points[0].config.get(group, {}).get("_target_", ""))
-            option = CATALOG.option(group, name) or Option(name, "", [], _imported_docstring(target))
+            known_option = CATALOG.option(group, name)
+            original = str(CATALOG.node(group, name).get("_target_", target))
+            replaced = known_option is not None and _current(target) != _current(original)
+            if known_option is None or replaced:
+                option = Option(name, "", [], _first_paragraph(_imported(target)))
+            else:
+                option = known_option
             # The docstring of a network or a metric is of its class; what the option makes of it is its meaning.
             equation = option.equation if group in CELL_GROUPS or not option.meaning else ""
-            known = {parameter.name: parameter for parameter in option.parameters}
+            comments = {parameter.name: parameter.comment for parameter in option.parameters}
+            if option is not known_option:
+                comments |= _argument_comments(_imported(target))
             prefix = f"{group}."
             names = dict.fromkeys(key for point in points for key in point.params if key.startswith(prefix))
             yield {
                 "group": group,
                 "option": name,
-                "target": target if not target.startswith(f"{OWN}.") else "",
+                "target": target if replaced or not inside(target, (OWN,)) else "",
+                "replaced": replaced,
+                "null": inside(target, (OWN,)) and target.rpartition(".")[2] in _NULL_CLASSES,
                 "meaning": option.meaning,
                 "source": option.source,
                 "equation": equation,
@@ -407,17 +427,30 @@ def components(plan: Plan) -> Iterator[dict[str, Any]]:
                         "name": key,
                         "values": list(dict.fromkeys(_value_text(point.params.get(key)) for point in points)),
                         "unit": unit_of(key),
-                        "comment": known[short].comment if (short := key.removeprefix(prefix)) in known else "",
+                        "comment": comments.get(key.removeprefix(prefix), ""),
                     }
                     for key in names
                 ],
             }
 
 
-def _imported_docstring(target: str) -> str:
-    """First paragraph of the docstring of a user's own class or function, which the plan has imported."""
+def _current(target: str) -> str:
+    """A target under the module that its class is in today."""
     module, _, name = target.rpartition(".")
-    return _first_paragraph(getattr(getattr(sys.modules.get(module), name, None), "__doc__", None))
+    return f"{FORMER.get(module, module)}.{name}"
+
+
+def _imported(target: str) -> str:
+    """Docstring of a class or function that the plan has imported, as of a user's own; empty where it has none."""
+    module, _, name = _current(target).rpartition(".")
+    return inspect.cleandoc(getattr(getattr(sys.modules.get(module), name, None), "__doc__", None) or "")
+
+
+def _argument_comments(docstring: str) -> dict[str, str]:
+    """Comments on parameters from the section `Args:` of a docstring in Google style."""
+    section = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^    (\w+)[^:\n]*:((?:.*(?:\n      .*)*))", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _value_text(value: Any) -> str:

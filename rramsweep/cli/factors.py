@@ -24,7 +24,7 @@ from rramsweep.groups import CELL_GROUPS, GROUPS, SETTERS, STAGES
 from rramsweep.network.analog import AnalogNetwork
 from rramsweep.simulation.components import fitting_text
 from rramsweep.simulation.workbench import Workbench
-from rramsweep.study.plan import Point
+from rramsweep.study.plan import Plan, Point
 from rramsweep.units import in_words, unit_of
 
 # The groups of what can go wrong with a cell and with its lines.
@@ -136,17 +136,9 @@ def held_fixed(points: Sequence[Point], given: Iterable[str], workbench: Workben
     }
 
 
-def draw_notes(points: Sequence[Point], chips: int, workbench: Workbench) -> list[str]:
-    """A sentence where several chips are asked of points that are all without a draw.
-
-    Args:
-        points: of the plan.
-        chips: of each point.
-        workbench: the one that built the points.
-    """
-    if chips < 2:
-        return []
-    if any(workbench.draws(point) for point in points):
+def draw_notes(plan: Plan) -> list[str]:
+    """A sentence where several chips are asked of points that are all without a draw."""
+    if not plan.settings.identical_chips or max(map(len, plan.seeds), default=0) < 2:
         return []
     return ["nothing is drawn at random, so every chip of a point is the same one: chips=1 is enough"]
 

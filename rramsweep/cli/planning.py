@@ -121,10 +121,12 @@ def described(plan: Plan, given: Iterable[str], workbench: Workbench) -> Plan:
         given: names of what was swept or typed.
         workbench: the one that built its points.
     """
+    identical = bool(plan.points) and not any(workbench.draws(point) for point in plan.points)
+    plan = replace(plan, settings=replace(plan.settings, identical_chips=identical))
     held = factors.held_fixed(plan.points, [*given, *plan.swept], workbench)
     notes = factors.level_notes(plan.points, plan.swept, workbench)
     notes += factors.company_notes(plan.points, plan.swept, held, workbench)
-    notes += factors.draw_notes(plan.points, max(map(len, plan.seeds), default=0), workbench)
+    notes += factors.draw_notes(plan)
     settings = replace(
         plan.settings,
         notes=(*plan.settings.notes, *notes),

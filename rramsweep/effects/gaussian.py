@@ -16,7 +16,7 @@ from rramsweep.effects.protocol import EffectBase
 
 @dataclass(frozen=True)
 class Gaussian(EffectBase):
-    """`G' = G + sigma(G) z`, z ~ N(0, 1) independent per cell; an increment on the present conductance.
+    """`G' = G + sigma(G) z`, `z ~ N(0, 1)` independent per cell; an increment on the present conductance.
 
     `sigma(G)^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2`: state-independent and state-proportional error, whose
     variances add. Source: Xiao et al., CrossSim Inference manual v2.0, section 7.2.1 (generic devices);

@@ -14,9 +14,10 @@ from rramsweep.effects.protocol import EffectBase
 
 @dataclass(frozen=True)
 class Ideal(EffectBase):
-    """No effect. Fits every slot, draws nothing, and is left out of a point's identity.
+    """No effect.
 
-    `crossbar` and `network` skip it; called as a once-a-chip stage it returns the cells' conductances unchanged.
+    It fits every slot, draws nothing, and is left out of a point's identity. `crossbar` and `network` skip it;
+    called as a once-a-chip stage it returns the cells' conductances unchanged.
     """
 
     version: ClassVar[int] = 1

@@ -18,7 +18,7 @@ from rramsweep.errors import Sentence, ValidationError, by_law
 
 @dataclass(frozen=True)
 class InverseProportional(EffectBase):
-    """`G' = G + alpha_inv (g_max^2 / G_t) z`, z ~ N(0, 1) independent per cell: sigma(G) is proportional to 1 / G.
+    """`G' = G + alpha_inv (g_max^2 / G_t) z`, `z ~ N(0, 1)` per cell: `sigma(G)` is proportional to `1 / G`.
 
     Source: CrossSim's inverse-proportional generic device [R: `generic_device.py`], where G is in units of g_max.
     An increment on the present conductance.

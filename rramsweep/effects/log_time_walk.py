@@ -28,7 +28,7 @@ WINDOW = 0.05
 
 @dataclass(frozen=True)
 class LogTimeWalk(EffectBase):
-    """`G(t) = G + m s + sqrt(b) W(s)`, s = log10(t / t0), W a Wiener process a cell; an increment.
+    """`G(t) = G + m s + sqrt(b) W(s)`, `s = log10(t / t0)`, W a Wiener process a cell; an increment.
 
     Mean `m s`, variance `b s`; increments over disjoint intervals are independent, so
     `Var(t2) - Var(t1) = b log10(t2 / t1)` and the correlation of two times is `sigma(t1) / sigma(t2)`. Up to t0

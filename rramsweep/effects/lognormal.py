@@ -19,7 +19,7 @@ PRESERVES = ("mean", "median")
 
 @dataclass(frozen=True)
 class Lognormal(EffectBase):
-    """`G' = G exp(s z - s^2/2)` (keeps the mean) or `G' = G exp(s z)` (keeps the median), z ~ N(0, 1) per cell.
+    """`G' = G exp(s z - s^2/2)` (keeps the mean) or `G' = G exp(s z)` (keeps the median), `z ~ N(0, 1)` per cell.
 
     s is `sigma_ln`, the standard deviation of ln G; the coefficient of variation is `sqrt(exp(s^2) - 1)` around the
     mean, which the second form raises by `exp(s^2/2)`. An increment on the present conductance, never below 0. The law

@@ -24,7 +24,7 @@ CHECKED = 1001
 
 @dataclass(frozen=True)
 class Polynomial(EffectBase):
-    """`G' = G_t + strength sigma(G_t) z`, `sigma(G) = c0 + c1 G + c2 G^2 + ...`, z ~ N(0, 1) independent per cell.
+    """`G' = G_t + strength sigma(G_t) z`, `sigma(G) = c0 + c1 G + c2 G^2 + ...`, `z ~ N(0, 1)` independent per cell.
 
     The total error against the (quantised) target G_t, read `at_s` seconds after the write; sigma and G in uS. With
     `outside=scale` and `k = g_max / g_high` sigma is `k sigma(G / k)`: a fit in uS is never applied to another window

@@ -20,7 +20,7 @@ from rramsweep.units import acceleration, decades
 
 @dataclass(frozen=True)
 class PowerLawDrift(EffectBase):
-    """`G(t) = G (t / t0)^-nu` for t > t0, nu ~ N(nu_mean, nu_std) drawn once a cell; acts on the present conductance.
+    """`G(t) = G (t / t0)^-nu` for `t > t0`, `nu ~ N(nu_mean, nu_std)` once a cell; acts on the present conductance.
 
     Up to t0 nothing happens, so `t_s=0`, just after programming, is the conductance that the previous stage left. A
     chip read at several times is one trajectory: its exponents are frozen. Without `clip_nu`, with L = ln(t / t0):

@@ -20,7 +20,7 @@ REFERENCES = ("target", "current")
 
 @dataclass(frozen=True)
 class RelativeDrift(EffectBase):
-    """`G' = G + relative_drift G_ref z`, z ~ N(0, 1), drawn once a cell and frozen for the chip's life.
+    """`G' = G + relative_drift G_ref z`, `z ~ N(0, 1)`, drawn once a cell and frozen for the chip's life.
 
     G_ref is the (quantised) target conductance: relative drift = sigma / G_t. Source: Dong et al., "Efficient
     Calibration for RRAM-based In-Memory Computing using DoRA", arXiv:2504.03763, as quoted by PyRRAM-Sim's README [R2],

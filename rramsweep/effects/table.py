@@ -30,7 +30,7 @@ CHUNK = 2**15
 
 @dataclass(frozen=True)
 class Table(EffectBase):
-    """`G' = G_ref + strength (mu(G_ref, t) + sigma(G_ref, t) z)`, z ~ N(0, 1), drawn once a cell.
+    """`G' = G_ref + strength (mu(G_ref, t) + sigma(G_ref, t) z)`, `z ~ N(0, 1)`, drawn once a cell.
 
     mu and sigma come from a CSV or `.npz` file with g_uS, mu_uS, sigma_uS and, for a law of time, t_s (read by
     `rramsweep.devices.tables`): linear in G and in log t. For a `total` table G_ref is the (quantised) target, for an

@@ -20,7 +20,7 @@ BISECTIONS = 5
 
 
 def combine(rng: Stream, shape: Sequence[int], weights: Mapping[str, float]) -> Tensor:
-    """`sum_k weights[k] xi_k` with xi_k ~ N(0, 1) from the child stream `k`, independent per cell; at least one."""
+    """`sum_k weights[k] xi_k` with `xi_k ~ N(0, 1)` from the child stream `k`, independent per cell; at least one."""
     (first, weight), *others = weights.items()
     total = rng.child(first).normal(shape).mul_(weight)
     for name, other in others:

@@ -16,7 +16,7 @@ from rramsweep.effects.reads import normal_read, weight_variance
 
 @dataclass(frozen=True)
 class WhiteReadNoise(EffectBase):
-    """`G_read = G + sigma(G) z`, z ~ N(0, 1) new for every cell at every read; G itself does not change.
+    """`G_read = G + sigma(G) z`, `z ~ N(0, 1)` new for every cell at every read; G itself does not change.
 
     `sigma(G)^2 = (alpha_ind g_max)^2 + (alpha_prop G)^2`, as in `Gaussian`. Cells are not drawn one by one: an output
     is a sum of independent normal terms, so `y = linear(x, W) + sqrt(linear(x^2, var_W)) z` has exactly their law, with

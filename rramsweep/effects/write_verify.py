@@ -21,7 +21,7 @@ WIDEST = 1000.0
 
 @dataclass(frozen=True)
 class WriteVerify(EffectBase):
-    """`G' = G_t + delta u`, with |u| < 1 independent per cell: the target G_t is met to within the half-width delta.
+    """`G' = G_t + delta u`, with `|u| < 1` independent per cell: the target G_t is met to within the half-width delta.
 
     u is uniform, so `sigma = delta / sqrt(3)`, or a normal draw with standard deviation `parent_sigma` in units of
     delta, truncated to the window: `sigma = delta/a sqrt(1 - 2 a phi(a) / (2 Phi(a) - 1))` with `a = 1 / parent_sigma`.

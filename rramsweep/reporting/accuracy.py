@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from rramsweep.analysis.grouping import group_numbers, inputs_word, scales, span
-from rramsweep.analysis.schema import METRIC, TIME
+from rramsweep.analysis.schema import CHOICES, METRIC, TIME
 from rramsweep.analysis.summary import at_chance, interval_words
-from rramsweep.reporting.axis import is_number, name_of, text_of
+from rramsweep.reporting.axis import is_number, text_of
 from rramsweep.scale import FRACTION, NAME, Scale, drop_for
 from rramsweep.units import unit_of
 
@@ -50,7 +50,9 @@ class Accuracy:
     more: list[str] = field(default_factory=list)
 
 
-def accuracy(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) -> Accuracy | None:
+def accuracy(
+    frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], targets: Mapping[str, str] | None = None
+) -> Accuracy | None:
     """Describe the scores of a sweep; None where no chip has finished.
 
     Each combination of the axes has one sentence. Of a numeric axis (of several the one with most levels) it takes the
@@ -60,6 +62,7 @@ def accuracy(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) ->
         frame: results.
         summary: of `summarize`.
         axes: columns of ``summary`` that may tell its rows apart.
+        targets: class that stands in the place of a slot's option, of each slot of which it was replaced.
     """
     done = frame[frame["status"] == "ok"]
     if done.empty:
@@ -70,7 +73,7 @@ def accuracy(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str]) ->
     keys = [name for name in varied if name != x]
     if len(scales(frame)) > 1:
         keys = [name for name in keys if name not in METRIC and name != "metric"] + [NAME]
-    words = _Words(done, summary, keys)
+    words = _Words(done, summary, keys, targets or {})
     rows = summary.assign(at_chance=at_chance(summary)).to_dict("records")
     groups: dict[int, list[Row]] = {}
     for group, row in zip(group_numbers(summary, keys).tolist(), rows, strict=True):
@@ -99,7 +102,12 @@ def _levels(part: Sequence[Row], x: str | None, ranges: dict[str, Sequence[Any]]
 class _Words:
     """The words that all sentences of one sweep share."""
 
-    def __init__(self, done: pd.DataFrame, summary: pd.DataFrame, keys: Sequence[str]) -> None:
+    def __init__(
+        self, done: pd.DataFrame, summary: pd.DataFrame, keys: Sequence[str], targets: Mapping[str, str]
+    ) -> None:
+        self._subject = _subject(done, targets)
+        shorts = [_short(key) for key in keys]
+        self._names = {key: key if shorts.count(name) > 1 else name for key, name in zip(keys, shorts, strict=True)}
         self._keys, self._drop = keys, summary.attrs["yield_drop"]
         self._scales = scales(done)
         self._technologies = _technologies(done) if TECHNOLOGY in keys else {}
@@ -126,9 +134,10 @@ class _Words:
         place = ""
         for row in rows:
             where, level = self._where(row), _at(row, x)
-            head = [part for part in (where, level if level != place or not where else "") if part]
+            subject = where or ("" if found else self._subject)
+            head = ", ".join(part for part in (subject, level if level != place or not where else "") if part)
             place = level
-            found.append(f"{' '.join(head) or 'These chips'}: {self._scores(row, first=not found)}.")
+            found.append(f"{head[:1].upper()}{head[1:]}: {self._scores(row, first=not found)}.")
         return found
 
     def extremes(self, rows: Sequence[Row], x: str | None) -> list[str]:
@@ -138,18 +147,27 @@ class _Words:
             own = [row for row in rows if Scale.of(row) == scale and row["n"] > 0]
             ranked = sorted(own, key=lambda row: row["score_mean"], reverse=scale.higher_is_better)
             for name, row in (("Best", ranked[0]), ("Worst", ranked[-1])) if ranked else ():
-                place = " ".join(part for part in (self._where(row), _at(row, x)) if part)
+                place = ", ".join(part for part in (self._where(row), _at(row, x)) if part)
                 found.append(f"{name} of {len(own)}, {place}: {self._scores(row, first=not found)}.")
         return found
 
     def _where(self, row: Row) -> str:
         names: list[str] = []
+        given: list[str] = []
         for key in self._keys:
             if key == TECHNOLOGY and row[key] in self._technologies:
                 names.insert(0, self._technologies[row[key]])
+            elif key == NAME:
+                names.append(text_of(row[key]))
+            elif key in CHOICES:
+                names.append(f"{key.replace('_', ' ')} {text_of(row[key], key)}")
+            elif bool(pd.isna(row[key])):
+                given.append(f"without {key}")
+            elif key == TIME:
+                given.append(f"after {text_of(row[key], key)}")
             else:
-                names.append(name_of(row[key], "" if key == NAME else key))
-        return ", ".join(names)
+                given.append(f"with {self._names[key]} {text_of(row[key], key)}")
+        return ", ".join([*names, *given])
 
     def _scores(self, row: Row, *, first: bool) -> str:
         scale = Scale.of(row)
@@ -193,6 +211,25 @@ def _technologies(done: pd.DataFrame) -> dict[str, str]:
     return words
 
 
+def _subject(done: pd.DataFrame, targets: Mapping[str, str]) -> str:
+    """Effects of the chips of a sweep with the option of each: `With drift (table)`; an own class by its name."""
+    words = []
+    for slot, effect in EFFECTS.items():
+        options = [str(option) for option in done[slot].dropna().unique()] if slot in done else []
+        if slot in targets:
+            words.append(f"{effect} ({targets[slot]})")
+        elif set(options) - {"ideal"}:
+            words.append(f"{effect} ({options[0]})" if len(options) == 1 else effect)
+    if bool(done.attrs.get("identical_chips", False)):
+        return "Chips without a random error"
+    return f"With {_listed(words)}" if words else "Chips without a device error"
+
+
+def _short(name: str) -> str:
+    """A parameter's own name, in words; whole where it has a unit."""
+    return name.rpartition(".")[2].replace("_", " ") if unit_of(name) == "" else name
+
+
 def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
@@ -204,4 +241,4 @@ def _at(row: Row, x: str | None) -> str:
         return f"without {x}"
     if x == TIME:
         return f"after {text_of(row[x], x)}"
-    return f"at {x.rpartition('.')[2].replace('_', ' ') if unit_of(x) == '' else x} {text_of(row[x], x)}"
+    return f"at {_short(x)} {text_of(row[x], x)}"

@@ -91,9 +91,10 @@ def _factor(tokens: Tokens) -> tuple[str, Tokens]:
 
 def _name(text: str) -> str:
     base, _, index = text.rstrip("′").partition("_")
-    prime = "<mo>′</mo>" if text.endswith("′") else ""
+    # In line, for the glyph is raised already: as a superscript it would float above the letter.
+    prime = '<mo lspace="0" rspace="0">′</mo>' if text.endswith("′") else ""
     symbol = _GREEK.get(base, base)
     if len(symbol) > 2 or base in _FUNCTIONS:
         return f"<mi>{escape(text)}</mi>"  # a parameter or a function under its own name
     node = f"<msub><mi>{symbol}</mi><mi>{escape(index)}</mi></msub>" if index else f"<mi>{symbol}</mi>"
-    return f"<msup>{node}{prime}</msup>" if prime else node
+    return f"<mrow>{node}{prime}</mrow>" if prime else node

@@ -88,7 +88,8 @@ def findings(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], pl
     groups: dict[int, list[Row]] = {}
     for group, row in zip(group_numbers(summary, keys).tolist(), rows, strict=True):
         groups.setdefault(group, []).append(row)
-    sentences = []
+    sentences: list[str] = []
+    failing: dict[str, list[tuple[list[str], list[Row]]]] = {}  # by metric: combinations of which no level suffices
     for part in groups.values():
         where = [name_of(part[0][key], "" if key == NAME else key) for key in keys]
         along = [row for row in part if x is not None and pd.notna(row[x])]
@@ -97,8 +98,16 @@ def findings(frame: pd.DataFrame, summary: pd.DataFrame, axes: Sequence[str], pl
                 absent = [f"{x} = none"] if x else []
                 sentences.append(chips.sentence([*where, *absent], [row], None))
         if along:
-            sentences.append(chips.sentence(where, sorted(along, key=lambda row: row[x]), x))
-    headline = _headline(summary) if len(sentences) > READABLE else ""
+            ordered = sorted(along, key=lambda row: row[x])
+            if chips.fails(ordered):
+                failing.setdefault(str(ordered[0][NAME]), []).append((where, ordered))
+            else:
+                sentences.append(chips.sentence(where, ordered, x))
+    for parts in failing.values():
+        alone = len(parts) == 1
+        sentences.append(chips.sentence(*parts[0], x) if alone else chips.without_range(parts, str(x)))
+    identical = bool(frame.attrs.get("identical_chips", False))
+    headline = _headline(summary, identical=identical) if len(sentences) > READABLE else ""
     sentences = [*refresh_words(frame, summary), *sentences]
     return Findings(sentences, _notes(frame, summary, x is not None), headline, pending, guessing(frame))
 
@@ -195,6 +204,7 @@ class _Words:
     def __init__(self, frame: pd.DataFrame, summary: pd.DataFrame, at_end: str) -> None:
         self._at_end = at_end
         network = "this network" if frame["model"].nunique() <= 1 else "its network"
+        self._identical = bool(frame.attrs.get("identical_chips", False))
         self._of = f"of {network} on these {span(frame['n_images'])} {inputs_word(frame)}"
         self._drop, self._interval = summary.attrs["yield_drop"], interval_words(summary)
 
@@ -204,9 +214,7 @@ class _Words:
         done = [row for row in rows if row["n"] > 0]
         if not done:
             return f"{_joined([*where, _at(x, rows[0])])}: no chip finished."
-        worse, better = (done[0], done[-1]) if scale.higher_is_better else (done[-1], done[0])
-        falling = _above(better, worse)  # by noise alone, means of levels that do nothing differ as well
-        rows = rows[::-1] if falling else rows
+        rows, falling = _best_first(rows)
         guessed = [row for row in rows if row[_GUESSED]]
         if guessed:
             others = [row for row in rows if not row[_GUESSED]]
@@ -216,7 +224,40 @@ class _Words:
             return f"{none} {self.sentence(where, others, x)}" if others else none
         if all(math.isnan(row["yield_bound"]) for row in rows):
             return self._mean(where, done, x, scale)
+        if self._identical:
+            return self._alike(where, done, x, scale)
         return self._range(where, rows, x, scale, "down to" if falling else "up to")
+
+    def fails(self, rows: Sequence[Row]) -> bool:
+        """True where not even the best of several levels is shown to keep its share of chips good."""
+        known = any(row["n"] > 0 for row in rows) and not any(row[_GUESSED] for row in rows)
+        if self._identical or not known or all(math.isnan(row["yield_bound"]) for row in rows):
+            return False
+        best = _best_first(rows)[0][0]
+        return bool(best["n"] > 0) and not _keeps_goal(best["n"], best["yield_bound"])
+
+    def without_range(self, parts: Sequence[tuple[Sequence[str], Sequence[Row]]], x: str) -> str:
+        """One sentence on combinations that all `fails` is true of."""
+        best = [_best_first(rows)[0][0] for _, rows in parts]
+        low, high = (_at_least(end(float(row["yield_bound"]) for row in best)) for end in (min, max))
+        shares = low if low == high else f"{low} to {high}"
+        names = "; ".join(_joined(where) for where, _ in parts)
+        fewest = min(best, key=lambda row: float(row["n"]))
+        return (
+            f"No range of {x} can be given for {len(parts)} combinations ({names}): at the best level of each, at "
+            f"least {shares} % of chips stay {self._keeps(Scale.of(best[0]))} ({self._over(best)}), and a range "
+            f"needs {_at_least(_goal(fewest['n']))} %{_most(fewest)}."
+        )
+
+    def _alike(self, where: Sequence[str], rows: Sequence[Row], x: str | None, scale: Scale) -> str:
+        """One sentence on levels of which each has one chip, however many times it was run."""
+        good = [row for row in rows if row["yield_share"] == 1]
+        keeps = f"{self._keeps(scale)} {self._of}"
+        if x is None:
+            stays = "stays" if good else "does not stay"
+            return f"{_joined(where)}: every chip is the same one, and it {stays} {keeps}."
+        held = ", ".join(_value(x, row) for row in good) or "no level"
+        return f"{_joined([*where, x])}: every chip of a level is the same one; at {held} it stays {keeps}."
 
     def _range(self, where: Sequence[str], rows: Sequence[Row], x: str | None, scale: Scale, until: str) -> str:
         k = next((i for i, row in enumerate(rows) if not _keeps_goal(row["n"], row["yield_bound"])), len(rows))
@@ -227,9 +268,9 @@ class _Words:
         if last["n"] == 0:
             return f"{level}: no chip finished."
         if k == 0 and x is not None:
-            goal = f"{_at_least(_goal(last['n']))} % of chips {self._keeps(scale)}{_most(last)}"
-            shown = f"it {self._shows(last)} ({self._over(carried)})"
-            return f"{level}: already this first level is not shown to keep {goal}; {shown}."
+            bound = f"at least {_at_least(last['yield_bound'])} % of chips stay {self._keeps(scale)}"
+            goal = f"{_at_least(_goal(last['n']))} %{_most(last)}"
+            return f"{level}, the best level: {bound} ({self._over(carried)}), and a range needs {goal}."
         least = min(carried, key=lambda row: float(row["yield_bound"]))
         bound = f"{level}: at least {_at_least(least['yield_bound'])} % of chips stay {self._keeps(scale)}"
         bound = f"{bound} ({self._over(carried)}{_most(least) if k else ''})"
@@ -274,7 +315,10 @@ class _Words:
         )
 
 
-def _headline(summary: pd.DataFrame) -> str:
+def _headline(summary: pd.DataFrame, *, identical: bool) -> str:
+    if identical:
+        good = int((summary["yield_share"] == 1).sum())
+        return f"The one chip of each point is good at {good} of {len(summary)} points."
     if summary["yield_bound"].isna().all():
         return f"{len(summary)} points, of a metric without a yield."
     known = summary[~at_chance(summary)]
@@ -285,9 +329,10 @@ def _headline(summary: pd.DataFrame) -> str:
 
 
 def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str]:
-    notes = [f"{words[0].upper()}{words[1:]}." for words in [*unseen(summary), *few_chips(summary), *doubtful(summary)]]
+    identical = bool(frame.attrs.get("identical_chips", False))
+    notes = [] if identical else [f"{words[0].upper()}{words[1:]}." for words in unseen(summary)]
     bounds = summary[_has_yield(summary)]
-    if len(bounds):
+    if len(bounds) and not identical:
         notes.append(
             "Bounds, not estimates: the one-sided exact (Clopper-Pearson) lower bound on the share of good chips, "
             "rounded down. Each sentence holds at this confidence for itself, not all of them at once."
@@ -316,6 +361,14 @@ def _notes(frame: pd.DataFrame, summary: pd.DataFrame, ranges: bool) -> list[str
         notes.append(f"{failed} failed {'trial is' if failed == 1 else 'trials are'} left out of every number.")
     notes.append("Other weights, or other images, are another question: no interval here answers it.")
     return notes
+
+
+def _best_first(rows: Sequence[Row]) -> tuple[Sequence[Row], bool]:
+    """Rows sorted by a level, from the end where the mean score is better, and whether that turned them."""
+    done = [row for row in rows if row["n"] > 0]
+    worse, better = (done[0], done[-1]) if Scale.of(done[0]).higher_is_better else (done[-1], done[0])
+    falling = _above(better, worse)  # by noise alone, means of levels that do nothing differ as well
+    return (rows[::-1] if falling else rows), falling
 
 
 def _above(one: Row, other: Row) -> bool:

@@ -26,7 +26,7 @@ from rramsweep.reporting.accuracy import accuracy
 from rramsweep.reporting.axis import text_of
 from rramsweep.reporting.cost_table import COST, cost_table
 from rramsweep.reporting.equation import mathml
-from rramsweep.reporting.findings import Findings, mixed_executions
+from rramsweep.reporting.findings import Findings, doubtful, few_chips, mixed_executions
 from rramsweep.reporting.recovery_table import RECOVERED, Words, recovery_table
 from rramsweep.reporting.request import planned, request
 from rramsweep.reporting.robustness_plot import beyond_source, shaded
@@ -100,15 +100,18 @@ def render(
         search: that chose the points, if one did.
     """
     used = _components(runs)
+    shown = summary.copy()
+    if frame.attrs.get("identical_chips", False):  # one chip, run several times, bounds no share
+        shown["yield_bound"] = math.nan
     columns = {
         "scores": None
         if search is not None
-        else accuracy(frame, summary, [name for name in summary.attrs["by"] if name != ENDED]),
+        else accuracy(frame, summary, [name for name in summary.attrs["by"] if name != ENDED], _replaced(used)),
         "search": _search(search),
         "baselines": _baselines(frame, summary.attrs["by"]),
         "recovery": _beside(recovery_table(frame), RECOVERED),
         "cost": _beside(cost_table(summary), COST),
-        "rows": _rows(summary),
+        "rows": _rows(shown),
         "failures": _failures(frame),
         "notes": _source_notes(used),
         "layers": _layers(plan),
@@ -124,10 +127,12 @@ def render(
             command=plan.settings.command if plan else None,
             pictures=[_shown(picture, i, beyond_source(frame)) for i, picture in enumerate(pictures)],
             contents=_contents(columns, len(pictures)),
-            head=_head(summary),
-            components=[c for c in used if c["option"] != "ideal"],
-            ideal=[c["group"] for c in used if c["option"] == "ideal"],
-            chosen={c["group"] for c in used if c["option"] != "ideal"},
+            head=_head(shown),
+            n_axes=len(summary.attrs["by"]),
+            beside=list(dict.fromkeys(name for picture in pictures for name in picture.files)),
+            components=[c for c in used if not _is_null(c)],
+            ideal=[c["group"] for c in used if _is_null(c)],
+            chosen={c["group"] for c in used if not _is_null(c)},
             tags={tag: meaning for c in used for tag, meaning in c["tags"].items()},
             bibtex=_bibtex(used, runs),
             errors_shown=_ERRORS_SHOWN,
@@ -152,7 +157,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"mathml": mathml, "breakable": _breakable}
+    environment.globals |= {"mathml": mathml, "breakable": _breakable, "foldable": _foldable}
     environment.filters |= {"prose": _prose, "clock": _clock}
     return environment
 
@@ -160,6 +165,11 @@ def _environment() -> Environment:
 def _breakable(command: str) -> Markup:
     """A command that may wrap behind a comma, and within no word."""
     return escape(command).replace(",", Markup(",<wbr>"))
+
+
+def _foldable(name: str) -> Markup:
+    """A column's name that may wrap at its dots and underscores."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._])", name))
 
 
 def _prose(sentence: str) -> Markup:
@@ -181,7 +191,6 @@ def _shown(picture: Picture, number: int, warned: Sequence[str]) -> dict[str, An
         "title": picture.title,
         "svg": svg,
         "caption": "; ".join(part for part in picture.caption if part not in map(shaded, warned)),
-        "files": picture.files,
         "left_out": picture.left_out,
     }
 
@@ -335,8 +344,10 @@ def _failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _warnings(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> list[str]:
     beyond = beyond_source(frame)
+    identical = frame.attrs.get("identical_chips", False)
+    unsure = [*([] if identical else few_chips(summary)), *doubtful(summary)]
     warnings = [note for note in (plan.settings.notes if plan else []) if note not in beyond]
-    warnings += [f"{note[0].upper()}{note[1:]}." for note in mixed_executions(frame)]
+    warnings += [f"{note[0].upper()}{note[1:]}." for note in [*unsure, *mixed_executions(frame)]]
     missing = plan.n_trials - len(frame) if plan else 0
     ended = summary.get("stopping.ended")
     if ended is None and missing > 0:
@@ -386,15 +397,32 @@ def _is_read(comment: str, group: str, values: Mapping[str, Sequence[str]]) -> b
 
 def _components(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Components of all runs, the latest account of each with the values of all; jobs of one sweep have one each."""
-    found: dict[tuple[str, str], Row] = {}
+    found: dict[tuple[str, str, str], Row] = {}
     for c in (c for run in runs for c in run["components"]):
-        earlier = found.get((c["group"], c["option"]), {"parameters": []})["parameters"]
+        key = (c["group"], c["option"], c["target"])
+        earlier = found.get(key, {"parameters": []})["parameters"]
         values = {p["name"]: p["values"] for p in earlier}
         parameters = [
             {**p, "values": list(dict.fromkeys([*values.get(p["name"], []), *p["values"]]))} for p in c["parameters"]
         ]
-        found[c["group"], c["option"]] = {**c, "parameters": parameters}
+        found[key] = {"replaced": False, **c, "parameters": parameters}
+    for c in found.values():  # what no point gives says nothing
+        c["parameters"] = [p for p in c["parameters"] if p["values"] != ["null"]]
     return list(found.values())
+
+
+def _is_null(c: Row) -> bool:
+    """True for an option that does nothing; records of before they said so have the law of `effects.Ideal`."""
+    return bool(c.get("null", c["equation"].startswith("No effect.")))
+
+
+def _replaced(used: Iterable[Row]) -> dict[str, str]:
+    """Class that stands in the place of an option, of each group of which an option was replaced."""
+    classes: dict[str, dict[str, None]] = {}
+    for c in used:
+        if c["replaced"]:
+            classes.setdefault(c["group"], {})[c["target"].rpartition(".")[2]] = None
+    return {group: " or ".join(names) for group, names in classes.items()}
 
 
 def _took(run: Mapping[str, Any]) -> str:

@@ -88,7 +88,8 @@ def _load(folder: Path, plan: Plan | None) -> pd.DataFrame:
     if n_kept <= len(frame):
         return frame
     kept = frames.read(stored)
-    kept.attrs.setdefault("source_ranges", frame.attrs["source_ranges"])
+    for name in ("source_ranges", "identical_chips"):
+        kept.attrs.setdefault(name, frame.attrs[name])
     return kept
 
 
@@ -112,6 +113,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     frame = frames.join(points, select(facts, plan), plan.swept)
     frame.attrs["yield_drop"] = plan.settings.yield_drop
     frame.attrs["interval"] = plan.settings.interval
+    frame.attrs["identical_chips"] = plan.settings.identical_chips
     frame.attrs["images"] = frames.ImageCounts(store.images(plan))
     frame.attrs["source_ranges"] = {name: list(source) for name, source in plan.settings.source_ranges.items()}
     return frame
@@ -222,7 +224,7 @@ def show(
     by = [name for name in by if name not in constant]
     for name in by:
         table.add_column(name, overflow="fold")
-    tail = tail_heading(summary)
+    tail, identical = tail_heading(summary), frame.attrs.get("identical_chips", False)
     for name in ("n", "mean", "interval", tail, "yield %", "interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for guessed, (_, row) in zip(at_chance(summary), summary.iterrows(), strict=True):
@@ -236,16 +238,17 @@ def show(
             "..".join(metric.number(row[f"score_{end}"], bound=of) for end, of in ends),
             tail_text(row, tail),
             "-" if guessed else share,
-            "-" if guessed else "..".join(bounds),
+            "-" if guessed or identical else "..".join(bounds),
         )
     show_table(table, console)
-    console.print(_yield_words(metrics, summary.attrs["yield_drop"]), markup=False)
-    for sentence in [*refresh_words(frame, summary), *unseen(summary)]:
+    console.print(_yield_words(metrics, summary.attrs["yield_drop"], identical=identical), markup=False)
+    for sentence in [*refresh_words(frame, summary), *([] if identical else unseen(summary))]:
         console.print(sentence, markup=False)
     _show_beside(recovery_table(frame), RECOVERED, console)
     _show_beside(cost_table(summary), COST, console)
     beyond = [note for note in beyond_source(frame) if note not in printed]
-    for note in [*few_chips(summary), *doubtful(summary), *mixed_executions(frame), *unpriced(frame), *beyond]:
+    few = [] if identical else few_chips(summary)
+    for note in [*few, *doubtful(summary), *mixed_executions(frame), *unpriced(frame), *beyond]:
         console.print(f"note: {note}", markup=False)
     console.print(f"files: {folder}", soft_wrap=True, markup=False)
 
@@ -281,7 +284,7 @@ def _show_beside(found: tuple[list[str], list[list[str]]] | None, words: Words, 
     console.print(words.below, markup=False)
 
 
-def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
+def _yield_words(metrics: Sequence[Scale], drop: float | None, *, identical: bool) -> str:
     if drop is None:
         names = ", ".join(metric.label for metric in metrics if metric.unit != FRACTION)
         alone = "" if len(metrics) == 1 else "sweep it alone and "
@@ -291,7 +294,8 @@ def _yield_words(metrics: Sequence[Scale], drop: float | None) -> str:
         distance = f"{100 * drop:g} points" if metric.unit == FRACTION else f"{drop:g} {metric.distance}".rstrip()
         good.append(f"{metric.name} at most {distance} {'below' if metric.higher_is_better else 'above'} digital")
     articles = (f"{'an' if each[0] in 'aeiou' else 'a'} {each}" for each in good)
-    return f"yield: chips with {' or '.join(articles)}; Wilson interval"
+    kind = "every chip of a point is the same one, so there is no interval" if identical else "Wilson interval"
+    return f"yield: chips with {' or '.join(articles)}; {kind}"
 
 
 def _summary(frame: pd.DataFrame) -> pd.DataFrame:

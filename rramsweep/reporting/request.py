@@ -49,13 +49,15 @@ def unfinished(frame: pd.DataFrame, plan: Plan | None) -> str:
 
 def request(frame: pd.DataFrame, summary: pd.DataFrame, plan: Plan | None) -> dict[str, str]:
     """Request by name: axes with all their values, points, chips, trials, and what holds for all of them."""
-    entries = {}
+    entries: dict[str, str] = {}
     for name in summary.attrs["by"]:
         if name == ENDED:
             continue
         values = planned(plan, name) if plan else list(summary[name].drop_duplicates()) if name in summary else []
-        entries[f"axis {name}"] = f"{len(values)}: {_first_few([text_of(value, name) for value in values])}"
-    entries = entries or {"axes": "none, one point"}
+        texts = _first_few([text_of(value, name) for value in values])
+        entries |= {f"swept {name}": f"{len(values)}: {texts}"} if len(values) > 1 else {name: texts}
+    if not any(name.startswith("swept ") for name in entries):
+        entries = {"swept": "nothing, one point", **entries}
     done = int((frame["status"] == "ok").sum())
     if plan is None:
         return {**entries, "trials": f"{done} finished"}

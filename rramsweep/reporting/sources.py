@@ -8,6 +8,14 @@ from functools import cache
 from pathlib import Path
 
 _FILE = Path(__file__).with_name("sources.bib")
+# As in README.md.
+_ITSELF = """@software{rramsweep,
+  title   = {rramsweep: Monte Carlo sweeps of neural networks on RRAM compute-in-memory chips},
+  author  = {{rramsweep contributors}},
+  version = {VERSION},
+  year    = {2026},
+  license = {Apache-2.0}
+}"""
 _CITED = re.compile(r",\n  cited = \{(.*)\}$", re.MULTILINE)
 
 
@@ -19,9 +27,8 @@ def bibtex(texts: Iterable[str], version: str) -> str:
         version: of rramsweep.
     """
     every = "\n".join(" ".join(text.split()) for text in texts)
-    itself = "@software{rramsweep,\n  author = {{rramsweep contributors}},\n  title = {rramsweep},\n"
     found = [entry for cited, entry in _entries() if cited.search(every)]
-    return "\n\n".join([f"{itself}  version = {{{version}}}\n}}", *found]) + "\n"
+    return "\n\n".join([_ITSELF.replace("VERSION", version), *found]) + "\n"
 
 
 def cites(text: str) -> Iterator[tuple[int, int]]:

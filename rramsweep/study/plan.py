@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +271,7 @@ def merge(plans: Sequence[Plan]) -> Plan:
             else:
                 seeds[places[key]] = sorted({*seeds[places[key]], *wanted})
     settings = plans[0].settings if plans else Settings()
+    settings = replace(settings, identical_chips=bool(plans) and all(plan.settings.identical_chips for plan in plans))
     return Plan(points, seeds, list(swept), settings)
 
 

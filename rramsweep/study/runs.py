@@ -14,7 +14,7 @@ from typing import Any
 from rramsweep.errors import ValidationError
 from rramsweep.files import write_atomic
 from rramsweep.study.plan import RUN_FILE
-from rramsweep.study.records import Each, read_record, time
+from rramsweep.study.records import Each, Optional, read_record, time
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ _COMPONENT = {
     "sets": [str],
     "tags": Each(str),
     "parameters": [_PARAMETER],
+    "replaced": Optional(bool),
+    "null": Optional(bool),
 }
 RUNS = [{"started": time, "ended": (None, time), "machine": Each(str), "components": [_COMPONENT]}]
 

@@ -39,6 +39,7 @@ class Settings:
         preview: whether the plan is shown and nothing is run.
         command: command that asks for the same again.
         notes: sentences for the user on the plan's points.
+        identical_chips: whether nothing is drawn at random, so that all chips of a point are the same one.
         held_fixed: parameters that act at values which nobody gave, each as `NAME=VALUE UNIT [TAG]`.
         source_ranges: `{parameter: (low, high, note)}` that the sources of the effects cover.
         executions: `{kind of network: arguments of Execution}`, as chosen; see `study.executions`.
@@ -64,6 +65,7 @@ class Settings:
     preview: bool = False
     command: str = ""
     notes: tuple[str, ...] = ()
+    identical_chips: bool = False
     held_fixed: tuple[str, ...] = ()
     source_ranges: Mapping[str, tuple[float, float, str]] = field(default_factory=dict)
     executions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -138,6 +140,7 @@ class Settings:
             held = fit(document.get("held_fixed", []), list[str], "held_fixed")
             ranges = _source_ranges(document.get("source_ranges", FORMER_RANGES))
             executions = _executions(document.get("executions", {}))
+            identical = fit(document.get("identical_chips", False), bool, "identical_chips")
             command = fit(document.get("command", ""), str, "command")
             kept = Settings.of(document)
         except ValidationError as error:
@@ -146,6 +149,7 @@ class Settings:
         return replace(
             kept,
             notes=tuple(notes),
+            identical_chips=identical,
             held_fixed=tuple(held),
             source_ranges=ranges,
             executions=executions,
@@ -177,7 +181,7 @@ class Settings:
 
 
 # What only a plan has, and a config does not.
-_OF_PLANS = ("command", "notes", "held_fixed", "source_ranges", "executions")
+_OF_PLANS = ("command", "notes", "identical_chips", "held_fixed", "source_ranges", "executions")
 
 # What a plan of before there was any choice of it lacks: the default holds.
 _LATER = ("interval",)

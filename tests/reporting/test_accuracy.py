@@ -10,7 +10,7 @@ from rramsweep.analysis.schema import COUNTED
 from rramsweep.analysis.summary import summarize
 from rramsweep.reporting.accuracy import accuracy
 from tests.analysis.test_frames import facts, failed, ok, point
-from tests.reporting.test_plots import sweep
+from tests.reporting.test_plots import DRIFT, sweep
 
 
 def said(frame, by=None):
@@ -22,17 +22,21 @@ def test_the_level_is_the_last_that_the_source_covers_and_its_interval_is_rounde
     found = said(sweep([0.0, 0.2, 0.5], ["one"], better=80, images=100, digital=88))
     assert found.baseline == "Digital 88.0 %."
     (sentence,) = found.sentences  # 87, 86 and 88 of 100: 87 +- 2.484
-    assert (
-        sentence == "at relative drift 0.2: 87.0 % (95 % interval 84.5–89.5), all 3 chips within 2 points of digital."
+    assert sentence == (
+        "With drift (relative), at relative drift 0.2: 87.0 % (95 % interval 84.5–89.5), all 3 chips within 2 points "
+        "of digital."
     )
     assert found.over == "Mean over 3 chips of this network on these 100 images, with its 95 % t interval over chips."
 
 
 def test_without_a_range_both_ends_are_said():
     found = said(sweep([1.0, 2.0, 3.0], ["one"], column="device.step_uS"))
-    assert [sentence.split(":")[0] for sentence in found.sentences] == ["at device.step_uS 1", "at device.step_uS 3"]
+    assert [sentence.split(":")[0] for sentence in found.sentences] == [
+        "With drift (relative), at device.step_uS 1",
+        "At device.step_uS 3",
+    ]
     found = said(sweep([1.0, 86400.0], ["one"], column="t_s"))
-    assert [sentence.split(":")[0] for sentence in found.sentences] == ["after 1 s", "after 1 d"]
+    assert [sentence.split(":")[0] for sentence in found.sentences] == ["With drift (relative), after 1 s", "After 1 d"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_without_a_range_both_ends_are_said():
 def test_good_chips_are_counted(right, words):
     rows = [ok("a", seed, count, images=100, digital=88) for seed, count in enumerate(right)]
     (sentence,) = said(join([point("a")], facts(*rows), [])).sentences
-    assert sentence.startswith("These chips: ")
+    assert sentence.startswith("With drift (relative): ")
     assert sentence.endswith(f"{words} within 2 points of digital.")
     assert ("one chip, so no interval" in sentence) == (len(right) == 1)
 
@@ -96,9 +100,44 @@ def test_a_metric_without_a_yield_counts_no_chips():
     frame["score"] = [0.8, 0.7, 0.9]
     frame["metric.name"], frame["metric.unit"], frame["metric.higher_is_better"] = "loss", "nat", False
     (sentence,) = said(frame).sentences
-    assert sentence == "These chips: 0.8000 nat (95 % interval 0.5515–1.049)."
+    assert sentence == "With drift (relative): 0.8000 nat (95 % interval 0.5515–1.049)."
 
 
 def test_no_finished_chip_has_no_score():
     frame = join([point("a")], facts(failed("a", 0)), [])
     assert said(frame) is None
+
+
+@pytest.mark.parametrize(
+    ("choices", "targets", "subject"),
+    [
+        ({"drift": "table"}, {}, "With drift (table)"),
+        ({"drift": "ideal"}, {"programming": "Laplace"}, "With programming error (Laplace)"),
+        ({"drift": "relative", "faults": "stuck"}, {}, "With drift (relative) and stuck cells (stuck)"),
+        ({"drift": "ideal"}, {}, "Chips without a device error"),
+    ],
+)
+def test_the_first_sentence_names_the_effects_of_the_chips(choices, targets, subject):
+    frame = join([point("a", **choices)], facts(ok("a", 0, 8), ok("a", 1, 7)), [])
+    summary = summarize(frame)
+    (sentence,) = accuracy(frame, summary, [], targets).sentences
+    assert sentence.startswith(f"{subject}: ")
+    frame.attrs["identical_chips"] = True
+    assert accuracy(frame, summary, []).sentences[0].startswith("Chips without a random error: ")
+
+
+def test_combinations_are_named_by_subject_then_parameters_then_level():
+    settings = [("differential", 0.1), ("offset", 0.1), ("offset", None)]
+    points = [
+        point(f"{mapping}{alpha}{drift}", {"programming.alpha_prop": alpha, DRIFT: drift}, mapping=mapping)
+        for mapping, alpha in settings
+        for drift in (0.1, 0.2, 0.3)
+    ]
+    rows = [ok(each["point_id"], seed, 8 - seed) for each in points for seed in (0, 1)]
+    frame = join(points, facts(*rows), ["mapping", "programming.alpha_prop", DRIFT])
+    frame.attrs["source_ranges"] = {DRIFT: [0.0, 0.2, "beyond"]}
+    assert [sentence.split(":")[0] for sentence in said(frame).sentences] == [
+        "Mapping differential, with alpha prop 0.1, at relative drift 0.2",
+        "Mapping offset, with alpha prop 0.1",
+        "Mapping offset, without programming.alpha_prop",
+    ]

@@ -7,7 +7,8 @@ import pytest
 
 from rramsweep.analysis.frames import join
 from rramsweep.analysis.summary import summarize
-from rramsweep.reporting.findings import findings
+from rramsweep.reporting import page
+from rramsweep.reporting.findings import few_chips, findings
 from rramsweep.reporting.request import chips_in_words, request, unfinished
 from rramsweep.scale import HIGHER, NAME, UNIT
 from rramsweep.study.plan import Plan, Point
@@ -57,8 +58,8 @@ def test_a_range_ends_at_the_first_level_that_fails_even_if_a_later_one_holds():
 
 def test_no_range_is_claimed_where_the_first_level_fails():
     (sentence,) = said(sweep([40, 50, 50])).sentences
-    assert "already this first level is not shown to keep 90 % of chips" in sentence
-    assert "it shows at least 11 %" in sentence  # 10 of 50: 11.3 %
+    assert "= 0, the best level: at least 11 % of chips stay at most 2 points below digital" in sentence
+    assert "and a range needs 90 %" in sentence  # 10 of 50: 11.3 %
     assert "up to" not in sentence
 
 
@@ -72,15 +73,16 @@ def test_few_chips_say_in_the_sentence_itself_why_the_share_is_another():
     (kept,) = said(sweep([0, 0, 1], chips=5)).sentences
     assert "of this network on these 100 images, the most that 5 chips can show)" in kept
     (lost,) = said(sweep([1, 5, 5], chips=5)).sentences
-    assert "is not shown to keep 54 % of chips" in lost
-    assert "in top-1 accuracy, the most that 5 chips can show; it shows at least" in lost
+    assert "a range needs 54 %, the most that 5 chips can show." in lost
     assert "the most that" not in said(sweep([0, 0, 1], chips=29)).sentences[0]
 
 
 @pytest.mark.parametrize(("chips", "few"), [(4, True), (5, False)])
 def test_points_of_hardly_any_chips_are_warned_of(chips, few):
     note = "3 of 3 points have fewer than 5 chips: intervals over so few are too wide to tell much"
-    assert any(note in one for one in said(sweep([0, 0, 1], chips=chips)).notes) == few
+    summary = summarize(sweep([0, 0, 1], chips=chips), [DRIFT])
+    assert any(note in one for one in few_chips(summary)) == few
+    assert any(note in one for one in page._warnings(sweep([0, 0, 1], chips=chips), summary, None)) == few
 
 
 def plan_of(frame, n, levels=(0.0, 0.1, 0.2), technologies=("alone", "other")):
@@ -103,7 +105,7 @@ def test_an_unfinished_sweep_says_so_first_and_of_what_it_has_nothing():
     assert "over 50 chips of this network" in found.sentences[0]
     assert found.sentences[0].endswith("the next level, 0.1, shows at least 0 % (16 chips).")
     rows = request(frame, summary, plan_of(frame, 50))
-    assert (rows["axis technology"], rows["axis drift.relative_drift"]) == ("2: alone, other", "3: 0, 0.1, 0.2")
+    assert (rows["swept technology"], rows["swept drift.relative_drift"]) == ("2: alone, other", "3: 0, 0.1, 0.2")
     assert rows["trials"] == "66 finished of 300"
 
 
@@ -163,7 +165,39 @@ def both(bad_alone, bad_other):
 def test_each_combination_of_other_axes_has_its_own_sentence():
     first, second = said(both([0, 0, 9], [30, 40, 50]), ["technology", DRIFT]).sentences
     assert first.startswith("alone, drift.relative_drift up to 0.1:")
-    assert second.startswith("other, drift.relative_drift = 0: already")
+    assert second.startswith("other, drift.relative_drift = 0, the best level: at least 28 %")
+
+
+def test_combinations_without_any_range_share_one_sentence():
+    frame = pd.concat([sweep([20, 40, 50], technology=f"t{i}") for i in range(3)], ignore_index=True)
+    (sentence,) = said(pd.concat([frame, sweep([50, 50, 50], technology="t3")]), ["technology", DRIFT]).sentences
+    start = "No range of drift.relative_drift can be given for 4 combinations (t0; t1; t2; t3): at the best level"
+    assert sentence.startswith(start)
+    assert "at least 0 to 47 % of chips stay at most 2 points below digital" in sentence  # 30 of 50: 47.3 %
+    assert sentence.endswith("and a range needs 90 %.")
+
+
+def test_doubtful_intervals_are_counted_among_the_warnings():
+    frame = sweep([0, 1, 0])
+    summary = summarize(frame, [DRIFT])
+    assert any(text.startswith("The t interval is doubtful at 1 of 3") for text in page._warnings(frame, summary, None))
+    assert not any("doubtful" in note for note in findings(frame, summary, [DRIFT]).notes)
+
+
+@pytest.mark.parametrize(("bad", "words"), [(0, "stays"), (1, "does not stay")])
+def test_identical_chips_are_one_chip_and_bound_no_share(bad, words):
+    frame = sweep([50 * bad], levels=(0.1,), swept=[])
+    frame.attrs["identical_chips"] = True
+    found = said(frame, [])
+    assert found.sentences == [
+        f"The point asked for: every chip is the same one, and it {words} at most 2 points below digital in top-1 "
+        "accuracy of this network on these 100 images."
+    ]
+    assert found.notes == ["Other weights, or other images, are another question: no interval here answers it."]
+    both = sweep([0, 0, 50])
+    both.attrs["identical_chips"] = True
+    (sentence,) = said(both).sentences
+    assert "every chip of a level is the same one; at 0, 0.1 it stays at most 2 points below digital" in sentence
 
 
 def test_categories_alone_have_a_sentence_each():
@@ -211,5 +245,5 @@ def test_a_metric_without_a_yield_is_bounded_at_the_bad_end_of_its_mean(chips, w
 
 def test_an_axis_is_not_turned_round_by_the_noise_of_its_means():
     (sentence,) = said(sweep([2, 2, 1])).sentences  # the last mean is higher, well within the intervals
-    assert "drift.relative_drift up to" in sentence or "drift.relative_drift = 0:" in sentence
+    assert "drift.relative_drift up to" in sentence or "drift.relative_drift = 0, the best level:" in sentence
     assert "down to" not in sentence

@@ -211,7 +211,7 @@ def test_each_figure_is_beside_the_page_for_slides_page_and_paper(folder, monkey
 
 def test_equations_are_mathml(html):
     math = html[html.index("drift = relative") :]
-    assert "<math><mrow><msup><mi>G</mi><mo>′</mo></msup><mo>=</mo>" in math
+    assert '<math><mrow><mrow><mi>G</mi><mo lspace="0" rspace="0">′</mo></mrow><mo>=</mo>' in math
 
 
 def test_layers_that_differ_are_a_table_with_the_command_that_inspects_them(folder, html):
@@ -237,6 +237,81 @@ def test_a_page_of_3000_points_is_small():
     points = [point(f"p{i}", {DRIFT: i / 3000}) for i in range(3000)]
     rows = [ok(f"p{i}", seed, 8 - seed) for i in range(3000) for seed in (0, 1)]
     assert len(render(join(points, facts(*rows), [DRIFT]))) < 3e6  # of 5 MB; figures have the rest
+
+
+LAW = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class {name}:
+    """An own law: `G' = G + sigma G_max`, once a cell.
+
+    More on it.
+
+    Args:
+        sigma: shift as a fraction of
+            the window.
+        other: not set.
+    """
+
+    version: ClassVar[int] = 1
+    sigma: float = 0.0
+
+    def __call__(self, cells, rng):
+        return cells.g_uS + self.sigma * cells.device.g_max_uS * rng.normal(cells.g_uS.shape)
+'''
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The folder of a sweep with effects of a user's own in two slots, over three axes."""
+    root = tmp_path_factory.mktemp("own")
+    (root / "pagelab.py").write_text(LAW.format(name="Shift") + LAW.format(name="Other"))
+    axes = [
+        "programming._target_=pagelab.Shift",
+        "+programming.sigma=0.02,0.05",
+        "mapping=differential,offset",
+    ]
+    axes += [f"{DRIFT}=0.1,0.2", "+variation.sigma=0.01", "variation._target_=pagelab.Other", "allow_targets=[pagelab]"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.syspath_prepend(str(root))
+        main(["-m", "name=own", "model=digits_mlp", "data=digits", "data.limit=20", "chips=2", *axes])
+        (found,) = Path("outputs/own").iterdir()
+        return found.absolute()
+
+
+def test_an_own_effect_stands_on_the_page_in_the_place_of_the_option(own):
+    html = (own / "report.html").read_text()
+    shown = words(html[html.index('id="components"') :])
+    for slot, name in (("programming", "Shift"), ("variation", "Other")):
+        entry = shown[shown.index(f"{slot} = pagelab.{name} An own law:") :]
+        assert f"Set by {slot}._target_=pagelab.{name}, in the place of the option ideal." in entry
+        assert f"{slot}.sigma" in entry
+        assert "shift as a fraction of the window." in entry
+    nothing = shown[shown.index("Without effect:") :]
+    assert "programming" not in nothing[: nothing.index(".")]
+    assert "variation" not in nothing[: nothing.index(".")]
+    assert "tile everywhere" in nothing
+
+
+@pytest.mark.parametrize(
+    "inside", ["No effect", "identity", "data.inputs", "axis technology", "Files:", "robustness.png", "results.parquet"]
+)
+def test_the_page_needs_no_folder_and_speaks_of_no_insides(html, inside):
+    assert inside not in words(re.sub(r"<svg.*?</svg>", "", html[: html.index('id="machine"')], flags=re.DOTALL))
+
+
+@pytest.mark.parametrize("chips", [1, 3])
+def test_identical_chips_bound_no_share_in_terminal_and_page(workdir, capsys, chips):
+    main(["name=alike", "model=digits_mlp", "data=digits", "data.limit=20", f"chips={chips}"])
+    (path,) = Path("outputs/alike").glob("*/report.html")
+    for text in (" ".join(capsys.readouterr().out.split()), words(path.read_text())):
+        assert "is the same one" in text
+        assert "rare failures" not in text
+        assert "may be bad" not in text
+    assert "yield at least" not in path.read_text()
 
 
 # -- in a browser
@@ -387,6 +462,24 @@ def test_nothing_runs_out_of_the_page_or_is_cut_off(of_width, width, media):
     assert found == []
     assert bool(scrolling) == (width == 390)
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, ""), (794, "print"), (680, "print"), (390, "")])
+def test_a_summary_of_three_axes_fits_or_names_each_row(of_width, own, width, media):
+    browser = of_width(width, media=media)
+    browser.get((own / "report.html").as_uri())
+    sizes = """
+        const box = document.getElementById("points").parentElement, first = box.querySelector("tbody td");
+        return [box.scrollWidth - box.clientWidth, first.offsetWidth,
+                getComputedStyle(first, "::after").content, getComputedStyle(first.nextElementSibling).display];
+    """
+    beyond, first, after, second = browser.execute_script(sizes)
+    if width == 390:
+        assert first < 0.4 * width
+        assert (after, second) == ('"differential\\a 0.1"', "none")
+    else:
+        assert beyond <= 0
+        assert (after, second) == ("none", "table-cell")
 
 
 # Smallest contrast (WCAG) of a text to what lies behind it, and the brightness of the page and of a figure's card.

@@ -2,10 +2,12 @@
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
-from rramsweep.cli.catalog import conf_dir
+from rramsweep import __version__
+from rramsweep.cli.catalog import CATALOG, conf_dir
 from rramsweep.reporting.equation import mathml
 from rramsweep.reporting.sources import bibtex, cites
 
@@ -28,10 +30,23 @@ def test_every_source_that_an_option_cites_has_an_entry(comment):
         assert any(start < match.end() and match.start() < end for start, end in known), match[0]
 
 
+def laws():
+    for group in CATALOG.groups():
+        for option in CATALOG.options(group):
+            yield pytest.param(option.equation, id=f"{group}/{option.name}")
+
+
+@pytest.mark.parametrize("law", laws())
+def test_no_equation_of_a_law_is_left_as_plain_text(law):
+    assert not re.search(r"[~=<>]", re.sub(r"`[^`]*`", "", law))
+
+
 def test_entries_are_of_what_is_cited_and_hold_what_is_known_alone():
     text = bibtex(["Wan et al.,\nNature 608, 2022 [R: CrossSim RRAM_Wan.py]"], "1.2")
     assert re.findall(r"@\w+\{(\w+)", text) == ["rramsweep", "wan2022neurram", "crosssim"]
     assert "version = {1.2}" in text
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    assert bibtex([], __version__).strip() in readme
     assert "cited" not in text
     assert "doi = {10.1038/s41586-022-04992-8}" in text
     assert text.count("{") == text.count("}")
@@ -43,7 +58,7 @@ def test_entries_are_of_what_is_cited_and_hold_what_is_known_alone():
     [
         (
             "G' = G_t + delta u",
-            "<msup><mi>G</mi><mo>′</mo></msup><mo>=</mo><msub><mi>G</mi><mi>t</mi></msub><mo>+</mo>",
+            '<mrow><mi>G</mi><mo lspace="0" rspace="0">′</mo></mrow><mo>=</mo><msub><mi>G</mi><mi>t</mi></msub>',
         ),
         ("sqrt(b) x", "<msqrt><mrow><mi>b</mi></mrow></msqrt><mi>x</mi>"),
         ("(t / t0)^-nu", "</mrow><mrow><mo>−</mo><mi>ν</mi></mrow></msup>"),
