@@ -139,7 +139,7 @@ def _none_alone(table: pd.DataFrame, target: str, head: str) -> str:
 
 
 def _at_peak(row: Row) -> str:
-    """How many chips pass at the best level that was tried: `30 of 30 chips pass at 99`."""
+    """Number of chips that pass at the best level that was tried: `30 of 30 chips pass at 99`."""
     return f"{row['passing_peak']} of {row['n']} chips pass at {level_text(row['parameter'], row['peak'])}"
 
 

@@ -409,7 +409,7 @@ CASES = [
     (["retry_failed=3"], r"retry_failed must be bool"),
     (["device.levels=2.5", "device.step_uS=null"], r"device.levels must be int or null, got 2.5"),
     (["t_s=soon"], r"t_s must be a time in seconds"),
-    (["analog.exclude=fc1"], r"analog.exclude must be a list"),
+    (["analog.exclude=true"], r"analog.exclude\[0\] must be str, got True"),
     (["drift.relative_drift=0.1,0.2"], r"takes one value, got drift.relative_drift=0.1,0.2: add -m"),
     # values out of range
     (["chips=0"], r"chips must be at least 1, got 0"),
@@ -709,7 +709,7 @@ CASES = [
     (table("good.npz"), r"must have the arrays g_uS, mu_uS, sigma_uS and may have t_s, but lacks g_uS"),
     (table("siemens.csv"), r"lacks g_uS, mu_uS, sigma_uS: it has g_S, mu_S, sigma_S"),
     (table("gap.csv"), r"one row for each conductance and time, g_uS=100, t_s=100 has 0"),
-    (table("word.csv"), r"a row must hold numbers, row 1 has 1, 0, two"),
+    (table("word.csv"), r"a row must hold numbers, row 1 has 1; 0; two"),
     (table("narrow.csv"), r"what programming=table covers, 10..40 uS, got 1..100 uS"),
     (table("law.csv", "programming.kind=sum"), r"kind must be one of total, increment, got 'sum'"),
     (table("law.csv", "relaxation=table", "relaxation.path=law.csv", "relaxation.kind=total"), r"must stand alone"),

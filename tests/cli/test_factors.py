@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -207,7 +208,7 @@ def test_what_was_given_or_acts_through_the_swept_one_is_no_note(overrides):
     assert not [note for note in settings(overrides).notes if "acts at every level" in note]
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "resnet20_cifar10"])
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ("resnet20_cifar10", "design_search")])
 def test_no_shipped_experiment_has_an_axis_for_nothing(name):
     assert settings(f"experiment={name}").notes == ()
 
@@ -220,7 +221,7 @@ def test_terminal_plan_and_page_say_the_same(workdir, capsys):
     assert kept.held_fixed == ("faults.p_stuck_hrs=0.0904 [R2]",)
     assert printed.count("held fixed: faults.p_stuck_hrs=0.0904 [R2]") == 1
     page = (folder / "report.html").read_text()
-    assert ">held fixed</th><td>faults.p_stuck_hrs=0.0904 [R2]</td>" in page
+    assert re.search(r">held fixed</th><td[^>]*>faults.p_stuck_hrs=0.0904 \[R2\]</td>", page)
     assert [note.partition(" is swept")[0] for note in kept.notes] == ["t_s", "faults.p_stuck_lrs"]
     for note in kept.notes:
         assert printed.count(f"note: {note}") == 1

@@ -217,7 +217,7 @@ def test_errors_are_drawn_in_their_unit_with_the_limit_above():
     assert list(gid(ax, "digital").get_ydata()) == [1, 1]
     assert list(gid(ax, "yield limit").get_ydata()) == [1.25, 1.25]
     words = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert {"digital 1.000 K²", "ideal chip 1.000 K²", "yield limit 1.250 K²"} <= set(words)
+    assert {"digital, ideal chip 1.000 K²", "yield limit 1.250 K²"} <= set(words)
     assert "on these 10 inputs" in gid(ax, "caption").get_text().replace("\n", " ")
     mirror = plot_robustness(
         mirrored({0.0: [1.0, 1.5, 2.0]}), DRIFT, ax=Figure(layout="constrained").subplots(), yield_drop=0.25
