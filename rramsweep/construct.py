@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rramsweep.errors import Sentence, ValidationError, fraction_of, no_exit
+from rramsweep.identity import OPTION
 from rramsweep.suggest import nearest, suggest
 
 OWN = "rramsweep"
@@ -136,7 +137,7 @@ def arguments(
         ValueError: no, unknown or forbidden target; unknown or missing argument; a value that does not fit.
     """
     target = resolve(node.get("_target_"), where, kind, allow)
-    given = {key: value for key, value in node.items() if key != "_target_" and key not in skip}
+    given = {key: value for key, value in node.items() if key not in ("_target_", OPTION, *skip)}
     return target, fitted(target, given, where)
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 SCHEME = 1  # of the text that a point_id hashes
 
+# Key of a node that names the option which it is of, where a rule of some layers chose it by name.
+OPTION = "_option_"
+
 # Numbers that agree to this many digits are one number: 0.1 + 0.2 and 0.3 name the same point.
 DIGITS = ".12g"
 
@@ -62,11 +65,17 @@ def describe(value: Any) -> str:
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten a nested config to `{dotted override name: scalar}` without `_target_`; lists become JSON text."""
+    """Flatten a nested config to `{dotted override name: scalar}` without `_target_`; lists become JSON text.
+
+    A node that names its `OPTION` is that name too, under the node's own.
+    """
     flat: dict[str, Any] = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
         if key == "_target_":
+            continue
+        if key == OPTION:
+            flat[prefix.removesuffix(".")] = value
             continue
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{name}."))

@@ -28,6 +28,7 @@ from rramsweep.cli.yaml_files import check_resolved
 from rramsweep.construct import OWN, fit
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.groups import CELL_GROUPS, GROUPS, POINT_KEYS, SETTERS
+from rramsweep.identity import OPTION
 from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.layer_rules import check_keys
 from rramsweep.simulation.workbench import Workbench
@@ -170,7 +171,7 @@ def _rule(rule: Any) -> Any:
         if group in CELL_GROUPS and isinstance(option, str):
             if CATALOG.option(group, option) is None:
                 raise no_option(group, option)
-            nodes[group] = CATALOG.node(group, option)
+            nodes[group] = {**CATALOG.node(group, option), OPTION: option}
     return {**rule, **nodes}
 
 

@@ -252,3 +252,12 @@ def test_a_rule_takes_an_option_by_its_name(workdir):
     assert by_name == point(*(word.replace("=None", "=null") for word in by_value)) != point()
     with pytest.raises(ValueError, match="device has no option 'neuram': did you mean neurram"), one_line():
         point("analog.layers.a.device=neuram")
+
+
+def test_a_swept_option_of_a_rule_is_one_column_with_its_name(workdir):
+    rule = ["analog.layers.a.match=fc1", "analog.layers.a.device=neurram,levy_a", "programming=gaussian"]
+    plan, _ = plan_of(["model=digits_mlp", "data=digits", *rule, "chips=1"], "rramsweep.sweep")
+    assert plan.swept == ["analog.layers.a.device"]
+    assert [point.label("analog.layers.a.device") for point in plan.points] == ["neurram", "levy_a"]
+    assert plan.points[0].params["analog.layers.a.device.g_max_uS"] == 40
+    assert "_option_" not in plan.points[0].text
