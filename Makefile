@@ -10,22 +10,24 @@ HYDRA14 := .venv-hydra14
 HYDRA14_PACKAGES := hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 hydra-joblib-launcher==1.4.0rc3 \
 	hydra-submitit-launcher==1.4.0rc3 hydra-ray-launcher==1.4.0rc3 \
 	hydra-optuna-sweeper==1.4.0rc3 optuna==5.0.0 alembic==1.20.1 mako==1.4.3 sqlalchemy==2.1.9 colorlog==6.12.0
-# Without the tests of signals, of damaged folders and of what files say, which do not touch Hydra.
+# Without the tests of signals, of damaged folders and of what files say, which do not touch Hydra, and without those that
+# compose every option in turn, which say nothing of its version.
 HYDRA14_TESTS := $(addprefix tests/cli/test_,composing.py sweeper.py yaml_files.py untrusted.py launchers.py optimising.py) \
 	-k 'not (workers or ray_local or killed or interrupt or goes_on or one_thread or memory or plan_that or folder_builds \
-	or trillion or 64_bits or no_others or says or makes_no_sense)'
+	or trillion or 64_bits or no_others or says or makes_no_sense or every_option)'
 # What `make bench-peers` compares with. They take long to make, so `make clean` leaves them.
 AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning
 
-.PHONY: sweep test test-hydra14 lint format bench bench-budget bench-calibration bench-intervals bench-peers clean
+.PHONY: sweep test test-hydra14 lint docs format bench bench-budget bench-calibration bench-intervals bench-peers clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
 # One thread a worker: with as many workers as cores, more threads wait for each other. Each worker begins with a run of
 # files, whose fixtures it makes once, and takes from another when it is done.
-test: $(TESTABLE) lint
+test: $(TESTABLE)
+	$(MAKE) -j2 lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 	$(MAKE) test-hydra14
 
@@ -73,9 +75,10 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(TESTABLE): $(INSTALLED)
+$(TESTABLE): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[dev,all]'
-	touch $@
+	touch $(INSTALLED) $@
 
 $(HYDRA14)/.installed: $(TESTABLE) Makefile
 	rm -rf $(HYDRA14)
