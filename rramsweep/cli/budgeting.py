@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from hydra.types import RunMode
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -36,8 +35,7 @@ from rramsweep.analysis.target import TARGET, Target
 from rramsweep.arguments import checked_arguments, user_level
 from rramsweep.cli import factors
 from rramsweep.cli.budget_words import BUDGET, sorted_words, target_of
-from rramsweep.cli.catalog import CONFIG_NAME
-from rramsweep.cli.composing import allowed, choices, container, loader, point_plan, refuse_axes
+from rramsweep.cli.composing import allowed, choices, container, point_config, point_plan, refuse_axes
 from rramsweep.cli.messages import CommandError
 from rramsweep.cli.monitor import Monitor
 from rramsweep.cli.one_point import new_folder, print_lines
@@ -255,7 +253,7 @@ def _request(words: Sequence[str]) -> Request:
     target = target_of(given)
     check(rest, single=f"{BUDGET} takes a bracket, PARAMETER=LOW..HIGH")
     refuse_unheeded(rest, f"{BUDGET} computes every trial in this process")
-    cfg = loader().load_configuration(CONFIG_NAME, list(rest), RunMode.RUN, from_shell=False)
+    cfg = point_config(rest)
     refuse_axes(cfg.hydra.sweeper)
     config = container(cfg)
     chosen = choices(cfg)
@@ -340,7 +338,7 @@ def _levels(
         )
     at = variants(words, {name: low})
     ends = workbench.points(at({name: level}) for level in (low, high))
-    if not all(_is_number(point.params.get(name)) for point in ends):
+    if not all(factors.is_number(point.params.get(name)) for point in ends):
         raise ValidationError("must be a parameter that takes a number", "bracket another", parameter=name)
     # In a rule of some layers a number has the type of its text, in its group that of the constructor.
     typed = [name, name.split(".", 3)[-1]] if name.startswith("analog.layers.") else [name]
@@ -489,8 +487,4 @@ class _Runner:
 
 def _level(point: Point, name: str) -> float | None:
     value = point.params.get(name)
-    return value if _is_number(value) else None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return value if factors.is_number(value) else None

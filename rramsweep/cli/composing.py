@@ -97,8 +97,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """
     if isinstance(overrides, str):
         raise ValueError(f"compose takes a list of overrides, got the string {overrides!r}: put it in brackets")
-    overrides = as_hydra_takes_them(overrides, several=False)
-    cfg = loader().load_configuration(CONFIG_NAME, overrides, RunMode.RUN, from_shell=False)
+    cfg = point_config(overrides)
     refuse_axes(cfg.hydra.sweeper)
     # Code may be named in compose() as on the command line: checked here, where the overrides are still known.
     config = container(cfg)
@@ -119,6 +118,16 @@ def refuse_objective(objective: Any) -> None:
             value=str(objective),
             parameter=OBJECTIVE,
         )
+
+
+def point_config(overrides: Sequence[str]) -> DictConfig:
+    """Hydra's config of one point, its own node included.
+
+    Raises:
+        hydra.errors.HydraException: an unknown group, option or key.
+    """
+    words = as_hydra_takes_them(overrides, several=False)
+    return loader().load_configuration(CONFIG_NAME, words, RunMode.RUN, from_shell=False)
 
 
 def refuse_axes(sweeper: Any) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rramsweep.cli import catalog
 from rramsweep.cli.monitor import Monitor
+from rramsweep.cli.one_point import compute_missing
 from rramsweep.cli.signals import end_with_driver, ended_by, tables_come_first, workers_end_with_us
 from rramsweep.reporting import report, terminal
 from rramsweep.scale import Scale
@@ -249,11 +250,7 @@ def compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:
         ValueError: the store cannot be written.
     """
     store = Store(Path(plan.settings.store))
-    work = Work(plan, store, plan.settings.retry_failed)
-    if work.left():
-        store.prepare()
-        choose_executions(plan, store, workbench)
-        run_shard(work, store, workbench)
+    compute_missing(plan, store, workbench)
     return report.results(plan, store)
 
 

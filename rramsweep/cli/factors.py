@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -179,7 +179,7 @@ def company_notes(
         if group not in ERROR_GROUPS:
             continue
         for name in (name for name in held if name.startswith(f"{group}.")):
-            both = [point for point in points if _is_number(point.params.get(axis)) and name in point.params]
+            both = [point for point in points if is_number(point.params.get(axis)) and name in point.params]
             ends = both[:1] + both[-1:]
             levels = {float(point.params[axis]) for point in both}
             largest = max(map(abs, levels), default=0.0)
@@ -249,7 +249,7 @@ def _remedy(axis: str, point: Point, configs: Sequence[Config], workbench: Workb
     # A rule of a layer changes some parameters of the group and leaves the others.
     node = {**(_at(configs[0], _group(axis)) or {}), **_at(configs[0], parent)}
     for name, value in node.items():
-        if name == leaf or not (value is None or (_is_number(value) and value == 0)):
+        if name == leaf or not (value is None or (is_number(value) and value == 0)):
             continue
         larger = [_with(config, {f"{parent}.{name}": _LARGE}) for config in configs]
         if not _same(larger, workbench, unknown=True):
@@ -272,7 +272,7 @@ def _differs_elsewhere(axis: str, configs: Sequence[Config], workbench: Workbenc
         varied = [_with(config, _fitting(config, context)) for config in configs]
         if context and not same(varied, workbench, unknown=True):
             return True
-        if _is_number(value):
+        if is_number(value):
             far = [_with(varied[0], {axis: other}) for other in (0.0, _LARGE, 1.0, value / 2, 2 * value, 10 * value)]
             if any(not same([varied[0], other], workbench, unknown=True) for other in far):
                 return True
@@ -287,7 +287,7 @@ def _contexts(configs: Sequence[Config], t_s: bool) -> Iterator[dict[str, float]
         for label, rule in (config["analog"].get("layers") or {}).items():
             groups |= {f"analog.layers.{label}.{group}": rule[group] for group in ERROR_GROUPS if group in rule}
         for place, node in groups.items():
-            numbers = {f"{place}.{key}": value for key, value in node.items() if _is_number(value) and value != 0}
+            numbers = {f"{place}.{key}": value for key, value in node.items() if is_number(value) and value != 0}
             nodes[place] = numbers | nodes.get(place, {})
     for numbers in nodes.values():
         larger = {name: math.copysign(_LARGE, value) for name, value in numbers.items() if abs(value) < _LARGE}
@@ -299,7 +299,7 @@ def _contexts(configs: Sequence[Config], t_s: bool) -> Iterator[dict[str, float]
 
 def _fitting(config: Config, changes: Mapping[str, float]) -> dict[str, float]:
     """The changes among these whose parameters a config has."""
-    return {name: v for name, v in changes.items() if _is_number(_at(config, name)) and _at(config, name) != 0}
+    return {name: v for name, v in changes.items() if is_number(_at(config, name)) and _at(config, name) != 0}
 
 
 def _acts(point: Point, name: str, workbench: Workbench) -> bool:
@@ -320,7 +320,7 @@ def _acts(point: Point, name: str, workbench: Workbench) -> bool:
 def _acts_alone(point: Point, axis: str, largest: float, name: str, workbench: Workbench) -> bool:
     """True where each of two parameters of a point acts while the other one is zero."""
     value = _at(point.config, name)
-    if not _is_number(value):
+    if not is_number(value):
         return False
     nothing = _chip(_with(point.config, {axis: 0.0, name: 0.0}), workbench)
     held = _chip(_with(point.config, {axis: 0.0, name: math.copysign(max(abs(value), _LARGE), value)}), workbench)
@@ -433,13 +433,14 @@ def _with(config: Config, changes: Mapping[str, Any]) -> Config:
     return config
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """True for a number that is no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_strength(name: str, value: object) -> bool:
     neutral = 100 if name.endswith(".percentile") else 0  # 100 % of the values clips none
-    return value is True or (_is_number(value) and value != neutral)
+    return value is True or (is_number(value) and value != neutral)
 
 
 def _shown(value: Any, axis: str = "") -> str:

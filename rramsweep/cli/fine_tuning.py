@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hydra.types import RunMode
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
@@ -27,18 +26,17 @@ from rich.progress import Progress as Bar
 
 from rramsweep.analysis import frames
 from rramsweep.arguments import checked_arguments, user_level
-from rramsweep.cli.catalog import CONFIG_NAME
 from rramsweep.cli.composing import (
     allowed,
     choices,
     composed_allowed,
     container,
-    loader,
+    point_config,
     point_plan,
     refuse_axes,
 )
 from rramsweep.cli.messages import TRAINING, CommandError, of_training
-from rramsweep.cli.overrides import as_hydra_takes_them, check, one_line, refuse_flags, refuse_unheeded
+from rramsweep.cli.overrides import check, one_line, refuse_flags, refuse_unheeded
 from rramsweep.cli.signals import ended_by
 from rramsweep.construct import Kind, build
 from rramsweep.errors import Sentence, ValidationError
@@ -231,8 +229,7 @@ def _of_overrides(words: Sequence[str], settings: FineTuning | None) -> Run:
     if not any(word.lstrip("+").startswith(f"{TRAINING}=") for word in own):
         added = [f"+{TRAINING}=default", *added]
     rest = [word for word in words if not of_training(word)]
-    words = as_hydra_takes_them([*added, *rest], several=False)
-    cfg = loader().load_configuration(CONFIG_NAME, words, RunMode.RUN, from_shell=False)
+    cfg = point_config([*added, *rest])
     refuse_axes(cfg.hydra.sweeper)
     config = container(cfg)
     node = config.pop(TRAINING)

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from rramsweep import limits
 from rramsweep.cli import factors
 from rramsweep.cli.catalog import CONFIG_NAME
-from rramsweep.cli.composing import allowed, choices, container, kept, read_settings, refuse_objective
+from rramsweep.cli.composing import allowed, choices, container, kept, point_config, read_settings, refuse_objective
 from rramsweep.cli.composing import loader as own_loader
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.messages import no_name
@@ -202,11 +202,8 @@ def variants(
     Raises:
         HydraException: Hydra's own, of a parameter that no option chosen has.
     """
-    # A rule of some layers has the parameters that its overrides give it, and no others to be changed.
-    added = {name: "++" if name.startswith("analog.layers.") else "" for name in first}
-    lines = [f"{added[name]}{name}={value}" for name, value in first.items()]
-    config_loader = own_loader()
-    cfg = config_loader.load_configuration(CONFIG_NAME, [*words, *lines], RunMode.RUN, from_shell=False)
+    lines = [f"{name}={value}" for name, value in first.items()]
+    cfg = point_config([*words, *lines])
     composed, overrides = _Composed(cfg, list(first), ()), dict(zip(first, parse(lines), strict=True))
 
     def at(change: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, str]]:
