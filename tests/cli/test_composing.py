@@ -9,12 +9,19 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 import rramsweep as rs
+from rramsweep.cli import hydra_adapter
 from rramsweep.cli.catalog import conf_dir
 from rramsweep.cli.composing import allowed, choices, compose, container, loader, read_settings
+from rramsweep.cli.main import main as command
 from rramsweep.cli.overrides import as_hydra_takes_them, one_line
 from rramsweep.cli.planning import plan_of
 from rramsweep.construct import import_name
@@ -170,6 +177,63 @@ def test_what_hydra_refuses_is_one_line_in_python(workdir, overrides, message):
         with pytest.raises(ValueError, match=message) as caught:
             call(overrides)
         assert "\n" not in str(caught.value)
+
+
+INTERPOLATED = """
+defaults:
+  - config
+  - pairs@_global_: ${programming}_with_${device}
+  - override programming: write_verify
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mine", []),
+        ("mine", ["device=neurram", "pairs@_global_=other"]),
+        ("config", ["technology=pyrram", "chips=3", "drift.relative_drift=0.1,0.2"]),
+    ],
+)
+def test_a_config_is_composed_as_hydra_composes_it(tmp_path, name, words):
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "mine.yaml").write_text(INTERPOLATED)
+    for i, option in enumerate(["write_verify_with_generic", "write_verify_with_neurram", "other"]):
+        (tmp_path / "pairs" / f"{option}.yaml").write_text(f"t_s: {i + 1}")
+    path = create_config_search_path(str(conf_dir()))
+    path.prepend("mine", f"file://{tmp_path}", SearchPathQuery("schema", None))
+    own, hydras = (
+        OmegaConf.to_container(each(path).load_configuration(name, words, RunMode.MULTIRUN), resolve=False)
+        for each in (hydra_adapter._Loader, ConfigLoaderImpl)
+    )
+    assert own == hydras
+    if name == "mine":
+        assert own["t_s"] == (1 if not words else 3)
+
+
+@pytest.mark.skipif(hydra_adapter._restricts_calls(), reason="Hydra 1.4 composes by other functions")
+@pytest.mark.parametrize(("words", "modes"), [([], [RunMode.RUN]), (["-m"], [RunMode.MULTIRUN] * 2)])
+def test_a_command_and_its_job_are_composed_once(workdir, monkeypatch, words, modes):
+    composed, load, get_mode = [], ConfigLoaderImpl.load_configuration, Hydra.get_mode
+
+    def counted(*args, **given):
+        config = load(*args, **given)
+        composed.append(config.hydra.mode)
+        return config
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    command([*words, "model=digits_mlp", "data=digits", "data.limit=10", "chips=1"])
+    assert composed == modes
+    assert Hydra.get_mode is get_mode
+
+
+@pytest.mark.parametrize("words", [["hydra.mode=MULTIRUN"], ["--config-dir=."], ["--config-name=mine"], ["+hydra.x=1"]])
+def test_what_may_set_hydras_mode_is_asked_for_it(words):
+    assert not hydra_adapter._of_the_package(words)
+
+
+def test_no_file_of_the_package_sets_hydras_mode():
+    assert not [path for path in YAMLS if "mode" in (yaml.safe_load(path.read_text()) or {}).get("hydra", {})]
 
 
 def test_notes_of_effects_are_warnings_in_python(workdir):
