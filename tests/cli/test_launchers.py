@@ -28,6 +28,7 @@ from rramsweep.cli.catalog import CONFIG_NAME, EXTRAS, conf_dir
 from rramsweep.cli.composing import loader
 from rramsweep.cli.main import main
 from rramsweep.cli.sweeper import PlanSweeper, register
+from tests.forked import Command
 
 for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
     pytest.importorskip(f"hydra_plugins.{plugin}", reason="needs the extras joblib, slurm and ray")
@@ -159,19 +160,8 @@ def start(package, environment):
     """Start the command in a process group of its own, whose last member is gone when the test is over."""
     started = []
 
-    def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
-        # The shell becomes the command, under the process id that it has named.
-        command = ["sh", "-c", 'DRIVER_PID=$$ exec "$0" -m rramsweep -m "$@"', sys.executable, *SWEEP, *arguments]
-        process = subprocess.Popen(
-            command,
-            cwd=package,
-            env={**environment, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(*arguments: str, **more: str) -> Command:
+        process = Command(["-m", *SWEEP, *arguments], package, {**environment, **more})
         started.append(process)
         return process
 

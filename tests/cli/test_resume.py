@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
-import sys
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +16,10 @@ import pytest
 import rramsweep as rs
 from rramsweep.analysis import schema
 from rramsweep.cli.main import main
+from rramsweep.simulation import shard
 from rramsweep.study.store import Store
+from tests.forked import Command
 
-HERE = Path(__file__).parents[1]
 SWEEP = [
     "model=digits_cnn",
     "data=digits",
@@ -34,16 +37,39 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(one[METRICS], other[METRICS], check_exact=True)
 
 
-def killed(kills: int, signal_name: str, longest_s: float, seed: int, *overrides: str) -> list[int]:
-    command = [sys.executable, HERE / "killed.py", str(kills), signal_name, str(longest_s), str(seed), *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return [int(code) for code in done.stdout.split()]
+def flush_soon() -> None:
+    """Let the short runs of a test keep something."""
+    shard.FLUSH_S = 0.1
+
+
+def wait_for_rows(store: Path, process: Command, most_s: float = 60.0) -> None:
+    """Until the store holds more facts than now, or the process has ended."""
+    before, until = len(list(store.glob("facts-*"))), time.monotonic() + most_s
+    while time.monotonic() < until and len(list(store.glob("facts-*"))) <= before and process.poll() is None:
+        time.sleep(0.02)
+
+
+def killed(kills: int, signal_: int, longest_s: float, seed: int, *overrides: str) -> list[int]:
+    """Run a command again and again, and kill each at a random moment; their exit codes."""
+    rng, codes = random.Random(seed), []
+    for kill in range(kills):
+        process = Command(overrides, before=flush_soon)
+        # Not at once: Python drops an interrupt that comes while a process is still setting itself up after the fork.
+        time.sleep(0.2)
+        if kill % 2:  # on a busy machine all moments might fall into the start of a sweep
+            wait_for_rows(Path("s"), process)
+            time.sleep(rng.uniform(0, longest_s / 10))
+        else:
+            time.sleep(rng.uniform(0, longest_s))
+        if process.poll() is None:
+            os.kill(process.pid, signal_)
+        codes.append(process.wait(60))
+    return codes
 
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(workdir):
-    codes = killed(20, "SIGKILL", 2.5, 7, "-m", *SWEEP, "chips=240", "store=s")
+    codes = killed(20, signal.SIGKILL, 1.5, 7, "-m", *SWEEP, "chips=240", "store=s")
     assert codes.count(-9) >= 10, "the kills must come while the sweep runs"
     assert Store(Path("s")).facts().num_rows > 0
     for path in Path("s").glob("*.tmp"):
@@ -55,7 +81,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(workdir):
 
 @pytest.mark.slow
 def test_an_interrupt_reports_what_there_is_and_exits_130(workdir):
-    codes = killed(3, "SIGINT", 6.0, 1, "-m", *SWEEP, "chips=2000", "store=s")
+    codes = killed(3, signal.SIGINT, 6.0, 1, "-m", *SWEEP, "chips=2000", "store=s")
     assert 130 in codes
     folders = sorted(Path("outputs/sweep").iterdir())
     longest = max((rs.load(folder) for folder in folders if (folder / "results.parquet").exists()), key=len)
@@ -82,12 +108,7 @@ def test_more_chips_and_finer_levels_compute_only_what_is_missing(workdir, monke
 
 
 def test_two_sweeps_at_once_on_one_store(workdir):
-    commands = [
-        [sys.executable, "-m", "rramsweep", "-m", *SWEEP, f"chips={chips}", "store=s", f"name=n{chips}"]
-        for chips in (20, 30)
-    ]
-    running = [subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for c in commands]
-    for process in running:
+    for process in [Command(["-m", *SWEEP, f"chips={n}", "store=s", f"name=n{n}"]) for n in (20, 30)]:
         _, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
     tables = {chips: rs.load(next(Path(f"outputs/n{chips}").iterdir())) for chips in (20, 30)}
@@ -143,8 +164,6 @@ def small_disk(workdir):
 
 
 def test_a_full_disk_stops_with_one_line_and_keeps_what_was_written(small_disk, workdir, monkeypatch, capfd):
-    from rramsweep.simulation import shard
-
     monkeypatch.setattr(shard, "FLUSH_S", 0.05)
     arguments = ["-m", *SWEEP, "chips=100", "store=disk/store"]
     with pytest.raises(SystemExit) as exit_:
