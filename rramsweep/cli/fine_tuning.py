@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from rramsweep.construct import Kind, build
 from rramsweep.errors import Sentence, ValidationError
 from rramsweep.files import read_regular, write_atomic
 from rramsweep.intervals import t_interval
+from rramsweep.network.batch_norm import NORMS
 from rramsweep.reporting.report import save_figure
 from rramsweep.reporting.terminal import plain
 from rramsweep.reporting.training_plot import plot_training
@@ -86,6 +87,9 @@ class Run:
         """Notes on the point, and on a part of it that training leaves out."""
         option = self.point.choices["calibration"]
         left_out = f"calibration={option} takes no part in training, where chips are scored without it"
+        network = self.workbench.network(self.point)
+        if self.training.batch_norm == "digital" and any(isinstance(each, NORMS) for each in network.modules()):
+            left_out += "; batch norms keep the statistics of the digital network, to which it fits chips"
         return [*self.workbench.notes, *([] if option == "none" else [left_out])]
 
     @property
@@ -210,7 +214,7 @@ def _of_config(cfg: DictConfig, settings: FineTuning | None) -> Run:
     allow = composed_allowed(cfg)
     config, chosen = container(cfg), choices(cfg)
     plan, workbench = point_plan(config, chosen, ["allow_targets=[]"], "rramsweep.finetune", allow)
-    return Run(plan.points[0], workbench, plan.settings, settings or FineTuning(), ())
+    return Run(plan.points[0], workbench, plan.settings, _of_point(settings or FineTuning(), plan.points[0]), ())
 
 
 def _of_overrides(words: Sequence[str], settings: FineTuning | None) -> Run:
@@ -235,7 +239,14 @@ def _of_overrides(words: Sequence[str], settings: FineTuning | None) -> Run:
     node = config.pop(TRAINING)
     training = settings or build(node, TRAINING, _KIND)
     plan, workbench = point_plan(config, choices(cfg), rest, "rramsweep.finetune", allowed(config, rest))
-    return Run(plan.points[0], workbench, plan.settings, training, rest)
+    return Run(plan.points[0], workbench, plan.settings, _of_point(training, plan.points[0]), rest)
+
+
+def _of_point(training: FineTuning, point: Point) -> FineTuning:
+    """The settings with the statistics that a point's chips need: calibrated ones those of their digital reference."""
+    if training.batch_norm is not None:
+        return training
+    return replace(training, batch_norm="chips" if point.choices["calibration"] == "none" else "digital")
 
 
 def _trained(
@@ -315,6 +326,7 @@ def _folder(run: Run, task: Task) -> Path:
     document = json.loads(json.dumps(document))
     for path in sorted(root.glob(f"*/{SETTINGS_FILE}")):
         other = json.loads(read_regular(path))
+        other[TRAINING] = {"batch_norm": "chips", **other.get(TRAINING, {})}  # of a run before it could be chosen
         if all(other.get(key) == document[key] for key in _IDENTITY):
             return path.parent
         if (path.parent / CHECKPOINT_FILE).exists() and not (path.parent / WEIGHTS_FILE).exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from rramsweep.crossbar.converters import UniformDAC
 from rramsweep.crossbar.programming import LayerSpec, ProgrammedLayer, map_layer, program
+from rramsweep.datasets.inputs import AnyInputs, call
 from rramsweep.devices.streams import Stream
 from rramsweep.errors import ValidationError
 from rramsweep.models.eager import deep_copy
@@ -234,6 +235,24 @@ class ChipNetwork:
         finally:
             for norm in self._batch_norms:
                 norm.eval()
+
+    @torch.no_grad()
+    def fit_statistics(self, batches: Iterable[AnyInputs]) -> None:
+        """Give batch norms the statistics of the digital network: means over batches of their means and variances.
+
+        Args:
+            batches: inputs.
+        """
+        kept = [norm for norm in self._batch_norms if norm.track_running_stats]
+        momenta = [norm.momentum for norm in kept]
+        for norm in kept:
+            norm.reset_running_stats()
+            norm.momentum = None  # a mean over all batches, not one that forgets
+        with self.batch_statistics():
+            for x in batches if kept else ():
+                call(self.digital(), self._accelerator.take(x))
+        for norm, momentum in zip(kept, momenta, strict=True):
+            norm.momentum = momentum
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""

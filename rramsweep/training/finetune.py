@@ -149,7 +149,9 @@ def finetune(
     the inputs is held out: after each epoch, chips that are never trained on are scored on it, and the weights of the
     epoch with the best mean are kept, whatever `noise` the steps had.
 
-    Batch norms use the statistics of each batch, and thus of one chip, and keep a running mean for scoring.
+    Batch norms use the statistics of each batch, and thus of one chip, and keep a running mean, with which chips are
+    scored. The digital network is scored with what `batch_norm` keeps: with the mean over chips, or with statistics of
+    its own, which a calibration needs as its reference.
 
     Training is deterministic for a given number of threads: the order of epoch e and the chip of step k have their own
     named streams, so that only weights, optimiser and scores must be kept between two epochs.
@@ -175,11 +177,16 @@ def finetune(
             metric = against(metric, _outputs(network.digital(), held_out.x, task.accelerator))
         steps = -(-len(train) // settings.batch_size)
 
-        def score(epoch: int, loss: float | None, started: float) -> Epoch:
+        def score(epoch: int, loss: float | None, started: float) -> tuple[Epoch, dict[str, Tensor]]:
+            """Scores after an epoch, and the weights that are kept if it is the best."""
             _fit_ranges(task, network)
-            digital = _score(network.digital(), held_out, metric, task.accelerator)
             chips = [_score(network.chip(seed), held_out, metric, task.accelerator) for seed in settings.stopped_chips]
-            return Epoch(epoch, epoch * steps, loss, digital, tuple(chips), time.perf_counter() - started)
+            trained = network.state()
+            if settings.batch_norm == "digital" and epoch > 0:
+                network.fit_statistics(train.x.split(settings.batch_size))
+            digital, kept = _score(network.digital(), held_out, metric, task.accelerator), network.state()
+            network.load(trained)
+            return Epoch(epoch, epoch * steps, loss, digital, tuple(chips), time.perf_counter() - started), kept
 
         started = time.perf_counter()
         if (folder / CHECKPOINT_FILE).exists():
@@ -189,7 +196,8 @@ def finetune(
                 optimizer.load_state_dict(progress.optimizer)
             _fit_ranges(task, network)
         else:
-            progress = Progress([score(0, None, started)], network.state(), network.state())
+            first, given = score(0, None, started)
+            progress = Progress([first], given, given)
         for epoch in progress.epochs:
             on_epoch(epoch)
         while len(progress.epochs) <= settings.epochs and not _is_over(progress, settings):
@@ -216,10 +224,11 @@ def finetune(
                     )
                 losses.append(float(loss.detach()))
                 on_step(step + 1, steps * settings.epochs)
-            progress.epochs.append(score(number, math.fsum(losses) / len(losses), started))
+            epoch, kept = score(number, math.fsum(losses) / len(losses), started)
+            progress.epochs.append(epoch)
             progress.weights, progress.optimizer = network.state(), copy.deepcopy(optimizer.state_dict())
-            if _is_better(progress.epochs[-1], progress.epochs[progress.best_epoch], task.metric):
-                progress.best, progress.best_epoch = progress.weights, number
+            if _is_better(epoch, progress.epochs[progress.best_epoch], task.metric):
+                progress.best, progress.best_epoch = kept, number
             progress.write(folder / CHECKPOINT_FILE)
             on_epoch(progress.epochs[-1])
         _write_weights(task.model, progress.best, folder / WEIGHTS_FILE)

@@ -11,6 +11,7 @@ from rramsweep.errors import ValidationError, one_of
 NOISES = ("chips", "gaussian", "none")
 CLIPS = ("none", "sigma", "percentile")
 SCHEDULES = ("cosine", "constant")
+STATISTICS = ("chips", "digital")
 
 # A run with seed s trains on chips from TRAINED_CHIPS + s 2^40 on and scores those from STOPPED_CHIPS + s 2^40 on. No
 # run has 2^40 steps, and a sweep's chips lie below both unless its own seed is set above 10^18.
@@ -36,6 +37,9 @@ class FineTuning:
         clip_percentile: 50..100, read by `clip=percentile` alone.
         output_noise: standard deviation of a normal error of every analog layer's output, as a fraction of the rms of
             that output in the batch; drawn for every number.
+        batch_norm: statistics of the batch norms in the weights that are kept: `chips`, the running mean over the chips
+            of the steps, for chips that are used as programmed; `digital`, those of the digital network over the
+            training inputs, for chips that are calibrated to it; None is `digital` for a point with a calibration.
         distillation: weight of the teacher's part in the loss, 0..1; the teacher is the given digital network.
         temperature: of the softmax of teacher and student.
         held_out: share of the inputs that is never trained on and decides when to stop, above 0 and below 1.
@@ -57,6 +61,7 @@ class FineTuning:
     clip_sigma: float = 2.5
     clip_percentile: float = 99.5
     output_noise: float = 0.0
+    batch_norm: str | None = None
     distillation: float = 0.5
     temperature: float = 2.0
     held_out: float = 0.2
@@ -66,7 +71,10 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         check_fields(self, "finetune")
-        for name, known in (("noise", NOISES), ("schedule", SCHEDULES), ("clip", CLIPS)):
+        words = {"noise": NOISES, "schedule": SCHEDULES, "clip": CLIPS}
+        if self.batch_norm is not None:
+            words["batch_norm"] = STATISTICS
+        for name, known in words.items():
             try:
                 one_of(name, getattr(self, name), known)
             except ValidationError as error:

@@ -4,7 +4,8 @@ All arms take the same steps over the same inputs in the same order, are stopped
 same chips of held-back inputs (paired): `chips`, a new chip each step; `gaussian`, errors of the weights of the same
 rms; `control`, trained the same way without noise; `plain`, without clipping too. "recovered" is the mean gain over the
 control as a share of what its chips lose of its own digital score, a ratio of means with a paired bootstrap interval
-over chips; each arm also with `calibration=dora` on top. Prints raw numbers; asserts no time and no score.
+over chips; each arm also with `calibration=moments` and `dora` on top, for which arms of a network with batch norms are
+trained again with `batch_norm=digital`. Prints raw numbers; asserts no time and no score.
 
 The held-out inputs of LeNet-5 are among those that the packaged weights were trained on, so that its first epochs look
 better there than in the sweep.
@@ -39,6 +40,8 @@ ARMS = {
     "gaussian": ["finetune.noise=gaussian"],
     "chips": [],
 }
+# The same weights with statistics of the digital network, for a network with batch norms.
+DIGITAL = {f"{arm}, digital statistics": [*ARMS[arm], "finetune.batch_norm=digital"] for arm in ("gaussian", "chips")}
 
 TRAIN = """
 import json, sys
@@ -96,20 +99,20 @@ def test_recovered_by_fine_tuning(network, chips, tmp_path):
         arm: json.loads(
             _python(TRAIN, [*point, f"model.checkpoint={checkpoint}", f"name={arm}", *own, *extra], tmp_path)
         )
-        for arm, own in ARMS.items()
+        for arm, own in (ARMS if network == "LeNet-5" else ARMS | DIGITAL).items()
     }
     paths = {"as it came": checkpoint, **{arm: run[0] for arm, run in runs.items()}}
     # Calibration is fitted to inputs that no arm has seen.
     swept = [word for word in point if not word.startswith("data.fitting")]
     swept += ["data.fitting=pool.npz"] if network == "ResNet-20" else []
-    axes = [f"model.checkpoint={','.join(paths.values())}", "calibration=none,dora"]
+    axes = [f"model.checkpoint={','.join(paths.values())}", "calibration=none,moments,dora"]
     _python(SWEEP, [*swept, f"chips={chips}", *axes], tmp_path)
     frame = pd.read_csv(tmp_path / "frame.csv")
     scores = {
         arm if method == "none" else f"{arm} + {method}": frame[
             (frame["model.checkpoint"] == path) & (frame["calibration"] == method)
         ].sort_values("seed")
-        for method in ("none", "dora")
+        for method in ("none", "moments", "dora")
         for arm, path in paths.items()
     }
     control = scores["control"]["score"].to_numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -83,6 +84,23 @@ def test_a_config_and_its_overrides_train_the_same(workdir):
 def test_a_calibration_is_said_to_take_no_part(workdir):
     with pytest.warns(UserWarning, match="calibration=moments takes no part in training, where chips are scored"):
         rs.finetune([*SHORT, "calibration=moments"])
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ([], "chips"),
+        (["calibration=dora"], "digital"),
+        (["calibration=dora", "finetune.batch_norm=chips"], "chips"),
+        (["finetune.batch_norm=digital"], "digital"),
+    ],
+)
+def test_weights_keep_the_statistics_that_the_chips_of_the_point_need(workdir, words, kept):
+    cnn = ["model=digits_cnn", "data=digits", "finetune.epochs=1", *words]
+    run = fine_tuning._of_overrides(cnn, None)
+    assert run.training.batch_norm == kept
+    said = [note for note in run.notes if "statistics of the digital network" in note]
+    assert len(said) == ("calibration=dora" in words and kept == "digital")
 
 
 def test_settings_change_no_identity(workdir):
@@ -261,4 +279,4 @@ def test_bad_calls_are_refused(workdir, call, says):
 
 def test_yaml_has_the_settings_and_their_defaults():
     made = fine_tuning._of_overrides(POINT, None).training
-    assert made == rs.FineTuning()
+    assert made == replace(rs.FineTuning(), batch_norm="chips")

@@ -110,6 +110,38 @@ def test_statistics_of_batch_norms_are_trained(tmp_path):
     assert int(progress.weights["2.num_batches_tracked"]) == 2
 
 
+def test_kept_statistics_are_the_digital_networks_where_asked(tmp_path):
+    torch.manual_seed(0)
+    layers = [nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10)]
+    model = nn.Sequential(nn.Flatten(), *layers, nn.BatchNorm1d(10)).eval()
+    given = task(model=model, specs={"1": SPEC, "4": SPEC})
+    found = {}
+    for kept in ("chips", "digital"):
+        (tmp_path / kept).mkdir()
+        found[kept] = finetune(given, replace(SHORT, batch_norm=kept), tmp_path / kept)
+    chips, digital = found["chips"], found["digital"]
+    assert [each.chips for each in chips.epochs] == [each.chips for each in digital.epochs]  # trained and picked alike
+    assert all(torch.equal(tensor, digital.weights[name]) for name, tensor in chips.weights.items())
+    assert digital.best_epoch > 0
+    assert torch.equal(chips.best["1.weight"], digital.best["1.weight"])
+    model.load_state_dict(digital.best)
+    train, held_out = split(given.data, SHORT.held_out)
+    assert float(Top1().correct(model(held_out.x), held_out.y).double().mean()) == digital.epochs[-1].digital
+    torch.optim.swa_utils.update_bn(train.x.split(SHORT.batch_size), model)  # torch's own, of a network as it is
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(digital.best[name], tensor, msg=name)
+    # Errors add their variance: the mean over chips is larger, by which each channel of a digital network is too small.
+    assert (chips.best["2.running_var"] > 1.1 * digital.best["2.running_var"]).all()
+
+
+def test_the_network_as_it_came_keeps_its_statistics(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10)).eval()
+    short = replace(SHORT, epochs=1, lr=1.0, batch_norm="digital")  # so that no epoch is better
+    progress = finetune(task(model=model, specs={"1": SPEC}, metric=Agreement()), short, tmp_path)
+    assert progress.best_epoch == 0
+    assert all(torch.equal(tensor, progress.best[name]) for name, tensor in model.state_dict().items())
+
+
 @pytest.mark.parametrize("changed", [{}, {"noise": "gaussian"}, {"noise": "none"}, {"output_noise": 0.1}], ids=str)
 def test_training_repeats_itself_and_depends_on_its_seed(tmp_path, changed):
     settings = replace(SHORT, epochs=1, **changed)
