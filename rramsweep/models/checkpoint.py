@@ -19,8 +19,11 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from rramsweep.errors import ValidationError, install
 from rramsweep.models.eager import deep_copy
+from rramsweep.suggest import suggest
 
 WEIGHTS = Path(__file__).parent / "weights"
+# `model.checkpoint` of the weights that ship for a network; `embedded_NAME` of others for it.
+EMBEDDED = "embedded"
 
 # Keys under which training scripts save a state dict; averaged weights come last.
 KEYS = (
@@ -53,18 +56,37 @@ PROFILER = ("total_ops", "total_params")
 _RESAVE = "save it again with torch.save(model.state_dict(), path)"
 
 
-def embedded_path(name: str) -> Path:
-    """The file of the weights that ship for the factory `name`, e.g. `"lenet5"`.
+def embedded_path(name: str, checkpoint: str = EMBEDDED) -> Path:
+    """File of weights that ship for a factory: those of its recipe, or others that were trained on from them.
+
+    Args:
+        name: of the factory, e.g. `"lenet5"`.
+        checkpoint: `"embedded"`, or e.g. `"embedded_noise_aware"`.
 
     Raises:
-        ValueError: if no weights ship under that name; the text lists those that do.
+        ValueError: no weights ship for the factory, or not these; names those that do.
     """
-    known = sorted(path.stem for path in WEIGHTS.glob("*.pt"))
+    shipped = sorted(path.stem for path in WEIGHTS.glob("*.pt"))
+    known = [stem for stem in shipped if not any(stem.startswith(f"{other}_") for other in shipped)]
     if name not in known:
         raise ValueError(
             f"embedded weights exist for {', '.join(known)}, got {name!r}: choose one of these or give a file"
         )
-    return WEIGHTS / f"{name}.pt"
+    own = {EMBEDDED + stem.removeprefix(name): stem for stem in shipped if stem == name or stem.startswith(f"{name}_")}
+    if checkpoint not in own:
+        raise ValidationError(
+            f"must be weights that ship for {name}",
+            suggest(checkpoint, own),
+            slot="model",
+            parameter="checkpoint",
+            value=checkpoint,
+        )
+    return WEIGHTS / f"{own[checkpoint]}.pt"
+
+
+def is_embedded(checkpoint: str) -> bool:
+    """True for the name of weights that ship: `embedded`, or `embedded_` with more and no ending of a file."""
+    return checkpoint == EMBEDDED or (checkpoint.startswith(f"{EMBEDDED}_") and Path(checkpoint).suffix == "")
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -22,7 +22,7 @@ from rramsweep.errors import ValidationError
 from rramsweep.groups import STAGES
 from rramsweep.identity import describe, flatten
 from rramsweep.metrics.scoring import Metric, checked
-from rramsweep.models.checkpoint import embedded_path, load_checkpoint, weights_digest
+from rramsweep.models.checkpoint import embedded_path, is_embedded, load_checkpoint, weights_digest
 from rramsweep.models.eager import eager
 from rramsweep.models.forward import FORWARD_KEYS, adapt, described
 from rramsweep.models.pretrained import configuration_digest, transformers_model
@@ -191,7 +191,7 @@ class Components:
         checkpoint = node.get("checkpoint")
         if checkpoint is not None:
             factory = str(node["_target_"]).rsplit(".", 1)[-1]
-            path = embedded_path(factory) if checkpoint == "embedded" else checkpoint
+            path = embedded_path(factory, checkpoint) if is_embedded(str(checkpoint)) else checkpoint
             self.notes |= dict.fromkeys(load_checkpoint(model, path))
         adapt(model, *(node.get(key) if key in skip else None for key in FORWARD_KEYS))
         # Arguments that change no weight may still change the network's computation.

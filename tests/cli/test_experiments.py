@@ -16,6 +16,8 @@ WITH_FILES = ["resnet20_cifar10"]
 # A search is no list of points: test_optimising.py checks this one.
 SEARCHES = ["design_search"]
 FAST = ["model=digits_mlp", "data=digits", "data.limit=50", "chips=2"]
+# Networks that it compares are weights of one.
+OWN_NETWORK = {"noise_aware_training": ["data.limit=20", "chips=2", "calibration.images=choice(10)"]}
 
 
 def header(name):
@@ -33,7 +35,7 @@ def test_an_experiment_is_a_question_with_its_command(name):
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in [*WITH_FILES, *SEARCHES]])
 def test_an_experiment_runs(name, workdir):
     plan = plan_of([f"experiment={name}"], "test")[0]
-    frame = rs.sweep([f"experiment={name}", *FAST])
+    frame = rs.sweep([f"experiment={name}", *OWN_NETWORK.get(name, FAST)])
     assert (frame["status"] == "ok").all()
     assert len(frame) == 2 * len(plan.points)
     summary = rs.summarize(frame)

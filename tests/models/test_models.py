@@ -29,7 +29,8 @@ def documented_accuracy(name):
 
 def test_the_recipes_cover_every_network_that_ships():
     assert set(train.RECIPES) == set(FACTORIES)
-    assert {path.stem for path in embedded_path("lenet5").parent.glob("*.pt")} == set(FACTORIES)
+    trained_on = {"lenet5_clipped", "lenet5_noise_aware"}
+    assert {path.stem for path in embedded_path("lenet5").parent.glob("*.pt")} == {*FACTORIES, *trained_on}
     assert all(getattr(models, name) is recipe.network for name, recipe in train.RECIPES.items())
 
 
@@ -63,7 +64,22 @@ def test_embedded_weights_reach_the_documented_accuracy(name):
     assert accuracy == pytest.approx(documented_accuracy(name), abs=0.2)
 
 
+@pytest.mark.parametrize(("checkpoint", "accuracy"), [("embedded_clipped", 88.6), ("embedded_noise_aware", 88.1)])
+def test_weights_that_were_trained_on_reach_the_documented_accuracy(checkpoint, accuracy):
+    """Of the table in rramsweep/training/README.md; on the array their weights are clipped at 2.5 sigma."""
+    model = lenet5().eval()
+    load_checkpoint(model, embedded_path("lenet5", checkpoint))
+    assert train.accuracy(model, train.RECIPES["lenet5"].data("test")) == pytest.approx(accuracy, abs=0.2)
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            assert float(weight.detach().abs().max() / weight.detach().std()) < 2.6, name
+
+
 def test_unknown_embedded_weights_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="ship for lenet5, got 'embedded_clip': did you mean embedded_clipped"):
+        embedded_path("lenet5", "embedded_clip")
+    with pytest.raises(ValueError, match="ship for digits_mlp, got 'embedded_noise_aware': did you mean embedded"):
+        embedded_path("digits_mlp", "embedded_noise_aware")
     with pytest.raises(ValueError, match="exist for digits_cnn, digits_mlp, lenet5, got 'resnet18': "):
         embedded_path("resnet18")
 
