@@ -137,7 +137,7 @@ def _fast(words):
     words = [re.sub(r"outputs/(\w+)/<\.\.\.>", lambda m: _folder(m[1]), word) for word in words]
     words = [rs.load(_folder("quickstart"))["point_id"].iloc[0] if word == "POINT_ID" else word for word in words]
     words = [word for word in words[words.index("rramsweep") + 1 :] if not word.startswith("[")]
-    if not any("=" in word for word in words):
+    if not any("=" in word for word in words) and words[0] != "finetune":
         return words
     fewer = list(FEWER)
     if any(word.startswith("seed=") for word in words):

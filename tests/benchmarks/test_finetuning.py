@@ -41,7 +41,7 @@ ARMS = {
     "chips": [],
 }
 # The same weights with statistics of the digital network, for a network with batch norms.
-DIGITAL = {f"{arm}, digital statistics": [*ARMS[arm], "finetune.batch_norm=digital"] for arm in ("gaussian", "chips")}
+DIGITAL = {f"{arm}_digital_statistics": [*ARMS[arm], "finetune.batch_norm=digital"] for arm in ("gaussian", "chips")}
 
 TRAIN = """
 import json, sys

@@ -16,6 +16,7 @@ import pytest
 import rramsweep as rs
 from rramsweep.analysis import frames, schema
 from rramsweep.cli.main import main
+from rramsweep.reporting import report
 from rramsweep.study.plan import Plan
 
 # Run in one way, so that sweeps of different stores agree to the last bit.
@@ -62,7 +63,7 @@ def quickstart(first_quickstart, workdir):
 def test_quickstart_leaves_plan_tables_figures_and_page(first_quickstart):
     folder, out, err = first_quickstart
     tables = {"plan.json", "run.json", "results.parquet", "summary.csv"}
-    figures = {f"{name}.{form}" for name in ("robustness", "ecdf", "yield", "differences") for form in ("png", "svg")}
+    figures = {f"{name}.{form}" for name in ("robustness", "ecdf", "yield", "differences") for form in report.FORMATS}
     assert {p.name for p in folder.iterdir()} == tables | figures | {"report.html"}
     frame = frames.read(folder / "results.parquet")
     assert len(frame) == 36
@@ -97,10 +98,10 @@ def test_report_makes_the_tables_again_from_the_folder_alone(quickstart, tmp_pat
     before = rs.load(folder)
     summary = (folder / "summary.csv").read_bytes()
     (folder / "summary.csv").unlink()
-    (folder / "robustness.png").unlink()
+    (folder / "robustness.svg").unlink()
     main(["report", str(folder)])
     assert (folder / "summary.csv").read_bytes() == summary
-    assert (folder / "robustness.png").stat().st_size > 10_000
+    assert (folder / "robustness.svg").stat().st_size > 10_000
     away = tmp_path / "away"
     folder.rename(away)
     Path("outputs/store").rename(tmp_path / "gone")

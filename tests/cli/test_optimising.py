@@ -231,7 +231,7 @@ def test_a_search_keeps_its_trials_and_confirms_its_front(front):
     assert 1 <= len(again) <= 2
     assert set(search.importances["adc.bits"]) == {"adc.bits", "mapping", "mapping.slices"}
     assert sum(search.importances["adc.bits"].values()) == pytest.approx(1)
-    for name in ("history.png", "front.png", "importances.png", "report.html", "results.parquet"):
+    for name in ("history.svg", "front.svg", "importances.svg", "report.html", "results.parquet"):
         assert (front / FOLDER / name).stat().st_size > 0
     assert "on seeds that it did not see" in (front / FOLDER / "report.html").read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -10,7 +11,21 @@ import torch
 
 from rramsweep.network import forking as forked
 
+CASES = [
+    ("os", "sweep", "parent", "after", True),
+    ("os", "inspect", "parent", "after", True),
+    ("multiprocessing", "simulate", "nobody", "after", False),
+    # From here on what they do is imported before they fork.
+    ("os", "sweep", "parent", "before", True),
+    ("multiprocessing", "run", "parent", "before", True),
+    ("multiprocessing", "simulate", "parent", "before", True),
+    ("os", "sweep", "nobody", "before", False),
+    ("os", "sweep", "child", "before", False),
+]
+
+# Each case in a process of its own, forked from one that has imported torch and computed nothing.
 PROGRAM = """
+import json
 import multiprocessing
 import os
 import sys
@@ -20,9 +35,12 @@ import torch
 torch.set_num_threads(2)
 import rramsweep as rs
 
-if sys.argv[4] == "before":
-    from rramsweep.cli import api, layer_report
-    from rramsweep.network import simulator
+
+def case(how, what, who, loaded, refused):
+    if who == "parent":
+        compute()
+    fork(how, globals()[what], who)
+
 
 SWEEP = ["model=digits_mlp", "data=digits", "data.limit=50", "chips=2", "drift.relative_drift=0.2", "batch_size=50"]
 
@@ -44,21 +62,21 @@ def simulate():
     print(2, flush=True)
 
 
-def fork(do):
-    if sys.argv[1] == "multiprocessing":
-        process = multiprocessing.get_context("fork").Process(target=attempt, args=(do,))
+def fork(how, do, who):
+    if how == "multiprocessing":
+        process = multiprocessing.get_context("fork").Process(target=attempt, args=(do, who))
         process.start()
         process.join()
         return
     child = os.fork()
     if child == 0:
-        attempt(do)
+        attempt(do, who)
         os._exit(0)
     os.waitpid(child, 0)
 
 
-def attempt(do):
-    if sys.argv[3] == "child":
+def attempt(do, who):
+    if who == "child":
         compute()
     try:
         do()
@@ -70,32 +88,37 @@ def compute():
     torch.zeros(1 << 20).add_(1)
 
 
-if sys.argv[3] == "parent":
-    compute()
-fork(globals()[sys.argv[2]])
+for i, given in enumerate(json.loads(sys.argv[1])):
+    print("case", i, flush=True)
+    if given[3] == "before":
+        from rramsweep.cli import api, layer_report
+        from rramsweep.network import simulator
+    child = os.fork()
+    if child == 0:
+        case(*given)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        print("failed", status, flush=True)
 """
 
 
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """Lines that each case printed."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps(CASES)]
+    folder = tmp_path_factory.mktemp("forking")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=True)
+    parts = done.stdout.split("case ")[1:]
+    assert len(parts) == len(CASES), done
+    return [part.splitlines()[1:] for part in parts]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks as Linux does")
-@pytest.mark.parametrize(
-    ("how", "what", "who", "loaded", "refused"),
-    [
-        ("os", "sweep", "parent", "before", True),
-        ("os", "sweep", "parent", "after", True),
-        ("multiprocessing", "run", "parent", "before", True),
-        ("os", "inspect", "parent", "after", True),
-        ("multiprocessing", "simulate", "parent", "before", True),
-        ("os", "sweep", "nobody", "before", False),
-        ("multiprocessing", "simulate", "nobody", "after", False),
-        ("os", "sweep", "child", "before", False),
-    ],
-)
-def test_a_forked_process_computes_or_says_why_not(workdir, how, what, who, loaded, refused):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how, what, who, loaded], capture_output=True, text=True, timeout=120, check=True
-    )
-    lines = done.stdout.splitlines()
-    assert len(lines) == 1, done
+@pytest.mark.parametrize("number", range(len(CASES)), ids=["-".join(case[:4]) for case in CASES])
+def test_a_forked_process_computes_or_says_why_not(said, number):
+    lines, refused = said[number], CASES[number][-1]
+    assert len(lines) == 1, lines
     if refused:
         assert lines[0].startswith("torch must have its threads to compute, but this process was forked from one")
         assert lines[0].endswith("get_context('spawn'), or fork before anything is computed")
