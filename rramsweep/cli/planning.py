@@ -15,7 +15,15 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Glob, Override, OverrideType, RangeSweep, Transformer, ValueType
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    Override,
+    OverrideType,
+    RangeSweep,
+    Transformer,
+    ValueType,
+)
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -82,16 +90,15 @@ def compose_plan(
         ValueError: an axis that is no axis, `chips` beside a swept seed, or any point that refuses its parameters.
     """
     refuse_objective(master.get("objective"))
-    axes = _axes(parse([*(f"{k}={v}" for k, v in params.items()), *arguments], loader))
+    given = parse([*(f"{k}={v}" for k, v in params.items()), *arguments], loader)
+    _check_size_before(given, master)
+    axes = _axes(given)
     swept = [key for key, axis in axes.items() if axis.is_swept]
     for key in swept:
         check_axis(key)
     seeds = _seed_axis(axes)
     n_points = math.prod(len(axis.values) for axis in axes.values())
-    limits.POINTS.check(n_points, "points", remedy="sweep over fewer values")
-    chips = len(seeds) if seeds is not None else _most_chips(master)
-    fewer = f"ask for fewer chips{f' or fewer than {n_points:,} points' if n_points > 1 else ''}"
-    limits.TRIALS.check(n_points * chips, "trials", remedy=fewer)
+    _check_size(n_points, len(seeds) if seeds is not None else _most_chips(master))
     resolved = resolve_all(loader, master, axes)
     first = next(resolved)
     settings = read_settings(first[0], arguments)
@@ -301,6 +308,27 @@ def _element(swept: Override, line: str, value: object) -> Override:
     if isinstance(value, int | float):
         return replace(swept, value_type=ValueType.ELEMENT, _value=value, input_line=line)
     return cast(Override, parse([line])[0])
+
+
+def _check_size(n_points: int, chips: int) -> None:
+    """Check the number of points, and that of their chips together."""
+    limits.POINTS.check(n_points, "points", remedy="sweep over fewer values")
+    fewer = f"ask for fewer chips{f' or fewer than {n_points:,} points' if n_points > 1 else ''}"
+    limits.TRIALS.check(n_points * chips, "trials", remedy=fewer)
+
+
+def _check_size_before(overrides: Sequence[Override], master: DictConfig) -> None:
+    """Check the size of a sweep by what its axes have at least, before their values are written out."""
+    least: dict[str, int] = {}
+    for override in overrides:
+        swept, key = override.value(), override.get_key_element()
+        least[key] = len(swept.list) if isinstance(swept, ChoiceSweep) else 1
+        if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None and swept.step:
+            least[key] = max(
+                1, int((swept.stop - swept.start) / swept.step)
+            )  # of a range of fractions perhaps one more
+    chips = least.pop("seed") if least.get("seed", 1) > 1 else _most_chips(master)
+    _check_size(math.prod(least.values()), chips)
 
 
 def _most_chips(master: DictConfig) -> int:
