@@ -208,6 +208,8 @@ class AnalogNetwork:
         self._cells = NetworkCells(self._digital, specs, parts, self._read | reordered, groups)
         self._installation = Installation(self._model, self.layers, list(self._slots))
         self.calibrated: Calibrated | None = None
+        # Chip and time that the weights are of, and its layers that are read: `chip` goes on with them after a fit.
+        self._held: tuple[Chip, float, dict[str, ProgrammedLayer]] | None = None
 
     def digital(self) -> nn.Module:
         """The network with its own weights."""
@@ -227,6 +229,7 @@ class AnalogNetwork:
         corrections = self._calibrate(self, chip)
         seconds = time.perf_counter() - started
         self.programmed(chip, self.t_s)
+        self._held = None
         self._installation.install(corrections)
         self.calibrated = Calibrated(corrections, seconds)
         return self._model
@@ -243,17 +246,22 @@ class AnalogNetwork:
             purpose: part of the names of the reads' streams; empty for the reads of `chip`.
         """
         self._installation.remove()
-        kept: dict[str, ProgrammedLayer] = {}
+        held, self._held = self._held, None
+        if held is None or held[:2] != (seed, t_s):
+            kept: dict[str, ProgrammedLayer] = {}
 
-        def put(unit: str) -> None:
-            if unit in self._read:
-                kept[unit] = self._cells.layer(unit, seed, t_s)
-                self._write(unit, kept[unit].weight())
-            else:
-                self._cells.program(unit, seed, t_s, self._write)
+            def put(unit: str) -> None:
+                if unit in self._read:
+                    kept[unit] = self._cells.layer(unit, seed, t_s)
+                    self._write(unit, kept[unit].weight())
+                else:
+                    self._cells.program(unit, seed, t_s, self._write)
 
-        in_parallel(self._cells.units, put)
-        self._read_from(kept, seed, purpose)
+            in_parallel(self._cells.units, put)
+            held = seed, t_s, kept
+        self._read_from(held[2], seed, purpose)
+        if self.calibrates:
+            self._held = held
         return self._model
 
     def holding(self, layers: Map[str, ProgrammedLayer], seed: int) -> nn.Module:
@@ -431,6 +439,7 @@ class AnalogNetwork:
 
     def _with(self, weight: Callable[[str], Tensor]) -> nn.Module:
         self._installation.remove()
+        self._held = None
         sizes = {name: array.weight.numel() for name, array in self._arrays.items()}
         in_parallel(sizes, lambda name: self._write(name, weight(name)))
         for slot in self._slots.values():

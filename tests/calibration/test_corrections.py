@@ -11,6 +11,7 @@ from torch import nn
 
 from rramsweep import FastPyTorchRRAM
 from rramsweep.calibration import DoRA, Moments
+from rramsweep.crossbar.pieces import NetworkCells
 from rramsweep.datasets.inputs import Inputs, call
 from rramsweep.effects import WhiteReadNoise
 from rramsweep.network.arrays import find_arrays, own_weights
@@ -210,6 +211,26 @@ def test_read_noise_that_is_hardly_there_changes_hardly_anything(method):
     quiet = replace(DRIFTED, read_noise=WhiteReadNoise(1e-7))
     folded, behind = network(model, DRIFTED, method).chip(0)(TEST), network(model, quiet, method).chip(0)(TEST)
     torch.testing.assert_close(behind, folded, rtol=0, atol=1e-3 * float(folded.abs().max()))
+
+
+@pytest.mark.parametrize("spec", [DRIFTED, replace(DRIFTED, read_noise=WhiteReadNoise(0.01))], ids=["plain", "read"])
+@pytest.mark.parametrize(("at_s", "times"), [(None, 1), (2.0, 1), (1.0, 2)])
+@torch.no_grad()
+def test_a_chip_that_is_read_when_it_is_fitted_is_programmed_once(monkeypatch, spec, at_s, times):
+    programmed = []
+    for name in ("program", "layer"):
+        own = getattr(NetworkCells, name)
+        counted = lambda self, unit, seed, *given, own=own: programmed.append(seed) or own(self, unit, seed, *given)  # noqa: E731
+        monkeypatch.setattr(NetworkCells, name, counted)
+    model, method = net(), Moments(images=40, at_s=at_s)
+    analog = network(model, spec, method, t_s=2.0)
+    first, again = (analog.chip(1)(TEST) for _ in range(2))
+    assert len(programmed) == 2 * times * len(analog._cells.units)
+    assert torch.equal(first, again), "no correction is folded into corrected weights"
+    monkeypatch.undo()
+    afresh = network(model, spec, method, t_s=2.0)
+    torch.testing.assert_close(afresh.programmed(1, 2.0)(TEST), analog.programmed(1, 2.0)(TEST), rtol=0, atol=0)
+    assert torch.equal(afresh.chip(1)(TEST), first)
 
 
 def test_corrections_leave_conductances_and_the_callers_network_alone():
