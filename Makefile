@@ -20,23 +20,26 @@ AIHWKIT := .venv-aihwkit
 LIGHTNING := .venv-lightning
 
 # Modules are compiled as they are first imported and kept, which takes less than compiling all that is installed at once.
-test test-hydra14 lint docs: export PYTHONDONTWRITEBYTECODE :=
+test pytest test-hydra14 lint docs: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test test-hydra14 lint docs format bench bench-budget bench-calibration bench-intervals bench-peers clean
+.PHONY: sweep test pytest test-hydra14 lint docs format bench bench-budget bench-calibration bench-intervals bench-peers clean
 
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
-# One thread a worker: with as many workers as cores, more threads wait for each other. Each worker begins with a run of
-# files, whose fixtures it makes once, and takes from another when it is done.
 test: $(TESTABLE)
-	$(MAKE) -j2 lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	$(MAKE) -j3 lint docs pytest
 	$(MAKE) test-hydra14
+
+# One worker more than cores, because some tests wait for processes of theirs, and one thread a worker, because more wait for
+# each other. Each worker begins with a run of files, whose fixtures it makes once, and takes from another when it is done.
+WORKERS = -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
+pytest: $(TESTABLE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS)
 
 test-hydra14: $(HYDRA14)/.installed
 	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -c 'import hydra; assert hydra.__version__.startswith("1.4."), hydra'
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow' $(HYDRA14_TESTS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest $(WORKERS) -m 'not slow' $(HYDRA14_TESTS)
 
 lint: $(TESTABLE)
 	$(BIN)/ruff check .
