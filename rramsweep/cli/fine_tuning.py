@@ -85,12 +85,18 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """Notes on the point, and on a part of it that training leaves out."""
-        option = self.point.choices["calibration"]
-        left_out = f"calibration={option} takes no part in training, where chips are scored without it"
+        notes, option = [*self.workbench.notes], self.point.choices["calibration"]
         network = self.workbench.network(self.point)
+        if self.training.noise != "none" and not {*self.workbench.streams(self.point)[0]} - {"calibration"}:
+            notes.append("nothing is drawn at random, so every step meets the same chip: choose a technology or effect")
+        if option != "none":
+            notes.append(f"calibration={option} takes no part in training, where chips are scored without it")
         if self.training.batch_norm == "digital" and any(isinstance(each, NORMS) for each in network.modules()):
-            left_out += "; batch norms keep the statistics of the digital network, to which it fits chips"
-        return [*self.workbench.notes, *([] if option == "none" else [left_out])]
+            notes.append(
+                "the weights that are written hold batch-norm statistics of the digital network, for chips that are "
+                "calibrated to it; chips are scored here with statistics of chips, which suit those that are not"
+            )
+        return notes
 
     @property
     def scale(self) -> Scale:

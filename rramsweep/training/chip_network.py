@@ -206,6 +206,11 @@ class ChipNetwork:
         self._norms = {name: norms[name] for name in self._carriers if name in norms}
         self.layers = {name: ChipLayer(arrays[name], carrier[id(arrays[name].weight)], specs[name]) for name in specs}
 
+    @property
+    def has_batch_norms(self) -> bool:
+        """True where training takes statistics of batches."""
+        return bool(self._batch_norms)
+
     def state(self) -> dict[str, Tensor]:
         """Copy of the state dict, with the names of the caller's network."""
         return {name: tensor.detach().clone() for name, tensor in self._state.items()}
@@ -225,8 +230,9 @@ class ChipNetwork:
     def batch_statistics(self) -> Iterator[None]:
         """Use batch norms as in ordinary training: with the statistics of the batch, of which a running mean is kept.
 
-        A running mean over steps is a mean over chips, whose larger variances a chip needs. With the statistics of the
-        digital network instead, the accuracy of ResNet-20 fell to 20 %, digital and on chips, within three epochs.
+        A running mean over steps is a mean over chips, whose variances are not the digital network's. With the
+        statistics of the digital network instead, the accuracy of ResNet-20 fell to 20 %, digital and on chips, within
+        three epochs.
         """
         for norm in self._batch_norms:
             norm.train()

@@ -124,11 +124,11 @@ class Progress:
         try:
             loaded = torch.load(io.BytesIO(read_regular(path)), weights_only=True)
             return Progress(**{**loaded, "epochs": [Epoch(**each) for each in loaded["epochs"]]})
-        except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, KeyError, ValueError) as error:
+        except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, KeyError, ValueError):
             raise ValidationError(
                 Sentence(f"{path} must be a complete checkpoint of a fine-tuning, but cannot be read"),
                 f"remove {path.parent} to begin again",
-            ) from error
+            ) from None  # torch's own words are several sentences on its format
 
 
 @no_exit("a network's forward, a metric or an effect")
@@ -183,7 +183,7 @@ def finetune(
             chips = [_score(network.chip(seed), held_out, metric, task.accelerator) for seed in settings.stopped_chips]
             trained = network.state()
             if settings.batch_norm == "digital" and epoch > 0:
-                network.fit_statistics(train.x.split(settings.batch_size))
+                network.fit_statistics(train.x[rows] for rows in torch.arange(len(train)).tensor_split(steps))
             digital, kept = _score(network.digital(), held_out, metric, task.accelerator), network.state()
             network.load(trained)
             return Epoch(epoch, epoch * steps, loss, digital, tuple(chips), time.perf_counter() - started), kept
@@ -204,7 +204,9 @@ def finetune(
             started, number = time.perf_counter(), len(progress.epochs)
             losses = []
             order = torch.randperm(len(train), generator=_stream(settings, "order", str(number)).generator())
-            for i, rows in enumerate(order.tensor_split(steps)):  # avoids batches of one input, without statistics
+            for i, rows in enumerate(
+                order.tensor_split(steps)
+            ):  # near equal: no batch of one input, without statistics
                 step = (number - 1) * steps + i
                 for group in optimizer.param_groups:
                     group["lr"] = settings.rate(step, steps * settings.epochs)
@@ -240,9 +242,18 @@ def check_task(task: Task, settings: FineTuning) -> None:
 
     Raises:
         ValidationError: a part without inputs, one label for all inputs, logits that do not fit the labels, numbers of
-            another shape, or what `ChipNetwork` refuses.
+            another shape, batches of one input for a network with batch norms, or what `ChipNetwork` refuses.
     """
     split(task.data, settings.held_out)
+    network = _network(task)
+    if network.has_batch_norms and settings.batch_size == 1:
+        raise ValidationError(
+            "must be at least 2 for a network with batch norms",
+            "one input has no variance: give more",
+            value=1,
+            slot="finetune",
+            parameter="batch_size",
+        )
     y = task.data.y
     labels = y[y != IGNORED] if not y.is_floating_point() else y
     if not y.is_floating_point() and bool((labels == labels[0]).all()):
@@ -253,7 +264,7 @@ def check_task(task: Task, settings: FineTuning) -> None:
             parameter="fitting",
             shown=f"{len(labels):,} labels that are all {int(labels[0])}",
         )
-    outputs = _outputs(_network(task).digital(), task.data.x[:SAMPLE_INPUTS], task.accelerator)
+    outputs = _outputs(network.digital(), task.data.x[:SAMPLE_INPUTS], task.accelerator)
     rows = y[:SAMPLE_INPUTS]
     if y.is_floating_point():
         fits, wanted = outputs.shape == rows.shape, f"outputs of shape {('N', *y.shape[1:])}".replace("'", "")

@@ -99,8 +99,12 @@ def test_weights_keep_the_statistics_that_the_chips_of_the_point_need(workdir, w
     cnn = ["model=digits_cnn", "data=digits", "finetune.epochs=1", *words]
     run = fine_tuning._of_overrides(cnn, None)
     assert run.training.batch_norm == kept
-    said = [note for note in run.notes if "statistics of the digital network" in note]
-    assert len(said) == ("calibration=dora" in words and kept == "digital")
+    assert len([note for note in run.notes if "statistics of the digital network" in note]) == (kept == "digital")
+    assert any("meets the same chip" in note for note in run.notes)
+    assert not any(
+        "meets the same chip" in note
+        for note in fine_tuning._of_overrides([*cnn, "drift.relative_drift=0.2"], None).notes
+    )
 
 
 def test_settings_change_no_identity(workdir):

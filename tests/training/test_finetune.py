@@ -127,11 +127,28 @@ def test_kept_statistics_are_the_digital_networks_where_asked(tmp_path):
     model.load_state_dict(digital.best)
     train, held_out = split(given.data, SHORT.held_out)
     assert float(Top1().correct(model(held_out.x), held_out.y).double().mean()) == digital.epochs[-1].digital
-    torch.optim.swa_utils.update_bn(train.x.split(SHORT.batch_size), model)  # torch's own, of a network as it is
+    steps = -(-len(train) // SHORT.batch_size)
+    torch.optim.swa_utils.update_bn(train.x.tensor_split(steps), model)  # torch's own, of a network as it is
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(digital.best[name], tensor, msg=name)
-    # Errors add their variance: the mean over chips is larger, by which each channel of a digital network is too small.
+    # Where errors are not clipped they add their variance, here to every channel.
     assert (chips.best["2.running_var"] > 1.1 * digital.best["2.running_var"]).all()
+
+
+@pytest.mark.parametrize("batch_size", [239, 48])  # of 240 and of 241 inputs: one would be left
+def test_no_batch_of_statistics_has_one_input(tmp_path, batch_size):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10)).eval()
+    given = task(model=model, specs={"1": SPEC}, data=digits("train", 300 if batch_size == 239 else 301))
+    progress = finetune(given, replace(SHORT, epochs=1, batch_size=batch_size, batch_norm="digital"), tmp_path)
+    assert len(progress.epochs) == 2
+
+
+def test_batches_of_one_input_are_refused_for_batch_norms(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10)).eval()
+    with pytest.raises(
+        ValueError, match="finetune.batch_size must be at least 2 for a network with batch norms, got 1"
+    ):
+        finetune(task(model=model, specs={"1": SPEC}), replace(SHORT, batch_size=1), tmp_path)
 
 
 def test_the_network_as_it_came_keeps_its_statistics(tmp_path):
