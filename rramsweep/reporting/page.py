@@ -50,7 +50,10 @@ _ERRORS_SHOWN = 20
 # How a parameter of a rule for some layers begins.
 _RULE = "analog.layers."
 # What a line of a sentence does not break: `86.2–87.0`, `88.2 %`, `top-1`.
-_UNBROKEN = re.compile(r"(\d[\d.,]*\d(?:–[\d.]+)?(?: %)?|\b\d(?: %)|\b[A-Za-z]+-\d+\b)")
+# Of a path no part: it has no unit, and breaks where it must.
+_UNBROKEN = re.compile(
+    r"((?<![\w/-])\d[\d.,]*\d(?:–[\d.]+)?(?: %)?(?![\w/-])|\b\d(?: %)|(?<![\w/-])[A-Za-z]+-\d+\b(?![\w/-]))"
+)
 _SHARES = ("yield_bound", "yield_share")
 _TAIL = (
     "the worst chip; from 59 chips on the one-sided 95 % bound on the quantile that 5 % of chips lie beyond (q05_low, "

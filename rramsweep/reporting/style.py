@@ -38,6 +38,8 @@ REFERENCE_LINES = (
 # More colours with their marks or dashes, more shades, and more names on an axis cannot be told apart in one column of
 # a journal.
 MOST_COLOURS, MOST_SHADES, MOST_NAMES = 12, 6, 16
+# Share of `room` that names beside each other may fill: letters are up to a sixth wider, and a layout narrows the Axes.
+_BESIDE = 0.8
 # Of more left out than these a caption names the first ones and the last.
 _NAMED = 3
 
@@ -175,7 +177,7 @@ def legend_above(ax: Axes, title: str | None = None, ncols: int = 2, apart: Coll
                 # The first column gets the odd one; more blanks at the end have no place to fill.
                 names = [*both[0], *both[1]][: 2 * tall - (both[1][-1] == " ")]
                 shown = [blank if name == " " else next(artists) for name in names]
-        fitting = [n for n in range(ncols, 1, -1) if _width(names, n) <= room(ax)]
+        fitting = [n for n in range(ncols, 1, -1) if _width(names, n) <= _BESIDE * room(ax)]
         style: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "alignment": "left"}
         ax.legend(shown, names, title=title, ncols=fitting[0] if fitting else 1, **style)
 

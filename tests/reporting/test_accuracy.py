@@ -85,6 +85,14 @@ def test_the_ideal_chip_is_said_where_it_differs():
         assert said(frame).baseline == f"Digital 80.0 %, ideal chip {text}."
 
 
+def test_digital_scores_of_several_weights_are_said_from_the_least_to_the_largest():
+    one, two = (sweep([0.1], ["one"], digital=digital) for digital in (9, 8))
+    two["point_id"] = "other" + two["point_id"]
+    frame = pd.concat([one, two], ignore_index=True)
+    frame["model.checkpoint"] = ["a.pt"] * len(one) + ["b.pt"] * len(two)
+    assert said(frame, ["model.checkpoint"]).baseline == "Digital 80.0–90.0 %."
+
+
 def test_several_networks_have_a_digital_score_each():
     one, two = (sweep([0.1], ["one"], digital=digital) for digital in (8, 9))
     two["model"], two["point_id"] = "other", "other" + two["point_id"]

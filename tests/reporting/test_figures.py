@@ -18,7 +18,7 @@ from rramsweep.analysis.schema import CHOICES, COUNTED
 from rramsweep.intervals import ecdf_band, wilson
 from rramsweep.reporting.axis import joined_names, legend_title
 from rramsweep.reporting.figures import Arrangement, arranged, choose, figures_for
-from rramsweep.reporting.style import COLOURS, STYLE
+from rramsweep.reporting.style import COLOURS, STYLE, PrintFigure, axes_or_new, legend_above, styled
 from rramsweep.units import in_words
 from tests.analysis.test_frames import facts, failed, ok, point
 from tests.reporting.test_plots import DRIFT, bars, caption, gid, legend, line, sweep
@@ -465,6 +465,22 @@ def test_words_of_facets_do_not_overlap_and_stay_in_the_figure(facets, steps, me
         box = figure._supylabel.get_window_extent()
         assert figure.bbox.padded(1).containsy(box.y0)
         assert figure.bbox.padded(1).containsy(box.y1)
+
+
+@pytest.mark.parametrize(
+    "names", [["embedded", "embedded_clipped", "embedded_noise_aware"], ["W" * 12] * 2, list("abc")]
+)
+def test_a_legend_stays_in_the_figure_and_leaves_the_axes_their_width(names):
+    figure = PrintFigure(figsize=(3.5, 3.0), layout="constrained")
+    with styled():
+        ax = axes_or_new(figure.subplots())
+        for name in names:
+            ax.plot([0, 100], label=name)
+        ax.set_ylabel("chips at or below (%)")
+        legend_above(ax, "model.checkpoint", 3)
+        figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1 + 1
+    assert ax.get_window_extent().width > 0.8 * figure.bbox.width
 
 
 def test_a_parameter_that_tells_curves_apart_is_the_title_of_the_legend_in_facets_too():

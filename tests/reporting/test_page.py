@@ -21,6 +21,7 @@ from rramsweep.cli.main import main
 from rramsweep.reporting import page, report
 from rramsweep.reporting.figures import figures_for
 from rramsweep.reporting.findings import findings
+from rramsweep.reporting.page import _prose
 from rramsweep.simulation import provenance
 from rramsweep.study.plan import Plan
 from tests.analysis.test_frames import facts, failed, join, ok, point
@@ -312,6 +313,11 @@ def test_identical_chips_bound_no_share_in_terminal_and_page(workdir, capsys, ch
         assert "rare failures" not in text
         assert "may be bad" not in text
     assert "yield at least" not in path.read_text()
+
+
+def test_numbers_of_a_path_are_no_numbers():
+    path, score = "outputs/mine/2026-11-28_20-53-59/w-2.pt", '<span class="name">88.1–88.6 %</span>'
+    assert str(_prose(f"{path}: digital 88.1–88.6 %.")) == f"{path}: digital {score}."
 
 
 # -- in a browser
