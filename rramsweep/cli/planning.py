@@ -323,12 +323,27 @@ def _check_size_before(overrides: Sequence[Override], master: DictConfig) -> Non
     for override in overrides:
         swept, key = override.value(), override.get_key_element()
         least[key] = len(swept.list) if isinstance(swept, ChoiceSweep) else 1
-        if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None and swept.step:
-            least[key] = max(
-                1, int((swept.stop - swept.start) / swept.step)
-            )  # of a range of fractions perhaps one more
+        if isinstance(swept, RangeSweep):
+            least[key] = _least_values(swept, key)
     chips = least.pop("seed") if least.get("seed", 1) > 1 else _most_chips(master)
     _check_size(math.prod(least.values()), chips)
+
+
+def _least_values(swept: RangeSweep, key: str) -> int:
+    """Number of values of a range, or one less where its step is a fraction.
+
+    Raises:
+        ValidationError: the range has no end.
+    """
+    ends = (swept.start or 0, swept.stop if swept.stop is not None else math.inf, swept.step)
+    if not all(map(math.isfinite, ends)) or swept.step == 0:
+        raise ValidationError(
+            "must be swept over a range of finite ends, with a step other than 0",
+            f"give {key}=range(FIRST,BEYOND,STEP), or list the values",
+            shown=f"range({','.join(f'{end:g}' for end in ends)})",
+            parameter=key,
+        )
+    return max(1, int((ends[1] - ends[0]) / swept.step))
 
 
 def _most_chips(master: DictConfig) -> int:

@@ -11,6 +11,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from rramsweep.errors import ValidationError, install
 from rramsweep.models.eager import deep_copy
-from rramsweep.suggest import suggest
+from rramsweep.suggest import nearest, suggest
 
 WEIGHTS = Path(__file__).parent / "weights"
 # `model.checkpoint` of the weights that ship for a network; `embedded_NAME` of others for it.
@@ -66,13 +67,12 @@ def embedded_path(name: str, checkpoint: str = EMBEDDED) -> Path:
     Raises:
         ValueError: no weights ship for the factory, or not these; names those that do.
     """
-    shipped = sorted(path.stem for path in WEIGHTS.glob("*.pt"))
-    known = [stem for stem in shipped if not any(stem.startswith(f"{other}_") for other in shipped)]
+    known = _embedded_names()
     if name not in known:
         raise ValueError(
             f"embedded weights exist for {', '.join(known)}, got {name!r}: choose one of these or give a file"
         )
-    own = {EMBEDDED + stem.removeprefix(name): stem for stem in shipped if stem == name or stem.startswith(f"{name}_")}
+    own = known[name]
     if checkpoint not in own:
         raise ValidationError(
             f"must be weights that ship for {name}",
@@ -81,7 +81,15 @@ def embedded_path(name: str, checkpoint: str = EMBEDDED) -> Path:
             parameter="checkpoint",
             value=checkpoint,
         )
-    return WEIGHTS / f"{own[checkpoint]}.pt"
+    return WEIGHTS / f"{name}{checkpoint.removeprefix(EMBEDDED)}.pt"
+
+
+def _embedded_names() -> dict[str, list[str]]:
+    """Names of the weights that ship for each factory."""
+    stems = sorted(path.stem for path in WEIGHTS.glob("*.pt"))
+    names = [stem for stem in stems if not any(stem.startswith(f"{other}_") for other in stems)]
+    own = {name: [stem for stem in stems if stem == name or stem.startswith(f"{name}_")] for name in names}
+    return {name: [EMBEDDED + stem.removeprefix(name) for stem in each] for name, each in own.items()}
 
 
 def is_embedded(checkpoint: str) -> bool:
@@ -137,7 +145,9 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
 
 def _read(path: Path) -> object:
     if not path.is_file():
-        raise ValueError(f"checkpoint must be an existing file, got {path}: check the path")
+        near = [] if path.suffix else nearest(str(path), chain.from_iterable(_embedded_names().values()), cutoff=0.8)
+        remedy = f"did you mean {near[0]}?" if near else "check the path"
+        raise ValueError(f"checkpoint must be an existing file, got {path}: {remedy}")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     _refuse_programs(path)

@@ -208,7 +208,7 @@ class AnalogNetwork:
         self._cells = NetworkCells(self._digital, specs, parts, self._read | reordered, groups)
         self._installation = Installation(self._model, self.layers, list(self._slots))
         self.calibrated: Calibrated | None = None
-        # Chip and time that the weights are of, and its layers that are read: `chip` goes on with them after a fit.
+        # Seed and time of the chip whose weights the model holds now, and its cells where reads need them.
         self._held: tuple[Chip, float, dict[str, ProgrammedLayer]] | None = None
 
     def digital(self) -> nn.Module:

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import rramsweep as rs
+from rramsweep.cli import planning
 from rramsweep.cli.main import main
 
 DIGITS = ["model=digits_mlp", "data=digits", "data.limit=20", "chips=1"]
@@ -334,6 +335,19 @@ def test_what_would_take_all_memory_or_time_is_refused_first(workdir, capsys, ar
     rest = [a for a in arguments if a != "-m"]
     base = DIGITS[:3] if any(a.startswith(("chips=", "seed=", "stopping")) for a in rest) else DIGITS
     refused([*flags, *base, *rest], capsys, "RRAMSWEEP_MAX_")
+
+
+@pytest.mark.parametrize("name", ["levels", "levels times chips", "a range of values", "a range of seeds"])
+def test_no_value_is_written_out_before_their_number_is_refused(workdir, capsys, monkeypatch, name):
+    monkeypatch.setattr(planning, "axis_values", lambda override: pytest.fail("written out"))
+    refused([*BOMBS[name][:1], *DIGITS[:3], *BOMBS[name][1:]], capsys, "RRAMSWEEP_MAX_")
+
+
+@pytest.mark.parametrize("given", ["range(0,inf,1)", "range(0,1,0)", "range(0,1,nan)", "range(-inf,0)"])
+def test_a_range_without_an_end_is_refused_in_one_line(workdir, capsys, given):
+    refused(
+        ["-m", *DIGITS[:3], f"drift.relative_drift={given}"], capsys, "range of finite ends, with a step other than 0"
+    )
 
 
 def test_a_plan_of_a_trillion_seeds_is_refused_when_it_is_opened(workdir, monkeypatch):

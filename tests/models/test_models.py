@@ -75,6 +75,12 @@ def test_weights_that_were_trained_on_reach_the_documented_accuracy(checkpoint, 
             assert float(weight.detach().abs().max() / weight.detach().std()) < 2.6, name
 
 
+@pytest.mark.parametrize("name", ["embeded_clipped", "embedded-clipped", "imbedded_clipped"])
+def test_a_misspelt_name_of_weights_that_ship_is_told_the_right_one(name):
+    with pytest.raises(ValueError, match=f"existing file, got {name}: did you mean embedded_clipped"):
+        load_checkpoint(lenet5(), name)
+
+
 def test_unknown_embedded_weights_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="ship for lenet5, got 'embedded_clip': did you mean embedded_clipped"):
         embedded_path("lenet5", "embedded_clip")
