@@ -61,7 +61,7 @@ CONDITIONS: dict[str, tuple[list[str], list[tuple[list[str], float | None]]]] = 
         [(MOMENTS, None), (DORA_1, None)],
     ),
     # Cells refreshed at t_s are those of one second after the write: the accuracy that refreshing gives.
-    "refreshed": ([*RELAXING, "t_s=1s"], []),
+    "refreshed": ([*RELAXING, "t_s=1s"], [(DORA_1, None)]),
 } | {
     f"relaxed for {t_s}": (
         [*RELAXING, f"t_s={t_s}"],
