@@ -11,8 +11,9 @@ import inspect
 import os
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -170,7 +171,9 @@ def start(
     sys.argv = [argv[0], *arguments]
     os.environ[FULL_ERROR] = "1"
     try:
-        with _files_read_once(), _without_unused_maps(), _mode_unasked(_of_the_package(arguments)):
+        # No file of the package sets Hydra's mode.
+        unset = _is_of_the_package(get_args_parser().parse_args(list(arguments)))
+        with _files_read_once(), _without_unused_maps(), _mode_unasked() if unset else nullcontext():
             hydra.main(config_path=str(conf_dir), config_name=config_name, **_main_options(allow))(task)()
     finally:
         sys.argv = argv
@@ -181,64 +184,53 @@ def start(
 
 
 @contextmanager
-def _files_read_once() -> Iterator[None]:
-    """Let Hydra's own loader take files as `_Repository` does: it composes a command twice, and each job of a sweep."""
-    module, name = config_loader_impl, ConfigRepository.__name__
-    setattr(module, name, _Repository)
+def _replaced(owner: Any, name: str, own: Any, value: Any) -> Iterator[None]:
+    """Replace something of Hydra's for a while, and put its own back, whatever is there by then."""
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(module, name, ConfigRepository)
+        setattr(owner, name, own)
+
+
+def _files_read_once() -> AbstractContextManager[None]:
+    """Let Hydra's own loader take files as `_Repository` does: it composes a command and each job of a sweep."""
+    return _replaced(config_loader_impl, ConfigRepository.__name__, ConfigRepository, _Repository)
 
 
 # Hydra 1.3 describes all options chosen so far after each file, for defaults whose names hold an interpolation.
 _MAP = "_create_interpolation_map"
-_create_map = getattr(defaults_list, _MAP, None)
+_create_map: Callable[..., DictConfig] | None = getattr(defaults_list, _MAP, None)
 
 
-def _map_if_used(overrides: Any, defaults: Sequence[Any], self_added: bool) -> DictConfig:
-    assert _create_map is not None
-    if any(not each.is_self() and each.is_interpolation() for each in defaults):
-        return cast(DictConfig, _create_map(overrides, defaults, self_added))
-    return OmegaConf.create({})
+def _without_unused_maps() -> AbstractContextManager[None]:
+    """Let Hydra 1.3 describe chosen options only where a default has an interpolation: a third of a composition."""
+    create = _create_map
+    if create is None:
+        return nullcontext()
 
+    def create_if_used(overrides: Any, defaults: Sequence[Any], self_added: bool) -> DictConfig:
+        if any(not each.is_self() and each.is_interpolation() for each in defaults):
+            return create(overrides, defaults, self_added)
+        return OmegaConf.create({})
 
-@contextmanager
-def _without_unused_maps() -> Iterator[None]:
-    """Let Hydra 1.3 describe chosen options only where a default has an interpolation: a fifth of a composition."""
-    if _create_map is None:
-        yield
-        return
-    setattr(defaults_list, _MAP, _map_if_used)
-    try:
-        yield
-    finally:
-        setattr(defaults_list, _MAP, _create_map)
+    return _replaced(defaults_list, _MAP, create, create_if_used)
 
 
 _get_mode = Hydra.get_mode
 
 
-@contextmanager
-def _mode_unasked(unset: bool) -> Iterator[None]:
-    """Let Hydra not compose a command for `hydra.mode` alone, which no file of the package sets.
+def _mode_unasked() -> AbstractContextManager[None]:
+    """Let Hydra not compose a command for `hydra.mode` alone, where nothing can set it."""
+    return _replaced(Hydra, _get_mode.__name__, _get_mode, lambda *args, **kwargs: None)  # noqa: ARG005
+
+
+def _is_of_the_package(parsed: Namespace) -> bool:
+    """True for a command that composes files of the package alone and gives nothing of Hydra's own node.
 
     Args:
-        unset: nothing can set it.
+        parsed: by Hydra's own parser of arguments.
     """
-    if not unset:
-        yield
-        return
-    Hydra.get_mode = lambda *args, **kwargs: None  # type: ignore[method-assign] # noqa: ARG005
-    try:
-        yield
-    finally:
-        Hydra.get_mode = _get_mode  # type: ignore[method-assign]
-
-
-def _of_the_package(arguments: Sequence[str]) -> bool:
-    """True for a command that composes files of the package alone and gives nothing of Hydra's own node."""
-    parsed = get_args_parser().parse_args(list(arguments))
     own = parsed.config_dir is None and parsed.config_path is None and parsed.config_name is None
     return own and not any(re.match(r"[+~]*hydra\b", override) for override in parsed.overrides)
 
@@ -314,7 +306,7 @@ def check_command(arguments: Sequence[str], conf_dir: Path, config_name: str, al
             "is not taken, because it runs what a pickle holds", "repeat the command", parameter="--experimental-rerun"
         )
     overrides = list(parsed.overrides)
-    if parsed.shell_completion or _of_the_package(arguments):
+    if parsed.shell_completion or _is_of_the_package(parsed):
         return  # no file but the package's own: `overrides.check` refuses options from elsewhere
     folder = Path(parsed.config_path) if parsed.config_path is not None else conf_dir
     composing = loader(folder.absolute(), allow)

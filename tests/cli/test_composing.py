@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -229,7 +229,7 @@ def test_a_command_and_its_job_are_composed_once(workdir, monkeypatch, words, mo
 
 @pytest.mark.parametrize("words", [["hydra.mode=MULTIRUN"], ["--config-dir=."], ["--config-name=mine"], ["+hydra.x=1"]])
 def test_what_may_set_hydras_mode_is_asked_for_it(words):
-    assert not hydra_adapter._of_the_package(words)
+    assert not hydra_adapter._is_of_the_package(get_args_parser().parse_args(words))
 
 
 def test_no_file_of_the_package_sets_hydras_mode():
