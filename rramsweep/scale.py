@@ -98,6 +98,11 @@ class Scale:
         """The shown number with its unit: `88.20 %`, `0.4312 nat`."""
         return f"{self.number(score, digits, bound)} {self.shown_unit}".rstrip()
 
+    def between(self, low: float, high: float, digits: int = 2) -> str:
+        """Two scores as a range, `88.1–88.6 %`, or one where they are shown alike."""
+        first, last = self.text(low, digits), self.text(high, digits)
+        return last if first == last else f"{first.removesuffix(' %')}–{last}"
+
 
 def rounded(
     value: float, decimals: int = 0, bound: Bound | None = None, *, significant: int | None = None

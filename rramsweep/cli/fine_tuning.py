@@ -50,7 +50,7 @@ from rramsweep.scale import FRACTION, Scale
 from rramsweep.simulation.components import folds_batchnorm
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.folders import OUTPUTS, check_can_be_folder
-from rramsweep.study.plan import Point
+from rramsweep.study.plan import Plan, Point
 from rramsweep.study.settings import Settings
 from rramsweep.training.finetune import CHECKPOINT_FILE, VERSION, WEIGHTS_FILE, Epoch, Task, check_task, split
 from rramsweep.training.finetune import finetune as train
@@ -220,7 +220,7 @@ def _of_config(cfg: DictConfig, settings: FineTuning | None) -> Run:
     allow = composed_allowed(cfg)
     config, chosen = container(cfg), choices(cfg)
     plan, workbench = point_plan(config, chosen, ["allow_targets=[]"], "rramsweep.finetune", allow)
-    return Run(plan.points[0], workbench, plan.settings, _of_point(settings or FineTuning(), plan.points[0]), ())
+    return _made(plan, workbench, settings or FineTuning(), ())
 
 
 def _of_overrides(words: Sequence[str], settings: FineTuning | None) -> Run:
@@ -245,14 +245,16 @@ def _of_overrides(words: Sequence[str], settings: FineTuning | None) -> Run:
     node = config.pop(TRAINING)
     training = settings or build(node, TRAINING, _KIND)
     plan, workbench = point_plan(config, choices(cfg), rest, "rramsweep.finetune", allowed(config, rest))
-    return Run(plan.points[0], workbench, plan.settings, _of_point(training, plan.points[0]), rest)
+    return _made(plan, workbench, training, rest)
 
 
-def _of_point(training: FineTuning, point: Point) -> FineTuning:
-    """The settings with the statistics that a point's chips need: calibrated ones those of their digital reference."""
-    if training.batch_norm is not None:
-        return training
-    return replace(training, batch_norm="chips" if point.choices["calibration"] == "none" else "digital")
+def _made(plan: Plan, workbench: Workbench, training: FineTuning, words: Sequence[str]) -> Run:
+    """The run of a plan's point, with the batch-norm statistics that its chips need where none are chosen."""
+    point = plan.points[0]
+    if training.batch_norm is None:
+        kept = "chips" if point.choices["calibration"] == "none" else "digital"
+        training = replace(training, batch_norm=kept)
+    return Run(point, workbench, plan.settings, training, words)
 
 
 def _trained(

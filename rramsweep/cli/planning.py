@@ -293,9 +293,8 @@ def _axes(overrides: Sequence[Override]) -> dict[str, Axis]:
 def axis_values(override: Override) -> list[Override]:
     """The values of a swept override, each as an override; a range is only counted up to the limit on trials."""
     key, swept = override.get_key_element(), override.value()
-    if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None and swept.step:
-        n_values = (swept.stop - swept.start) / swept.step  # counted before they are written out
-        limits.TRIALS.check(n_values, "trials", remedy=f"sweep {key} over fewer values")
+    if isinstance(swept, RangeSweep):  # counted before they are written out
+        limits.TRIALS.check(_least_values(swept, key), "trials", remedy=f"sweep {key} over fewer values")
     values = [_element(override, f"{key}={Transformer.str(value)}", value) for value in override.sweep_iterator()]
     if not values:
         remedy = "correct the pattern" if isinstance(swept, Glob) else "correct its ends"

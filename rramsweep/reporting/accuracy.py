@@ -119,7 +119,9 @@ class _Words:
         parts = []
         for _, part in self._baselines.groupby([*METRIC, "model", "data"], sort=False):
             scale = Scale.of(part.iloc[0])
-            digital, ideal = (_between(part[name], scale) for name in ("digital_score", "ideal_score"))
+            digital, ideal = (
+                scale.between(part[name].min(), part[name].max(), _DIGITS) for name in ("digital_score", "ideal_score")
+            )
             names = [str(part[name].iloc[0]) for name in several]
             parts.append(" ".join([*names, digital]) + ("" if ideal == digital else f", ideal chip {ideal}"))
         return f"Digital {'; '.join(parts)}."
@@ -238,9 +240,3 @@ def _at(row: Row, x: str | None) -> str:
     if x == TIME:
         return f"after {text_of(row[x], x)}"
     return f"at {_short(x)} {text_of(row[x], x)}"
-
-
-def _between(scores: pd.Series[Any], scale: Scale) -> str:
-    """The only score, or the least and the largest: `88.1–88.6 %`."""
-    low, high = (scale.text(score, _DIGITS) for score in (scores.min(), scores.max()))
-    return high if low == high else f"{low.removesuffix(' %')}–{high}"

@@ -184,8 +184,7 @@ def _draw_baselines(ax: Axes, table: pd.DataFrame, metric: Scale, styles: Mappin
         shared = flat(table[column])
         for index, name in enumerate(every[:1] if shared else every):
             of_group = table if shared else table[table["group"] == name].sort_values("at", kind="stable")
-            low, high = (metric.text(end, digits=1) for end in (table[column].min(), table[column].max()))
-            amount = high if shared else f"{low.removesuffix(' %')}–{high}"
+            amount = metric.between(table[column].min(), table[column].max(), digits=1)
             label = f"{words}{', ideal chip' if same and words == 'digital' else ''} {amount}"
             colour = grey if shared else styles[name].colour
             style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "zorder": 3}

@@ -204,9 +204,7 @@ def finetune(
             started, number = time.perf_counter(), len(progress.epochs)
             losses = []
             order = torch.randperm(len(train), generator=_stream(settings, "order", str(number)).generator())
-            for i, rows in enumerate(
-                order.tensor_split(steps)
-            ):  # near equal: no batch of one input, without statistics
+            for i, rows in enumerate(order.tensor_split(steps)):  # none has one input, without statistics
                 step = (number - 1) * steps + i
                 for group in optimizer.param_groups:
                     group["lr"] = settings.rate(step, steps * settings.epochs)
