@@ -15,13 +15,12 @@ from rich.table import Table
 from rramsweep.cli import catalog
 from rramsweep.cli.monitor import Monitor
 from rramsweep.cli.one_point import compute_missing
-from rramsweep.cli.signals import end_with_driver, ended_by, tables_come_first, workers_end_with_us
+from rramsweep.cli.signals import ended_by, tables_come_first, workers_end_with_us
 from rramsweep.reporting import report, terminal
 from rramsweep.scale import Scale
 from rramsweep.simulation import provenance
-from rramsweep.simulation.execution import ExecutionSettings
 from rramsweep.simulation.passes import seconds_a_chip
-from rramsweep.simulation.shard import Work, choose_executions, run_shard, shard_of
+from rramsweep.simulation.shard import Work, choose_executions, workbenches
 from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.folders import check_apart, check_can_be_folder
 from rramsweep.study.plan import Plan
@@ -33,10 +32,6 @@ GO_ON = "run the same command to go on"
 
 # Points of a plan that are listed before it is run; more are counted.
 LISTED = 40
-
-# The workbench of the sweep that runs in this process, by its plan's path: the first job here takes it over, with the
-# data and the baselines it holds. Jobs in other processes, and later ones in this, build their own.
-_workbenches: dict[Path, Workbench] = {}
 
 
 class Ending(Enum):
@@ -175,14 +170,14 @@ def _launch(
 ) -> BaseException | None:
     """Run every shard of a plan's path, and return what ended that early."""
     ProgressFile.clear(path.parent)
-    _workbenches[path.absolute()] = workbench
+    workbenches[path.absolute()] = workbench
     try:
         with Monitor(path.parent, n_todo, at_most), workers_end_with_us():
             launch(path)
     except (Exception, KeyboardInterrupt) as error:
         return error
     finally:
-        _workbenches.clear()
+        workbenches.clear()
     return None
 
 
@@ -225,22 +220,6 @@ def _unreported(folder: Path, store: Store, plan: Plan, stopped: BaseException |
         f"then {GO_ON}",
         code,
     )
-
-
-def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> None:
-    """Run one job of a launcher: the shard's missing trials, into the store that the plan names."""
-    end_with_driver()
-    plan = Plan.load(path)
-    settings = plan.settings
-    store = Store(Path(settings.store))
-    work = Work(shard_of(plan, shard, shards), store, settings.retry_failed)
-    fixed = ExecutionSettings.of(settings)
-    workbench = _workbenches.pop(path.absolute(), None) or Workbench(allow, fixed, settings.executions)
-    progress = ProgressFile(path.parent, shard)
-    try:
-        run_shard(work, store, workbench, progress)
-    finally:
-        progress.write()
 
 
 def compute(plan: Plan, workbench: Workbench) -> pd.DataFrame:

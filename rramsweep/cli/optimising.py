@@ -34,7 +34,7 @@ from rramsweep.cli.driver import GO_ON, Ending, LaunchError, Outcome, SweepError
 from rramsweep.cli.hydra_adapter import parse
 from rramsweep.cli.overrides import explain
 from rramsweep.cli.planning import axis_values, check_axis, compose_point
-from rramsweep.cli.signals import end_with_driver, ended_by, tables_come_first, workers_end_with_us
+from rramsweep.cli.signals import ended_by, tables_come_first, workers_end_with_us
 from rramsweep.cli.sweeper import check_backend, launch_jobs, refuse_unknown
 from rramsweep.construct import fit
 from rramsweep.errors import Sentence, ValidationError, install
@@ -84,7 +84,6 @@ def evaluate(plan: Plan, workbench: Workbench, folder: Path, objective: Any) -> 
     Raises:
         ValueError: a chip failed, or an objective has no value.
     """
-    end_with_driver()
     frame = compute_in(folder, plan, workbench)
     failed = frame[frame["status"] == "failed"]
     if len(failed):

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from rramsweep.simulation.workbench import Workbench
 from rramsweep.study.executions import EXECUTIONS_FILE, read_executions
 from rramsweep.study.facts import ARRAY
 from rramsweep.study.plan import Plan, Point
-from rramsweep.study.progress import Tally
+from rramsweep.study.progress import ProgressFile, Tally
 from rramsweep.study.stopping import Fixed, in_order
 from rramsweep.study.store import Store
 
@@ -28,6 +29,11 @@ FLUSH_S = 2.0
 
 # Number of points per shard from which whole points are handed out; with fewer, the chips of a point are split.
 POINTS_PER_SHARD = 4
+
+
+# The workbench of the sweep that runs in this process, by its plan's path: the first shard here takes it over, with the
+# data and the baselines it holds. Shards in other processes, and later ones in this, build their own.
+workbenches: dict[Path, Workbench] = {}
 
 
 def shard_of(plan: Plan, shard: int, shards: int) -> Plan:
@@ -174,6 +180,32 @@ def run_shard(
         torch.set_num_threads(threads_before)
         batch.flush(store)
     return tally
+
+
+def run_plan_shard(path: Path, shard: int, shards: int, allow: list[str]) -> None:
+    """Run the trials of one shard that the store lacks, into the store that the plan names.
+
+    Args:
+        path: of the plan; the shard's progress goes beside it.
+        shard: number of the part.
+        shards: number of parts.
+        allow: packages whose classes a point may name.
+
+    Raises:
+        ValueError: the plan cannot be read, or the shard does not exist.
+        OSError: the store cannot take the rows.
+    """
+    plan = Plan.load(path)
+    settings = plan.settings
+    store = Store(Path(settings.store))
+    work = Work(shard_of(plan, shard, shards), store, settings.retry_failed)
+    fixed = ExecutionSettings.of(settings)
+    workbench = workbenches.pop(path.absolute(), None) or Workbench(allow, fixed, settings.executions)
+    progress = ProgressFile(path.parent, shard)
+    try:
+        run_shard(work, store, workbench, progress)
+    finally:
+        progress.write()
 
 
 class Batch:

@@ -57,7 +57,8 @@ def timed(name, call):
 
 trial.outputs = passes.outputs = counted(trial.outputs)
 from rramsweep.cli import driver
-driver.run_shard = timed("trials", driver.run_shard)
+from rramsweep.simulation import shard
+shard.run_shard = timed("trials", shard.run_shard)
 driver._print_baselines = timed("baselines", driver._print_baselines)
 driver._report = timed("report", driver._report)
 main()

@@ -12,9 +12,10 @@ import pytest
 import rramsweep as rs
 from rramsweep.cli import driver
 from rramsweep.cli.composing import choices, container, point_plan
-from rramsweep.cli.driver import Ending, LaunchError, Outcome, SweepError, execute, execute_in_hydra, run_plan_shard
+from rramsweep.cli.driver import Ending, LaunchError, Outcome, SweepError, execute, execute_in_hydra
 from rramsweep.cli.main import main
 from rramsweep.cli.signals import Stopped
+from rramsweep.simulation.shard import run_plan_shard, workbenches
 
 POINT = ["model=digits_mlp", "data=digits", "data.limit=20", "batch_size=20", "threads=1"]
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -80,7 +81,7 @@ def test_what_ends_a_sweep_is_its_outcome_after_the_report(workdir, error, endin
     assert outcome == Outcome(ending, message, code, cause)
     assert len(rs.load("outputs/x")) == (2 if error is None else 1)
     assert Path("outputs/x/report.html").is_file()
-    assert driver._workbenches == {}
+    assert workbenches == {}
 
 
 @pytest.mark.parametrize(("error", "code"), [(None, 1), (KeyboardInterrupt(), 130), (Stopped(signal.SIGHUP), 129)])
