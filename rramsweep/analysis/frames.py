@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rramsweep.analysis.costs import with_costs
-from rramsweep.analysis.schema import CHOICES, EXECUTION, FACTS, LATER, METRIC, PARAMETER_TYPES, to_arrow
+from rramsweep.analysis.schema import CHOICES, EXECUTION, FACTS, LATER, METRIC, PARAMETER_TYPES, check_table, to_arrow
 from rramsweep.analysis.tables import Results
 from rramsweep.cost import ChipCost
 from rramsweep.files import read_regular, write_atomic
@@ -102,9 +102,11 @@ def join(points: Sequence[Mapping[str, Any]], facts: pa.Table, swept: Sequence[s
     facts, labels = facts.take(in_order[first[entry_point[entry]] + within]), labels.take(entry)
     facts = with_costs(facts, [costs[i] for i in entry])
     columns = dict(zip(labels.column_names[1:], labels.columns[1:], strict=True))
-    frame = _to_pandas(pa.table(dict(zip(facts.column_names, facts.columns, strict=True)) | columns))
+    table = pa.table(dict(zip(facts.column_names, facts.columns, strict=True)) | columns)
+    frame = _to_pandas(table)
     frame.attrs["swept"] = list(swept)
-    return check(frame)
+    check_table(table, frame)
+    return frame
 
 
 def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -167,7 +169,8 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     attrs = json.loads((table.schema.metadata or {}).get(_ATTRS_KEY, b"{}"))
     images = attrs.get("images")
     frame.attrs = attrs | ({"images": ImageCounts(images)} if isinstance(images, dict) else {})
-    return check(frame)
+    check_table(table, frame)
+    return frame
 
 
 def count(path: str | os.PathLike[str]) -> int:

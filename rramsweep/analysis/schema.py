@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -46,17 +46,37 @@ TIME = "t_s"
 
 
 def to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """Convert a frame to an Arrow table of exactly the schema's types, after every check of `check`."""
-    if not frame.columns.is_unique:
-        doubled = frame.columns[frame.columns.duplicated()][0]
-        raise ValueError(f"column names must be unique, got {doubled!r} twice: drop one")
-    missing = [name for name in (*FACTS, *CHOICES, *METRIC) if name not in frame.columns]
-    if missing:
-        raise ValueError(f"a results frame lacks columns {', '.join(missing)}: make it with join() or read()")
+    """Convert a frame to an Arrow table of exactly the schema's types, after every check of `frames.check`."""
+    _check_names(frame.columns)
     try:
         table = pa.Table.from_pandas(pd.DataFrame(dict(frame.items())), preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"a column must hold one kind of value, {'; '.join(map(str, error.args))}") from None
+    return _checked(table, frame)
+
+
+def check_table(table: pa.Table, frame: pd.DataFrame) -> None:
+    """Check a frame by the Arrow table that it was made of, as `to_arrow` does.
+
+    Raises:
+        ValueError: what `frames.check` refuses.
+    """
+    _check_names(table.column_names)
+    # pandas has no NaN beside null.
+    columns = [pc.if_else(pc.is_nan(c), None, c) if pa.types.is_floating(c.type) else c for c in table.columns]
+    _checked(pa.table(columns, table.column_names), frame)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    names = pd.Index(names)
+    if not names.is_unique:
+        raise ValueError(f"column names must be unique, got {names[names.duplicated()][0]!r} twice: drop one")
+    missing = [name for name in (*FACTS, *CHOICES, *METRIC) if name not in names]
+    if missing:
+        raise ValueError(f"a results frame lacks columns {', '.join(missing)}: make it with join() or read()")
+
+
+def _checked(table: pa.Table, frame: pd.DataFrame) -> pa.Table:
     fields = [pa.field(field.name, _schema_type(field)) for field in table.schema]
     table = table.cast(pa.schema(fields, metadata=table.schema.metadata))
     _check_values(table, frame)
