@@ -7,6 +7,7 @@ sources are in `files/LICENSES.md`. They are ordinary `.npz` archives, but LZMA-
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +79,14 @@ def digits(split: str = "test", limit: int | None = None) -> Data:
 def _load(file: str, split: str, parts: dict[str, tuple[str, ...]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if split not in parts:
         raise ValueError(f"split must be one of {', '.join(parts)}, got {split!r}: choose one of these")
-    with np.load(FILES / file, allow_pickle=False) as arrays:
-        images = [arrays[f"x_{part}"] for part in parts[split]]
-        labels = [arrays[f"y_{part}"] for part in parts[split]]
+    images, labels = zip(*(_part(file, part) for part in parts[split]), strict=True)
     return np.concatenate(images), np.concatenate(labels)
+
+
+@cache  # 4 MB in all, while a process that runs several sweeps would unpack them for each
+def _part(file: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    with np.load(FILES / file, allow_pickle=False) as arrays:
+        return arrays[f"x_{part}"], arrays[f"y_{part}"]
 
 
 def _data(x: NDArray[np.float32], labels: NDArray[np.uint8], name: str) -> Data:

@@ -63,8 +63,9 @@ def transformers_model(
             install("transformers"),
             parameter="model=transformers",
         ) from None
-    known = [name for name in dir(transformers) if name.startswith("AutoModel")]
-    if class_name not in known:
+    auto = getattr(transformers, class_name, None) if class_name.startswith("AutoModel") else None
+    if auto is None:
+        known = [name for name in dir(transformers) if name.startswith("AutoModel")]
         raise ValidationError(
             "must be an AutoModel class of transformers",
             suggest(class_name, known),
@@ -78,7 +79,6 @@ def transformers_model(
             parameter="path",
             value=path,
         )
-    auto = getattr(transformers, class_name)
     options = {"local_files_only": local_files_only, "trust_remote_code": False, **arguments}
     with _quiet(transformers):
         try:

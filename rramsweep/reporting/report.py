@@ -165,9 +165,9 @@ def write(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _save_picture(figure: PrintFigure, folder: Path, name: str, title: str) -> page.Picture:
     """Save a figure of `figures_for` in each of `FORMATS`, for the page."""
-    with styled():  # laid out once: each format would do it again
+    with styled():  # laid out once: each format would do it again, and with "none" draw twice
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
     saved = {form: save_figure(figure, folder / f"{name}.{form}") for form in FORMATS}
     parts = list(dict.fromkeys(part for ax in figure.axes for part in caption_parts(ax)))
     return page.Picture(title, saved["svg"], parts, [f"{name}.{form}" for form in FORMATS], figure.left_out)
