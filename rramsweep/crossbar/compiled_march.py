@@ -38,7 +38,7 @@ def march(g: Array, segments: tuple[float, float, float, float], both: bool, res
     return f
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})  # type: ignore[untyped-decorator]
 def _rows(
     g: Array,
     f: Array,
