@@ -27,19 +27,21 @@ test pytest test-hydra14 lint docs: export PYTHONDONTWRITEBYTECODE :=
 sweep: $(INSTALLED)
 	$(BIN)/rramsweep -m experiment=quickstart
 
-test: $(TESTABLE)
-	$(MAKE) -j3 lint docs pytest
-	$(MAKE) test-hydra14
+test:
+	$(MAKE) -j2 $(TESTABLE) $(HYDRA14)/.installed
+	$(MAKE) -j3 pytest lint docs test-hydra14
 
 # One worker more than cores, because some tests wait for processes of theirs, and one thread a worker, because more wait for
 # each other. Each worker begins with a run of files, whose fixtures it makes once, and takes from another when it is done.
-WORKERS = -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
+# Launchers come first: they wait most, while there is much else to run.
 pytest: $(TESTABLE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal \
+		tests/cli/test_launchers.py tests
 
-test-hydra14: $(HYDRA14)/.installed
+# In one process, which fills the other's pauses.
+test-hydra14: $(TESTABLE) $(HYDRA14)/.installed
 	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -c 'import hydra; assert hydra.__version__.startswith("1.4."), hydra'
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest $(WORKERS) -m 'not slow' $(HYDRA14_TESTS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -p no:xdist -m 'not slow' $(HYDRA14_TESTS)
 
 lint: $(TESTABLE)
 	$(BIN)/ruff check .
@@ -76,17 +78,18 @@ bench-peers: $(TESTABLE)
 clean:
 	rm -rf $(VENV) $(HYDRA14) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-$(INSTALLED): pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(TESTABLE): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(TESTABLE): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile -e '.[dev,all]'
 	touch $(INSTALLED) $@
 
-$(HYDRA14)/.installed: $(TESTABLE) Makefile
+$(HYDRA14)/.installed: Makefile | $(BIN)/python
 	rm -rf $(HYDRA14)
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --target $(HYDRA14) $(HYDRA14_PACKAGES)
 	touch $@

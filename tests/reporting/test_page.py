@@ -25,7 +25,6 @@ from rramsweep.reporting.page import _prose
 from rramsweep.simulation import provenance
 from rramsweep.study.plan import Plan
 from tests.analysis.test_frames import facts, failed, join, ok, point
-from tests.conftest import FORMATS
 
 AXES = ["technology=drift_alone,pyrram", "drift.relative_drift=0.0,0.1,0.5"]
 COMMAND = ["-m", "name=page", "model=digits_mlp", "data=digits", "data.limit=50", "chips=6", *AXES]
@@ -204,7 +203,7 @@ def test_scores_come_before_bounds_and_warnings_apart_from_notes_on_sources(html
 
 
 def test_each_figure_is_beside_the_page_for_slides_page_and_paper(folder, monkeypatch):
-    monkeypatch.setattr(report, "FORMATS", FORMATS)
+    monkeypatch.setattr(report, "FORMATS", ("png", "svg", "pdf"))
     picture = report._save_picture(figures_for(report.load(folder))["robustness"], folder, "robustness", "Robustness")
     assert [(folder / name).read_bytes()[:5] for name in picture.files] == [b"\x89PNG\r", b"<?xml", b"%PDF-"]
     assert picture.caption[0] == "mean with 95 % t interval over 6 chips of this network on these 50 images"
