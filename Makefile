@@ -33,10 +33,8 @@ test:
 
 # One worker more than cores, because some tests wait for processes of theirs, and one thread a worker, because more wait for
 # each other. Each worker begins with a run of files, whose fixtures it makes once, and takes from another when it is done.
-# Launchers come first: they wait most, while there is much else to run.
 pytest: $(TESTABLE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal \
-		tests/cli/test_launchers.py tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
 
 # In one process, which fills the other's pauses.
 test-hydra14: $(TESTABLE) $(HYDRA14)/.installed

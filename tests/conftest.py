@@ -29,6 +29,11 @@ def pytest_configure(config):
     importlib.import_module("rramsweep.reporting.report").FORMATS = ("svg",)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with those that wait for other processes, while there is much else to run beside them."""
+    items.sort(key=lambda item: item.path.stem not in ("test_launchers", "test_wheel", "test_resume"))
+
+
 def pytest_collection_finish():
     """Keep what is imported by now out of every later garbage collection: nothing of it goes before the end."""
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What a worker of a launcher imports first: its job, with no search for garbage among imports that stay to the end.
+"""The first import of a launcher's worker: its job, with no search for garbage among what stays to the end.
 
 Such a search takes a tenth of the time in which a worker starts.
 """
