@@ -31,12 +31,12 @@ test:
 	$(MAKE) -j2 $(TESTABLE) $(HYDRA14)/.installed
 	$(MAKE) -j3 pytest lint docs test-hydra14
 
-# One worker more than cores, because some tests wait for processes of theirs, and one thread a worker, because more wait for
-# each other. Each worker begins with a run of files, whose fixtures it makes once, and takes from another when it is done.
+# A worker a core, of one thread, because more wait for each other. Each begins with a run of files, whose fixtures it makes
+# once, and takes from another when it is done. Tests that wait for processes come first (tests/conftest.py).
 pytest: $(TESTABLE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --dist worksteal
 
-# In one process, which fills the other's pauses.
+# In one process, beside the others in `make test`, whose pauses it fills.
 test-hydra14: $(TESTABLE) $(HYDRA14)/.installed
 	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -c 'import hydra; assert hydra.__version__.startswith("1.4."), hydra'
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -p no:xdist -m 'not slow' $(HYDRA14_TESTS)

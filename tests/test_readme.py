@@ -1,9 +1,9 @@
 """Every command and Python block of README.md and of those beside what they describe.
 
-Commands run in this process in a fast form: the same words, then fewer chips, inputs and images. Composed only, without
-running, are those with a launcher: Slurm and a Ray cluster are not to be had in CI, and tests/cli/test_launchers.py
-runs the launchers of one machine. Of `make` the targets are looked up, as CI itself is `make test`. `pip install`
-is not tried here; tests/test_wheel.py installs the package.
+Commands run in this process in a fast form: the same words, then fewer chips, inputs and images, and the smallest
+network where an experiment is run as it is. Composed only, without running, are those with a launcher: Slurm and a Ray
+cluster are not to be had in CI, and tests/cli/test_launchers.py runs the launchers of one machine. Targets of `make`
+are looked up, as CI itself is `make test`. `pip install` is not tried here; tests/test_wheel.py installs the package.
 """
 
 from __future__ import annotations
@@ -156,6 +156,8 @@ def _fast(words):
     words = [word for word in words if not word.startswith("target.")]  # which so few chips do not meet
     if words[0] == "finetune":
         return [*words, *fewer, "finetune.epochs=1", "finetune.chips=2", "data.fitting={split: train, limit: 200}"]
+    if len(words) == 2 and words[1].startswith("experiment=") and words[1] != "experiment=noise_aware_training":
+        fewer += ["model=digits_mlp", "data=digits"]  # but where weights of one network are compared
     return [*words, "data.limit=2" if "data=image_folder" in words else "data.limit=20", *fewer]
 
 
