@@ -36,10 +36,10 @@ test:
 pytest: $(TESTABLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --dist worksteal
 
-# In one process, beside the others in `make test`, whose pauses it fills.
+# One process: in `make test` it runs while workers of `pytest` wait.
 test-hydra14: $(TESTABLE) $(HYDRA14)/.installed
 	PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -c 'import hydra; assert hydra.__version__.startswith("1.4."), hydra'
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -p no:xdist -m 'not slow' $(HYDRA14_TESTS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(HYDRA14) $(BIN)/python -m pytest -p no:xdist -p no:cacheprovider -m 'not slow' $(HYDRA14_TESTS)
 
 lint: $(TESTABLE)
 	$(BIN)/ruff check .
@@ -76,18 +76,19 @@ bench-peers: $(TESTABLE)
 clean:
 	rm -rf $(VENV) $(HYDRA14) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-$(BIN)/python:
+# pip is the last that venv makes: where that failed, it is made again.
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): pyproject.toml | $(BIN)/python
+$(INSTALLED): pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(TESTABLE): pyproject.toml | $(BIN)/python
+$(TESTABLE): pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --no-compile -e '.[dev,all]'
 	touch $(INSTALLED) $@
 
-$(HYDRA14)/.installed: Makefile | $(BIN)/python
+$(HYDRA14)/.installed: Makefile | $(BIN)/pip
 	rm -rf $(HYDRA14)
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --target $(HYDRA14) $(HYDRA14_PACKAGES)
 	touch $@

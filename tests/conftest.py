@@ -22,6 +22,7 @@ def pytest_configure(config):
     Were that within a test that has replaced a function, the module would keep the replacement.
     """
     if getattr(config.option, "numprocesses", None):
+        gc.enable()
         return
     for module in ("application", "budgeting", "fine_tuning", "layer_report", "sensitivity", "spread"):
         importlib.import_module(f"rramsweep.cli.{module}")
@@ -30,12 +31,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with those that wait for other processes, while there is much else to run beside them."""
-    items.sort(key=lambda item: item.path.stem not in ("test_launchers", "test_wheel", "test_resume"))
+    """Run first the tests that wait for other processes, while there is much else to run beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
 def pytest_collection_finish():
     """Keep what is imported by now out of every later garbage collection: nothing of it goes before the end."""
+    gc.collect()
     gc.freeze()
     gc.enable()
 

@@ -30,6 +30,14 @@ print([m for m in ("torch", "hydra", "omegaconf", "scipy.stats", "matplotlib.pyp
     assert python(code) == "[]"
 
 
+def test_a_worker_loads_nothing_of_a_report_and_collects_garbage_after():
+    code = """
+import gc, sys, rramsweep.cli.worker
+print([m for m in ("matplotlib", "jinja2", "rramsweep.reporting.report") if m in sys.modules], gc.isenabled())
+"""
+    assert python(code) == "[] True"
+
+
 def test_a_command_waits_for_nothing_that_few_need_and_looks_for_no_garbage_among_its_imports(workdir):
     code = """
 import gc, sys

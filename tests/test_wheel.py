@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):

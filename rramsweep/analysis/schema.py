@@ -62,7 +62,7 @@ def check_table(table: pa.Table, frame: pd.DataFrame) -> None:
         ValueError: what `frames.check` refuses.
     """
     _check_names(table.column_names)
-    # pandas has no NaN beside null.
+    # NaN counts as null, as in pandas.
     columns = [pc.if_else(pc.is_nan(c), None, c) if pa.types.is_floating(c.type) else c for c in table.columns]
     _checked(pa.table(columns, table.column_names), frame)
 

@@ -1,7 +1,7 @@
 """A job, as each worker runs it: a shard of a plan, one point of a sweep, or one trial of a search.
 
-What a report is made of, pandas and matplotlib among it, is imported where a job reports: a shard, which is the job of
-most workers, starts sooner without.
+What a report is made of, matplotlib among it, is imported where a job reports: a shard, which is the job of most
+workers, starts sooner without.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ def run(cfg: DictConfig) -> float | list[float] | None:
 
 
 def _job(cfg: DictConfig) -> float | list[float] | None:
-    end_with_driver()
     overrides, several = HydraConfig.get().overrides.task, HydraConfig.get().mode == RunMode.MULTIRUN
     check_job_keys({key: cfg[key] for key in JOB_KEYS}, overrides)
     if cfg.plan is not None:
@@ -60,10 +59,12 @@ def _job(cfg: DictConfig) -> float | list[float] | None:
     if allow:
         see_users_packages()
     if cfg.plan is not None:
+        end_with_driver()
         run_plan_shard(Path(cfg.plan), cfg.shard, cfg.shards, allow)
     elif cfg.objective is not None and HydraConfig.get().sweeper.get("_target_") != BASIC_SWEEPER and several:
         from rramsweep.cli.optimising import evaluate
 
+        end_with_driver()
         plan, workbench = _plan_of_point(cfg)  # a trial of a search, which reports when it has ended
         return evaluate(plan, workbench, Path(HydraConfig.get().runtime.output_dir), container(cfg)[OBJECTIVE])
     elif several:
@@ -115,6 +116,7 @@ def _one_point(cfg: DictConfig, console: Console) -> None:
         raise ValueError(f"a single point runs in this process, got shards={shards}: add -m to split it")
 
     def launch(path: Path) -> None:
+        end_with_driver()  # of a worker, where Hydra's own sweeper hands out points
         run_plan_shard(path, 0, 1, workbench.allow)
 
     execute_in_hydra(plan, workbench, Path(HydraConfig.get().runtime.output_dir), launch, console)

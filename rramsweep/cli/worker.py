@@ -14,8 +14,7 @@ from omegaconf import DictConfig  # noqa: E402
 
 from rramsweep.cli import job  # noqa: E402
 
-if _COLLECTS:  # not in a command, which ends its own imports
-    gc.freeze()
+if _COLLECTS:  # else this is the command, where `commands.end_imports` does it
     gc.enable()
 
 

@@ -83,7 +83,7 @@ def _load(file: str, split: str, parts: dict[str, tuple[str, ...]]) -> tuple[NDA
     return np.concatenate(images), np.concatenate(labels)
 
 
-@cache  # 4 MB in all, while a process that runs several sweeps would unpack them for each
+@cache  # 4 MB in all, which a process would unpack again for every sweep
 def _part(file: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     with np.load(FILES / file, allow_pickle=False) as arrays:
         return arrays[f"x_{part}"], arrays[f"y_{part}"]

@@ -63,7 +63,7 @@ def transformers_model(
             install("transformers"),
             parameter="model=transformers",
         ) from None
-    auto = getattr(transformers, class_name, None) if class_name.startswith("AutoModel") else None
+    auto = getattr(transformers, class_name, None) if str(class_name).startswith("AutoModel") else None
     if auto is None:
         known = [name for name in dir(transformers) if name.startswith("AutoModel")]
         raise ValidationError(

@@ -31,8 +31,9 @@ FLUSH_S = 2.0
 POINTS_PER_SHARD = 4
 
 
-# The workbench of the sweep that runs in this process, by its plan's path: the first shard here takes it over, with the
-# data and the baselines it holds. Shards in other processes, and later ones in this, build their own.
+# The workbench of the sweep that runs in this process, by its plan's path: whoever runs the sweep puts it here, and the
+# first shard takes it over, with the data and the baselines it holds. Shards in other processes, and later ones in
+# this, build their own.
 workbenches: dict[Path, Workbench] = {}
 
 

@@ -33,6 +33,8 @@ from tests.forked import Command
 for plugin in ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher"):
     pytest.importorskip(f"hydra_plugins.{plugin}", reason="needs the extras joblib, slurm and ray")
 
+pytestmark = pytest.mark.waits
+
 SWEEP = [
     *("model=custom", "model._target_=victim.digits_mlp", "model.checkpoint=embedded", "allow_targets=[victim]"),
     *("data=digits", "data.limit=100", "drift.relative_drift=0.1,0.3", "threads=1", "batch_size=250"),

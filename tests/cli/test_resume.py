@@ -31,6 +31,8 @@ SWEEP = [
 ]
 METRICS = [name for name in schema.FACTS if name != "seconds"]
 
+pytestmark = pytest.mark.waits
+
 
 def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
     """Equal in every metric column, bit for bit."""
