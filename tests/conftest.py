@@ -8,9 +8,6 @@ import importlib
 import pytest
 from hypothesis import settings
 
-# What is imported lives to the end: no search for garbage among it meanwhile takes a sixth of the time.
-gc.disable()
-
 # Timings on a shared machine say nothing, and a run must not fail on luck: examples are the same every time.
 settings.register_profile("rramsweep", deadline=None, derandomize=True)
 settings.load_profile("rramsweep")
@@ -22,8 +19,9 @@ def pytest_configure(config):
     Were that within a test that has replaced a function, the module would keep the replacement.
     """
     if getattr(config.option, "numprocesses", None):
-        gc.enable()
         return
+    # What is imported lives to the end: no search for garbage among it meanwhile takes a sixth of the time.
+    gc.disable()
     for module in ("application", "budgeting", "fine_tuning", "layer_report", "sensitivity", "spread"):
         importlib.import_module(f"rramsweep.cli.{module}")
     # Figures take longer than the sweep of a test: one test writes each in all forms, the others for the page alone.

@@ -41,6 +41,7 @@ FENCES = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 PROSE = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in FENCES if language == "python"]
 FEWER = ["chips=2"]
+SMALLEST = ["model=digits_mlp", "data=digits"]
 NETWORK = "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, {outputs}))\n"
 PICTURES = """import torch
 from torch.utils.data import TensorDataset
@@ -128,7 +129,7 @@ def _folder(experiment):
     """A folder of a fast run of an experiment, made if there is none."""
     made = Path("outputs", experiment)
     if not made.is_dir():
-        main(["-m", f"experiment={experiment}", "model=digits_mlp", "data=digits", "data.limit=20", *FEWER])
+        main(["-m", f"experiment={experiment}", *SMALLEST, "data.limit=20", *FEWER])
     return str(max(made.iterdir()))
 
 
@@ -157,7 +158,7 @@ def _fast(words):
     if words[0] == "finetune":
         return [*words, *fewer, "finetune.epochs=1", "finetune.chips=2", "data.fitting={split: train, limit: 200}"]
     if len(words) == 2 and words[1].startswith("experiment=") and words[1] != "experiment=noise_aware_training":
-        fewer += ["model=digits_mlp", "data=digits"]  # but where weights of one network are compared
+        fewer += SMALLEST  # but where weights of one network are compared
     return [*words, "data.limit=2" if "data=image_folder" in words else "data.limit=20", *fewer]
 
 
